@@ -1,0 +1,12 @@
+//! Signed, fresh, unrepeated HTTP requests.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "half of it is for verifiers"))]
+pub mod protocol;
+
+pub use self::protocol::{
+    AppId, BodyDigest, Carrier, Field, FieldError, KeyRing, KeyRingError, Limits, Nonce, Parameters, Payload,
+    Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretTooShort, SignError, Signer, Timestamp, Token,
+    TokenPlace,
+};

@@ -1,0 +1,212 @@
+//! The string to sign: what of a request is covered by its signature, in one unambiguous order of lines.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, Method, Uri, header, request::Parts};
+use smallvec::SmallVec;
+
+use super::{
+    carrier::single,
+    claim::Claim,
+    content_type::{ContentType, trim},
+    field::{AppId, BodyDigest, Field, Nonce, Timestamp},
+    params::ParameterList,
+    rejection::{InField, Rejection},
+    scheme::Scheme,
+};
+
+/// Line 1: what the signature is for, so that it is worth nothing for anything else.
+const PURPOSE: &[u8] = b"CS1-REQUEST";
+
+/// What is signed of a request but for its form: lines 2 to 9 and on.
+#[derive(Debug)]
+pub(crate) struct CanonicalRequest<'a> {
+    method: &'a Method,
+    audience: &'a str,
+    /// What a proxy took off the path.
+    prefix: &'a str,
+    path: &'a str,
+    pub(crate) query: ParameterList<'a>,
+    content_type: ContentType<'a>,
+    digest: Option<BodyDigest>,
+    headers: SignedHeaders<'a>,
+}
+
+/// Their values, or `None` of those that are absent.
+type SignedHeaders<'a> = SmallVec<[(&'a HeaderName, Option<&'a [u8]>); 2]>;
+
+impl<'a> CanonicalRequest<'a> {
+    /// Reads what the head alone tells. The parameters are filled in when their turn comes.
+    pub(crate) fn read(scheme: &'a Scheme, prefix: &'a str, uri: &'a Uri, parts: &'a Parts) -> Result<Self, Rejection> {
+        if parts.method == Method::CONNECT {
+            return Err(Rejection::malformed_parameters("CONNECT has no path to sign"));
+        }
+        refuse_hop_by_hop(scheme, &parts.headers)?;
+        let path = match uri.path() {
+            "" => "/",
+            path => path,
+        };
+        Ok(Self {
+            method: &parts.method,
+            audience: scheme.audience(),
+            prefix: if path == "*" { "" } else { prefix },
+            path,
+            query: ParameterList::default(),
+            content_type: ContentType::read(&parts.headers)?,
+            digest: body_digest(scheme, &parts.headers)?,
+            headers: signed_headers(scheme, uri, &parts.headers)?,
+        })
+    }
+
+    /// Line 5, where `uri` is the one that was given to [`read`](CanonicalRequest::read).
+    pub(crate) fn read_query(&mut self, scheme: &Scheme, uri: &'a Uri) -> Result<(), Rejection> {
+        let query = uri.query().unwrap_or_default().as_bytes();
+        self.query = ParameterList::parse(query, scheme.query_fields(), scheme.limits().parameters)?;
+        Ok(())
+    }
+
+    /// Whether the body has a line 6 of its own.
+    pub(crate) fn is_form(&self) -> bool {
+        self.content_type.is_form()
+    }
+
+    pub(crate) fn digest(&self) -> Option<BodyDigest> {
+        self.digest
+    }
+}
+
+/// The string to sign. `Display` writes it with `{key}` in the key's place.
+pub(crate) struct StringToSign<'a, 'r, 'f> {
+    pub(crate) request: &'a CanonicalRequest<'r>,
+    pub(crate) form: &'a ParameterList<'f>,
+    pub(crate) app_id: &'a AppId,
+    pub(crate) token: &'a str,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) nonce: &'a Nonce,
+}
+
+impl<'a, 'r, 'f> StringToSign<'a, 'r, 'f> {
+    pub(crate) fn new(request: &'a CanonicalRequest<'r>, form: &'a ParameterList<'f>, claim: &'a Claim) -> Self {
+        Self {
+            request,
+            form,
+            app_id: &claim.app_id,
+            token: claim.token.line(),
+            timestamp: claim.timestamp,
+            nonce: &claim.nonce,
+        }
+    }
+
+    /// Writes the lines, one LF between any two. No line but the key's can hold a LF.
+    pub(crate) fn write(&self, out: &mut impl Sink) {
+        let request = self.request;
+        out.put(PURPOSE);
+        out.line(request.method.as_str());
+        out.line(request.audience);
+        out.line(request.prefix);
+        out.put(request.path.as_bytes());
+        out.line("");
+        request.query.write(out);
+        out.line("");
+        self.form.write(out);
+        out.line("");
+        request.content_type.write(out);
+        out.line("");
+        if let Some(digest) = request.digest {
+            out.put(digest.to_hex().as_bytes());
+        }
+        for (name, value) in &request.headers {
+            out.line(name.as_str());
+            if let Some(value) = value {
+                out.put(b":");
+                out.put(value);
+            }
+        }
+        out.line(self.app_id.as_str());
+        out.line(self.token);
+        out.line("");
+        out.put_key();
+        out.line(itoa::Buffer::new().format(self.timestamp.unix_seconds()));
+        out.line(self.nonce.as_str());
+    }
+}
+
+/// What the string to sign is written to: a MAC, or text without the key.
+pub(crate) trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+    fn put_key(&mut self);
+
+    fn line(&mut self, text: &str) {
+        self.put(b"\n");
+        self.put(text.as_bytes());
+    }
+}
+
+impl fmt::Display for StringToSign<'_, '_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        self.write(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// Text never holds the key.
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn put_key(&mut self) {
+        self.extend_from_slice(b"{key}");
+    }
+}
+
+fn body_digest(scheme: &Scheme, headers: &HeaderMap) -> Result<Option<BodyDigest>, Rejection> {
+    let name = scheme.header_name(Field::BodyDigest);
+    let digest = single(headers, name)?;
+    digest.map(BodyDigest::parse).transpose().in_field(name.as_str())
+}
+
+fn signed_headers<'a>(
+    scheme: &'a Scheme,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Result<SignedHeaders<'a>, Rejection> {
+    let value = |name: &'a HeaderName| match *name == header::HOST {
+        true => host(uri, headers),
+        false => single(headers, name),
+    };
+    let names = scheme.signed_headers().iter();
+    names.map(|name| Ok((name, value(name)?.map(trim)))).collect()
+}
+
+/// The host that the request is for, wherever its HTTP version puts it.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, Rejection> {
+    let header = single(headers, &header::HOST)?;
+    let Some(authority) = uri.authority().map(|authority| authority.as_str().as_bytes()) else {
+        return Ok(header);
+    };
+    match header {
+        Some(header) if !trim(header).eq_ignore_ascii_case(authority) => {
+            Err(Rejection::malformed("host", "it differs from the request's authority"))
+        }
+        _ => Ok(Some(authority)),
+    }
+}
+
+/// A `Connection` header names what the next hop takes off: a signed thing cannot be among that. RFC 9110, section 7.6.1.
+fn refuse_hop_by_hop(scheme: &Scheme, headers: &HeaderMap) -> Result<(), Rejection> {
+    for value in headers.get_all(header::CONNECTION) {
+        for option in value.as_bytes().split(|&b| b == b',').map(trim) {
+            let fixed = [header::CONTENT_TYPE, header::AUTHORIZATION, header::COOKIE];
+            let mut bound = scheme.field_headers().iter().chain(scheme.signed_headers()).chain(&fixed);
+            if let Some(name) = bound.find(|name| option.eq_ignore_ascii_case(name.as_str().as_bytes())) {
+                return Err(Rejection::malformed(
+                    name.as_str().to_owned(),
+                    "the Connection header marks it as hop-by-hop",
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What a request claims of itself: its fields, read from where they travel and written there.
+
+use http::{HeaderMap, Uri, request::Parts};
+
+use super::{
+    carrier::{self, Carried},
+    field::{AppId, Field, Nonce, Sign, Timestamp},
+    rejection::Rejection,
+    scheme::Scheme,
+    token::TokenClaim,
+};
+
+/// The fields of a request that has proved nothing yet.
+///
+/// The way to a verified request leads through [`Timely`](super::Timely), [`Authentic`](super::Authentic) and
+/// [`Unrepeated`](super::Unrepeated), each of which only the check before it makes.
+///
+/// A claim cannot be authenticated before its timestamp is checked:
+///
+/// ```compile_fail,E0599
+/// # use countersign::protocol::Claim;
+/// fn skip_the_window(claim: Claim) {
+///     claim.authenticate();
+/// }
+/// ```
+///
+/// Nor can anybody make up one of the later stages:
+///
+/// ```compile_fail,E0423
+/// # use countersign::protocol::{Claim, Timely};
+/// fn forge(claim: Claim) -> Timely {
+///     Timely(claim)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub(crate) app_id: AppId,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) nonce: Nonce,
+    pub(crate) token: TokenClaim,
+    pub(crate) sign: Sign,
+}
+
+impl Claim {
+    /// Reads the fields of a request whose target is `uri`.
+    ///
+    /// # Errors
+    ///
+    /// A field is missing or malformed, or fields travel in headers and in the query at once.
+    pub fn extract(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> Result<Self, Rejection> {
+        let fields = Carried::find(scheme, uri, headers)?;
+        Ok(Self {
+            app_id: fields.required(Field::AppId, AppId::parse)?,
+            timestamp: fields.required(Field::Timestamp, Timestamp::parse)?,
+            nonce: fields.required(Field::Nonce, Nonce::parse)?,
+            token: TokenClaim::extract(scheme, &fields, headers)?,
+            sign: fields.required(Field::Sign, Sign::parse)?,
+        })
+    }
+
+    /// Writes the fields to where [`extract`](Claim::extract) finds them.
+    pub(crate) fn write(&self, scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
+        let timestamp = self.timestamp.to_string();
+        let sign = self.sign.to_hex();
+        let fields = [
+            (Field::AppId, self.app_id.as_str().as_bytes()),
+            (Field::Timestamp, timestamp.as_bytes()),
+            (Field::Nonce, self.nonce.as_str().as_bytes()),
+            (Field::Token, self.token.field(scheme).as_bytes()),
+            (Field::Sign, sign.as_bytes()),
+        ];
+        carrier::write(scheme, parts, fields.into_iter().filter(|(_, text)| !text.is_empty()))
+    }
+}

@@ -1,0 +1,329 @@
+//! The fields of a signed request, each parsed once against its grammar.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use arrayvec::ArrayString;
+use sha2::{Digest, Sha256};
+
+/// Which field: names it in the [`Scheme`](super::Scheme) and in errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Whose secret key signs: `x-app-id`, `appId`.
+    AppId,
+    /// When the request was signed: `x-timestamp`, `timestamp`.
+    Timestamp,
+    /// What makes the request unique: `x-nonce`, `nonce`.
+    Nonce,
+    /// The API or user token, optional: `x-token`, `token`.
+    Token,
+    /// The signature: `x-sign`, `sign`.
+    Sign,
+    /// SHA-256 of the body: `x-content-sha256`. Always a header.
+    BodyDigest,
+}
+
+/// A value does not match its field's grammar.
+///
+/// The message says what was expected. It never repeats the value, which may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}")]
+pub struct FieldError {
+    pub(crate) expected: &'static str,
+}
+
+/// An app's public name: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+///
+/// ```
+/// # use countersign::AppId;
+/// let app: AppId = "demo".parse()?;
+/// assert_eq!(app.as_str(), "demo");
+/// assert!("no spaces".parse::<AppId>().is_err());
+/// # Ok::<(), countersign::FieldError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AppId(ArrayString<64>);
+
+impl AppId {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        const EXPECTED: &str = "1 to 64 of A-Z a-z 0-9 . _ -";
+        inline(bytes, 1, |b| b.is_ascii_alphanumeric() || b"._-".contains(&b), EXPECTED).map(Self)
+    }
+
+    /// The app id as it travels.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A value that an app uses once: 6 to 128 of `A-Z a-z 0-9 . _ ~ -`.
+///
+/// [`Signer::sign`](crate::Signer::sign) makes 32 hex digits from 128 random bits.
+///
+/// ```
+/// # use countersign::Nonce;
+/// let nonce: Nonce = "4f3c2b1a0d9e8f7a6b5c4d3e2f1a0b9c".parse()?;
+/// assert!("short".parse::<Nonce>().is_err());
+/// # Ok::<(), countersign::FieldError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Nonce(ArrayString<128>);
+
+impl Nonce {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        const EXPECTED: &str = "6 to 128 of A-Z a-z 0-9 . _ ~ -";
+        inline(bytes, 6, |b| b.is_ascii_alphanumeric() || b"._~-".contains(&b), EXPECTED).map(Self)
+    }
+
+    /// The nonce as it travels.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// When a request was signed: Unix seconds, 1 to 19 digits without a leading zero.
+///
+/// Thirteen digits are refused: they are milliseconds.
+///
+/// ```
+/// # use countersign::Timestamp;
+/// let timestamp: Timestamp = "1700000000".parse()?;
+/// assert_eq!(timestamp.unix_seconds(), 1_700_000_000);
+///
+/// let milliseconds = "1700000000000".parse::<Timestamp>().unwrap_err();
+/// assert!(milliseconds.to_string().contains("milliseconds"));
+/// # Ok::<(), countersign::FieldError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    const MILLISECONDS: FieldError =
+        FieldError { expected: "Unix seconds: these 13 digits are milliseconds, divide them by 1000" };
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        const EXPECTED: FieldError =
+            FieldError { expected: "Unix seconds: 1 to 19 digits without sign or leading zero" };
+        if !matches!(bytes, [b'1'..=b'9', rest @ ..] if rest.len() < 19 && rest.iter().all(u8::is_ascii_digit)) {
+            return Err(EXPECTED);
+        }
+        // Nineteen digits are less than 2^64.
+        let seconds = bytes.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        Self::try_from(seconds)
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn unix_seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Timestamp {
+    type Error = FieldError;
+
+    /// Takes Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// Zero, more than 19 digits, and 13 digits (milliseconds) cannot travel.
+    fn try_from(unix_seconds: u64) -> Result<Self, FieldError> {
+        match unix_seconds {
+            0 | 10_000_000_000_000_000_000.. => {
+                Err(FieldError { expected: "Unix seconds from 1 to 9999999999999999999" })
+            }
+            1_000_000_000_000..=9_999_999_999_999 => Err(Self::MILLISECONDS),
+            seconds => Ok(Self(seconds)),
+        }
+    }
+}
+
+/// An API token or a user token: 1 to 512 of `A-Z a-z 0-9 . _ ~ + / = -`. `Debug` does not show it.
+///
+/// ```
+/// # use countersign::Token;
+/// let token: Token = "tok_2mXr8-._~+/=9".parse()?;
+/// assert_eq!(format!("{token:?}"), "Token(..)");
+/// # Ok::<(), countersign::FieldError>(())
+/// ```
+#[derive(Clone)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        const EXPECTED: &str = "1 to 512 of A-Z a-z 0-9 . _ ~ + / = -";
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~+/=-".contains(&b);
+        text(bytes, 1, 512, allowed, EXPECTED).map(|token| Self(token.into()))
+    }
+
+    /// The token as it travels: a secret of its holder.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// A request's signature: 64 lowercase hex digits. It cannot be compared with `==`, nor printed.
+#[derive(Clone, Copy)]
+pub struct Sign([u8; 32]);
+
+impl Sign {
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        lowercase_hex(bytes).map(Self)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn to_hex(self) -> HexDigits {
+        HexDigits::new(&self.0)
+    }
+}
+
+impl fmt::Debug for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sign(..)")
+    }
+}
+
+/// The SHA-256 of a body's bytes: 64 lowercase hex digits.
+///
+/// ```
+/// # use countersign::BodyDigest;
+/// let digest = BodyDigest::of(b"{}");
+/// assert_eq!(digest.to_string(), "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BodyDigest([u8; 32]);
+
+impl BodyDigest {
+    /// Hashes a whole body.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        lowercase_hex(bytes).map(Self)
+    }
+
+    pub(crate) fn to_hex(self) -> HexDigits {
+        HexDigits::new(&self.0)
+    }
+}
+
+impl From<[u8; 32]> for BodyDigest {
+    /// Takes a SHA-256 that was computed elsewhere, of a file for example.
+    fn from(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+}
+
+/// 32 bytes as 64 lowercase hex digits.
+pub(crate) struct HexDigits([u8; 64]);
+
+impl HexDigits {
+    fn new(bytes: &[u8; 32]) -> Self {
+        let mut digits = [b'0'; 64];
+        // 64 digits have room for 32 bytes: this cannot fail.
+        let _ = hex::encode_to_slice(bytes, &mut digits);
+        Self(digits)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+fn lowercase_hex(digits: &[u8]) -> Result<[u8; 32], FieldError> {
+    let error = FieldError { expected: "exactly 64 lowercase hex digits" };
+    let mut bytes = [0; 32];
+    if digits.iter().any(u8::is_ascii_uppercase) {
+        return Err(error);
+    }
+    hex::decode_to_slice(digits, &mut bytes).map_err(|_| error)?;
+    Ok(bytes)
+}
+
+fn text<'a>(
+    bytes: &'a [u8],
+    min: usize,
+    max: usize,
+    allowed: impl Fn(u8) -> bool,
+    expected: &'static str,
+) -> Result<&'a str, FieldError> {
+    if bytes.len() < min || bytes.len() > max || !bytes.iter().all(|&b| allowed(b)) {
+        return Err(FieldError { expected });
+    }
+    std::str::from_utf8(bytes).map_err(|_| FieldError { expected })
+}
+
+fn inline<const MAX: usize>(
+    bytes: &[u8],
+    min: usize,
+    allowed: impl Fn(u8) -> bool,
+    expected: &'static str,
+) -> Result<ArrayString<MAX>, FieldError> {
+    let text = text(bytes, min, MAX, allowed, expected)?;
+    ArrayString::from(text).map_err(|_| FieldError { expected })
+}
+
+macro_rules! from_str {
+    ($($field:ty),*) => {$(
+        impl FromStr for $field {
+            type Err = FieldError;
+
+            fn from_str(text: &str) -> Result<Self, FieldError> {
+                Self::parse(text.as_bytes())
+            }
+        }
+    )*};
+}
+from_str!(AppId, Nonce, Timestamp, Token, BodyDigest);
+
+macro_rules! display {
+    ($($field:ty: $self:ident => $text:expr),*) => {$(
+        impl fmt::Display for $field {
+            fn fmt(&$self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&$text, f)
+            }
+        }
+    )*};
+}
+display!(AppId: self => self.0, Nonce: self => self.0, Timestamp: self => self.0);
+
+impl fmt::Display for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_hex().as_bytes().iter().try_for_each(|&digit| fmt::Write::write_char(f, digit.into()))
+    }
+}
+
+impl fmt::Debug for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AppId({self})")
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonce(..)")
+    }
+}
+
+impl fmt::Debug for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BodyDigest({self})")
+    }
+}

@@ -1,0 +1,318 @@
+//! Parameters of a query or a form: split, decode, leave out the empty, encode, sort.
+//!
+//! Nothing is decoded into memory of its own. A parameter is two slices of the text it came in; comparing and writing
+//! decode and encode on the way, and what holds only unreserved characters is copied as it is.
+
+use std::{borrow::Cow, cmp::Ordering};
+
+use smallvec::SmallVec;
+
+use super::{canonical::Sink, field::Field, rejection::Rejection};
+
+/// What the service is given of a query, and of a form that came without a digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Parameters {
+    /// As they travelled, less those with an empty name or value, which are not signed.
+    #[default]
+    Stripped,
+    /// Exactly as they were signed: sorted, each spelled in one way. For services that act on order or spelling.
+    Signed,
+    /// As they travelled: a request with an empty name or value is refused.
+    RefuseEmpty,
+}
+
+/// The non-empty parameters, with escapes that are known to be right.
+#[derive(Debug, Default)]
+pub(crate) struct ParameterList<'a> {
+    sorted: SmallVec<[Parameter<'a>; 16]>,
+    /// Some segment had an empty name or value.
+    had_empty: bool,
+    /// Some segment was a field.
+    had_field: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Parameter<'a> {
+    name: Text<'a>,
+    value: Text<'a>,
+}
+
+/// Text with its escapes.
+#[derive(Clone, Copy, Debug)]
+struct Text<'a> {
+    raw: &'a [u8],
+    /// Only unreserved characters: it is its own encoding.
+    plain: bool,
+}
+
+impl<'a> ParameterList<'a> {
+    /// Reads `raw`, leaving out the empty and, in a query that carries them, the fields.
+    pub(crate) fn parse(raw: &'a [u8], fields: Option<&FieldParameters>, limit: usize) -> Result<Self, Rejection> {
+        let mut list = Self::default();
+        let mut count = 0;
+        for segment in segments(raw) {
+            if fields.is_some_and(|fields| fields.find(segment.name).is_some()) {
+                list.had_field = true;
+                continue;
+            }
+            count += 1;
+            if count > limit {
+                let detail = format!("more than {limit} parameters: send them in a JSON body instead");
+                return Err(Rejection::malformed_parameters(detail));
+            }
+            let parameter = Parameter { name: Text::checked(segment.name)?, value: Text::checked(segment.value)? };
+            if segment.is_empty() {
+                list.had_empty = true;
+            } else {
+                list.sorted.push(parameter);
+            }
+        }
+        // Stable: values of a repeated name keep the order in which they travelled.
+        list.sorted.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(list)
+    }
+
+    /// Reads a form, whose parameters are never fields.
+    pub(crate) fn of_form(body: &'a [u8], limit: usize) -> Result<Self, Rejection> {
+        Self::parse(body, None, limit)
+    }
+
+    /// Step 6: `name=value` joined with `&`.
+    pub(crate) fn write(&self, out: &mut impl Sink) {
+        for (i, parameter) in self.sorted.iter().enumerate() {
+            if i > 0 {
+                out.put(b"&");
+            }
+            parameter.name.write(out);
+            out.put(b"=");
+            parameter.value.write(out);
+        }
+    }
+
+    pub(crate) fn to_text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.write(&mut text);
+        text
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
+    pub(crate) fn had_empty(&self) -> bool {
+        self.had_empty
+    }
+
+    /// Whether the text that travelled holds a segment that was not signed.
+    pub(crate) fn left_something_out(&self) -> bool {
+        self.had_empty || self.had_field
+    }
+}
+
+/// `raw` without the segments that [`ParameterList::parse`] leaves out, every other byte as it was.
+pub(crate) fn strip(raw: &[u8], fields: Option<&FieldParameters>) -> Vec<u8> {
+    let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name).is_some());
+    join(raw, |segment| !segment.is_empty() && !is_field(segment))
+}
+
+/// `raw` without the fields: empty parameters stay.
+pub(crate) fn without_fields(raw: &[u8], fields: &FieldParameters) -> Vec<u8> {
+    join(raw, |segment| fields.find(segment.name).is_none())
+}
+
+fn join(raw: &[u8], keep: impl Fn(&Segment<'_>) -> bool) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(raw.len());
+    for segment in segments(raw).filter(keep) {
+        if !kept.is_empty() {
+            kept.push(b'&');
+        }
+        kept.extend_from_slice(segment.raw);
+    }
+    kept
+}
+
+/// What stands between two `&`.
+pub(crate) struct Segment<'a> {
+    raw: &'a [u8],
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+impl Segment<'_> {
+    fn is_empty(&self) -> bool {
+        self.name.is_empty() || self.value.is_empty()
+    }
+}
+
+/// Splits at `&`, then each segment at its first `=`. No text has no segments.
+pub(crate) fn segments(raw: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+    raw.split(|&b| b == b'&').take(if raw.is_empty() { 0 } else { usize::MAX }).map(|raw| {
+        let (name, value) = match raw.iter().position(|&b| b == b'=') {
+            Some(i) => (&raw[..i], &raw[i + 1..]),
+            None => (raw, &raw[raw.len()..]),
+        };
+        Segment { raw, name, value }
+    })
+}
+
+impl<'a> Text<'a> {
+    fn checked(raw: &'a [u8]) -> Result<Self, Rejection> {
+        let plain = raw.iter().all(|&b| is_unreserved(b));
+        if !plain && !escapes_are_right(raw) {
+            return Err(Rejection::malformed_parameters(
+                "a % without two hex digits after it: write a percent sign as %25",
+            ));
+        }
+        Ok(Self { raw, plain })
+    }
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.plain && other.plain {
+            return self.raw.cmp(other.raw);
+        }
+        encoded(decode(self.raw)).cmp(encoded(decode(other.raw)))
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        if self.plain {
+            return out.put(self.raw);
+        }
+        for byte in decode(self.raw) {
+            let (encoded, len) = encode(byte);
+            out.put(&encoded[..len]);
+        }
+    }
+}
+
+/// Decodes as a form does: `+` is a space, `%XX` a byte. A wrong escape stays as it is, so check it first.
+fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = raw;
+    std::iter::from_fn(move || {
+        let (byte, after) = match rest {
+            [] => return None,
+            [b'+', after @ ..] => (b' ', after),
+            [b'%', hi, lo, after @ ..] => match (hex_value(*hi), hex_value(*lo)) {
+                (Some(hi), Some(lo)) => (hi << 4 | lo, after),
+                _ => (b'%', &rest[1..]),
+            },
+            [byte, after @ ..] => (*byte, after),
+        };
+        rest = after;
+        Some(byte)
+    })
+}
+
+/// The decoded text, copied only if it had to be decoded.
+pub(crate) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
+    match raw.iter().any(|b| matches!(b, b'%' | b'+')) {
+        true => decode(raw).collect(),
+        false => raw.into(),
+    }
+}
+
+/// Every `%` has two hex digits after it.
+pub(crate) fn escapes_are_right(raw: &[u8]) -> bool {
+    let mut rest = raw;
+    while let Some(i) = rest.iter().position(|&b| b == b'%') {
+        match &rest[i + 1..] {
+            [hi, lo, after @ ..] if hi.is_ascii_hexdigit() && lo.is_ascii_hexdigit() => rest = after,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Adds a parameter to a query.
+pub(crate) fn append(query: &mut Vec<u8>, name: &str, value: &[u8]) {
+    if !query.is_empty() {
+        query.push(b'&');
+    }
+    query.extend(encoded(name.bytes()));
+    query.push(b'=');
+    query.extend(encoded(value.iter().copied()));
+}
+
+fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
+    bytes.flat_map(|byte| {
+        let (encoded, len) = encode(byte);
+        encoded.into_iter().take(len)
+    })
+}
+
+/// A byte as it stands in the string to sign, and how many of the three bytes that takes.
+fn encode(byte: u8) -> ([u8; 3], usize) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if is_unreserved(byte) {
+        ([byte, 0, 0], 1)
+    } else {
+        ([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]], 3)
+    }
+}
+
+/// RFC 3986, section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    const UNRESERVED: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let b = byte as u8;
+            table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    UNRESERVED[usize::from(byte)]
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// The names of the five fields in a query.
+#[derive(Clone, Debug)]
+pub(crate) struct FieldParameters([(Field, Cow<'static, str>); 5]);
+
+impl Default for FieldParameters {
+    fn default() -> Self {
+        Self([
+            (Field::AppId, "appId".into()),
+            (Field::Timestamp, "timestamp".into()),
+            (Field::Nonce, "nonce".into()),
+            (Field::Token, "token".into()),
+            (Field::Sign, "sign".into()),
+        ])
+    }
+}
+
+impl FieldParameters {
+    /// The field that a parameter of this name is; names compare decoded.
+    pub(crate) fn find(&self, raw: &[u8]) -> Option<Field> {
+        let sought = decoded(raw);
+        self.0.iter().find(|(_, name)| *sought == *name.as_bytes()).map(|(field, _)| *field)
+    }
+
+    /// The body digest, which is no parameter, has the name of its header's default.
+    pub(crate) fn name(&self, field: Field) -> &str {
+        let named = self.0.iter().find(|(named, _)| *named == field);
+        named.map_or("x-content-sha256", |(_, name)| name)
+    }
+
+    pub(crate) fn rename(&mut self, field: Field, name: Cow<'static, str>) {
+        if let Some((_, current)) = self.0.iter_mut().find(|(named, _)| *named == field) {
+            *current = name;
+        }
+    }
+
+    /// A name that is empty or stands for two fields.
+    pub(crate) fn unusable(&self) -> Option<&str> {
+        let names = self.0.iter().map(|(_, name)| &**name);
+        let twice = |name: &str| self.0.iter().filter(|(_, other)| other == name).count() > 1;
+        names.into_iter().find(|name| name.is_empty() || twice(name))
+    }
+}

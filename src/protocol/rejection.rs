@@ -1,0 +1,196 @@
+//! Why a request was not let in: the codes, their statuses, and what the caller is told.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+use http::StatusCode;
+
+use super::field::FieldError;
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What a [`Rejection`] is about. Each kind has a stable [`code`](RejectionKind::code).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// A field that every signed request has is absent, or body bytes came without a signed digest: 400.
+    MissingField,
+    /// A field is there twice, empty, or against its grammar: 400.
+    MalformedField,
+    /// The query or the form cannot be read in exactly one way, or has too many parameters: 400.
+    MalformedParameters,
+    /// The query exceeds [`Limits::query`](super::Limits::query): 414.
+    QueryTooLong,
+    /// The timestamp lies outside the window around the server's clock: 401.
+    StaleTimestamp,
+    /// Unknown app, disabled app or wrong signature, indistinguishably: 401.
+    InvalidSignature,
+    /// The token is not live, or was issued to another app: 401.
+    InvalidToken,
+    /// The app used this nonce before: 401.
+    ReplayedNonce,
+    /// The body exceeds [`Limits::body`](super::Limits::body), or a form [`Limits::form`](super::Limits::form): 413.
+    BodyTooLarge,
+    /// The body is not the one that was signed: 401.
+    BodyMismatch,
+    /// A store is full, slow or out of reach: 503. Signing again later may work.
+    Unavailable,
+    /// The service is put together wrongly, two verifying layers around one route for example: 500.
+    Misconfigured,
+}
+
+impl RejectionKind {
+    /// The stable name that travels as `code`: `stale_timestamp` for example.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    /// A few words for people: `Stale timestamp` for example.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::MissingField => ("missing_field", StatusCode::BAD_REQUEST, "Missing field"),
+            Self::MalformedField => ("malformed_field", StatusCode::BAD_REQUEST, "Malformed field"),
+            Self::MalformedParameters => ("malformed_parameters", StatusCode::BAD_REQUEST, "Malformed parameters"),
+            Self::QueryTooLong => ("query_too_long", StatusCode::URI_TOO_LONG, "Query too long"),
+            Self::StaleTimestamp => ("stale_timestamp", StatusCode::UNAUTHORIZED, "Stale timestamp"),
+            Self::InvalidSignature => ("invalid_signature", StatusCode::UNAUTHORIZED, "Invalid signature"),
+            Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED, "Invalid token"),
+            Self::ReplayedNonce => ("replayed_nonce", StatusCode::UNAUTHORIZED, "Replayed nonce"),
+            Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Body too large"),
+            Self::BodyMismatch => ("body_mismatch", StatusCode::UNAUTHORIZED, "Body mismatch"),
+            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
+            Self::Misconfigured => ("misconfigured", StatusCode::INTERNAL_SERVER_ERROR, "Misconfigured"),
+        }
+    }
+}
+
+/// A request that is not let in, and why.
+///
+/// `Display` and [`detail`](Rejection::detail) are safe to send to the caller and to log: they name the field and what
+/// was expected, and never hold a secret, a token or a signature.
+pub struct Rejection(Box<Inner>);
+
+struct Inner {
+    kind: RejectionKind,
+    field: Option<Cow<'static, str>>,
+    detail: Cow<'static, str>,
+    server_time: Option<u64>,
+    source: Option<BoxError>,
+}
+
+impl Rejection {
+    pub(crate) fn new(kind: RejectionKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { kind, field: None, detail: detail.into(), server_time: None, source: None }))
+    }
+
+    pub(crate) fn missing(field: impl Into<Cow<'static, str>>, advice: impl fmt::Display) -> Self {
+        let field = field.into();
+        Self::new(RejectionKind::MissingField, format!("{field}: {advice}")).about(field)
+    }
+
+    pub(crate) fn malformed(field: impl Into<Cow<'static, str>>, problem: impl fmt::Display) -> Self {
+        let field = field.into();
+        Self::new(RejectionKind::MalformedField, format!("{field}: {problem}")).about(field)
+    }
+
+    pub(crate) fn malformed_parameters(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(RejectionKind::MalformedParameters, detail)
+    }
+
+    pub(crate) fn unavailable(source: impl Into<BoxError>) -> Self {
+        Self::new(
+            RejectionKind::Unavailable,
+            "the request could not be checked just now: sign it again, with a fresh nonce, a little later",
+        )
+        .because(source)
+    }
+
+    fn about(mut self, field: Cow<'static, str>) -> Self {
+        self.0.field = Some(field);
+        self
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn at(mut self, server_time: u64) -> Self {
+        self.0.server_time = Some(server_time);
+        self
+    }
+
+    /// What the rejection is about.
+    #[must_use]
+    pub fn kind(&self) -> RejectionKind {
+        self.0.kind
+    }
+
+    /// The name of the field at fault, as it travels: `x-nonce` for example.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// What was wrong, what was expected, what to do.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// The verifier's clock in Unix seconds, where the request's timestamp was refused.
+    #[must_use]
+    pub fn server_time(&self) -> Option<u64> {
+        self.0.server_time
+    }
+
+    /// In how many seconds another try is worth it, where a store failed.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        (self.0.kind == RejectionKind::Unavailable).then_some(1)
+    }
+}
+
+/// Names a value that failed to parse by the field that it travelled in.
+pub(crate) trait InField<T> {
+    fn in_field(self, name: &str) -> Result<T, Rejection>;
+}
+
+impl<T> InField<T> for Result<T, FieldError> {
+    fn in_field(self, name: &str) -> Result<T, Rejection> {
+        self.map_err(|error| Rejection::malformed(name.to_owned(), error))
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.kind.code(), self.0.detail)
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejection")
+            .field("kind", &self.0.kind)
+            .field("detail", &self.0.detail)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Error for Rejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

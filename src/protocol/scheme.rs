@@ -1,0 +1,301 @@
+//! What both ends agree on beforehand: names, places, audience, window, signed headers, limits.
+
+use std::{borrow::Cow, time::Duration};
+
+use http::{HeaderName, header};
+
+use super::{field::Field, params::FieldParameters};
+
+/// Where the five fields travel. The body digest is a header in every case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// In headers. The fields' names in a query are ordinary parameters.
+    #[default]
+    Headers,
+    /// In the query, from which the verifier removes them before the service sees it.
+    Query,
+    /// Verifiers take both, one at a time; signers write headers.
+    Either,
+}
+
+/// Where the token travels. The other places are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenPlace {
+    /// In its field: `x-token`, or `token` in a query.
+    #[default]
+    Field,
+    /// In `Authorization: Bearer`.
+    Bearer,
+    /// In the cookie of this name. Then the string to sign holds a digest of it, since a page cannot read an `HttpOnly`
+    /// cookie: see PROTOCOL.md.
+    Cookie(String),
+}
+
+/// What a request may cost before it has proved itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Parameters in a query, and again in a form. Default 256.
+    pub parameters: usize,
+    /// Bytes of a query. Default 16 KiB.
+    pub query: usize,
+    /// Bytes of a form, the one body that is read before its request is verified. Default 256 KiB.
+    pub form: usize,
+    /// Bytes of a body, forms included. Default 2 MiB.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { parameters: 256, query: 16 * 1024, form: 256 * 1024, body: 2 * 1024 * 1024 }
+    }
+}
+
+/// The configuration that signers and verifiers share.
+///
+/// ```
+/// # use countersign::{Carrier, Field, Scheme};
+/// # use std::time::Duration;
+/// let scheme = Scheme::new()
+///     .with_audience("api.example.com")?
+///     .with_tolerance(Duration::from_secs(60))
+///     .with_signed_headers([http::HeaderName::from_static("idempotency-key")])?
+///     .with_header_name(Field::AppId, http::HeaderName::from_static("x-client"))?;
+/// # Ok::<(), countersign::SchemeError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Scheme {
+    headers: [HeaderName; 6],
+    parameters: FieldParameters,
+    carrier: Carrier,
+    token_place: TokenPlace,
+    audience: String,
+    tolerance: u64,
+    signed_headers: Vec<HeaderName>,
+    limits: Limits,
+}
+
+/// Headers that have a meaning of their own in the protocol, so that no field can be named like them.
+const RESERVED: [HeaderName; 7] = [
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::TRANSFER_ENCODING,
+];
+
+impl Scheme {
+    /// The protocol's defaults: its names, headers as carrier, no audience, 300 seconds, no signed headers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            headers: [
+                HeaderName::from_static("x-app-id"),
+                HeaderName::from_static("x-timestamp"),
+                HeaderName::from_static("x-nonce"),
+                HeaderName::from_static("x-token"),
+                HeaderName::from_static("x-sign"),
+                HeaderName::from_static("x-content-sha256"),
+            ],
+            parameters: FieldParameters::default(),
+            carrier: Carrier::default(),
+            token_place: TokenPlace::default(),
+            audience: String::new(),
+            tolerance: 300,
+            signed_headers: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Names the service that requests are for, so that a request for one service is worth nothing at another.
+    /// Default: empty.
+    ///
+    /// # Errors
+    ///
+    /// More than 255 bytes, or anything but visible ASCII.
+    pub fn with_audience(mut self, audience: impl Into<String>) -> Result<Self, SchemeError> {
+        self.audience = audience.into();
+        if self.audience.len() > 255 || !self.audience.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(SchemeError::Audience);
+        }
+        Ok(self)
+    }
+
+    /// How far a timestamp may lie from the verifier's clock, either way, in whole seconds. Default: 300.
+    #[must_use]
+    pub fn with_tolerance(mut self, tolerance: Duration) -> Self {
+        self.tolerance = tolerance.as_secs();
+        self
+    }
+
+    /// Headers that are signed beside the rest, in any order. Default: none.
+    ///
+    /// # Errors
+    ///
+    /// The fields, `content-type`, `content-length` and `cookie` cannot be configured, nor a name twice.
+    pub fn with_signed_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Result<Self, SchemeError> {
+        self.signed_headers = names.into_iter().collect();
+        self.signed_headers.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        self.checked()
+    }
+
+    /// Where the fields travel. Default: headers.
+    #[must_use]
+    pub fn with_carrier(mut self, carrier: Carrier) -> Self {
+        self.carrier = carrier;
+        self
+    }
+
+    /// Where the token travels. Default: its field.
+    ///
+    /// # Errors
+    ///
+    /// A cookie's name is a token of RFC 9110.
+    pub fn with_token_place(mut self, place: TokenPlace) -> Result<Self, SchemeError> {
+        self.token_place = place;
+        self.checked()
+    }
+
+    /// Renames a field's header, for services that have names already.
+    ///
+    /// # Errors
+    ///
+    /// The name has another meaning, another field has it, or it is a signed header.
+    pub fn with_header_name(mut self, field: Field, name: HeaderName) -> Result<Self, SchemeError> {
+        self.headers[field as usize] = name;
+        self.checked()
+    }
+
+    /// Renames a field's query parameter. The body digest has none: its name is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// The name is empty, or another field has it.
+    pub fn with_parameter_name(
+        mut self,
+        field: Field,
+        name: impl Into<Cow<'static, str>>,
+    ) -> Result<Self, SchemeError> {
+        self.parameters.rename(field, name.into());
+        self.checked()
+    }
+
+    /// What a request may cost before it has proved itself.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    fn checked(self) -> Result<Self, SchemeError> {
+        for (i, name) in self.headers.iter().enumerate() {
+            if RESERVED.contains(name) || self.headers[..i].contains(name) {
+                return Err(SchemeError::HeaderName(name.clone()));
+            }
+        }
+        let unsignable = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::COOKIE];
+        for (i, name) in self.signed_headers.iter().enumerate() {
+            let twice = i > 0 && self.signed_headers[i - 1] == *name;
+            if twice || self.headers.contains(name) || unsignable.contains(name) {
+                return Err(SchemeError::SignedHeader(name.clone()));
+            }
+        }
+        if let Some(name) = self.parameters.unusable() {
+            return Err(SchemeError::ParameterName(name.to_owned()));
+        }
+        match &self.token_place {
+            TokenPlace::Cookie(name) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
+                Err(SchemeError::CookieName(name.clone()))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// The window's half-width in seconds.
+    #[must_use]
+    pub fn tolerance(&self) -> Duration {
+        Duration::from_secs(self.tolerance)
+    }
+
+    /// What a request may cost before it has proved itself.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whose requests these are, or empty.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// The header that a field travels in.
+    #[must_use]
+    pub fn header_name(&self, field: Field) -> &HeaderName {
+        &self.headers[field as usize]
+    }
+
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    pub(crate) fn token_place(&self) -> &TokenPlace {
+        &self.token_place
+    }
+
+    /// In ascending order.
+    pub(crate) fn signed_headers(&self) -> &[HeaderName] {
+        &self.signed_headers
+    }
+
+    pub(crate) fn field_headers(&self) -> &[HeaderName; 6] {
+        &self.headers
+    }
+
+    /// The names that are fields, and no parameters, in a query.
+    pub(crate) fn query_fields(&self) -> Option<&FieldParameters> {
+        (self.carrier != Carrier::Headers).then_some(&self.parameters)
+    }
+
+    pub(crate) fn field_parameters(&self) -> &FieldParameters {
+        &self.parameters
+    }
+
+    pub(crate) fn parameter_name(&self, field: Field) -> &str {
+        self.parameters.name(field)
+    }
+}
+
+impl Default for Scheme {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A [`Scheme`] that would not be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemeError {
+    /// The audience is too long or not visible ASCII.
+    #[error("the audience: expected at most 255 visible ASCII characters")]
+    Audience,
+    /// A field cannot travel in this header.
+    #[error("header {0:?}: it has a meaning of its own, or is another field already")]
+    HeaderName(HeaderName),
+    /// This header cannot be signed.
+    #[error("header {0:?} cannot be configured as signed: it is there twice, is a field, or is bound in another way")]
+    SignedHeader(HeaderName),
+    /// A field cannot travel in this parameter.
+    #[error("query parameter {0:?}: the name is empty, or is another field already")]
+    ParameterName(String),
+    /// A proxy cannot take this off a path.
+    #[error("prefix {0:?}: expected a path that starts with / and does not end with it, /api for example")]
+    Prefix(String),
+    /// There is no such cookie.
+    #[error("cookie {0:?}: expected a cookie's name, letters, digits and a few signs")]
+    CookieName(String),
+}
