@@ -1,0 +1,150 @@
+//! The clock that verifiers read: the wall's, except that it never goes backwards.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+};
+
+use super::{Clock, milliseconds};
+
+/// A wall clock that steps back would bring nonces back to life which are forgotten already. While it has, the
+/// monotonic clock goes on from where the wall was. Steps ahead are followed.
+///
+/// It never runs slower than time passes, so that what a store forgets after so many seconds is out of the window.
+pub(crate) struct SteadyClock {
+    clock: Arc<dyn Clock>,
+    /// Milliseconds from the monotonic reading to the time of day, as of when the wall was last followed.
+    offset: AtomicI64,
+    /// The latest time of day that was told, in Unix seconds.
+    told: AtomicU64,
+    bridging: AtomicBool,
+}
+
+/// How far, in milliseconds, the wall may fall behind and still be followed: slewing, drift and the two readings' being
+/// taken one after the other are no steps. Meanwhile the time told stands still.
+const SLACK: i64 = 1000;
+
+impl SteadyClock {
+    pub(crate) fn new(clock: impl Clock) -> Self {
+        let steady = Self {
+            clock: Arc::new(clock),
+            offset: AtomicI64::new(i64::MIN / 2),
+            told: AtomicU64::new(0),
+            bridging: AtomicBool::new(false),
+        };
+        steady.now();
+        steady
+    }
+
+    /// Unix seconds, rounded down.
+    pub(crate) fn now(&self) -> u64 {
+        // In this order: a pause between the readings then looks like a step back, which is bridged, and not like one
+        // ahead, which would stay.
+        let wall = signed(milliseconds(self.clock.wall()));
+        let monotonic = signed(milliseconds(self.clock.monotonic()));
+        let followed = self.offset.load(Relaxed);
+        let behind = (monotonic + followed).saturating_sub(wall);
+        let time = if behind > SLACK {
+            self.tell_of_step(behind);
+            monotonic + followed
+        } else {
+            self.follow(wall - monotonic, followed);
+            wall
+        };
+        let seconds = u64::try_from(time / 1000).unwrap_or(0);
+        let told = self.told.load(Relaxed);
+        if seconds > told { self.told.fetch_max(seconds, Relaxed).max(seconds) } else { told }
+    }
+
+    /// Writes only what changed noticeably: every request reads this, on every core.
+    fn follow(&self, offset: i64, followed: i64) {
+        if offset.abs_diff(followed) > 50 {
+            self.offset.store(offset, Relaxed);
+        }
+        if self.bridging.load(Relaxed) {
+            self.bridging.store(false, Relaxed);
+        }
+    }
+
+    fn tell_of_step(&self, behind: i64) {
+        if !self.bridging.swap(true, Relaxed) {
+            crate::event::clock_stepped_back(behind);
+        }
+    }
+}
+
+fn signed(milliseconds: u64) -> i64 {
+    // Half of the range, so that sums and differences of two readings stay within it.
+    i64::try_from(milliseconds).unwrap_or(i64::MAX).min(i64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const NOON: u64 = 1_700_000_000;
+
+    #[test]
+    fn follows_the_wall_in_whole_seconds() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.advance(Duration::from_millis(999));
+        assert_eq!(clock.now(), NOON);
+        wall.advance(Duration::from_millis(1));
+        assert_eq!(clock.now(), NOON + 1);
+    }
+
+    #[test]
+    fn follows_steps_ahead() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.set_wall(NOON + 86_400);
+        assert_eq!(clock.now(), NOON + 86_400);
+    }
+
+    #[test]
+    fn bridges_a_step_back_until_the_wall_has_caught_up() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.set_wall(NOON - 3600);
+        assert_eq!(clock.now(), NOON);
+        wall.advance(Duration::from_secs(100));
+        assert_eq!(clock.now(), NOON + 100, "time passes at its own pace");
+        wall.set_wall(NOON + 100);
+        assert_eq!(clock.now(), NOON + 100);
+        wall.advance(Duration::from_secs(7));
+        assert_eq!(clock.now(), NOON + 107);
+        wall.set_wall(NOON + 200);
+        assert_eq!(clock.now(), NOON + 200, "the wall is followed again");
+    }
+
+    #[test]
+    fn follows_drift_without_going_backwards() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        let mut last = clock.now();
+        // The wall loses half a second in every ten, as a badly slewed one might.
+        for round in 1..=1000 {
+            wall.advance(Duration::from_secs(10));
+            wall.set_wall(NOON + round * 19 / 2);
+            let now = clock.now();
+            assert!(now >= last);
+            assert!(now <= NOON + round * 19 / 2 + 1, "it stays with the wall");
+            last = now;
+        }
+    }
+
+    #[test]
+    fn is_closed_before_1970_and_far_beyond() {
+        let wall = ManualClock::at(0);
+        let clock = SteadyClock::new(wall.clone());
+        assert_eq!(clock.now(), 0);
+        wall.set_wall(u64::MAX);
+        let far = clock.now();
+        wall.set_wall(0);
+        assert!(clock.now() >= far);
+    }
+}

@@ -1,0 +1,143 @@
+//! The law of each kind of store as a suite that any implementation can be put through.
+//!
+//! ```
+//! # use countersign::store::{MemoryNonceStore, conformance};
+//! # #[tokio::main]
+//! # async fn main() {
+//! conformance::nonce_store(MemoryNonceStore::new).await;
+//! conformance::bounded_nonce_store(MemoryNonceStore::with_capacity).await;
+//! # }
+//! ```
+//!
+//! Every function panics where the law is broken. Run them on a tokio runtime with several threads, for races to be some.
+
+#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a broken law fails the test that called")]
+
+use std::sync::Arc;
+
+use tokio::{sync::Barrier, task::JoinSet};
+
+use super::{KeyStore, NonceStore, Occurrence, StoreError};
+use crate::protocol::{AppId, Nonce};
+
+const NOW: u64 = 1_700_000_000;
+const UNTIL: u64 = NOW + 601;
+
+/// Puts a nonce store through its [law](NonceStore#law). `new` makes an empty one each time.
+pub async fn nonce_store<S: NonceStore>(new: impl Fn() -> S) {
+    a_nonce_is_first_once(&new()).await;
+    apps_and_nonces_do_not_meet(&new()).await;
+    a_claim_lives_to_its_last_second(&new()).await;
+    a_race_has_one_winner(Arc::new(new())).await;
+}
+
+async fn a_nonce_is_first_once(store: &impl NonceStore) {
+    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::First);
+    for _ in 0..3 {
+        assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::Repeated, "a nonce was first twice");
+    }
+}
+
+async fn apps_and_nonces_do_not_meet(store: &impl NonceStore) {
+    // Joined without a separator, or with any character of either's grammar, some of these would read the same.
+    let pairs = [
+        ("a", "bcdefgh"),
+        ("ab", "cdefgh"),
+        ("a", "b.cdefgh"),
+        ("a.b", "cdefgh"),
+        ("a", "b-cdefgh"),
+        ("a-b", "cdefgh"),
+        ("a", "b_cdefgh"),
+        ("a_b", "cdefgh"),
+        ("A", "bcdefgh"),
+        ("a", "BCDEFGH"),
+    ];
+    for (app, nonce) in pairs {
+        let occurrence = claim(store, app, nonce, NOW, UNTIL).await;
+        assert_eq!(occurrence, Occurrence::First, "({app}, {nonce}) met another pair");
+    }
+    for (app, nonce) in pairs {
+        assert_eq!(claim(store, app, nonce, NOW, UNTIL).await, Occurrence::Repeated, "({app}, {nonce}) was forgotten");
+    }
+}
+
+async fn a_claim_lives_to_its_last_second(store: &impl NonceStore) {
+    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::First);
+    for now in [NOW + 1, NOW + 300, UNTIL - 1] {
+        let occurrence = claim(store, "demo", "nonce-1", now, now + 1).await;
+        assert_eq!(occurrence, Occurrence::Repeated, "a claim was dead {} s before its end", UNTIL - now);
+    }
+}
+
+async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {
+    const RACERS: usize = 8;
+    const NONCES: usize = 500;
+    let start = Arc::new(Barrier::new(RACERS));
+    let mut racers = JoinSet::new();
+    for _ in 0..RACERS {
+        let (store, start) = (store.clone(), start.clone());
+        racers.spawn(async move {
+            start.wait().await;
+            let mut won = Vec::new();
+            for n in 0..NONCES {
+                if claim(&*store, "demo", &format!("nonce-{n}"), NOW, UNTIL).await == Occurrence::First {
+                    won.push(n);
+                }
+            }
+            won
+        });
+    }
+    let mut won: Vec<usize> = racers.join_all().await.into_iter().flatten().collect();
+    won.sort_unstable();
+    assert!(won.iter().copied().eq(0..NONCES), "{} claims on {NONCES} nonces were first", won.len());
+}
+
+/// Puts a nonce store of fixed size through what the law says of a full one. `new` makes an empty one that holds so many
+/// nonces, of one app or of all together.
+pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
+    const CAPACITY: usize = 512;
+    let store = new(CAPACITY);
+    let mut held = 0;
+    while try_claim(&store, "demo", &format!("nonce-{held}"), NOW, UNTIL).await.is_ok() {
+        held += 1;
+        assert!(held <= CAPACITY, "the store took more than it holds, so it dropped something");
+    }
+    assert!(held >= CAPACITY / 2, "the store was full with {held} nonces of {CAPACITY}");
+    for n in 0..held {
+        let occurrence = claim(&store, "demo", &format!("nonce-{n}"), UNTIL - 1, UNTIL + 600).await;
+        assert_eq!(occurrence, Occurrence::Repeated, "a full store forgot a live nonce");
+    }
+    assert!(try_claim(&store, "demo", "nonce-late", UNTIL - 1, UNTIL + 600).await.is_err(), "nothing expired yet");
+    for n in 0..held {
+        let occurrence = claim(&store, "demo", &format!("later-{n}"), UNTIL, UNTIL + 601).await;
+        assert_eq!(occurrence, Occurrence::First, "there is room for what has expired");
+    }
+}
+
+/// Puts a key store through its [law](KeyStore): it knows `known`, and not `unknown`.
+pub async fn key_store(store: &impl KeyStore, known: AppId, unknown: AppId) {
+    for _ in 0..2 {
+        assert!(matches!(store.keys(&known).await, Ok(Some(_))), "{known} has no keys");
+        assert!(matches!(store.keys(&unknown).await, Ok(None)), "{unknown} has keys, or cannot be looked up");
+    }
+}
+
+async fn claim(store: &impl NonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Occurrence {
+    match try_claim(store, app, nonce, now, until).await {
+        Ok(occurrence) => occurrence,
+        Err(error) => panic!("the store failed: {error}"),
+    }
+}
+
+async fn try_claim(
+    store: &impl NonceStore,
+    app: &str,
+    nonce: &str,
+    now: u64,
+    until: u64,
+) -> Result<Occurrence, StoreError> {
+    match (AppId::parse(app.as_bytes()), Nonce::parse(nonce.as_bytes())) {
+        (Ok(app), Ok(nonce)) => store.claim(&app, &nonce, now, until).await,
+        _ => panic!("({app}, {nonce}) is no app id and nonce"),
+    }
+}

@@ -1,0 +1,139 @@
+//! Where apps' keys are looked up.
+
+use std::{collections::HashMap, fmt, pin::Pin, sync::Arc};
+
+use super::StoreError;
+use crate::protocol::{AppId, KeyRing};
+
+/// Finds an app's active keys.
+///
+/// # Law
+///
+/// `Ok(None)` means that the app is unknown or disabled, and nothing else: a store that cannot tell returns an error.
+/// A look-up ends in bounded time. It happens before a request has proved anything, so it must be cheap for made-up ids.
+///
+/// ```
+/// use countersign::{AppId, KeyRing, store::{KeyStore, StoreError}};
+/// # struct Database;
+/// # impl Database {
+/// #     async fn secret_of(&self, app: &str) -> Result<Option<String>, std::io::Error> { Ok(None) }
+/// # }
+///
+/// impl KeyStore for Database {
+///     async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+///         let secret = self.secret_of(app.as_str()).await.map_err(StoreError::new)?;
+///         secret.map(countersign::Secret::new).transpose().map_err(StoreError::new).map(|s| s.map(KeyRing::from))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a key store",
+    note = "`StaticKeys` holds fixed keys, `key_fn` makes a store of an async function"
+)]
+pub trait KeyStore: Send + Sync + 'static {
+    /// The app's active keys, or `None` of an app that is unknown or disabled.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot tell.
+    fn keys(&self, app: &AppId) -> impl Future<Output = Result<Option<KeyRing>, StoreError>> + Send;
+}
+
+/// A fixed set of apps and their keys.
+///
+/// ```
+/// # use countersign::{KeyRing, Secret, store::StaticKeys};
+/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct StaticKeys(HashMap<AppId, KeyRing>);
+
+impl StaticKeys {
+    /// Takes apps with a [`Secret`](crate::Secret) or a [`KeyRing`] each. Of an app that is there twice the last counts.
+    pub fn new<K: Into<KeyRing>>(apps: impl IntoIterator<Item = (AppId, K)>) -> Self {
+        Self(apps.into_iter().map(|(app, keys)| (app, keys.into())).collect())
+    }
+}
+
+impl KeyStore for StaticKeys {
+    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        Ok(self.0.get(app).cloned())
+    }
+}
+
+impl fmt::Debug for StaticKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Makes a [`KeyStore`] of an async function.
+///
+/// ```
+/// # use countersign::{AppId, KeyRing, Secret, store::key_fn};
+/// let keys = key_fn(|app: AppId| async move {
+///     let secret = std::env::var(format!("SECRET_OF_{app}")).ok();
+///     secret.map(Secret::new).transpose().map(|secret| secret.map(KeyRing::from))
+/// });
+/// ```
+pub fn key_fn<F>(f: F) -> KeyFn<F> {
+    KeyFn(f)
+}
+
+/// The store that [`key_fn`] makes.
+#[derive(Clone, Copy)]
+pub struct KeyFn<F>(F);
+
+impl<F, Fut, E> KeyStore for KeyFn<F>
+where
+    F: Fn(AppId) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Option<KeyRing>, E>> + Send,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        (self.0)(*app).await.map_err(StoreError::new)
+    }
+}
+
+impl<F> fmt::Debug for KeyFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyFn(..)")
+    }
+}
+
+/// A [`KeyStore`] that is chosen at run time: every key store is one.
+pub trait DynKeyStore: Send + Sync + 'static {
+    /// [`KeyStore::keys`], boxed.
+    fn keys_boxed<'a>(
+        &'a self,
+        app: &'a AppId,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<KeyRing>, StoreError>> + Send + 'a>>;
+}
+
+impl<T: KeyStore> DynKeyStore for T {
+    fn keys_boxed<'a>(
+        &'a self,
+        app: &'a AppId,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<KeyRing>, StoreError>> + Send + 'a>> {
+        Box::pin(self.keys(app))
+    }
+}
+
+impl KeyStore for dyn DynKeyStore {
+    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        self.keys_boxed(app).await
+    }
+}
+
+impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
+    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        (**self).keys(app).await
+    }
+}
+
+impl<T: KeyStore + ?Sized> KeyStore for Box<T> {
+    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        (**self).keys(app).await
+    }
+}

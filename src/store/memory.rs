@@ -1,0 +1,241 @@
+//! The nonce store of a single process.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::{
+    NonceStore, Occurrence, StoreError,
+    table::{APPS, END_OF_TIME, Found, Key, Table},
+};
+use crate::protocol::{AppId, Nonce};
+
+/// Remembers nonces in this process's memory.
+///
+/// It takes 16 bytes times the table's slack for a live nonce (18 to 37 bytes), gives memory back as nonces expire
+/// without a task of its own, and forgets everything when the process ends.
+///
+/// It holds a fixed number of nonces and never drops a live one: when it is full, requests get a 503. The last eighth of
+/// it is open only to apps that hold less than a 64th, so that one app's flood does not lock the others out.
+///
+/// ```
+/// # use countersign::store::MemoryNonceStore;
+/// // 2,000 requests per second, each remembered for up to 601 seconds.
+/// let nonces = MemoryNonceStore::with_capacity(2_000 * 601);
+/// ```
+pub struct MemoryNonceStore {
+    shards: Box<[Mutex<Table>]>,
+    quota: Quota,
+    /// Keys of the hash: a caller cannot choose nonces that meet in one place.
+    keys: (u64, u64),
+    /// Shards swept so far, of those that are due since the epoch.
+    swept: AtomicU64,
+    /// The latest second at which all expired nonces were reclaimed.
+    reclaimed: AtomicU64,
+}
+
+/// A power of two. One is swept in less than a millisecond at the default capacity.
+const SHARDS: usize = 256;
+
+/// Every shard is swept once in about a minute.
+const SWEEPS_PER_SECOND: u64 = 4;
+
+/// How many shards one claim sweeps at the most, where the sweeping lies behind.
+const SWEEPS_PER_CLAIM: u64 = 8;
+
+impl MemoryNonceStore {
+    /// 8 million live nonces.
+    pub const DEFAULT_CAPACITY: usize = 8_000_000;
+
+    /// A store of the default capacity. Memory is taken as nonces come.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_capacity(Self::DEFAULT_CAPACITY)
+    }
+
+    /// A store of at most this many live nonces: requests per second times twice the tolerance and a second.
+    #[must_use]
+    pub fn with_capacity(nonces: usize) -> Self {
+        let random = || RandomState::new().build_hasher().finish();
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            quota: Quota::new(nonces),
+            keys: (random(), random()),
+            swept: AtomicU64::new(0),
+            reclaimed: AtomicU64::new(0),
+        }
+    }
+
+    /// How many nonces it holds: the live ones, and expired ones that were not given back yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.quota.total.load(Relaxed)
+    }
+
+    /// Whether it holds no nonce at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many live nonces it can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.quota.capacity
+    }
+
+    /// The bytes that its tables take.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes()).sum()
+    }
+
+    fn claim_now(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+        if now.max(until) >= END_OF_TIME {
+            return Err(StoreError::new("the time is beyond the year 36812"));
+        }
+        self.sweep_some(now);
+        let (shard, key) = self.locate(app, nonce);
+        let until = until.max(now + 1);
+        self.try_claim(shard, key, now, until)
+            .or_else(|| {
+                self.reclaim(now);
+                self.try_claim(shard, key, now, until)
+            })
+            .ok_or_else(|| StoreError::new(Full { capacity: self.quota.capacity }))
+    }
+
+    /// `None` if there is no room for this app.
+    fn try_claim(&self, shard: usize, key: Key, now: u64, until: u64) -> Option<Occurrence> {
+        let release = |app| self.quota.release(app);
+        let mut table = lock(&self.shards[shard]);
+        let mut found = table.find(key, now);
+        if let Found::Live = found {
+            return Some(Occurrence::Repeated);
+        }
+        if !self.quota.reserve(key.app()) {
+            return None;
+        }
+        if let Found::NoRoom = found {
+            table.grow(now, release);
+            found = table.find(key, now);
+        }
+        let Found::Free(at) = found else {
+            // What cannot be remembered is not let in.
+            release(key.app());
+            return None;
+        };
+        table.put(at, key, until, release);
+        Some(Occurrence::First)
+    }
+
+    /// The hash of the app id keys the hash of the nonce, so that no two pairs read the same. It also picks the app's
+    /// counter.
+    fn locate(&self, app: &AppId, nonce: &Nonce) -> (usize, Key) {
+        let hash = |bytes: &[u8], (k0, k1)| {
+            let mut hasher = SipHasher13::new_with_keys(k0, k1);
+            hasher.write(bytes);
+            hasher.finish128()
+        };
+        let app = hash(app.as_str().as_bytes(), self.keys);
+        let nonce = hash(nonce.as_str().as_bytes(), (app.h1, app.h2)).as_u128();
+        ((nonce >> 96) as usize % SHARDS, Key::new(nonce, app.h1 as u16 % APPS as u16))
+    }
+
+    /// Sweeps the shards whose turn has come.
+    fn sweep_some(&self, now: u64) {
+        let due = now.saturating_mul(SWEEPS_PER_SECOND);
+        let swept = self.swept.load(Relaxed);
+        if swept >= due {
+            return;
+        }
+        // After a long silence once around is enough.
+        let from = swept.max(due.saturating_sub(SHARDS as u64));
+        let to = due.min(from + SWEEPS_PER_CLAIM);
+        if self.swept.compare_exchange(swept, to, Relaxed, Relaxed).is_ok() {
+            (from..to).for_each(|turn| self.sweep(turn as usize % SHARDS, now));
+        }
+    }
+
+    /// Gives every expired nonce back, at most once in a second: none expires in between.
+    fn reclaim(&self, now: u64) {
+        if self.reclaimed.load(Relaxed) < now {
+            (0..SHARDS).for_each(|shard| self.sweep(shard, now));
+            self.reclaimed.fetch_max(now, Relaxed);
+        }
+    }
+
+    fn sweep(&self, shard: usize, now: u64) {
+        lock(&self.shards[shard]).sweep(now, |app| self.quota.release(app));
+    }
+}
+
+impl NonceStore for MemoryNonceStore {
+    async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+        self.claim_now(app, nonce, now, until)
+    }
+}
+
+impl Default for MemoryNonceStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryNonceStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryNonceStore")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the nonce store is full: all {capacity} nonces that it may hold for this app are live")]
+struct Full {
+    capacity: usize,
+}
+
+/// Who holds how much.
+struct Quota {
+    capacity: usize,
+    total: AtomicUsize,
+    /// Apps share the counters by their hash.
+    apps: Box<[AtomicUsize]>,
+}
+
+impl Quota {
+    fn new(capacity: usize) -> Self {
+        let apps = (0..APPS).map(|_| AtomicUsize::new(0)).collect();
+        Self { capacity, total: AtomicUsize::new(0), apps }
+    }
+
+    fn reserve(&self, app: u16) -> bool {
+        let app = &self.apps[usize::from(app)];
+        let is_small = app.fetch_add(1, Relaxed) < (self.capacity / 64).max(1);
+        let limit = if is_small { self.capacity } else { self.capacity - self.capacity / 8 };
+        let reserved = self.total.fetch_update(Relaxed, Relaxed, |total| (total < limit).then_some(total + 1)).is_ok();
+        if !reserved {
+            app.fetch_sub(1, Relaxed);
+        }
+        reserved
+    }
+
+    fn release(&self, app: u16) {
+        self.apps[usize::from(app)].fetch_sub(1, Relaxed);
+        self.total.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Nothing panics while a table is locked: it is whole even if a thread died elsewhere.
+fn lock(shard: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,123 @@
+//! Where used nonces are remembered: the law of replay protection.
+
+use std::{pin::Pin, sync::Arc};
+
+use super::StoreError;
+use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Rejection, RejectionKind, Unrepeated, Window};
+
+/// Remembers which nonces were used.
+///
+/// # Law
+///
+/// - Of all claims on one (app id, nonce), however they race, at most one is [`Occurrence::First`] while it is live.
+///   A claim is live from when it was made until the second `until`.
+/// - Claims of different apps, or on different nonces, never meet: the two are no plain concatenation.
+/// - A live claim is never dropped to make room. A store that has none left returns an error.
+/// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps a
+///   claim for `until - now` seconds at least.
+/// - An answer that may be wrong is an error. Every answer comes in bounded time.
+///
+/// [`conformance`](super::conformance) puts a store through this law.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a nonce store",
+    note = "`MemoryNonceStore` is one for a single process"
+)]
+pub trait NonceStore: Send + Sync + 'static {
+    /// Claims a nonce, atomically. `now` and `until` are Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// The store is full, or cannot tell.
+    fn claim(
+        &self,
+        app: &AppId,
+        nonce: &Nonce,
+        now: u64,
+        until: u64,
+    ) -> impl Future<Output = Result<Occurrence, StoreError>> + Send;
+
+    /// Whether claims outlive this process. Of a store that forgets with it (the default), verifiers refuse requests that
+    /// were signed before they were set up.
+    fn outlives_process(&self) -> bool {
+        false
+    }
+}
+
+/// Whether a nonce was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occurrence {
+    /// It was not: it is now.
+    First,
+    /// It was, and the claim is live still.
+    Repeated,
+}
+
+impl Authentic {
+    /// Checks the window again, as of `now` in Unix seconds, and claims the nonce until the timestamp is out of it for
+    /// good.
+    ///
+    /// # Errors
+    ///
+    /// The timestamp lies outside the window, the nonce was used before, or the store failed.
+    pub async fn claim_nonce<N>(self, store: &N, now: u64, window: &Window) -> Result<Unrepeated, Rejection>
+    where
+        N: NonceStore + ?Sized,
+    {
+        let Lifetime { now, until } = self.lifetime(now, window)?;
+        let claim = &self.claim;
+        match store.claim(&claim.app_id, &claim.nonce, now, until).await {
+            Ok(Occurrence::First) => Ok(Unrepeated { authentic: self }),
+            Ok(Occurrence::Repeated) => Err(Rejection::new(
+                RejectionKind::ReplayedNonce,
+                "the nonce was used before: sign each request, and each retry, with a fresh one",
+            )),
+            Err(error) => Err(Rejection::unavailable(error)),
+        }
+    }
+}
+
+type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<Occurrence, StoreError>> + Send + 'a>>;
+
+/// A [`NonceStore`] that is chosen at run time: every nonce store is one.
+pub trait DynNonceStore: Send + Sync + 'static {
+    /// [`NonceStore::claim`], boxed.
+    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, now: u64, until: u64) -> BoxedOccurrence<'a>;
+
+    /// [`NonceStore::outlives_process`].
+    fn outlives_process_dyn(&self) -> bool;
+}
+
+impl<T: NonceStore> DynNonceStore for T {
+    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, now: u64, until: u64) -> BoxedOccurrence<'a> {
+        Box::pin(self.claim(app, nonce, now, until))
+    }
+
+    fn outlives_process_dyn(&self) -> bool {
+        self.outlives_process()
+    }
+}
+
+impl NonceStore for dyn DynNonceStore {
+    async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+        self.claim_boxed(app, nonce, now, until).await
+    }
+
+    fn outlives_process(&self) -> bool {
+        self.outlives_process_dyn()
+    }
+}
+
+macro_rules! pointer {
+    ($($pointer:ident),*) => {$(
+        impl<T: NonceStore + ?Sized> NonceStore for $pointer<T> {
+            async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+                (**self).claim(app, nonce, now, until).await
+            }
+
+            fn outlives_process(&self) -> bool {
+                (**self).outlives_process()
+            }
+        }
+    )*};
+}
+pointer!(Arc, Box);

@@ -1,0 +1,162 @@
+//! One shard of the memory nonce store: a hash table whose entries expire.
+//!
+//! Open addressing with linear probing over slots of 16 bytes. An entry that has expired stays in its slot, like a
+//! tombstone, until a claim reuses the slot or the table is rebuilt.
+
+/// A nonce as the table knows it: a slot's content but for the expiry.
+#[derive(Clone, Copy)]
+pub(super) struct Key(Slot);
+
+impl Key {
+    /// Takes 78 bits of a keyed hash, and which of the [`APPS`] counters is the app's.
+    pub(super) fn new(hash: u128, app: u16) -> Self {
+        let tag_high = (hash >> 64) as u64 & TAG_MASK;
+        Self(Slot { tag: hash as u64, rest: u64::from(app) << TAG_BITS | tag_high })
+    }
+
+    pub(super) fn app(self) -> u16 {
+        self.0.app()
+    }
+}
+
+/// How many app counters a slot can tell apart.
+pub(super) const APPS: usize = 1 << APP_BITS;
+
+/// The first second that a slot cannot hold: in the year 36812.
+pub(super) const END_OF_TIME: u64 = 1 << (64 - APP_BITS - TAG_BITS);
+
+const APP_BITS: u32 = 10;
+const TAG_BITS: u32 = 14;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+
+/// 64 bits of tag; then 40 of expiry, 10 of the app's counter, 14 more of tag. Expiry 0 is an empty slot.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    tag: u64,
+    rest: u64,
+}
+
+impl Slot {
+    const EMPTY: Self = Self { tag: 0, rest: 0 };
+
+    fn expiry(self) -> u64 {
+        self.rest >> (APP_BITS + TAG_BITS)
+    }
+
+    fn with_expiry(self, expiry: u64) -> Self {
+        Self { rest: self.rest | expiry << (APP_BITS + TAG_BITS), ..self }
+    }
+
+    fn app(self) -> u16 {
+        (self.rest >> TAG_BITS) as u16 & (APPS as u16 - 1)
+    }
+
+    fn is_empty(self) -> bool {
+        self.expiry() == 0
+    }
+
+    fn is_live(self, now: u64) -> bool {
+        self.expiry() > now
+    }
+
+    fn is(self, key: Key) -> bool {
+        self.tag == key.0.tag && (self.rest ^ key.0.rest) & TAG_MASK == 0
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Table {
+    /// A power of two of them, or none.
+    slots: Box<[Slot]>,
+    /// Slots that are not empty.
+    used: usize,
+    /// No entry expires before this second.
+    earliest: u64,
+}
+
+/// Where a nonce is, or could be.
+pub(super) enum Found {
+    /// Its claim is live.
+    Live,
+    /// It is not there; this slot is free for it.
+    Free(usize),
+    /// It is not there, and the table must grow first.
+    NoRoom,
+}
+
+impl Table {
+    pub(super) fn find(&self, key: Key, now: u64) -> Found {
+        let mut free = None;
+        for i in self.probe(key) {
+            let slot = self.slots[i];
+            if slot.is_empty() {
+                // Kept at least one slot in eight empty, so that a probe ends.
+                let room = free.is_some() || (self.used + 1) * 8 <= self.slots.len() * 7;
+                return if room { Found::Free(free.unwrap_or(i)) } else { Found::NoRoom };
+            }
+            if slot.is_live(now) {
+                if slot.is(key) {
+                    return Found::Live;
+                }
+            } else {
+                free = free.or(Some(i));
+            }
+        }
+        free.map_or(Found::NoRoom, Found::Free)
+    }
+
+    /// Puts an entry where [`find`](Table::find) found room. What had expired there is `reclaimed`.
+    pub(super) fn put(&mut self, at: usize, key: Key, expiry: u64, reclaimed: impl FnOnce(u16)) {
+        let old = std::mem::replace(&mut self.slots[at], key.0.with_expiry(expiry));
+        if old.is_empty() {
+            self.earliest = if self.used == 0 { expiry } else { self.earliest.min(expiry) };
+            self.used += 1;
+        } else {
+            self.earliest = self.earliest.min(expiry);
+            reclaimed(old.app());
+        }
+    }
+
+    /// Rebuilds the table with room for one more entry, without the expired ones.
+    pub(super) fn grow(&mut self, now: u64, reclaimed: impl FnMut(u16)) {
+        self.rebuild(now, 1, reclaimed);
+    }
+
+    /// Gives expired entries back, and memory that the rest does not need.
+    pub(super) fn sweep(&mut self, now: u64, reclaimed: impl FnMut(u16)) {
+        if self.used > 0 && self.earliest <= now {
+            self.rebuild(now, 0, reclaimed);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.slots)
+    }
+
+    fn rebuild(&mut self, now: u64, more: usize, mut reclaimed: impl FnMut(u16)) {
+        let live = self.slots.iter().filter(|slot| slot.is_live(now)).count();
+        let old = std::mem::take(self);
+        if live + more > 0 {
+            // A sixteenth more than needed, so that the next rebuild is some way off; then an eighth that stays empty.
+            let wanted = (live + more) * 17 / 16 * 8 / 7 + 1;
+            self.slots = vec![Slot::EMPTY; wanted.next_power_of_two()].into();
+        }
+        self.earliest = u64::MAX;
+        for slot in old.slots.iter().filter(|slot| !slot.is_empty()) {
+            if !slot.is_live(now) {
+                reclaimed(slot.app());
+            } else if let Some(i) = self.probe(Key(*slot)).find(|&i| self.slots[i].is_empty()) {
+                self.slots[i] = *slot;
+                self.used += 1;
+                self.earliest = self.earliest.min(slot.expiry());
+            }
+        }
+    }
+
+    /// The slots where a nonce may be, in order.
+    fn probe(&self, key: Key) -> impl Iterator<Item = usize> + use<> {
+        let mask = self.slots.len().wrapping_sub(1);
+        let start = key.0.tag as usize;
+        (0..self.slots.len()).map(move |i| start.wrapping_add(i) & mask)
+    }
+}
