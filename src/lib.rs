@@ -11,6 +11,9 @@ mod event;
 pub mod protocol;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub mod server;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod store;
 
 pub use self::protocol::{
@@ -19,4 +22,7 @@ pub use self::protocol::{
     TokenPlace,
 };
 #[cfg(feature = "server")]
-pub use self::store::StaticKeys;
+pub use self::{
+    server::{Caller, Verifier, VerifyLayer},
+    store::StaticKeys,
+};

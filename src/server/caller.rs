@@ -1,0 +1,67 @@
+//! Who signed the request that the service is looking at.
+
+use std::fmt;
+
+use crate::protocol::{AppId, Nonce, Timestamp, Token, Unrepeated};
+
+/// The verified identity behind a request, in its extensions once it is past the verifier.
+///
+/// With the feature `axum` it is an extractor.
+///
+/// ```
+/// # use countersign::Caller;
+/// fn greet<B>(request: &http::Request<B>) -> String {
+///     match request.extensions().get::<Caller>() {
+///         Some(caller) => format!("Hello, {}.", caller.app_id()),
+///         None => "This route is not behind the verifier.".to_owned(),
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Caller(Unrepeated);
+
+impl Caller {
+    pub(crate) fn new(verified: Unrepeated) -> Self {
+        Self(verified)
+    }
+
+    /// Whose key signed.
+    #[must_use]
+    pub fn app_id(&self) -> &AppId {
+        &self.0.authentic.claim.app_id
+    }
+
+    /// When the request was signed.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.0.authentic.claim.timestamp
+    }
+
+    /// What made the request unique.
+    #[must_use]
+    pub fn nonce(&self) -> &Nonce {
+        &self.0.authentic.claim.nonce
+    }
+
+    /// The token that was signed with the request, if any. Whether it is a live one nobody has checked.
+    #[must_use]
+    pub fn token(&self) -> Option<&Token> {
+        self.0.authentic.claim.token.token()
+    }
+
+    /// Which of the app's keys signed: its place in the [`KeyRing`](crate::KeyRing), from 0.
+    #[must_use]
+    pub fn key_index(&self) -> usize {
+        self.0.authentic.key_index
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("app_id", self.app_id())
+            .field("timestamp", &self.timestamp())
+            .field("key_index", &self.key_index())
+            .finish_non_exhaustive()
+    }
+}

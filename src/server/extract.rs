@@ -1,0 +1,39 @@
+//! axum: the [`Caller`] as an extractor, a [`Rejection`] as an answer.
+
+use axum_core::{
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::request::Parts;
+
+use super::caller::Caller;
+use crate::protocol::{Rejection, RejectionKind};
+
+/// A handler that takes a `Caller` is never called unverified: without a layer around its route the answer is a 500.
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejection> {
+        parts.extensions.get().cloned().ok_or_else(|| {
+            Rejection::new(
+                RejectionKind::Misconfigured,
+                "the handler takes a Caller, but no VerifyLayer stands around its route",
+            )
+        })
+    }
+}
+
+/// For handlers that serve verified callers and others alike.
+impl<S: Sync> OptionalFromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(parts.extensions.get().cloned())
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        Rejection::into_response(self).map(Into::into)
+    }
+}

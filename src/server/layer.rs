@@ -1,0 +1,79 @@
+//! The tower layer around the verifier.
+
+use std::{fmt, sync::Arc};
+
+use tower_layer::Layer;
+
+use super::{
+    response::{ProblemJson, RenderRejection},
+    service::Verify,
+    verifier::Verifier,
+};
+use crate::store::{KeyStore, MemoryNonceStore};
+
+/// Puts a [`Verifier`] in front of a service: only signed, fresh, unrepeated requests reach it.
+///
+/// Options are the verifier's: `Verifier::new(keys).with_nonces(store).into_layer()`.
+///
+/// ```
+/// # use countersign::{Secret, VerifyLayer, store::StaticKeys};
+/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// let layer = VerifyLayer::new(keys);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct VerifyLayer<K, N = MemoryNonceStore, R = ProblemJson> {
+    verifier: Arc<Verifier<K, N>>,
+    renderer: Arc<R>,
+}
+
+impl<K: KeyStore> VerifyLayer<K> {
+    /// Verifies with the protocol's defaults: memory nonce store, five minutes, headers.
+    pub fn new(keys: K) -> Self {
+        Self::from(Verifier::new(keys))
+    }
+}
+
+impl<K, N, R> VerifyLayer<K, N, R> {
+    /// Answers rejected requests in another way. Default: [`ProblemJson`].
+    ///
+    /// ```
+    /// # use countersign::{Rejection, Secret, VerifyLayer, store::StaticKeys};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let layer = VerifyLayer::new(keys).with_renderer(|rejection: &Rejection| {
+    ///     let mut response = http::Response::new(rejection.kind().code().into());
+    ///     *response.status_mut() = rejection.kind().status();
+    ///     response
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_renderer<T: RenderRejection>(self, renderer: T) -> VerifyLayer<K, N, T> {
+        VerifyLayer { verifier: self.verifier, renderer: Arc::new(renderer) }
+    }
+}
+
+impl<K, N> From<Verifier<K, N>> for VerifyLayer<K, N> {
+    fn from(verifier: Verifier<K, N>) -> Self {
+        Self { verifier: Arc::new(verifier), renderer: Arc::new(ProblemJson) }
+    }
+}
+
+impl<S, K, N, R> Layer<S> for VerifyLayer<K, N, R> {
+    type Service = Verify<S, K, N, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Verify::new(inner, self.verifier.clone(), self.renderer.clone())
+    }
+}
+
+impl<K, N, R> Clone for VerifyLayer<K, N, R> {
+    fn clone(&self) -> Self {
+        Self { verifier: self.verifier.clone(), renderer: self.renderer.clone() }
+    }
+}
+
+impl<K, N, R> fmt::Debug for VerifyLayer<K, N, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyLayer").field("verifier", &self.verifier).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,27 @@
+//! The verifying side: one entry through which every request goes, and the tower layer around it.
+//!
+//! [`Verifier::verify`] is the whole way in. [`VerifyLayer`] makes a [`Verify`] service of it, which answers rejected
+//! requests by a [`RenderRejection`].
+
+mod arriving;
+mod body;
+mod caller;
+mod delivery;
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+mod extract;
+mod future;
+mod layer;
+mod response;
+mod service;
+mod verifier;
+
+pub use self::{
+    body::{BodyError, RequestBody, UnverifiedBody, VerifiedBody},
+    caller::Caller,
+    future::ResponseFuture,
+    layer::VerifyLayer,
+    response::{ProblemJson, RenderRejection, ResponseBody},
+    service::Verify,
+    verifier::Verifier,
+};

@@ -1,0 +1,158 @@
+//! Answers: what a rejected caller is told, and the body that carries it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use serde::Serialize;
+
+use crate::protocol::Rejection;
+
+/// Makes the answer to a rejected request. Closures from `&Rejection` to `Response<Bytes>` do.
+pub trait RenderRejection: Send + Sync + 'static {
+    /// The answer. It should say no more than the rejection does.
+    fn render(&self, rejection: &Rejection) -> Response<Bytes>;
+}
+
+impl<F: Fn(&Rejection) -> Response<Bytes> + Send + Sync + 'static> RenderRejection for F {
+    fn render(&self, rejection: &Rejection) -> Response<Bytes> {
+        self(rejection)
+    }
+}
+
+/// Answers with `application/problem+json` (RFC 9457), as PROTOCOL.md describes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProblemJson;
+
+impl RenderRejection for ProblemJson {
+    fn render(&self, rejection: &Rejection) -> Response<Bytes> {
+        let mut response = Response::new(Problem::new(rejection).to_json());
+        *response.status_mut() = rejection.kind().status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if rejection.kind().status() == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("CS1-HMAC-SHA256"));
+        }
+        if let Some(seconds) = rejection.retry_after() {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(time) = rejection.server_time() {
+            headers.insert(HeaderName::from_static("x-server-time"), time.into());
+        }
+        response
+    }
+}
+
+impl Rejection {
+    /// The answer that [`ProblemJson`] makes of this.
+    #[must_use]
+    pub fn into_response(self) -> Response<Bytes> {
+        ProblemJson.render(&self)
+    }
+}
+
+/// RFC 9457, section 3.1, with two members of ours.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl<'a> Problem<'a> {
+    fn new(rejection: &'a Rejection) -> Self {
+        let kind = rejection.kind();
+        Self {
+            r#type: format!("https://docs.rs/countersign/latest/countersign/enum.RejectionKind.html#variant.{kind:?}"),
+            title: kind.title(),
+            status: kind.status().as_u16(),
+            detail: rejection.detail(),
+            code: kind.code(),
+            field: rejection.field(),
+        }
+    }
+
+    fn to_json(&self) -> Bytes {
+        // Text and a number always serialise; were that to change, the status still says no.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// Shared caches know only `Authorization`: without this one of them could serve a caller's answer to another.
+pub(super) fn keep_private(headers: &mut HeaderMap) {
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+}
+
+pin_project! {
+    /// The body of an answer: the service's, or a rejection's.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    #[derive(Debug)]
+    enum Kind<B> {
+        Service { #[pin] body: B },
+        Rejection { bytes: Bytes },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn of_service(body: B) -> Self {
+        Self { kind: Kind::Service { body } }
+    }
+
+    pub(super) fn of_rejection(bytes: Bytes) -> Self {
+        Self { kind: Kind::Rejection { bytes } }
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::of_service(B::default())
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Service { body } => body.poll_frame(context),
+            KindProjection::Rejection { bytes } if bytes.is_empty() => Poll::Ready(None),
+            KindProjection::Rejection { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Service { body } => body.is_end_stream(),
+            Kind::Rejection { bytes } => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Service { body } => body.size_hint(),
+            Kind::Rejection { bytes } => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}

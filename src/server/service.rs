@@ -1,0 +1,79 @@
+//! The service that [`VerifyLayer`](super::VerifyLayer) makes.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::{
+    body::RequestBody,
+    future::ResponseFuture,
+    response::{ProblemJson, RenderRejection, ResponseBody, keep_private},
+    verifier::Verifier,
+};
+use crate::store::{KeyStore, MemoryNonceStore, NonceStore};
+
+/// Verifies requests before the service gets them.
+pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
+    inner: S,
+    verifier: Arc<Verifier<K, N>>,
+    renderer: Arc<R>,
+}
+
+impl<S, K, N, R> Verify<S, K, N, R> {
+    pub(super) fn new(inner: S, verifier: Arc<Verifier<K, N>>, renderer: Arc<R>) -> Self {
+        Self { inner, verifier, renderer }
+    }
+}
+
+impl<S, K, N, R, B, ResBody> Service<Request<B>> for Verify<S, K, N, R>
+where
+    S: Service<Request<B::Verified>, Response = Response<ResBody>, Future: Send> + Clone + Send + 'static,
+    K: KeyStore,
+    N: NonceStore,
+    R: RenderRejection,
+    B: RequestBody,
+    B::Verified: Send,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<ResBody, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone is not ready; the service that is must be the one that is called.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let verifier = self.verifier.clone();
+        let renderer = self.renderer.clone();
+        ResponseFuture::new(async move {
+            match verifier.verify(request).await {
+                Ok(request) => {
+                    let mut response = inner.call(request).await?;
+                    keep_private(response.headers_mut());
+                    Ok(response.map(ResponseBody::of_service))
+                }
+                Err(rejection) => Ok(renderer.render(&rejection).map(ResponseBody::of_rejection)),
+            }
+        })
+    }
+}
+
+impl<S: Clone, K, N, R> Clone for Verify<S, K, N, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), verifier: self.verifier.clone(), renderer: self.renderer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, K, N, R> fmt::Debug for Verify<S, K, N, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verify").field("inner", &self.inner).field("verifier", &self.verifier).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,256 @@
+//! The one entry: a request goes in, the request that may reach the service comes out.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Uri, header, request::Parts};
+use http_body::Body;
+
+use super::{
+    arriving::{Arriving, too_large},
+    body::RequestBody,
+    caller::Caller,
+    delivery::{Delivery, signed_uri},
+    layer::VerifyLayer,
+};
+use crate::{
+    clock::{Clock, SteadyClock, SystemClock},
+    protocol::{
+        CanonicalRequest, Claim, ParameterList, Parameters, Rejection, RejectionKind, Scheme, SchemeError, Window,
+        single,
+    },
+    store::{KeyStore, MemoryNonceStore, NonceStore},
+};
+
+/// Lets in signed, fresh, unrepeated requests, and nothing else.
+///
+/// It is the spine of [`VerifyLayer`], and can be called by itself. Clones share the stores and the clock.
+///
+/// ```
+/// use countersign::{Secret, Verifier, server::UnverifiedBody, store::StaticKeys};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// let verifier = Verifier::new(keys);
+///
+/// let request = http::Request::get("/").body(UnverifiedBody::new(String::new()))?;
+/// let rejection = verifier.verify(request).await.unwrap_err();
+/// assert_eq!(rejection.kind().code(), "missing_field");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct Verifier<K, N = MemoryNonceStore> {
+    keys: Arc<K>,
+    nonces: Arc<N>,
+    clock: Arc<SteadyClock>,
+    /// When this verifier began to remember, in Unix seconds.
+    born: u64,
+    strict_restart: bool,
+    scheme: Arc<Scheme>,
+    parameters: Parameters,
+    prefix: Arc<str>,
+}
+
+impl<K: KeyStore> Verifier<K> {
+    /// A verifier with the protocol's defaults, the system's clock and a [`MemoryNonceStore`].
+    pub fn new(keys: K) -> Self {
+        let clock = SteadyClock::new(SystemClock::new());
+        Self {
+            keys: Arc::new(keys),
+            nonces: Arc::new(MemoryNonceStore::new()),
+            born: clock.now(),
+            clock: Arc::new(clock),
+            strict_restart: false,
+            scheme: Arc::new(Scheme::new()),
+            parameters: Parameters::default(),
+            prefix: "".into(),
+        }
+    }
+}
+
+impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
+    /// Remembers nonces in this store. Default: a [`MemoryNonceStore`] of its own.
+    pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
+        Verifier {
+            keys: self.keys,
+            nonces: Arc::new(nonces),
+            born: self.clock.now(),
+            clock: self.clock,
+            strict_restart: self.strict_restart,
+            scheme: self.scheme,
+            parameters: self.parameters,
+            prefix: self.prefix,
+        }
+    }
+
+    /// What it has agreed on with its clients. Default: [`Scheme::new`].
+    pub fn with_scheme(self, scheme: Scheme) -> Self {
+        Self { scheme: Arc::new(scheme), ..self }
+    }
+
+    /// What the service gets of a query and of a form. Default: [`Parameters::Stripped`].
+    pub fn with_parameters(self, parameters: Parameters) -> Self {
+        Self { parameters, ..self }
+    }
+
+    /// What a proxy takes off the paths that clients sign: `/api` for example. Default: nothing.
+    ///
+    /// # Errors
+    ///
+    /// The prefix is no path, or ends with a slash.
+    pub fn with_prefix(self, prefix: &str) -> Result<Self, SchemeError> {
+        let is_path = prefix.parse::<Uri>().is_ok_and(|uri| uri.authority().is_none() && uri.path() == prefix);
+        if !prefix.is_empty() && (!is_path || !prefix.starts_with('/') || prefix.ends_with('/')) {
+            return Err(SchemeError::Prefix(prefix.to_owned()));
+        }
+        Ok(Self { prefix: prefix.into(), ..self })
+    }
+
+    /// Reads time here. Default: [`SystemClock`].
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        let clock = SteadyClock::new(clock);
+        Self { born: clock.now(), clock: Arc::new(clock), ..self }
+    }
+
+    /// Refuses also what was signed up to the tolerance after the start, where nonces do not outlive the process.
+    ///
+    /// A process that was restarted has forgotten the nonces of requests that were stamped ahead of its start, or in the
+    /// very second of it. With this, none of them can pass twice; for the tolerance's length clients with a right clock
+    /// are refused too. Default: off.
+    pub fn with_strict_restart(self) -> Self {
+        Self { strict_restart: true, ..self }
+    }
+
+    /// The tower layer that verifies with this.
+    pub fn into_layer(self) -> VerifyLayer<K, N> {
+        VerifyLayer::from(self)
+    }
+
+    /// Verifies a request and returns the only one that may reach the service: stripped of what was not signed, its body
+    /// checked, its [`Caller`] in the extensions.
+    ///
+    /// # Errors
+    ///
+    /// Everything that [`RejectionKind`] lists. What is not verified is not remembered, and but for a form its body is
+    /// not read.
+    pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::Verified>, Rejection> {
+        let (parts, body) = request.into_parts();
+        let uri = signed_uri(&parts);
+        let window = self.window();
+
+        let (claim, mut request, limit) = self.read_head(uri, &parts, &body)?;
+        let timely = claim.timely(self.clock.now(), &window)?;
+        self.read_query(&mut request, uri)?;
+        let keys = self.keys.keys(timely.app_id()).await.map_err(Rejection::unavailable)?;
+        let body = Arriving::read_form(body, request.is_form(), limit).await?;
+        let form = self.read_form(&request, body.form())?;
+        let authentic = timely.authenticate(&request, &form, keys.as_ref())?;
+        let unrepeated = authentic.claim_nonce(&*self.nonces, self.clock.now(), &window).await?;
+        let (delivery, binding) = Delivery::new(&request, &form, body.form(), &parts, self.parameters, &self.scheme);
+        drop((request, form));
+        let body = body.check(binding, limit, &self.scheme).await?;
+        delivery.request::<B>(parts, body, unrepeated, &self.scheme)
+    }
+
+    /// Everything that the head alone tells, and how long the body may be.
+    fn read_head<'a>(
+        &'a self,
+        uri: &'a Uri,
+        parts: &'a Parts,
+        body: &impl Body,
+    ) -> Result<(Claim, CanonicalRequest<'a>, usize), Rejection> {
+        if parts.extensions.get::<Caller>().is_some() {
+            return Err(Rejection::new(
+                RejectionKind::Misconfigured,
+                "the request was verified before: two verifying layers stand around this route, one is enough",
+            ));
+        }
+        let claim = Claim::extract(&self.scheme, uri, &parts.headers)?;
+        let request = CanonicalRequest::read(&self.scheme, &self.prefix, uri, parts)?;
+        let limits = self.scheme.limits();
+        let limit = if request.is_form() { limits.form.min(limits.body) } else { limits.body };
+        let declared = content_length(&parts.headers)?.unwrap_or(0).max(body.size_hint().lower());
+        if declared > limit as u64 {
+            return Err(too_large(limit));
+        }
+        if uri.query().unwrap_or_default().len() > limits.query {
+            let detail = format!("the query has more than {} bytes: send a body instead", limits.query);
+            return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
+        }
+        Ok((claim, request, limit))
+    }
+
+    fn read_query<'a>(&self, request: &mut CanonicalRequest<'a>, uri: &'a Uri) -> Result<(), Rejection> {
+        request.read_query(&self.scheme, uri)?;
+        self.refuse_empty(request.query.had_empty(), "query")
+    }
+
+    fn read_form<'f>(
+        &self,
+        request: &CanonicalRequest<'_>,
+        form: Option<&'f Bytes>,
+    ) -> Result<ParameterList<'f>, Rejection> {
+        let Some(form) = form else {
+            return Ok(ParameterList::default());
+        };
+        let form = ParameterList::of_form(form, self.scheme.limits().parameters)?;
+        self.refuse_empty(form.had_empty(), "form")?;
+        if form.is_empty() && request.digest().is_none() {
+            return Err(Rejection::malformed_parameters(
+                "the form has no parameter with a name and a value: if the body is no form, set its content type; if it is \
+                 meant to be empty, send its SHA-256",
+            ));
+        }
+        Ok(form)
+    }
+
+    fn refuse_empty(&self, had_empty: bool, place: &str) -> Result<(), Rejection> {
+        if had_empty && self.parameters == Parameters::RefuseEmpty {
+            let detail = format!("the {place} has a parameter with an empty name or value, which would not be signed");
+            return Err(Rejection::malformed_parameters(detail));
+        }
+        Ok(())
+    }
+
+    fn window(&self) -> Window {
+        let tolerance = self.scheme.tolerance().as_secs();
+        let not_before = match (self.nonces.outlives_process(), self.strict_restart) {
+            (true, _) => 0,
+            (false, false) => self.born,
+            (false, true) => self.born.saturating_add(tolerance).saturating_add(1),
+        };
+        Window::new(tolerance).not_before(not_before)
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
+    let Some(value) = single(headers, &header::CONTENT_LENGTH)? else {
+        return Ok(None);
+    };
+    let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| Rejection::malformed("content-length", "expected a number of bytes"))
+}
+
+impl<K, N> Clone for Verifier<K, N> {
+    fn clone(&self) -> Self {
+        Self {
+            keys: self.keys.clone(),
+            nonces: self.nonces.clone(),
+            clock: self.clock.clone(),
+            scheme: self.scheme.clone(),
+            prefix: self.prefix.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<K, N> fmt::Debug for Verifier<K, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("scheme", &self.scheme)
+            .field("parameters", &self.parameters)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
