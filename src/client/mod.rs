@@ -1,0 +1,11 @@
+//! The signing side: a [`Signer`](crate::Signer) with the system's clock and random source, and the tower layer around
+//! a client.
+
+mod layer;
+mod service;
+mod signer;
+
+pub use self::{
+    layer::SignLayer,
+    service::{Sign, SignFuture},
+};

@@ -1,0 +1,87 @@
+//! The client that [`SignLayer`](super::SignLayer) makes.
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::Request;
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use tower_service::Service;
+
+use crate::protocol::{BoxError, Payload, SignError, Signer};
+
+/// Signs requests before the client sends them.
+///
+/// The body is read first, up to [`Limits::body`](crate::Limits::body), since its digest is signed. To send a large one,
+/// sign its digest with [`Signer::sign_parts`] and use the client without this layer.
+#[derive(Clone, Debug)]
+pub struct Sign<S> {
+    inner: S,
+    signer: Signer,
+}
+
+impl<S> Sign<S> {
+    pub(super) fn new(inner: S, signer: Signer) -> Self {
+        Self { inner, signer }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Sign<S>
+where
+    S: Service<Request<B>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+{
+    type Response = S::Response;
+    /// [`SignError`], or the client's own.
+    type Error = BoxError;
+    type Future = SignFuture<S::Response>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone is not ready; the service that is must be the one that is called.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let signer = self.signer.clone();
+        SignFuture(Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let body = read(body, signer.scheme().limits().body).await?;
+            signer.sign_parts(&mut parts, Payload::Bytes(&body))?;
+            inner.call(Request::from_parts(parts, B::from(body))).await.map_err(Into::into)
+        }))
+    }
+}
+
+async fn read<B>(body: B, limit: usize) -> Result<Bytes, SignError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let body = Limited::new(body, limit).collect().await;
+    body.map(|body| body.to_bytes()).map_err(|error| {
+        let reason = format!("the body could not be read for its digest, up to the limit of {limit} bytes");
+        SignError::new(reason, error)
+    })
+}
+
+/// The future of [`Sign`].
+pub struct SignFuture<T>(Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>);
+
+impl<T> Future for SignFuture<T> {
+    type Output = Result<T, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl<T> fmt::Debug for SignFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignFuture(..)")
+    }
+}
