@@ -1,0 +1,205 @@
+//! The protocol's worked examples, each stage of them.
+
+use countersign::{Carrier, Payload, Scheme, Secret, Signer, StaticKeys, TokenPlace, Verifier, clock::ManualClock};
+use http::{HeaderName, Request};
+use serde::Deserialize;
+
+use crate::rig::{self, NOW, hmac_hex};
+
+#[derive(Deserialize)]
+struct File {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    method: String,
+    target: String,
+    content_type: Option<String>,
+    body: String,
+    audience: String,
+    signed_headers: Vec<(String, Option<String>)>,
+    app_id: String,
+    token: String,
+    key: String,
+    timestamp: String,
+    nonce: String,
+    body_digest: String,
+    string_to_sign: String,
+    sign: String,
+}
+
+impl Case {
+    fn scheme(&self) -> Scheme {
+        let names = self.signed_headers.iter().map(|(name, _)| HeaderName::from_bytes(name.as_bytes()).unwrap());
+        Scheme::new().with_audience(&*self.audience).unwrap().with_signed_headers(names).unwrap()
+    }
+
+    fn signer(&self) -> Signer {
+        let signer = Signer::new(self.app_id.parse().unwrap(), Secret::new(&*self.key).unwrap());
+        let signer = signer.with_scheme(self.scheme());
+        match self.token.as_str() {
+            "" => signer,
+            token => signer.with_token(token.parse().unwrap()),
+        }
+    }
+
+    /// Without a field.
+    fn request(&self) -> Request<String> {
+        let mut request = Request::builder().method(&*self.method).uri(&*self.target);
+        if let Some(content_type) = &self.content_type {
+            request = request.header("content-type", content_type);
+        }
+        for (name, value) in &self.signed_headers {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        request.body(self.body.clone()).unwrap()
+    }
+
+    /// As a client sends it that has nothing but the example.
+    fn sent(&self) -> Request<String> {
+        let mut request = self.request();
+        let fields = [
+            ("x-app-id", &self.app_id),
+            ("x-timestamp", &self.timestamp),
+            ("x-nonce", &self.nonce),
+            ("x-token", &self.token),
+            ("x-content-sha256", &self.body_digest),
+            ("x-sign", &self.sign),
+        ];
+        for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        request
+    }
+
+    fn is_form(&self) -> bool {
+        self.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
+    }
+
+    /// Whether signers, who send a digest with every body and form, would make this very request.
+    fn is_what_signers_send(&self) -> bool {
+        self.body_digest.is_empty() == (self.body.is_empty() && !self.is_form())
+    }
+
+    fn payload(&self) -> Payload<'_> {
+        match (&*self.body, &*self.body_digest) {
+            ("", digest) if !digest.is_empty() && !self.is_form() => Payload::Digest(digest.parse().unwrap()),
+            (body, _) => Payload::Bytes(body.as_bytes()),
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let files = [include_str!("../vectors/requests.json"), include_str!("../vectors/more_requests.json")];
+    files.into_iter().flat_map(|file| serde_json::from_str::<File>(file).unwrap().cases).collect()
+}
+
+#[test]
+fn each_sign_is_the_mac_of_its_string() {
+    for case in cases() {
+        let string = case.string_to_sign.replace("{key}", &case.key);
+        assert_eq!(hmac_hex(&case.key, &string), case.sign, "{}", case.name);
+    }
+}
+
+#[tokio::test]
+async fn each_example_is_accepted_once() {
+    for case in cases() {
+        let keys = StaticKeys::new([(case.app_id.parse().unwrap(), Secret::new(&*case.key).unwrap())]);
+        let verifier = Verifier::new(keys).with_scheme(case.scheme()).with_clock(ManualClock::at(NOW));
+        let verified = rig::verify(&verifier, case.sent()).await;
+        let verified = verified.unwrap_or_else(|rejection| panic!("{}: {rejection}", case.name));
+        let caller = verified.extensions().get::<countersign::Caller>().unwrap();
+        assert_eq!(caller.app_id().as_str(), case.app_id);
+        assert_eq!(caller.token().map_or("", |token| token.expose()), case.token);
+        assert_eq!(caller.nonce().as_str(), case.nonce);
+        assert_eq!(rig::code(&verifier, case.sent()).await, "replayed_nonce", "{}", case.name);
+    }
+}
+
+#[tokio::test]
+async fn one_other_byte_in_any_line_is_another_signature() {
+    for case in cases() {
+        let keys = StaticKeys::new([(case.app_id.parse().unwrap(), Secret::new(&*case.key).unwrap())]);
+        let verifier = Verifier::new(keys).with_scheme(case.scheme()).with_clock(ManualClock::at(NOW));
+        let string = case.string_to_sign.replace("{key}", &case.key);
+        for i in 0..string.len() {
+            let mut other = string.clone().into_bytes();
+            other[i] ^= 1;
+            let sign = hmac_hex(&case.key, &String::from_utf8_lossy(&other));
+            let mut request = case.sent();
+            request.headers_mut().insert("x-sign", sign.parse().unwrap());
+            assert_eq!(rig::code(&verifier, request).await, "invalid_signature", "{} at {i}", case.name);
+        }
+    }
+}
+
+#[test]
+fn signers_make_the_examples() {
+    let mut made = 0;
+    for case in cases().into_iter().filter(Case::is_what_signers_send) {
+        let (mut parts, ()) = case.request().map(drop).into_parts();
+        let (timestamp, nonce) = (case.timestamp.parse().unwrap(), case.nonce.parse().unwrap());
+        let string = case.signer().string_to_sign_at(&parts, case.payload(), timestamp, nonce).unwrap();
+        assert_eq!(string, case.string_to_sign, "{}", case.name);
+        case.signer().sign_at(&mut parts, case.payload(), timestamp, nonce).unwrap();
+        assert_eq!(parts.headers, *case.sent().headers(), "{}", case.name);
+        assert_eq!(parts.uri, *case.target, "{}", case.name);
+        made += 1;
+    }
+    assert!(made >= 25, "only {made} examples were made");
+}
+
+#[derive(Deserialize)]
+struct QueryCarrier {
+    key: String,
+    app_id: String,
+    timestamp: String,
+    nonce: String,
+    uri_before: String,
+    uri_sent: String,
+    sign: String,
+}
+
+#[tokio::test]
+async fn the_query_carries_the_fields() {
+    let example: QueryCarrier = serde_json::from_str(include_str!("../vectors/query_carrier.json")).unwrap();
+    let scheme = Scheme::new().with_carrier(Carrier::Query);
+    let signer = Signer::new(example.app_id.parse().unwrap(), Secret::new(&*example.key).unwrap());
+    let (mut parts, ()) = Request::get(&*example.uri_before).body(()).unwrap().into_parts();
+    let (timestamp, nonce) = (example.timestamp.parse().unwrap(), example.nonce.parse().unwrap());
+    signer.with_scheme(scheme.clone()).sign_at(&mut parts, Payload::Bytes(b""), timestamp, nonce).unwrap();
+    assert_eq!(parts.uri, *example.uri_sent);
+    assert!(parts.uri.query().unwrap().ends_with(&example.sign));
+    assert!(parts.headers.is_empty());
+
+    let (verifier, _) = rig::verifier();
+    let verified = rig::verify(&verifier.with_scheme(scheme), rig::get(&example.uri_sent)).await.unwrap();
+    assert_eq!(*verified.uri(), *example.uri_before);
+}
+
+#[derive(Deserialize)]
+struct CookieToken {
+    token: String,
+    line: String,
+}
+
+#[tokio::test]
+async fn a_token_in_a_cookie_is_signed_by_its_digest() {
+    let example: CookieToken = serde_json::from_str(include_str!("../vectors/cookie_token.json")).unwrap();
+    let scheme = Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap();
+    let signer = rig::signer_of(scheme.clone()).with_token(example.token.parse().unwrap());
+    let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+    let string = signer.string_to_sign_at(&parts, Payload::Bytes(b""), NOW.try_into().unwrap(), rig::fresh_nonce());
+    assert_eq!(string.unwrap().lines().nth(9), Some(&*example.line));
+
+    let (verifier, _) = rig::verifier();
+    let request = rig::signed_by(&signer, NOW, rig::get("/"));
+    assert_eq!(request.headers()["cookie"], format!("sid={}", example.token));
+    let verified = rig::verify(&verifier.with_scheme(scheme), request).await.unwrap();
+    assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().token().unwrap().expose(), example.token);
+}
