@@ -11,7 +11,7 @@ use countersign::{
     clock::ManualClock,
     server::{UnverifiedBody, VerifiedBody},
 };
-use http::{Request, Response, StatusCode};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 
 pub(crate) const NOW: u64 = 1_700_000_000;
@@ -121,10 +121,6 @@ pub(crate) fn arriving<B: Into<Bytes>>(request: Request<B>) -> Request<Unverifie
     request.map(|body| UnverifiedBody::new(Full::new(body.into())))
 }
 
-pub(crate) fn cloned(request: &Request<&'static str>) -> Request<UnverifiedBody> {
-    arriving(request.clone())
-}
-
 pub(crate) async fn verify<B: Into<Bytes>, N: countersign::store::NonceStore>(
     verifier: &Verifier<StaticKeys, N>,
     request: Request<B>,
@@ -148,8 +144,4 @@ where
     B::Error: std::fmt::Debug,
 {
     body.collect().await.unwrap().to_bytes()
-}
-
-pub(crate) fn status<B>(response: &Response<B>) -> StatusCode {
-    response.status()
 }

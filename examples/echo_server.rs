@@ -1,0 +1,193 @@
+//! A server to write clients against: it tells what it saw of each request that it let in.
+//!
+//! ```sh
+//! cargo run --example echo_server -- --app demo:0123456789abcdef0123456789abcdef
+//! ```
+//!
+//! The first line on stdout is `listening on http://ADDR`. `GET /health` needs no signature and answers how many requests
+//! reached the service; every other path and method is behind the verifier.
+
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use countersign::{
+    AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Parameters, Scheme, Secret, StaticKeys, Verifier,
+    store::MemoryNonceStore,
+};
+use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Answers signed requests with what the service saw of them.
+#[derive(Parser)]
+#[command(name = "echo_server")]
+struct Arguments {
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// An app and its secret, or up to 4 with commas between them; repeatable
+    #[arg(long, value_name = "ID:SECRET[,SECRET...]", required = true)]
+    app: Vec<String>,
+    /// How far a timestamp may lie from this clock, either way
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    tolerance: u32,
+    /// Whose requests these are
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    audience: String,
+    /// How many nonces to remember at a time
+    #[arg(long, value_name = "N", default_value_t = MemoryNonceStore::DEFAULT_CAPACITY as u64, value_parser = clap::value_parser!(u64).range(1..))]
+    max_nonces: u64,
+    /// The largest body that is taken
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body)]
+    body_limit: usize,
+    /// What the service gets of parameters
+    #[arg(long, value_enum, default_value_t = ParametersArgument::Stripped)]
+    parameters: ParametersArgument,
+    /// Where the fields travel
+    #[arg(long, value_enum, default_value_t = CarrierArgument::Headers)]
+    carrier: CarrierArgument,
+    /// What a proxy took off the paths, /api for example
+    #[arg(long, value_name = "PATH", default_value = "")]
+    prefix: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ParametersArgument {
+    Stripped,
+    Signed,
+    RefuseEmpty,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CarrierArgument {
+    Headers,
+    Query,
+    Either,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let verifier = match verifier(&arguments) {
+        Ok(verifier) => verifier,
+        Err(error) => Arguments::command().error(ErrorKind::ValueValidation, error).exit(),
+    };
+    match serve(arguments.listen, verifier).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
+    let apps = arguments.app.iter().map(|app| parse_app(app)).collect::<Result<Vec<_>, _>>()?;
+    if let Some((id, _)) = apps.iter().enumerate().find(|(i, (id, _))| apps[..*i].iter().any(|(other, _)| other == id))
+    {
+        return Err(format!(
+            "--app {}: given twice; for a rotation write its secrets with a comma between them",
+            apps[id].0
+        ));
+    }
+    let mut limits = Limits::default();
+    limits.body = arguments.body_limit;
+    let scheme = Scheme::new()
+        .with_audience(&*arguments.audience)
+        .map_err(|error| error.to_string())?
+        .with_tolerance(Duration::from_secs(arguments.tolerance.into()))
+        .with_limits(limits)
+        .with_carrier(match arguments.carrier {
+            CarrierArgument::Headers => Carrier::Headers,
+            CarrierArgument::Query => Carrier::Query,
+            CarrierArgument::Either => Carrier::Either,
+        });
+    Verifier::new(StaticKeys::new(apps))
+        .with_nonces(MemoryNonceStore::with_capacity(usize::try_from(arguments.max_nonces).unwrap_or(usize::MAX)))
+        .with_scheme(scheme)
+        .with_parameters(match arguments.parameters {
+            ParametersArgument::Stripped => Parameters::Stripped,
+            ParametersArgument::Signed => Parameters::Signed,
+            ParametersArgument::RefuseEmpty => Parameters::RefuseEmpty,
+        })
+        .with_prefix(&arguments.prefix)
+        .map_err(|error| error.to_string())
+}
+
+/// The messages do not repeat what was given, which holds a secret.
+fn parse_app(app: &str) -> Result<(AppId, KeyRing), String> {
+    let (id, secrets) = app.split_once(':').ok_or("--app: expected ID:SECRET, there is no colon")?;
+    let id: AppId = id.parse().map_err(|error| format!("--app: the id: {error}"))?;
+    let secrets = secrets.split(',').map(Secret::new).collect::<Result<Vec<_>, _>>();
+    let secrets = secrets.map_err(|error| format!("--app {id}: {error}"))?;
+    let keys = KeyRing::new(secrets).map_err(|error| format!("--app {id}: {error}"))?;
+    Ok((id, keys))
+}
+
+async fn serve(listen: SocketAddr, verifier: Verifier<StaticKeys>) -> std::io::Result<()> {
+    let handled = Arc::new(AtomicU64::new(0));
+    let app = Router::new()
+        .fallback(echo)
+        .layer(verifier.into_layer())
+        .layer(middleware::from_fn_with_state(handled.clone(), health))
+        .with_state(handled);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener = TcpListener::bind(listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    // Ends at once: connections that are kept alive would hold a graceful end up.
+    tokio::select! {
+        ended = axum::serve(listener, app) => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// Stands outside the verifier.
+async fn health(State(handled): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
+    if request.method() == Method::GET && request.uri().path() == "/health" {
+        return Json(json!({ "handled": handled.load(Ordering::SeqCst) })).into_response();
+    }
+    next.run(request).await
+}
+
+async fn echo(
+    State(handled): State<Arc<AtomicU64>>,
+    caller: Caller,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Json<Value> {
+    handled.fetch_add(1, Ordering::SeqCst);
+    let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    Json(json!({
+        "app_id": caller.app_id().as_str(),
+        "method": method.as_str(),
+        "path": uri.path(),
+        "query": uri.query().unwrap_or_default(),
+        "body_sha256": BodyDigest::of(&body).to_string(),
+        "body_len": body.len(),
+        "content_type": content_type,
+        "token": caller.token().map(|token| token.expose()),
+        "nonce": caller.nonce().as_str(),
+        "timestamp": caller.timestamp().unix_seconds(),
+    }))
+}

@@ -1,0 +1,124 @@
+//! Answers: what a caller is told, and what stays with us.
+
+use bytes::Bytes;
+use countersign::{Caller, Rejection, RejectionKind, Secret, Signer, VerifyLayer};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::rig::{self, NOW, arriving, get, post, signed, signed_by, signer, verifier};
+
+/// The answer of a service that says hello, behind the layer.
+async fn answer(request: Request<&'static str>) -> Response<Bytes> {
+    let hello = service_fn(|request: Request<_>| async move {
+        let caller = request.extensions().get::<Caller>().expect("the layer says who it is").clone();
+        drop::<Request<countersign::server::VerifiedBody>>(request);
+        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(format!("hello {}", caller.app_id())))))
+    });
+    let response = verifier().0.into_layer().layer(hello).oneshot(arriving(request)).await.unwrap();
+    let (parts, body) = response.into_parts();
+    Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
+}
+
+#[test]
+fn the_table_of_codes() {
+    use RejectionKind::*;
+    let table = [
+        (MissingField, "missing_field", 400),
+        (MalformedField, "malformed_field", 400),
+        (MalformedParameters, "malformed_parameters", 400),
+        (QueryTooLong, "query_too_long", 414),
+        (StaleTimestamp, "stale_timestamp", 401),
+        (InvalidSignature, "invalid_signature", 401),
+        (InvalidToken, "invalid_token", 401),
+        (ReplayedNonce, "replayed_nonce", 401),
+        (BodyTooLarge, "body_too_large", 413),
+        (BodyMismatch, "body_mismatch", 401),
+        (Unavailable, "unavailable", 503),
+        (Misconfigured, "misconfigured", 500),
+    ];
+    for (kind, code, status) in table {
+        assert_eq!((kind.code(), kind.status().as_u16()), (code, status));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_problem() {
+    let mut request = signed(get("/"));
+    request.headers_mut().remove("x-nonce");
+    let response = answer(request).await;
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert!(!response.headers().contains_key("www-authenticate"));
+    let problem: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(problem["code"], "missing_field");
+    assert_eq!(problem["status"], 400);
+    assert_eq!(problem["title"], "Missing field");
+    assert_eq!(problem["field"], "x-nonce");
+    assert!(problem["detail"].as_str().unwrap().starts_with("x-nonce: "));
+    assert!(problem["type"].as_str().unwrap().ends_with("enum.RejectionKind.html#variant.MissingField"));
+
+    let response = answer(signed_by(&signer(), NOW - 1000, get("/"))).await;
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.headers()["www-authenticate"], "CS1-HMAC-SHA256");
+    assert_eq!(response.headers()["x-server-time"], NOW.to_string());
+}
+
+#[tokio::test]
+async fn unknown_disabled_and_wrong_are_one_answer_byte_for_byte() {
+    let unknown = Signer::new("nobody".parse().unwrap(), rig::secret());
+    let wrong = Signer::new("demo".parse().unwrap(), Secret::new("wrong-key-wrong-key").unwrap());
+    // The key with which the work for an unknown app is done.
+    let nobodys = Signer::new("nobody".parse().unwrap(), Secret::new(vec![0; 32]).unwrap());
+    let mut answers = Vec::new();
+    for signer in [unknown, wrong, nobodys] {
+        let (parts, body) = answer(signed_by(&signer, NOW, post("/", "text/plain", "x"))).await.into_parts();
+        answers.push((parts.status, parts.headers, body));
+    }
+    assert_eq!(answers[0].0, 401);
+    assert!(String::from_utf8_lossy(&answers[0].2).contains("invalid_signature"));
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+}
+
+#[tokio::test]
+async fn an_accepted_answer_is_private_unless_the_service_says_otherwise() {
+    let response = answer(signed(get("/"))).await;
+    assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, &b"hello demo"[..]));
+    assert_eq!(response.headers()["cache-control"], "private");
+
+    let public = service_fn(|_: Request<countersign::server::VerifiedBody>| async {
+        let response = Response::builder().header("cache-control", "public, max-age=60");
+        Ok::<_, std::convert::Infallible>(response.body(Full::new(Bytes::new())).unwrap())
+    });
+    let response = verifier().0.into_layer().layer(public).oneshot(arriving(signed(get("/")))).await.unwrap();
+    assert_eq!(response.headers()["cache-control"], "public, max-age=60");
+}
+
+#[tokio::test]
+async fn a_service_renders_refusals_as_it_likes() {
+    let teapot = |rejection: &Rejection| {
+        let mut response = Response::new(Bytes::from(rejection.kind().code()));
+        *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
+        response
+    };
+    let never = service_fn(|_: Request<countersign::server::VerifiedBody>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let layer = VerifyLayer::from(verifier().0).with_renderer(teapot);
+    let response = layer.layer(never).oneshot(arriving(get("/"))).await.unwrap();
+    assert_eq!(response.status(), 418);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "missing_field");
+}
+
+#[tokio::test]
+async fn the_service_does_not_log_sign_and_token() {
+    let signer = signer().with_token("tok_secret".parse().unwrap());
+    let verified = rig::verify(&verifier().0, signed_by(&signer, NOW, get("/"))).await.unwrap();
+    for name in ["x-sign", "x-token"] {
+        assert!(verified.headers()[name].is_sensitive(), "{name}");
+    }
+    let shown = format!("{:?} {:?}", verified.headers(), verified.extensions().get::<Caller>());
+    assert!(!shown.contains("tok_secret"), "{shown}");
+}

@@ -1,0 +1,214 @@
+//! Bodies: the service sees what was signed, or nothing.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use countersign::{Limits, Scheme, server::UnverifiedBody};
+use http::{HeaderMap, Request};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, StreamBody};
+
+use crate::rig::{self, form, form_without_digest, get, post, signed, verifier};
+
+type Frames = Vec<Result<Frame<Bytes>, std::io::Error>>;
+
+fn frames(frames: Frames) -> UnverifiedBody {
+    UnverifiedBody::new(StreamBody::new(futures_util::stream::iter(frames)))
+}
+
+fn data(text: &'static str) -> Result<Frame<Bytes>, std::io::Error> {
+    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+}
+
+fn trailers() -> Result<Frame<Bytes>, std::io::Error> {
+    Ok(Frame::trailers(HeaderMap::from_iter([(http::HeaderName::from_static("x-token"), "evil".parse().unwrap())])))
+}
+
+async fn code(request: Request<UnverifiedBody>) -> &'static str {
+    let scheme = Scheme::new().with_limits(small_limits());
+    let result = verifier().0.with_scheme(scheme).verify(request).await;
+    result.map_or_else(|rejection| rejection.kind().code(), |_| "accepted")
+}
+
+fn small_limits() -> Limits {
+    let mut limits = Limits::default();
+    (limits.body, limits.form) = (100, 50);
+    limits
+}
+
+#[tokio::test]
+async fn swapped_cut_or_prolonged() {
+    for body in ["", "{\"a\":2}", "{\"a\":1", "{\"a\":1} ", "{\"a\":1}{\"a\":1}"] {
+        let mut request = signed(post("/", "application/json", "{\"a\":1}"));
+        *request.body_mut() = body;
+        assert_eq!(rig::code(&verifier().0, request).await, "body_mismatch", "{body:?}");
+    }
+    let mut form = signed(form("/", "a=1&b="));
+    *form.body_mut() = "a=1&b=&c=";
+    assert_eq!(rig::code(&verifier().0, form).await, "body_mismatch", "a form's digest binds its empty parameters too");
+}
+
+#[tokio::test]
+async fn what_the_body_is_said_to_be_is_signed() {
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"] {
+        let mut request = signed(post("/", "application/json", "a=1"));
+        request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        assert_eq!(rig::code(&verifier().0, request).await, "invalid_signature", "{content_type}");
+    }
+    let mut request = signed(post("/", "multipart/form-data; boundary=a", "--a--"));
+    request.headers_mut().insert("content-type", "multipart/form-data; boundary=b".parse().unwrap());
+    assert_eq!(rig::code(&verifier().0, request).await, "invalid_signature");
+    let mut encoded = form_without_digest("/", "a=1");
+    encoded.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    assert_eq!(rig::code(&verifier().0, encoded).await, "invalid_signature", "an encoded form is no form");
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_signed() {
+    for method in ["GET", "POST", "DELETE"] {
+        let mut request = signed(Request::builder().method(method).uri("/").body("").unwrap());
+        *request.body_mut() = "x";
+        let rejection = rig::verify(&verifier().0, request).await.unwrap_err();
+        assert_eq!(
+            (rejection.kind().code(), rejection.field()),
+            ("missing_field", Some("x-content-sha256")),
+            "{method}"
+        );
+    }
+    let late = frames(vec![data(""), data(""), trailers(), data("x")]);
+    assert_eq!(code(signed(get("/")).map(|_| late)).await, "missing_field");
+    let nothing = frames(vec![data(""), trailers()]);
+    assert_eq!(code(signed(get("/")).map(|_| nothing)).await, "accepted");
+}
+
+#[tokio::test]
+async fn frames_are_put_together_and_trailers_dropped() {
+    let request = signed(post("/", "text/plain", "one two"));
+    let body = frames(vec![data("one"), data(""), data(" two"), trailers()]);
+    let verified = verifier().0.verify(request.map(|_| body)).await.unwrap();
+    let collected = verified.into_body().collect().await.unwrap();
+    assert!(collected.trailers().is_none());
+    assert_eq!(collected.to_bytes(), "one two");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_no_verdict() {
+    let broken = || frames(vec![data("one"), Err(std::io::ErrorKind::ConnectionReset.into())]);
+    let rejection =
+        verifier().0.verify(signed(post("/", "text/plain", "one two")).map(|_| broken())).await.unwrap_err();
+    assert_eq!((rejection.kind().status().as_u16(), rejection.field()), (400, Some("body")));
+    let source = std::error::Error::source(&rejection).unwrap().to_string();
+    assert!(source.contains("reset"), "{source}");
+    assert_eq!(code(signed(form("/", "one")).map(|_| broken())).await, "malformed_field");
+    let early = frames(vec![Err(std::io::ErrorKind::ConnectionReset.into())]);
+    assert_eq!(code(signed(get("/")).map(|_| early)).await, "malformed_field");
+}
+
+#[tokio::test]
+async fn too_large_by_its_word_or_by_its_bytes() {
+    let body = |n: usize| "x".repeat(n);
+    let sent = |content_type: &str, n| {
+        let request = Request::post("/").header("content-type", content_type).body(body(n)).unwrap();
+        let mut request = signed(request);
+        request.headers_mut().insert("content-length", n.into());
+        request
+    };
+    const FORM: &str = "application/x-www-form-urlencoded";
+    for (content_type, n, expected) in [
+        ("text/plain", 100, "accepted"),
+        ("text/plain", 101, "body_too_large"),
+        (FORM, 50, "accepted"),
+        (FORM, 51, "body_too_large"),
+    ] {
+        let whole = |body: String| UnverifiedBody::new(Full::new(Bytes::from(body)));
+        assert_eq!(code(sent(content_type, n).map(whole)).await, expected, "{n} of {content_type}");
+        let chunked = |body: String| {
+            let chunks =
+                body.into_bytes().chunks(7).map(|chunk| Ok(Frame::data(Bytes::from(chunk.to_vec())))).collect();
+            frames(chunks)
+        };
+        let mut request = sent(content_type, n).map(chunked);
+        request.headers_mut().remove("content-length");
+        assert_eq!(code(request).await, expected, "{n} of {content_type} in chunks");
+    }
+    for length in ["-1", "1 2", "1,1", "", "99999999999999999999"] {
+        let mut request = sent("text/plain", 1);
+        request.headers_mut().insert("content-length", length.parse().unwrap());
+        assert_eq!(rig::code(&verifier().0, request).await, "malformed_field", "{length}");
+    }
+}
+
+#[tokio::test]
+async fn the_smaller_limit_holds_for_a_form() {
+    let mut limits = small_limits();
+    limits.form = 1000;
+    let verifier = verifier().0.with_scheme(Scheme::new().with_limits(limits));
+    let request = signed(form("/", "a=1").map(|_| format!("a={}", "x".repeat(100))));
+    assert_eq!(rig::code(&verifier, request).await, "body_too_large");
+}
+
+/// Counts how often it is asked for data.
+struct Watched(Arc<AtomicUsize>);
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Some(data("xxxxxxxxxx")))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// Sends a request with an endless body: its code, and how often the body was asked for more.
+async fn watched(request: Request<&'static str>) -> (&'static str, usize) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let code = code(request.map(|_| UnverifiedBody::new(Watched(asked.clone())))).await;
+    (code, asked.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn a_body_whose_request_does_not_verify_is_never_read() {
+    let json = || signed(post("/", "application/json", "{}"));
+    let mut unsigned = json();
+    unsigned.headers_mut().remove("x-sign");
+    let mut forged = json();
+    forged.headers_mut().insert("x-sign", "0".repeat(64).parse().unwrap());
+    let mut stale = json();
+    stale.headers_mut().insert("x-timestamp", "1600000000".parse().unwrap());
+    let mut stale_form = signed(form("/", "a=1"));
+    stale_form.headers_mut().insert("x-timestamp", "1600000000".parse().unwrap());
+    for (request, code) in [
+        (unsigned, "missing_field"),
+        (forged, "invalid_signature"),
+        (stale, "stale_timestamp"),
+        (stale_form, "stale_timestamp"),
+    ] {
+        assert_eq!(watched(request).await, (code, 0));
+    }
+    assert_eq!(watched(json()).await, ("body_too_large", 11), "an authentic one to its limit");
+    assert_eq!(watched(signed(form("/", "a=1"))).await, ("body_too_large", 6), "a form to its own");
+    assert_eq!(watched(signed(get("/"))).await, ("missing_field", 1), "and none at all to its first byte");
+}
+
+#[tokio::test]
+async fn an_endless_replay_is_not_read_either() {
+    let (verifier, _) = verifier();
+    let request = signed(post("/", "text/plain", "x"));
+    assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let replay = request.map(|_| UnverifiedBody::new(Watched(asked.clone())));
+    assert_eq!(verifier.verify(replay).await.unwrap_err().kind().code(), "replayed_nonce");
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}

@@ -1,0 +1,433 @@
+//! Every field, header and target that is not as the protocol wants it has an answer of its own.
+
+use countersign::{Carrier, Field, Scheme, TokenPlace};
+use http::{HeaderName, HeaderValue, Request};
+
+use crate::rig::{self, NOW, get, post, signed, signed_by, signer_of, verifier};
+
+/// The code and the field's name that a request is refused with.
+async fn refusal(scheme: &Scheme, request: Request<&'static str>) -> (&'static str, String) {
+    let verifier = verifier().0.with_scheme(scheme.clone());
+    match rig::verify(&verifier, request).await {
+        Ok(_) => ("accepted", String::new()),
+        Err(rejection) => {
+            let field = rejection.field().unwrap_or_default().to_owned();
+            assert!(rejection.detail().starts_with(&field), "{rejection} names its field first");
+            (rejection.kind().code(), field)
+        }
+    }
+}
+
+async fn with_header(name: &'static str, value: &[u8]) -> (&'static str, String) {
+    let mut request = signed(get("/"));
+    request.headers_mut().insert(name, HeaderValue::from_bytes(value).unwrap());
+    refusal(&Scheme::new(), request).await
+}
+
+#[tokio::test]
+async fn each_field_against_its_grammar() {
+    let long = |n| "a".repeat(n);
+    let hex = "0123456789abcdef".repeat(4);
+    let cases: &[(&str, &[&str])] = &[
+        ("x-app-id", &["", " ", "a b", "ä", "a/b", "a~b", "a,b", &long(65)]),
+        (
+            "x-timestamp",
+            &[
+                "",
+                "0",
+                "00",
+                "-1",
+                "+1700000000",
+                "017",
+                "0x1",
+                "1.7e9",
+                "1700000000.5",
+                "1_700_000_000",
+                "1700000000 ",
+                "\t17",
+                "1700000000,1700000000",
+                "１７０００００００００",
+                "٣",
+                "18446744073709551615",
+                "18446744073709551616",
+                "9223372036854775808a",
+                "10000000000000000000",
+                "99999999999999999999",
+                "1700000000000",
+                "NaN",
+                "now",
+            ],
+        ),
+        ("x-nonce", &["", "short", "five5", "has space", "a+bcdef", "a/bcdef", "nonceé", "a=bcdef", &long(129)]),
+        ("x-token", &["", "a b", "a,b", "tök", "a\"b", "a;b", "a:b", &long(513)]),
+        (
+            "x-sign",
+            &[
+                "",
+                "00",
+                &hex[..62],
+                &hex[..63],
+                &format!("{hex}0"),
+                &format!("{hex}00"),
+                &hex.to_uppercase(),
+                &format!("0x{}", &hex[..62]),
+                &format!("{}g", &hex[..63]),
+                &format!(" {}", &hex[..63]),
+                &format!("{}é", &hex[..62]),
+            ],
+        ),
+        ("x-content-sha256", &["", "00", &hex[..63], &format!("{hex}0"), &hex.to_uppercase()]),
+    ];
+    for (name, values) in cases {
+        for value in *values {
+            let refusal = with_header(name, value.as_bytes()).await;
+            assert_eq!(refusal, ("malformed_field", (*name).to_owned()), "{name}: {value:?}");
+        }
+        assert_eq!(
+            with_header(name, b"\xff\xfe\xfd\xfc\xfb\xfa").await.0,
+            "malformed_field",
+            "{name}: bytes above ASCII"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_ends_of_the_number_line_are_stale_and_nothing_worse() {
+    for timestamp in ["1", "9223372036854775806", "9223372036854775807", "9223372036854775808", "9999999999999999999"] {
+        assert_eq!(with_header("x-timestamp", timestamp.as_bytes()).await.0, "stale_timestamp", "{timestamp}");
+    }
+}
+
+#[tokio::test]
+async fn thirteen_digits_are_told_to_be_milliseconds() {
+    let mut request = signed(get("/"));
+    request.headers_mut().insert("x-timestamp", "1700000000000".parse().unwrap());
+    let rejection = rig::verify(&verifier().0, request).await.unwrap_err();
+    assert!(rejection.detail().contains("milliseconds"), "{rejection}");
+}
+
+#[tokio::test]
+async fn each_field_missing_or_twice() {
+    for name in ["x-app-id", "x-timestamp", "x-nonce", "x-sign"] {
+        let mut request = signed(get("/"));
+        request.headers_mut().remove(name);
+        assert_eq!(refusal(&Scheme::new(), request).await, ("missing_field", name.to_owned()));
+    }
+    for name in ["x-app-id", "x-timestamp", "x-nonce", "x-sign", "x-token", "x-content-sha256", "content-type"] {
+        let signer = rig::signer().with_token("token".parse().unwrap());
+        let mut request = signed_by(&signer, NOW, post("/", "application/json", "{}"));
+        let value = request.headers()[name].clone();
+        request.headers_mut().append(name, value);
+        assert_eq!(refusal(&Scheme::new(), request).await, ("malformed_field", name.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_at_either_end_is_another_signature() {
+    for i in [0, 63] {
+        let mut request = signed(get("/"));
+        let mut sign = request.headers()["x-sign"].as_bytes().to_vec();
+        sign[i] = if sign[i] == b'0' { b'1' } else { b'0' };
+        request.headers_mut().insert("x-sign", HeaderValue::from_bytes(&sign).unwrap());
+        assert_eq!(refusal(&Scheme::new(), request).await.0, "invalid_signature");
+    }
+}
+
+#[tokio::test]
+async fn no_signed_thing_is_hop_by_hop() {
+    for (connection, field) in [
+        ("x-nonce", "x-nonce"),
+        ("keep-alive, X-Sign", "x-sign"),
+        ("close,\tx-content-sha256 ,", "x-content-sha256"),
+        ("content-type", "content-type"),
+    ] {
+        let mut request = signed(get("/"));
+        request.headers_mut().insert("connection", connection.parse().unwrap());
+        assert_eq!(refusal(&Scheme::new(), request).await, ("malformed_field", field.to_owned()), "{connection}");
+    }
+    let mut request = signed(get("/"));
+    request.headers_mut().insert("connection", "keep-alive, Upgrade".parse().unwrap());
+    assert_eq!(refusal(&Scheme::new(), request).await.0, "accepted");
+}
+
+#[tokio::test]
+async fn a_content_type_is_one_type_and_subtype() {
+    let unsigned = |content_type: &[u8]| {
+        let mut request = signed(get("/"));
+        request.headers_mut().insert("content-type", HeaderValue::from_bytes(content_type).unwrap());
+        request
+    };
+    for malformed in [
+        "",
+        " ",
+        "json",
+        "application/",
+        "/json",
+        "application/json, text/html",
+        "application json/x",
+        "a/b/c",
+        "application/x-www-form-urlencoded, application/json",
+        "text/html text/plain",
+        "téxt/html",
+        "text/html,",
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=\"\"",
+        "multipart/form-data; boundary=a; boundary=a",
+        "multipart/form-data; boundary*=a",
+        "multipart/form-data; boundary=a b",
+        "multipart/form-data; boundary*0=a; boundary*1=b",
+        "multipart/form-data; boundary=\"a",
+        "multipart/form-data boundary=a",
+        "multipart/form-data; x=\"; boundary=a",
+        "multipart/form-data; boundary = a",
+        "multipart/form-data; ; ; y; boundary=a",
+    ] {
+        let refusal = refusal(&Scheme::new(), unsigned(malformed.as_bytes())).await;
+        assert_eq!(refusal, ("malformed_field", "content-type".to_owned()), "{malformed:?}");
+    }
+    for other in
+        ["application/json", "text/html; charset", "a/b; ;;x=\"", "multipart/form-data; boundary=a; x=\"boundary=b\""]
+    {
+        assert_eq!(refusal(&Scheme::new(), unsigned(other.as_bytes())).await.0, "invalid_signature", "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn connect_has_nothing_to_sign() {
+    let request = Request::connect("example.com:443").body("").unwrap();
+    let mut request = request;
+    *request.headers_mut() = signed(get("/")).headers().clone();
+    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_parameters");
+}
+
+#[tokio::test]
+async fn the_path_of_an_absolute_target_is_signed() {
+    for (sent, signed_as) in [
+        ("http://example.com/a/../b?x=1", "/a/../b?x=1"),
+        ("http://example.com", "/"),
+        ("http://example.com?x=1", "/?x=1"),
+    ] {
+        let mut request = signed(get(signed_as));
+        *request.uri_mut() = sent.parse().unwrap();
+        assert_eq!(refusal(&Scheme::new(), request).await.0, "accepted", "{sent}");
+    }
+}
+
+fn host_scheme() -> Scheme {
+    Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap()
+}
+
+#[tokio::test]
+async fn a_signed_host_is_the_same_wherever_it_stands() {
+    let at = |uri: &'static str, host: Option<&'static str>| {
+        let mut request = get(uri);
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
+        request
+    };
+    let signer = signer_of(host_scheme());
+    let by_header = signed_by(&signer, NOW, at("/", Some("example.com:8080")));
+    let mut by_authority = by_header.clone();
+    by_authority.headers_mut().remove("host");
+    *by_authority.uri_mut() = "http://example.com:8080/".parse().unwrap();
+    let mut by_both = by_authority.clone();
+    by_both.headers_mut().insert("host", "EXAMPLE.com:8080".parse().unwrap());
+    for request in [by_header, by_authority.clone(), by_both] {
+        assert_eq!(refusal(&host_scheme(), request).await.0, "accepted");
+    }
+    by_authority.headers_mut().insert("host", "example.org".parse().unwrap());
+    assert_eq!(refusal(&host_scheme(), by_authority).await, ("malformed_field", "host".to_owned()));
+    let mut twice = signed_by(&signer, NOW, at("/", Some("example.com")));
+    twice.headers_mut().append("host", "example.com".parse().unwrap());
+    assert_eq!(refusal(&host_scheme(), twice).await, ("malformed_field", "host".to_owned()));
+}
+
+#[tokio::test]
+async fn signed_headers_are_bound() {
+    let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("x-tenant")]).unwrap();
+    let tenant = |value: &'static str| {
+        let mut request = get("/");
+        request.headers_mut().insert("x-tenant", value.parse().unwrap());
+        signed_by(&signer_of(scheme.clone()), NOW, request)
+    };
+    assert_eq!(refusal(&scheme, tenant("blue")).await.0, "accepted");
+    let mut changed = tenant("blue");
+    changed.headers_mut().insert("x-tenant", "red".parse().unwrap());
+    assert_eq!(refusal(&scheme, changed).await.0, "invalid_signature");
+    let mut removed = tenant("");
+    removed.headers_mut().remove("x-tenant");
+    assert_eq!(refusal(&scheme, removed).await.0, "invalid_signature");
+    let mut twice = tenant("blue");
+    twice.headers_mut().append("x-tenant", "blue".parse().unwrap());
+    assert_eq!(refusal(&scheme, twice).await, ("malformed_field", "x-tenant".to_owned()));
+}
+
+#[tokio::test]
+async fn fields_in_the_query() {
+    let query = Scheme::new().with_carrier(Carrier::Query);
+    let sent = |change: fn(String) -> String| {
+        let mut request = signed_by(&signer_of(Scheme::new().with_carrier(Carrier::Query)), NOW, get("/p?b=2"));
+        let uri = change(request.uri().to_string());
+        *request.uri_mut() = uri.parse().unwrap();
+        request
+    };
+    assert_eq!(refusal(&query, sent(|uri| uri)).await.0, "accepted");
+    assert_eq!(
+        refusal(&query, sent(|uri| uri.replace("appId", "a%70p%49d"))).await.0,
+        "accepted",
+        "names compare decoded"
+    );
+    assert_eq!(
+        refusal(&query, sent(|uri| uri.replace("appId=d", "appId=%64"))).await.0,
+        "accepted",
+        "values are decoded"
+    );
+    type Change = fn(String) -> String;
+    let malformed: [(Change, &str); 9] = [
+        (|uri| uri + "&appId=demo", "appId"),
+        (|uri| uri + "&%61ppId=demo", "appId"),
+        (|uri| uri.replace("appId=demo", "appId="), "appId"),
+        (|uri| uri.replace("appId=demo", "appId"), "appId"),
+        (|uri| uri.replace("appId=demo", "appId=d+mo"), "appId"),
+        (|uri| uri.replace("appId=demo", "appId=d%zzmo"), "appId"),
+        (|uri| uri.replace("timestamp=17", "timestamp=%2B17"), "timestamp"),
+        (|uri| uri + "&token=", "token"),
+        (|uri| uri.replace("nonce=", "nonce=%F0%90"), "nonce"),
+    ];
+    for (change, field) in malformed {
+        assert_eq!(refusal(&query, sent(change)).await, ("malformed_field", field.to_owned()));
+    }
+    let missing: [(Change, &str); 2] =
+        [(|uri| uri.replace("appId=", "appid="), "appId"), (|uri| uri.replace("sign=", "Sign="), "sign")];
+    for (change, field) in missing {
+        assert_eq!(refusal(&query, sent(change)).await, ("missing_field", field.to_owned()));
+    }
+    assert_eq!(refusal(&query, signed(get("/p"))).await, ("missing_field", "appId".to_owned()));
+}
+
+#[tokio::test]
+async fn one_carrier_at_a_time() {
+    let either = Scheme::new().with_carrier(Carrier::Either);
+    let query = Scheme::new().with_carrier(Carrier::Query);
+    let by_query = || signed_by(&signer_of(query.clone()), NOW, post("/p", "text/plain", "x"));
+    assert_eq!(refusal(&either, signed(get("/p"))).await.0, "accepted");
+    assert_eq!(refusal(&either, by_query()).await.0, "accepted", "the digest is a header in any case");
+    for scheme in [&either, &query] {
+        for name in ["x-app-id", "x-timestamp", "x-nonce", "x-token", "x-sign"] {
+            let mut both = by_query();
+            both.headers_mut().insert(name, "1".parse().unwrap());
+            assert_eq!(refusal(scheme, both).await, ("malformed_field", name.to_owned()));
+        }
+    }
+    assert_eq!(refusal(&either, get("/p")).await, ("missing_field", "x-app-id".to_owned()));
+    // Where headers carry the fields, a query may have parameters of those names.
+    assert_eq!(refusal(&Scheme::new(), signed(get("/p?sign=1&appId=2"))).await.0, "accepted");
+    assert_eq!(refusal(&Scheme::new(), by_query()).await, ("missing_field", "x-app-id".to_owned()));
+}
+
+#[tokio::test]
+async fn a_bearer_token() {
+    let bearer = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
+    let signer = signer_of(bearer.clone()).with_token("tok_1".parse().unwrap());
+    let sent = || signed_by(&signer, NOW, get("/"));
+    assert_eq!(sent().headers()["authorization"], "Bearer tok_1");
+    assert_eq!(refusal(&bearer, sent()).await.0, "accepted");
+    for (authorization, code) in [
+        ("bearer tok_1", "accepted"),
+        ("BEARER   tok_1 ", "accepted"),
+        ("Bearer tok_2", "invalid_signature"),
+        ("Basic tok_1", "invalid_signature"),
+        ("Bearertok_1", "invalid_signature"),
+        ("Bearer", "malformed_field"),
+        ("Bearer ", "malformed_field"),
+        ("Bearer a b", "malformed_field"),
+    ] {
+        let mut request = sent();
+        request.headers_mut().insert("authorization", authorization.parse().unwrap());
+        assert_eq!(refusal(&bearer, request).await.0, code, "{authorization:?}");
+    }
+    let mut twice = sent();
+    twice.headers_mut().append("authorization", "Basic eDp5".parse().unwrap());
+    assert_eq!(refusal(&bearer, twice).await, ("malformed_field", "authorization".to_owned()));
+    let mut ignored = sent();
+    ignored.headers_mut().insert("x-token", "ignored here".parse().unwrap());
+    assert_eq!(refusal(&bearer, ignored).await.0, "accepted", "other places are ignored");
+}
+
+#[tokio::test]
+async fn a_cookie_token() {
+    let cookie = Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap();
+    let signer = signer_of(cookie.clone()).with_token("tok_1".parse().unwrap());
+    for (cookies, code) in [
+        (&["sid=tok_1"][..], "accepted"),
+        (&["a=1; sid=tok_1;b=2"], "accepted"),
+        (&["a=1", "sid=tok_1"], "accepted"),
+        (&["SID=tok_1"], "invalid_signature"),
+        (&["sid=tok_2"], "invalid_signature"),
+        (&[], "invalid_signature"),
+        (&["sid=tok_1; sid=tok_1"], "malformed_field"),
+        (&["sid=tok_1", "a=1;sid=tok_2"], "malformed_field"),
+        (&["sid="], "malformed_field"),
+        (&["sid"], "malformed_field"),
+        (&["sid=\"tok_1\""], "malformed_field"),
+    ] {
+        let mut request = signed_by(&signer, NOW, get("/"));
+        request.headers_mut().remove("cookie");
+        for cookie in cookies {
+            request.headers_mut().append("cookie", cookie.parse().unwrap());
+        }
+        assert_eq!(refusal(&cookie, request).await.0, code, "{cookies:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_are_the_services_choice() {
+    let scheme = Scheme::new()
+        .with_header_name(Field::AppId, HeaderName::from_static("x-client"))
+        .and_then(|scheme| scheme.with_header_name(Field::Sign, HeaderName::from_static("x-mac")))
+        .and_then(|scheme| scheme.with_parameter_name(Field::Nonce, "n"))
+        .unwrap();
+    let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
+    assert_eq!(request.headers()["x-client"], "demo");
+    assert_eq!(refusal(&scheme, request.clone()).await.0, "accepted");
+    assert_eq!(refusal(&Scheme::new(), request).await, ("missing_field", "x-app-id".to_owned()));
+
+    let scheme = scheme.with_carrier(Carrier::Query);
+    let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
+    assert!(request.uri().query().unwrap().contains("&n=nonce-"), "{}", request.uri());
+    assert_eq!(refusal(&scheme, request).await.0, "accepted");
+}
+
+#[test]
+fn a_scheme_cannot_contradict_itself() {
+    let name = HeaderName::from_static;
+    for reserved in ["content-type", "content-length", "cookie", "authorization", "host", "connection", "x-nonce"] {
+        assert!(Scheme::new().with_header_name(Field::Sign, name(reserved)).is_err(), "{reserved}");
+    }
+    for unsignable in ["content-type", "content-length", "cookie", "x-sign", "x-content-sha256"] {
+        assert!(Scheme::new().with_signed_headers([name(unsignable)]).is_err(), "{unsignable}");
+    }
+    assert!(Scheme::new().with_signed_headers([name("x-a"), name("x-a")]).is_err());
+    let signs_a = Scheme::new().with_signed_headers([name("x-a")]).unwrap();
+    assert!(signs_a.with_header_name(Field::Nonce, name("x-a")).is_err());
+    assert!(Scheme::new().with_parameter_name(Field::Sign, "nonce").is_err());
+    assert!(Scheme::new().with_parameter_name(Field::Sign, "").is_err());
+    assert!(Scheme::new().with_audience("two words").is_err());
+    assert!(Scheme::new().with_audience("é").is_err());
+    assert!(Scheme::new().with_audience("x".repeat(256)).is_err());
+    assert!(Scheme::new().with_token_place(TokenPlace::Cookie("a=b".into())).is_err());
+    for prefix in ["api", "/api/", "/", "/a?b", "http://a/b", "/a b"] {
+        assert!(verifier().0.with_prefix(prefix).is_err(), "{prefix}");
+    }
+}
+
+#[tokio::test]
+async fn an_audience_keeps_services_apart() {
+    let one = Scheme::new().with_audience("one.example.com").unwrap();
+    let two = Scheme::new().with_audience("two.example.com").unwrap();
+    let request = signed_by(&signer_of(one.clone()), NOW, get("/"));
+    assert_eq!(refusal(&two, request.clone()).await.0, "invalid_signature");
+    assert_eq!(refusal(&one, request).await.0, "accepted");
+}

@@ -1,0 +1,314 @@
+//! Used once: the nonce's law, in the store and through the verifier.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use countersign::{
+    AppId, KeyRing, Nonce, RejectionKind, Secret, StaticKeys, Verifier,
+    server::UnverifiedBody,
+    store::{
+        DynKeyStore, DynNonceStore, KeyStore, MemoryNonceStore, NonceStore, Occurrence, StoreError, conformance, key_fn,
+    },
+};
+use http::Request;
+
+use crate::rig::{self, NOW, get, keys, signed, signed_by, signer, verifier};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn the_memory_store_conforms() {
+    conformance::nonce_store(MemoryNonceStore::new).await;
+    conformance::bounded_nonce_store(MemoryNonceStore::with_capacity).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn pointers_to_stores_conform() {
+    conformance::nonce_store(|| Arc::new(MemoryNonceStore::new())).await;
+    conformance::nonce_store(|| Box::new(MemoryNonceStore::new())).await;
+    conformance::nonce_store(|| Arc::new(MemoryNonceStore::new()) as Arc<dyn DynNonceStore>).await;
+    conformance::nonce_store(|| Box::new(MemoryNonceStore::new()) as Box<dyn DynNonceStore>).await;
+}
+
+#[tokio::test]
+async fn key_stores_conform() {
+    let (known, unknown) = ("demo".parse().unwrap(), "stranger".parse().unwrap());
+    conformance::key_store(&keys(), known, unknown).await;
+    conformance::key_store(&(Arc::new(keys()) as Arc<dyn DynKeyStore>), known, unknown).await;
+    conformance::key_store(&(Box::new(keys()) as Box<dyn DynKeyStore>), known, unknown).await;
+    let store = key_fn(|app: AppId| async move {
+        Ok::<_, StoreError>((app.as_str() == "demo").then(|| KeyRing::from(rig::secret())))
+    });
+    conformance::key_store(&store, known, unknown).await;
+}
+
+/// The suite is worth nothing if a store that breaks the law passes.
+mod broken {
+    use std::{collections::HashMap, sync::Mutex};
+
+    use super::*;
+
+    async fn fails<S: NonceStore>(new: impl Fn() -> S + Send + Sync + 'static) -> bool {
+        tokio::spawn(async move { conformance::nonce_store(new).await }).await.is_err()
+    }
+
+    /// Get, then set.
+    #[derive(Default)]
+    struct Racy(Mutex<HashMap<(AppId, String), u64>>);
+
+    impl NonceStore for Racy {
+        async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+            let key = (*app, nonce.to_string());
+            let live = self.0.lock().unwrap().get(&key).is_some_and(|until| *until > now);
+            tokio::task::yield_now().await;
+            if live {
+                return Ok(Occurrence::Repeated);
+            }
+            self.0.lock().unwrap().insert(key, until);
+            Ok(Occurrence::First)
+        }
+    }
+
+    /// App id and nonce joined, with or without something between them.
+    struct Joined(&'static str, MemoryNonceStore);
+
+    impl NonceStore for Joined {
+        async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+            let joined = format!("{app}{}{nonce}", self.0).parse().unwrap();
+            self.1.claim(&"all".parse().unwrap(), &joined, now, until).await
+        }
+    }
+
+    /// Five minutes from now, whatever the timestamp.
+    struct Forgetful(MemoryNonceStore);
+
+    impl NonceStore for Forgetful {
+        async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, _: u64) -> Result<Occurrence, StoreError> {
+            self.0.claim(app, nonce, now, now + 300).await
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn stores_fail_the_suite() {
+        assert!(fails(Racy::default).await, "a race");
+        for separator in ["", ".", "-", "_"] {
+            assert!(fails(move || Joined(separator, MemoryNonceStore::new())).await, "joined by {separator:?}");
+        }
+        assert!(fails(|| Forgetful(MemoryNonceStore::new())).await, "too short a life");
+    }
+}
+
+/// Whoever polls a future that never waits.
+fn claim(store: &MemoryNonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+    let (app, nonce) = (app.parse().unwrap(), nonce.parse().unwrap());
+    futures_util::FutureExt::now_or_never(store.claim(&app, &nonce, now, until)).unwrap()
+}
+
+#[test]
+fn eight_threads_race_for_100_000_nonces() {
+    const NONCES: usize = 100_000;
+    let store = MemoryNonceStore::new();
+    let wins: Vec<AtomicUsize> = (0..NONCES).map(|_| AtomicUsize::new(0)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for (n, wins) in wins.iter().enumerate() {
+                    if claim(&store, "demo", &format!("nonce-{n}"), NOW, NOW + 601).unwrap() == Occurrence::First {
+                        wins.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert!(wins.iter().all(|wins| wins.load(Ordering::Relaxed) == 1));
+    assert_eq!(store.len(), NONCES);
+}
+
+#[test]
+fn memory_is_given_back_after_expiry() {
+    const NONCES: usize = 200_000;
+    let store = MemoryNonceStore::new();
+    for n in 0..NONCES {
+        claim(&store, "demo", &format!("nonce-{n}"), NOW, NOW + 601).unwrap();
+    }
+    let full = store.memory();
+    assert!(full <= NONCES * 40, "{} bytes a live nonce", full as f64 / NONCES as f64);
+    for n in 0..32 {
+        claim(&store, "demo", &format!("later-{n}"), NOW + 601, NOW + 1202).unwrap();
+    }
+    assert_eq!(store.len(), 32, "what has expired is gone without a task of its own");
+    assert!(store.memory() < full / 100, "{} of {full} bytes are left", store.memory());
+}
+
+#[test]
+fn churn_neither_forgets_nor_grows() {
+    let store = MemoryNonceStore::new();
+    let mut largest = 0;
+    // 20 minutes of 500 nonces a second, each tried again at the ends of its life.
+    for second in 0..1200 {
+        let now = NOW + second;
+        for n in 0..500 {
+            assert_eq!(
+                claim(&store, "demo", &format!("nonce-{second}-{n}"), now, now + 100).unwrap(),
+                Occurrence::First
+            );
+        }
+        for (age, expected) in [(0, Occurrence::Repeated), (50, Occurrence::Repeated), (99, Occurrence::Repeated)] {
+            if let Some(then) = second.checked_sub(age) {
+                let n = format!("nonce-{then}-{}", second % 500);
+                assert_eq!(claim(&store, "demo", &n, now, now + 1).unwrap(), expected, "after {age} s");
+            }
+        }
+        largest = largest.max(store.memory());
+    }
+    assert!(largest < 500 * 200 * 40, "{largest} bytes for about 50,000 live nonces");
+}
+
+#[test]
+fn one_apps_flood_does_not_lock_the_others_out() {
+    const CAPACITY: usize = 6400;
+    let store = MemoryNonceStore::with_capacity(CAPACITY);
+    let taken =
+        (0..CAPACITY).take_while(|n| claim(&store, "flood", &format!("nonce-{n}"), NOW, NOW + 601).is_ok()).count();
+    assert_eq!(taken, CAPACITY / 8 * 7);
+    let modest =
+        (0..CAPACITY).take_while(|n| claim(&store, "modest", &format!("nonce-{n}"), NOW, NOW + 601).is_ok()).count();
+    assert_eq!(modest, CAPACITY / 64);
+    for n in 0..CAPACITY / 8 - modest {
+        // Apps share counters by their hash: one in a thousand meets the flood's.
+        let app = format!("app-{}", n % 50);
+        let _ = claim(&store, &app, &format!("nonce-{n}"), NOW, NOW + 601);
+    }
+    assert!(store.len() <= CAPACITY);
+    assert!(store.len() > CAPACITY * 98 / 100, "{} of {CAPACITY}", store.len());
+    assert!(claim(&store, "late", "nonce-1", NOW, NOW + 601).is_err() || store.len() <= CAPACITY);
+}
+
+#[test]
+fn the_end_of_time_fails_closed() {
+    let store = MemoryNonceStore::new();
+    for until in [1 << 40, u64::MAX] {
+        assert!(claim(&store, "demo", "nonce-1", until - 1, until).is_err());
+    }
+    assert!(claim(&store, "demo", "nonce-1", u64::MAX, 0).is_err());
+    assert_eq!(claim(&store, "demo", "nonce-1", NOW, 0).unwrap(), Occurrence::First);
+    assert_eq!(claim(&store, "demo", "nonce-1", NOW, 0).unwrap(), Occurrence::Repeated);
+}
+
+#[tokio::test]
+async fn a_full_store_is_503_and_well_again_after_expiry() {
+    let (verifier, clock) = verifier();
+    let verifier = verifier.with_nonces(MemoryNonceStore::with_capacity(80));
+    clock.advance(Duration::from_secs(1));
+    let request = |now| signed_by(&signer(), now, get("/"));
+    let first = request(NOW + 1);
+    assert_eq!(rig::code(&verifier, first.clone()).await, "accepted");
+    for _ in 1..70 {
+        assert_eq!(rig::code(&verifier, request(NOW + 1)).await, "accepted");
+    }
+    let rejection = rig::verify(&verifier, request(NOW + 1)).await.unwrap_err();
+    assert_eq!(rejection.kind(), RejectionKind::Unavailable);
+    let response = rejection.into_response();
+    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    assert_eq!(rig::code(&verifier, first).await, "replayed_nonce", "what is live is not dropped to make room");
+    clock.advance(Duration::from_secs(301));
+    for _ in 0..70 {
+        assert_eq!(rig::code(&verifier, request(NOW + 302)).await, "accepted");
+    }
+}
+
+#[tokio::test]
+async fn forged_requests_burn_no_nonces() {
+    let (verifier, _) = verifier();
+    let store = Arc::new(MemoryNonceStore::new());
+    let verifier = verifier.with_nonces(store.clone());
+    let honest = signed_by(&signer(), NOW, get("/"));
+    let mut forged = honest.clone();
+    *forged.uri_mut() = "/other".parse().unwrap();
+    for _ in 0..100 {
+        assert_eq!(rig::code(&verifier, forged.clone()).await, "invalid_signature");
+    }
+    assert!(store.is_empty(), "nothing is remembered for a request that did not prove itself");
+    // The verifier was born an hour before; with_nonces made it younger.
+    assert_eq!(rig::code(&verifier, honest).await, "accepted");
+}
+
+#[tokio::test]
+async fn two_apps_may_use_the_same_nonce() {
+    let (verifier, _) = verifier();
+    let other = countersign::Signer::new("other".parse().unwrap(), Secret::new("f".repeat(32)).unwrap());
+    for signer in [signer(), other] {
+        let (mut parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let payload = countersign::Payload::Bytes(b"");
+        signer.sign_at(&mut parts, payload, NOW.try_into().unwrap(), "the-same".parse().unwrap()).unwrap();
+        assert_eq!(rig::code(&verifier, Request::from_parts(parts, "")).await, "accepted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_request_sent_many_times_at_once_is_let_in_once() {
+    let (verifier, _) = verifier();
+    for _ in 0..50 {
+        let request = signed(get("/"));
+        let racers = (0..16).map(|_| {
+            let (verifier, request) = (verifier.clone(), request.clone());
+            tokio::spawn(async move { rig::code(&verifier, request).await })
+        });
+        let mut accepted = 0;
+        for racer in racers.collect::<Vec<_>>() {
+            accepted += usize::from(racer.await.unwrap() == "accepted");
+        }
+        assert_eq!(accepted, 1);
+    }
+}
+
+struct Down;
+
+impl NonceStore for Down {
+    async fn claim(&self, _: &AppId, _: &Nonce, _: u64, _: u64) -> Result<Occurrence, StoreError> {
+        Err(StoreError::new("connection refused by 10.1.2.3"))
+    }
+}
+
+impl KeyStore for Down {
+    async fn keys(&self, _: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        Err(StoreError::new("connection refused by 10.1.2.3"))
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_503_and_never_a_yes() {
+    let (verifier, _) = verifier();
+    let rejection = rig::verify(&verifier.clone().with_nonces(Down), signed(get("/"))).await.unwrap_err();
+    let keyless = Verifier::new(Down).with_clock(countersign::clock::ManualClock::at(NOW));
+    let request = signed(get("/")).map(|body| UnverifiedBody::new(body.to_owned()));
+    let other = keyless.verify(request).await.unwrap_err();
+    for rejection in [rejection, other] {
+        assert_eq!(rejection.kind(), RejectionKind::Unavailable);
+        let source = std::error::Error::source(&rejection).expect("operators see what is down").to_string();
+        assert!(source.contains("10.1.2.3"));
+        let response = rejection.into_response();
+        assert_eq!(response.status(), 503);
+        assert!(!String::from_utf8_lossy(response.body()).contains("10.1.2.3"), "callers do not");
+    }
+}
+
+#[tokio::test]
+async fn any_active_key_signs_and_a_retired_one_does_not() {
+    let secrets = ["a", "b", "c", "d"].map(|letter| Secret::new(letter.repeat(32)).unwrap());
+    let keys = StaticKeys::new([("demo".parse().unwrap(), KeyRing::new(secrets.clone()).unwrap())]);
+    let verifier = Verifier::new(keys).with_clock(countersign::clock::ManualClock::at(NOW));
+    for (index, secret) in secrets.into_iter().enumerate() {
+        let signer = countersign::Signer::new("demo".parse().unwrap(), secret);
+        let verified = rig::verify(&verifier, signed_by(&signer, NOW, get("/"))).await.unwrap();
+        assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().key_index(), index);
+    }
+    let retired = countersign::Signer::new("demo".parse().unwrap(), Secret::new("e".repeat(32)).unwrap());
+    assert_eq!(rig::code(&verifier, signed_by(&retired, NOW, get("/"))).await, "invalid_signature");
+    let five = (0..5).map(|_| rig::secret());
+    assert!(KeyRing::new(five).is_err());
+    assert!(KeyRing::new([]).is_err());
+}

@@ -1,0 +1,211 @@
+//! Time: the window, what is remembered for how long, and clocks that misbehave.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use countersign::{
+    RejectionKind, Verifier,
+    clock::ManualClock,
+    server::UnverifiedBody,
+    store::{MemoryNonceStore, NonceStore, Occurrence, StoreError},
+};
+use http_body::{Body, Frame};
+
+use crate::rig::{self, NOW, get, keys, signed_by, signer, verifier};
+
+#[tokio::test]
+async fn both_bounds_are_inside() {
+    let (verifier, _) = verifier();
+    for (skew, code) in [
+        (-301, "stale_timestamp"),
+        (-300, "accepted"),
+        (-1, "accepted"),
+        (0, "accepted"),
+        (299, "accepted"),
+        (300, "accepted"),
+        (301, "stale_timestamp"),
+    ] {
+        let request = signed_by(&signer(), NOW.checked_add_signed(skew).unwrap(), get("/"));
+        assert_eq!(rig::code(&verifier, request).await, code, "{skew} s");
+    }
+}
+
+#[tokio::test]
+async fn the_clock_counts_whole_seconds_rounded_down() {
+    let (verifier, clock) = verifier();
+    clock.advance(Duration::from_millis(999));
+    let request = signed_by(&signer(), NOW - 300, get("/"));
+    assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
+    let request = signed_by(&signer(), NOW - 300, get("/"));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(rig::code(&verifier, request).await, "stale_timestamp");
+}
+
+#[tokio::test]
+async fn another_tolerance() {
+    let scheme = countersign::Scheme::new().with_tolerance(Duration::from_secs(5));
+    let verifier = verifier().0.with_scheme(scheme);
+    for (skew, code) in [(-6, "stale_timestamp"), (-5, "accepted"), (5, "accepted"), (6, "stale_timestamp")] {
+        let request = signed_by(&signer(), NOW.checked_add_signed(skew).unwrap(), get("/"));
+        assert_eq!(rig::code(&verifier, request).await, code, "{skew} s");
+    }
+}
+
+#[tokio::test]
+async fn a_stale_answer_tells_the_servers_time() {
+    let (verifier, _) = verifier();
+    let request = signed_by(&signer(), NOW - 412, get("/"));
+    let rejection = rig::verify(&verifier, request).await.unwrap_err();
+    assert_eq!(rejection.kind(), RejectionKind::StaleTimestamp);
+    assert!(rejection.detail().contains("412 s behind"), "{rejection}");
+    assert_eq!(rejection.into_response().headers()["x-server-time"], NOW.to_string());
+}
+
+/// A timestamp 300 s ahead passes for 601 seconds. At none of them, nor ever after, does it pass again.
+#[tokio::test]
+async fn a_request_stamped_ahead_is_never_let_in_twice() {
+    let (verifier, clock) = verifier();
+    let request = signed_by(&signer(), NOW + 300, get("/"));
+    assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
+    for second in 0..1300 {
+        let expected = if second <= 600 { "replayed_nonce" } else { "stale_timestamp" };
+        assert_eq!(rig::code(&verifier, request.clone()).await, expected, "after {second} s");
+        clock.advance(Duration::from_secs(1));
+    }
+}
+
+/// The same from every side of the window, at its last moments.
+#[tokio::test]
+async fn no_side_of_the_window_forgets_early() {
+    for skew in [-300, -299, -1, 0, 1, 150, 299, 300] {
+        let (verifier, clock) = verifier();
+        let timestamp = NOW.checked_add_signed(skew).unwrap();
+        let request = signed_by(&signer(), timestamp, get("/"));
+        assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
+        clock.advance(Duration::from_secs(timestamp + 300 - NOW));
+        assert_eq!(rig::code(&verifier, request.clone()).await, "replayed_nonce", "{skew} s: in the last second");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(rig::code(&verifier, request).await, "stale_timestamp", "{skew} s: after it");
+    }
+}
+
+/// A body that lets time pass before its only frame.
+struct Trickle {
+    clock: ManualClock,
+    takes: Duration,
+    data: Option<Bytes>,
+}
+
+impl Body for Trickle {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let data = self.data.take();
+        if data.is_some() {
+            self.clock.advance(self.takes);
+        }
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_trickles_past_the_windows_end_is_stale() {
+    for (takes, code) in [(10, "accepted"), (11, "stale_timestamp")] {
+        let (verifier, clock) = verifier();
+        let request = signed_by(&signer(), NOW - 290, rig::form("/", "a=1&b=2"));
+        let trickle =
+            |data: &'static str| Trickle { clock, takes: Duration::from_secs(takes), data: Some(Bytes::from(data)) };
+        let result = verifier.verify(request.map(trickle).map(UnverifiedBody::new)).await;
+        let got = result.map_or_else(|rejection| rejection.kind().code(), |_| "accepted");
+        assert_eq!(got, code, "after {takes} s");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_set_back_brings_no_nonce_back_to_life() {
+    let (verifier, clock) = verifier();
+    let request = signed_by(&signer(), NOW, get("/"));
+    assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
+    clock.advance(Duration::from_secs(301));
+    // A sweep at this moment forgets the nonce.
+    for _ in 0..1000 {
+        let fresh = signed_by(&signer(), NOW + 301, get("/"));
+        assert_eq!(rig::code(&verifier, fresh).await, "accepted");
+    }
+    clock.set_wall(NOW);
+    assert_eq!(rig::code(&verifier, request.clone()).await, "stale_timestamp");
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(rig::code(&verifier, request).await, "stale_timestamp");
+    let fresh = signed_by(&signer(), NOW + 311, get("/"));
+    assert_eq!(rig::code(&verifier, fresh).await, "accepted", "honest clocks go on being served");
+}
+
+#[tokio::test]
+async fn a_clock_set_ahead_is_followed() {
+    let (verifier, clock) = verifier();
+    clock.set_wall(NOW + 86_400);
+    let request = signed_by(&signer(), NOW + 86_400, get("/"));
+    assert_eq!(rig::code(&verifier, request).await, "accepted");
+    let request = signed_by(&signer(), NOW, get("/"));
+    assert_eq!(rig::code(&verifier, request).await, "stale_timestamp");
+}
+
+fn restarted() -> Verifier<countersign::StaticKeys> {
+    Verifier::new(keys()).with_clock(ManualClock::at(NOW))
+}
+
+#[tokio::test]
+async fn a_restarted_process_refuses_what_it_may_have_forgotten() {
+    let before = signed_by(&signer(), NOW - 1, get("/"));
+    let rejection = rig::verify(&restarted(), before).await.unwrap_err();
+    assert_eq!(rejection.kind(), RejectionKind::StaleTimestamp);
+    assert_eq!(rejection.server_time(), Some(NOW));
+    let at_birth = signed_by(&signer(), NOW, get("/"));
+    assert_eq!(rig::code(&restarted(), at_birth).await, "accepted");
+}
+
+#[tokio::test]
+async fn a_strict_restart_refuses_what_was_stamped_ahead_of_it() {
+    let clock = ManualClock::at(NOW);
+    let verifier = Verifier::new(keys()).with_clock(clock.clone()).with_strict_restart();
+    for ahead in [0, 1, 300] {
+        let request = signed_by(&signer(), NOW + ahead, get("/"));
+        assert_eq!(rig::code(&verifier, request).await, "stale_timestamp", "{ahead} s ahead");
+    }
+    clock.advance(Duration::from_secs(1));
+    let request = signed_by(&signer(), NOW + 301, get("/"));
+    assert_eq!(rig::code(&verifier, request).await, "accepted");
+}
+
+/// A store that lives on elsewhere.
+struct Shared(MemoryNonceStore);
+
+impl NonceStore for Shared {
+    async fn claim(
+        &self,
+        app: &countersign::AppId,
+        nonce: &countersign::Nonce,
+        now: u64,
+        until: u64,
+    ) -> Result<Occurrence, StoreError> {
+        self.0.claim(app, nonce, now, until).await
+    }
+
+    fn outlives_process(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_outlives_the_process_has_no_birth() {
+    let verifier = restarted().with_nonces(Shared(MemoryNonceStore::new())).with_strict_restart();
+    for skew in [-300, 0, 300] {
+        let request = signed_by(&signer(), NOW.checked_add_signed(skew).unwrap(), get("/"));
+        assert_eq!(rig::code(&verifier, request).await, "accepted", "{skew} s");
+    }
+}
