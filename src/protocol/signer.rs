@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderValue, header::InvalidHeaderValue, request::Parts};
+use http::{
+    HeaderValue,
+    header::{self, InvalidHeaderValue},
+    request::Parts,
+};
 
 use super::{
     canonical::{CanonicalRequest, StringToSign},
@@ -127,13 +131,16 @@ impl Signer {
                 TokenClaim::extract(&self.scheme, &fields, &parts.headers)?
             }
         };
+        self.refuse_ambiguous_host(parts)?;
         carrier::remove(&self.scheme, parts)?;
         token.write_elsewhere(&self.scheme, &mut parts.headers)?;
         let is_form = ContentType::read(&parts.headers)?.is_form();
         let digest = match payload {
             // A form without parameters is refused unless its digest says that it is meant.
             Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
-            Payload::Digest(_) if is_form => return Err(SignError::form_without_bytes()),
+            Payload::Digest(_) if is_form => {
+                return Err(SignError::without_source("a form is signed by its parameters: sign it as Payload::Bytes"));
+            }
             Payload::Digest(digest) => Some(digest),
         };
         let name = self.scheme.header_name(Field::BodyDigest);
@@ -147,6 +154,26 @@ impl Signer {
             }
         }
         Ok(token)
+    }
+
+    /// Clients drop a default port and user info on some ways to the wire, and not on others: what is signed as the host
+    /// must be what is sent.
+    fn refuse_ambiguous_host(&self, parts: &Parts) -> Result<(), SignError> {
+        let default_port = match parts.uri.scheme_str() {
+            Some("http") => Some(80),
+            Some("https") => Some(443),
+            _ => None,
+        };
+        let Some(authority) = parts.uri.authority().filter(|_| self.scheme.signed_headers().contains(&header::HOST))
+        else {
+            return Ok(());
+        };
+        if authority.as_str().contains('@') || authority.port_u16().is_some_and(|port| Some(port) == default_port) {
+            return Err(SignError::without_source(
+                "the host is signed: leave user info and a default port out of the URL",
+            ));
+        }
+        Ok(())
     }
 
     fn with_string<T>(
@@ -194,8 +221,7 @@ impl SignError {
         Self { reason: reason.into(), source: Some(source.into()) }
     }
 
-    fn form_without_bytes() -> Self {
-        let reason = "a form is signed by its parameters: sign it as Payload::Bytes";
+    fn without_source(reason: &'static str) -> Self {
         Self { reason: reason.into(), source: None }
     }
 }

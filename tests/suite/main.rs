@@ -2,9 +2,12 @@
 
 mod answers;
 mod bodies;
+mod client;
 mod fields;
 mod parameters;
 mod replay;
 mod rig;
+mod secrets;
+mod stacks;
 mod vectors;
 mod window;

@@ -82,17 +82,40 @@ pub(crate) fn form_without_digest(target: &str, body: &'static str) -> Request<&
 
 fn form_lines(target: &str, body: &str) -> [String; 2] {
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    [sorted(query), sorted(body)]
+    [canonical_parameters(query), canonical_parameters(body)]
 }
 
-/// Sorts plain parameters, dropping the empty ones.
-fn sorted(text: &str) -> String {
-    let mut parameters: Vec<_> = text
+/// Lines 5 and 6 of the string to sign: plain and slow, and without a line of the crate's.
+pub(crate) fn canonical_parameters(raw: &str) -> String {
+    let mut parameters: Vec<(String, String)> = raw
         .split('&')
-        .filter(|s| s.split_once('=').is_some_and(|(name, value)| !name.is_empty() && !value.is_empty()))
+        .map(|segment| segment.split_once('=').unwrap_or((segment, "")))
+        .map(|(name, value)| (encode(&decode(name)), encode(&decode(value))))
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
         .collect();
-    parameters.sort_by_key(|s| s.split_once('=').map(|(name, _)| name.to_owned()));
-    parameters.join("&")
+    parameters.sort_by(|a, b| a.0.cmp(&b.0));
+    parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+}
+
+fn decode(text: &str) -> Vec<u8> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [bytes.next().unwrap_or(b'?'), bytes.next().unwrap_or(b'?')];
+                hex::decode(digits).map_or(b'?', |byte| byte[0])
+            }
+            byte => byte,
+        });
+    }
+    decoded
+}
+
+fn encode(bytes: &[u8]) -> String {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    bytes.iter().map(|&b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 fn sign_by_hand(request: &mut Request<&'static str>, [query, form]: &[String; 2]) {
