@@ -13,11 +13,21 @@ use super::{Clock, milliseconds};
 /// It never runs slower than time passes, so that what a store forgets after so many seconds is out of the window.
 pub(crate) struct SteadyClock {
     clock: Arc<dyn Clock>,
+    /// Readings of both clocks when this one was made, in milliseconds.
+    born: (i64, i64),
     /// Milliseconds from the monotonic reading to the time of day, as of when the wall was last followed.
     offset: AtomicI64,
     /// The latest time of day that was told, in Unix seconds.
     told: AtomicU64,
     bridging: AtomicBool,
+}
+
+/// A reading of the clock, in Unix seconds, rounded down.
+#[derive(Clone, Copy)]
+pub(crate) struct Time {
+    pub(crate) now: u64,
+    /// When the clock was made. If the wall was slow then and has stepped ahead since, so has this moment.
+    pub(crate) birth: u64,
 }
 
 /// How far, in milliseconds, the wall may fall behind and still be followed: slewing, drift and the two readings' being
@@ -26,8 +36,10 @@ const SLACK: i64 = 1000;
 
 impl SteadyClock {
     pub(crate) fn new(clock: impl Clock) -> Self {
+        let born = readings(&clock);
         let steady = Self {
             clock: Arc::new(clock),
+            born,
             offset: AtomicI64::new(i64::MIN / 2),
             told: AtomicU64::new(0),
             bridging: AtomicBool::new(false),
@@ -38,10 +50,11 @@ impl SteadyClock {
 
     /// Unix seconds, rounded down.
     pub(crate) fn now(&self) -> u64 {
-        // In this order: a pause between the readings then looks like a step back, which is bridged, and not like one
-        // ahead, which would stay.
-        let wall = signed(milliseconds(self.clock.wall()));
-        let monotonic = signed(milliseconds(self.clock.monotonic()));
+        self.read().now
+    }
+
+    pub(crate) fn read(&self) -> Time {
+        let (wall, monotonic) = readings(&*self.clock);
         let followed = self.offset.load(Relaxed);
         let behind = (monotonic + followed).saturating_sub(wall);
         let time = if behind > SLACK {
@@ -51,9 +64,15 @@ impl SteadyClock {
             self.follow(wall - monotonic, followed);
             wall
         };
-        let seconds = u64::try_from(time / 1000).unwrap_or(0);
-        let told = self.told.load(Relaxed);
-        if seconds > told { self.told.fetch_max(seconds, Relaxed).max(seconds) } else { told }
+        let (told, now) = (self.told.load(Relaxed), seconds(time));
+        let now = if now > told { self.told.fetch_max(now, Relaxed).max(now) } else { told };
+        Time { now, birth: self.birth(time, monotonic) }
+    }
+
+    fn birth(&self, time: i64, monotonic: i64) -> u64 {
+        let (born, born_monotonic) = self.born;
+        let by_uptime = time - (monotonic - born_monotonic);
+        seconds(if by_uptime - born > SLACK { by_uptime } else { born })
     }
 
     /// Writes only what changed noticeably: every request reads this, on every core.
@@ -71,6 +90,17 @@ impl SteadyClock {
             crate::event::clock_stepped_back(behind);
         }
     }
+}
+
+/// Milliseconds of the wall and of the monotonic clock. In this order: a pause between the two then looks like a step
+/// back, which is bridged, and not like one ahead, which would stay.
+fn readings(clock: &(impl Clock + ?Sized)) -> (i64, i64) {
+    let wall = signed(milliseconds(clock.wall()));
+    (wall, signed(milliseconds(clock.monotonic())))
+}
+
+fn seconds(milliseconds: i64) -> u64 {
+    u64::try_from(milliseconds / 1000).unwrap_or(0)
 }
 
 fn signed(milliseconds: u64) -> i64 {
@@ -122,6 +152,19 @@ mod tests {
     }
 
     #[test]
+    fn its_birth_moves_with_a_wall_that_was_slow() {
+        let wall = ManualClock::at(NOON - 1000);
+        let clock = SteadyClock::new(wall.clone());
+        assert_eq!(clock.read().birth, NOON - 1000);
+        wall.advance(Duration::from_secs(60));
+        assert_eq!(clock.read().birth, NOON - 1000);
+        wall.set_wall(NOON + 60);
+        assert_eq!(clock.read().birth, NOON);
+        wall.set_wall(0);
+        assert_eq!(clock.read().birth, NOON);
+    }
+
+    #[test]
     fn follows_drift_without_going_backwards() {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
@@ -135,6 +178,15 @@ mod tests {
             assert!(now <= NOON + round * 19 / 2 + 1, "it stays with the wall");
             last = now;
         }
+    }
+
+    #[test]
+    fn has_its_birth_in_a_whole_second() {
+        let wall = ManualClock::at(NOON);
+        wall.advance(Duration::from_millis(999));
+        let clock = SteadyClock::new(wall.clone());
+        wall.advance(Duration::from_millis(1));
+        assert_eq!(clock.read().birth, NOON);
     }
 
     #[test]

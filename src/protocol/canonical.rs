@@ -41,6 +41,9 @@ impl<'a> CanonicalRequest<'a> {
         if parts.method == Method::CONNECT {
             return Err(Rejection::malformed_parameters("CONNECT has no path to sign"));
         }
+        if uri.authority().is_some() && uri.scheme().is_none() {
+            return Err(Rejection::malformed_parameters("a target without a path is for CONNECT alone"));
+        }
         refuse_hop_by_hop(scheme, &parts.headers)?;
         let path = match uri.path() {
             "" => "/",

@@ -46,8 +46,16 @@ impl<'a> Carried<'a> {
     /// The carrier that signers write, and what an earlier signature left there.
     pub(crate) fn of_signer(scheme: &'a Scheme, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Self, Rejection> {
         let carrier = match scheme.carrier() {
-            Carrier::Headers | Carrier::Either => Found::Headers(headers),
+            Carrier::Headers => Found::Headers(headers),
             Carrier::Query => Found::Query(read_query(scheme, uri)?),
+            // Signers write headers then, and a verifier would take the query.
+            Carrier::Either => match read_query(scheme, uri)?.iter().position(Option::is_some) {
+                Some(field) => {
+                    let name = scheme.parameter_name(FIELDS[field]).to_owned();
+                    return Err(Rejection::malformed(name, "a parameter cannot be named like a field"));
+                }
+                None => Found::Headers(headers),
+            },
         };
         Ok(Self { scheme, carrier })
     }
@@ -144,7 +152,7 @@ pub(crate) fn write<'a>(
         for (field, text) in fields {
             params::append(&mut query, scheme.parameter_name(field), text);
         }
-        parts.uri = with_query(&parts.uri, query)?;
+        parts.uri = with_query(&parts.uri, &query)?;
         return Ok(());
     }
     for (field, text) in fields {
@@ -160,19 +168,19 @@ pub(crate) fn remove(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Err
     for field in FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field)) {
         parts.headers.remove(scheme.header_name(field));
     }
-    if let (Some(names), Some(query)) = (scheme.query_fields(), parts.uri.query()) {
-        let query = params::without_fields(query.as_bytes(), names);
-        parts.uri = with_query(&parts.uri, query)?;
+    if let (Carrier::Query, Some(query)) = (scheme.carrier(), parts.uri.query()) {
+        let query = params::without_fields(query.as_bytes(), scheme.field_parameters());
+        parts.uri = with_query(&parts.uri, &query)?;
     }
     Ok(())
 }
 
 /// The same target with another query; `?` goes when nothing is left behind it.
-pub(crate) fn with_query(uri: &Uri, query: Vec<u8>) -> Result<Uri, http::Error> {
+pub(crate) fn with_query(uri: &Uri, query: &[u8]) -> Result<Uri, http::Error> {
     let mut target = uri.path().as_bytes().to_vec();
     if !query.is_empty() {
         target.push(b'?');
-        target.extend(query);
+        target.extend_from_slice(query);
     }
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(target)?);

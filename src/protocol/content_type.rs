@@ -12,7 +12,7 @@ pub(crate) struct ContentType<'a> {
     /// Lowercase; empty where the header is absent.
     essence: Cow<'a, str>,
     /// Of `multipart/*`, unquoted.
-    boundary: Option<Cow<'a, [u8]>>,
+    boundary: Option<&'a [u8]>,
     encoded: bool,
 }
 
@@ -42,7 +42,7 @@ impl<'a> ContentType<'a> {
 
     pub(crate) fn write(&self, out: &mut impl Sink) {
         out.put(self.essence.as_bytes());
-        if let Some(boundary) = &self.boundary {
+        if let Some(boundary) = self.boundary {
             out.put(b";boundary=");
             out.put(boundary);
         }
@@ -69,8 +69,8 @@ fn split(value: &HeaderValue) -> Option<(Cow<'_, str>, &[u8])> {
 /// The one boundary among a multipart type's parameters.
 ///
 /// Whoever reads the parts must find the same boundary as the signer did, so whatever could be read in two ways is
-/// `None`: a parameter against the grammar, a second boundary, an extended one (RFC 2231).
-fn boundary(parameters: &[u8]) -> Option<Cow<'_, [u8]>> {
+/// `None`: a parameter against the grammar or with an escape, a second boundary, an extended one (RFC 2231).
+fn boundary(parameters: &[u8]) -> Option<&[u8]> {
     let mut found = None;
     let mut rest = parameters;
     loop {
@@ -88,34 +88,35 @@ fn boundary(parameters: &[u8]) -> Option<Cow<'_, [u8]>> {
             return None;
         }
         let name = name.to_ascii_lowercase();
-        if name.starts_with(b"boundary*") || (name == b"boundary" && (found.is_some() || value.is_empty())) {
+        if name.starts_with(b"boundary*") {
             return None;
         }
-        if name == b"boundary" {
-            found = Some(value);
+        if name == b"boundary" && (!is_boundary(value) || found.replace(value).is_some()) {
+            return None;
         }
         rest = after;
     }
 }
 
 /// A token or a quoted string, unquoted, and what follows it.
-fn parameter_value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
-    let [b'"', quoted @ ..] = text else {
-        let end = text.iter().position(|&b| !is_token_byte(b)).unwrap_or(text.len());
-        return (end > 0).then(|| (text[..end].into(), &text[end..]));
-    };
-    let mut value = Vec::new();
-    let mut rest = quoted;
-    loop {
-        match rest {
-            [b'"', after @ ..] => return Some((value.into(), after)),
-            [b'\\', byte, after @ ..] | [byte, after @ ..] => {
-                value.push(*byte);
-                rest = after;
-            }
-            [] => return None,
+///
+/// A quoted string with an escape is refused: some readers undo escapes, and some do not.
+fn parameter_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (value, after) = match text {
+        [b'"', quoted @ ..] => {
+            let end = quoted.iter().position(|&b| b == b'"')?;
+            (&quoted[..end], &quoted[end + 1..])
         }
-    }
+        _ => text.split_at(text.iter().position(|&b| !is_token_byte(b)).unwrap_or(text.len())),
+    };
+    let is_plain = !value.is_empty() && value.iter().all(|&b| matches!(b, b' '..=b'~') && b != b'\\');
+    is_plain.then_some((value, after))
+}
+
+/// RFC 2046, section 5.1.1.
+fn is_boundary(value: &[u8]) -> bool {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(b);
+    value.len() <= 70 && value.iter().all(allowed) && value.last() != Some(&b' ')
 }
 
 /// Without outer spaces and tabs.
@@ -130,6 +131,6 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&b| is_token_byte(b))
 }
 
-fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -4,7 +4,7 @@ use super::{
     claim::Claim,
     field::{AppId, Timestamp},
     mac::Authentic,
-    rejection::{Rejection, RejectionKind},
+    rejection::Rejection,
 };
 
 /// The timestamps that are accepted at a moment: a stretch around the clock, and none before a point in time.
@@ -12,19 +12,27 @@ use super::{
 pub struct Window {
     tolerance: u64,
     not_before: u64,
+    retention: u64,
 }
 
 impl Window {
     /// Accepts what lies at most `tolerance` seconds from the clock, either way, both bounds included.
     #[must_use]
     pub fn new(tolerance: u64) -> Self {
-        Self { tolerance, not_before: 0 }
+        Self { tolerance, not_before: 0, retention: tolerance.saturating_add(1) }
     }
 
     /// Refuses what was signed before `second`, since when alone nonces are remembered.
     #[must_use]
     pub fn not_before(self, second: u64) -> Self {
         Self { not_before: second, ..self }
+    }
+
+    /// Has nonces remembered for this many seconds from their timestamp on, and never for less than the tolerance and a
+    /// second. Where several verifiers share a store, that of the most tolerant one, and the difference of their clocks.
+    #[must_use]
+    pub fn retention(self, seconds: u64) -> Self {
+        Self { retention: seconds.max(self.retention), ..self }
     }
 
     fn check(&self, timestamp: Timestamp, now: u64) -> Result<(), Rejection> {
@@ -40,12 +48,12 @@ impl Window {
         } else {
             return Ok(());
         };
-        Err(Rejection::new(RejectionKind::StaleTimestamp, detail).at(now))
+        Err(Rejection::stale(detail, now))
     }
 
     /// The second from which on no clock in step with ours accepts the timestamp any more.
     fn end(&self, timestamp: Timestamp) -> u64 {
-        timestamp.unix_seconds().saturating_add(self.tolerance).saturating_add(1)
+        timestamp.unix_seconds().saturating_add(self.retention)
     }
 }
 

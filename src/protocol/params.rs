@@ -1,9 +1,9 @@
 //! Parameters of a query or a form: split, decode, leave out the empty, encode, sort.
 //!
-//! Nothing is decoded into memory of its own. A parameter is two slices of the text it came in; comparing and writing
-//! decode and encode on the way, and what holds only unreserved characters is copied as it is.
+//! Text of unreserved characters alone is its own encoding, and is never copied. Of the rest names are encoded once, for
+//! they are compared, and values on their way into the string to sign.
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
@@ -32,9 +32,10 @@ pub(crate) struct ParameterList<'a> {
     had_field: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Parameter<'a> {
-    name: Text<'a>,
+    /// Encoded already: it is compared many times.
+    name: Cow<'a, [u8]>,
     value: Text<'a>,
 }
 
@@ -61,11 +62,11 @@ impl<'a> ParameterList<'a> {
                 let detail = format!("more than {limit} parameters: send them in a JSON body instead");
                 return Err(Rejection::malformed_parameters(detail));
             }
-            let parameter = Parameter { name: Text::checked(segment.name)?, value: Text::checked(segment.value)? };
+            let (name, value) = (Text::checked(segment.name)?, Text::checked(segment.value)?);
             if segment.is_empty() {
                 list.had_empty = true;
             } else {
-                list.sorted.push(parameter);
+                list.sorted.push(Parameter { name: name.encoded(), value });
             }
         }
         // Stable: values of a repeated name keep the order in which they travelled.
@@ -84,7 +85,7 @@ impl<'a> ParameterList<'a> {
             if i > 0 {
                 out.put(b"&");
             }
-            parameter.name.write(out);
+            out.put(&parameter.name);
             out.put(b"=");
             parameter.value.write(out);
         }
@@ -167,11 +168,8 @@ impl<'a> Text<'a> {
         Ok(Self { raw, plain })
     }
 
-    fn cmp(&self, other: &Self) -> Ordering {
-        if self.plain && other.plain {
-            return self.raw.cmp(other.raw);
-        }
-        encoded(decode(self.raw)).cmp(encoded(decode(other.raw)))
+    fn encoded(self) -> Cow<'a, [u8]> {
+        if self.plain { self.raw.into() } else { encoded(decode(self.raw)).collect() }
     }
 
     fn write(&self, out: &mut impl Sink) {

@@ -108,6 +108,13 @@ impl Rejection {
         Self::new(RejectionKind::MalformedParameters, detail)
     }
 
+    /// `now` is the verifier's clock in Unix seconds.
+    pub(crate) fn stale(detail: impl Into<Cow<'static, str>>, now: u64) -> Self {
+        let mut rejection = Self::new(RejectionKind::StaleTimestamp, detail);
+        rejection.0.server_time = Some(now);
+        rejection
+    }
+
     pub(crate) fn unavailable(source: impl Into<BoxError>) -> Self {
         Self::new(
             RejectionKind::Unavailable,
@@ -123,11 +130,6 @@ impl Rejection {
 
     pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
-        self
-    }
-
-    pub(crate) fn at(mut self, server_time: u64) -> Self {
-        self.0.server_time = Some(server_time);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{
-    HeaderValue,
+    HeaderValue, Uri,
     header::{self, InvalidHeaderValue},
     request::Parts,
 };
@@ -124,12 +124,10 @@ impl Signer {
 
     /// Puts everything in its place but the fields, which are known only when the rest is signed.
     fn prepare(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<TokenClaim, SignError> {
+        let fields = Carried::of_signer(&self.scheme, &parts.uri, &parts.headers)?;
         let token = match &self.token {
             Some(token) => TokenClaim::new(&self.scheme, Some(token.clone())),
-            None => {
-                let fields = Carried::of_signer(&self.scheme, &parts.uri, &parts.headers)?;
-                TokenClaim::extract(&self.scheme, &fields, &parts.headers)?
-            }
+            None => TokenClaim::extract(&self.scheme, &fields, &parts.headers)?,
         };
         self.refuse_ambiguous_host(parts)?;
         carrier::remove(&self.scheme, parts)?;
@@ -156,24 +154,33 @@ impl Signer {
         Ok(token)
     }
 
-    /// Clients drop a default port and user info on some ways to the wire, and not on others: what is signed as the host
-    /// must be what is sent.
+    /// A Host header of the caller's own is what clients send, whatever the URL says. Without one, some clients drop a
+    /// default port and user info on their way to the wire, and some do not.
     fn refuse_ambiguous_host(&self, parts: &Parts) -> Result<(), SignError> {
         let default_port = match parts.uri.scheme_str() {
             Some("http") => Some(80),
             Some("https") => Some(443),
             _ => None,
         };
-        let Some(authority) = parts.uri.authority().filter(|_| self.scheme.signed_headers().contains(&header::HOST))
-        else {
-            return Ok(());
+        let authority = match parts.uri.authority() {
+            Some(authority) if !parts.headers.contains_key(header::HOST) => authority,
+            _ => return Ok(()),
         };
-        if authority.as_str().contains('@') || authority.port_u16().is_some_and(|port| Some(port) == default_port) {
+        let is_ambiguous =
+            authority.as_str().contains('@') || authority.port_u16().is_some_and(|p| Some(p) == default_port);
+        if is_ambiguous && self.scheme.signed_headers().contains(&header::HOST) {
             return Err(SignError::without_source(
                 "the host is signed: leave user info and a default port out of the URL",
             ));
         }
         Ok(())
+    }
+
+    fn uri_as_sent(&self, parts: &Parts) -> Uri {
+        match parts.uri.path_and_query() {
+            Some(target) if parts.headers.contains_key(header::HOST) => Uri::from(target.clone()),
+            _ => parts.uri.clone(),
+        }
     }
 
     fn with_string<T>(
@@ -185,8 +192,9 @@ impl Signer {
         nonce: &Nonce,
         then: impl FnOnce(&StringToSign<'_, '_, '_>) -> T,
     ) -> Result<T, SignError> {
-        let mut request = CanonicalRequest::read(&self.scheme, "", &parts.uri, parts)?;
-        request.read_query(&self.scheme, &parts.uri)?;
+        let uri = self.uri_as_sent(parts);
+        let mut request = CanonicalRequest::read(&self.scheme, "", &uri, parts)?;
+        request.read_query(&self.scheme, &uri)?;
         let form = match payload {
             Payload::Bytes(body) if request.is_form() => ParameterList::of_form(body, self.scheme.limits().parameters)?,
             _ => ParameterList::default(),

@@ -1,5 +1,7 @@
 //! The token's place on a request, and what stands for it in the string to sign.
 
+use std::fmt;
+
 use http::{
     HeaderMap, HeaderValue,
     header::{self, InvalidHeaderValue},
@@ -8,14 +10,14 @@ use sha2::{Digest, Sha256};
 
 use super::{
     carrier::{Carried, single},
-    content_type::trim,
+    content_type::{is_token_byte, trim},
     field::{BodyDigest, Field, Token},
     rejection::{InField, Rejection},
     scheme::{Scheme, TokenPlace},
 };
 
 /// The token that a request claims, if any.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct TokenClaim {
     token: Option<Token>,
     /// Stands for a token in a cookie, which a page cannot read.
@@ -77,6 +79,12 @@ impl TokenClaim {
     }
 }
 
+impl fmt::Debug for TokenClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.token.fmt(f)
+    }
+}
+
 fn cookie_line(token: &Token) -> String {
     let digest = Sha256::new().chain_update("CS1-COOKIE\n").chain_update(token.expose()).finalize();
     format!("cookie:{}", BodyDigest::from(<[u8; 32]>::from(digest)))
@@ -85,10 +93,13 @@ fn cookie_line(token: &Token) -> String {
 /// What follows `Bearer` in the Authorization header; other schemes carry no token. RFC 6750, section 2.1.
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Rejection> {
     let value = single(headers, &header::AUTHORIZATION)?.map(trim).unwrap_or_default();
-    Ok(match value.split_at_checked(b"bearer".len()) {
-        Some((scheme, rest @ ([] | [b' ', ..]))) if scheme.eq_ignore_ascii_case(b"bearer") => Some(trim(rest)),
-        _ => None,
-    })
+    let scheme = value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len());
+    let (scheme, mut token) = value.split_at(scheme);
+    // Spaces only: a token after a tab is malformed, since some readers would take it and some would not.
+    while let [b' ', rest @ ..] = token {
+        token = rest;
+    }
+    Ok(scheme.eq_ignore_ascii_case(b"bearer").then_some(token))
 }
 
 /// The one cookie of this name, over all Cookie headers. RFC 6265, section 4.2.1.

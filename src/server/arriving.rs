@@ -1,7 +1,7 @@
 //! A body on its way in: read as late as possible, and checked against what was signed of it.
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 
 use super::body::RequestBody;
 use crate::protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme};
@@ -65,15 +65,29 @@ fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
 }
 
 /// Reads a whole body; trailers are dropped.
+///
+/// A body in one frame is not copied. The frames of any other are, so that what is held is the bytes, and not the
+/// frames, of which a caller can make one for each byte.
 async fn read<B: RequestBody>(body: B, limit: usize) -> Result<Bytes, Rejection> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
+    let mut body = std::pin::pin!(body);
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while !body.is_end_stream() {
+        let data = match body.as_mut().frame().await {
+            Some(frame) => frame.map_err(broken)?.into_data().unwrap_or_default(),
+            None => break,
+        };
+        if data.len() > limit - first.len() - rest.len() {
+            return Err(too_large(limit));
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&std::mem::take(&mut first));
+            rest.extend_from_slice(&data);
+        }
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(error) => Err(broken(error)),
-    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
 /// Makes sure that no byte arrives where none was signed.

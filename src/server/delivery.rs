@@ -9,7 +9,7 @@ use super::{
     caller::Caller,
 };
 use crate::protocol::{
-    CanonicalRequest, Field, ParameterList, Parameters, Rejection, Scheme, Unrepeated, strip, with_query,
+    CanonicalRequest, Field, ParameterList, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip, with_query,
 };
 
 /// The target that was signed: what the client put on the request line, not what routers made of it.
@@ -23,8 +23,14 @@ pub(super) fn signed_uri(parts: &Parts) -> &Uri {
 
 /// The request as the service gets it: of every text the one that was signed.
 pub(super) struct Delivery {
-    /// Where it differs from the one that came.
-    query: Option<Vec<u8>>,
+    /// Where they differ from those that came.
+    targets: Option<Targets>,
+}
+
+struct Targets {
+    uri: Uri,
+    #[cfg(feature = "axum")]
+    original: Option<Uri>,
 }
 
 impl Delivery {
@@ -36,7 +42,7 @@ impl Delivery {
         parts: &Parts,
         policy: Parameters,
         scheme: &Scheme,
-    ) -> (Self, Binding) {
+    ) -> Result<(Self, Binding), Rejection> {
         let signed = signed_uri(parts).query();
         let query = match policy {
             Parameters::Signed => Some(request.query.to_text()),
@@ -45,6 +51,9 @@ impl Delivery {
             }
             _ => None,
         };
+        let targets = query.map(|query| Targets::new(parts, &query)).transpose().map_err(|error| {
+            Rejection::malformed_parameters("the query cannot be written as it was signed").because(error)
+        })?;
         let binding = match (request.digest(), form_body) {
             (Some(digest), _) => Binding::Digest(digest),
             (None, Some(body)) => Binding::Parameters(match policy {
@@ -54,7 +63,7 @@ impl Delivery {
             }),
             (None, None) => Binding::Nothing,
         };
-        (Self { query }, binding)
+        Ok((Self { targets }, binding))
     }
 
     pub(super) fn request<B: RequestBody>(
@@ -63,10 +72,9 @@ impl Delivery {
         body: Bytes,
         verified: Unrepeated,
         scheme: &Scheme,
-    ) -> Result<Request<B::Verified>, Rejection> {
-        if let Some(query) = &self.query {
-            replace_query(&mut parts, query)
-                .map_err(|error| Rejection::malformed_parameters("the query cannot be read").because(error))?;
+    ) -> Request<B::Verified> {
+        if let Some(targets) = self.targets {
+            targets.replace(&mut parts);
         }
         if parts.headers.contains_key(header::CONTENT_LENGTH) {
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -74,17 +82,29 @@ impl Delivery {
         remove_overrides(scheme, &mut parts.headers);
         hide_secrets(scheme, &mut parts.headers);
         parts.extensions.insert(Caller::new(verified));
-        Ok(Request::from_parts(parts, B::verified(VerifiedBody::new(body))))
+        Request::from_parts(parts, B::verified(VerifiedBody::new(body)))
     }
 }
 
-fn replace_query(parts: &mut Parts, query: &[u8]) -> Result<(), http::Error> {
-    parts.uri = with_query(&parts.uri, query.to_vec())?;
-    #[cfg(feature = "axum")]
-    if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get_mut() {
-        *uri = with_query(uri, query.to_vec())?;
+impl Targets {
+    fn new(parts: &Parts, query: &[u8]) -> Result<Self, http::Error> {
+        Ok(Self {
+            uri: with_query(&parts.uri, query)?,
+            #[cfg(feature = "axum")]
+            original: match parts.extensions.get() {
+                Some(axum::extract::OriginalUri(uri)) => Some(with_query(uri, query)?),
+                None => None,
+            },
+        })
     }
-    Ok(())
+
+    fn replace(self, parts: &mut Parts) {
+        parts.uri = self.uri;
+        #[cfg(feature = "axum")]
+        if let Some(original) = self.original {
+            parts.extensions.insert(axum::extract::OriginalUri(original));
+        }
+    }
 }
 
 /// Removes the headers by which an unsigned byte could make the request another one.
@@ -105,9 +125,14 @@ fn remove_overrides(scheme: &Scheme, headers: &mut HeaderMap) {
 
 /// Keeps sign and token out of what the service logs.
 fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
-    for name in [scheme.header_name(Field::Sign), scheme.header_name(Field::Token)] {
-        if let Some(value) = headers.get_mut(name) {
-            value.set_sensitive(true);
+    let token = match scheme.token_place() {
+        TokenPlace::Field => scheme.header_name(Field::Token),
+        TokenPlace::Bearer => &header::AUTHORIZATION,
+        TokenPlace::Cookie(_) => &header::COOKIE,
+    };
+    for name in [scheme.header_name(Field::Sign), token] {
+        if let header::Entry::Occupied(mut entry) = headers.entry(name) {
+            entry.iter_mut().for_each(|value| value.set_sensitive(true));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The one entry: a request goes in, the request that may reach the service comes out.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Uri, header, request::Parts};
@@ -44,9 +44,8 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     keys: Arc<K>,
     nonces: Arc<N>,
     clock: Arc<SteadyClock>,
-    /// When this verifier began to remember, in Unix seconds.
-    born: u64,
     strict_restart: bool,
+    retention: Option<Duration>,
     scheme: Arc<Scheme>,
     parameters: Parameters,
     prefix: Arc<str>,
@@ -55,13 +54,12 @@ pub struct Verifier<K, N = MemoryNonceStore> {
 impl<K: KeyStore> Verifier<K> {
     /// A verifier with the protocol's defaults, the system's clock and a [`MemoryNonceStore`].
     pub fn new(keys: K) -> Self {
-        let clock = SteadyClock::new(SystemClock::new());
         Self {
             keys: Arc::new(keys),
             nonces: Arc::new(MemoryNonceStore::new()),
-            born: clock.now(),
-            clock: Arc::new(clock),
+            clock: Arc::new(SteadyClock::new(SystemClock::new())),
             strict_restart: false,
+            retention: None,
             scheme: Arc::new(Scheme::new()),
             parameters: Parameters::default(),
             prefix: "".into(),
@@ -75,9 +73,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Verifier {
             keys: self.keys,
             nonces: Arc::new(nonces),
-            born: self.clock.now(),
             clock: self.clock,
             strict_restart: self.strict_restart,
+            retention: self.retention,
             scheme: self.scheme,
             parameters: self.parameters,
             prefix: self.prefix,
@@ -109,8 +107,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// Reads time here. Default: [`SystemClock`].
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        let clock = SteadyClock::new(clock);
-        Self { born: clock.now(), clock: Arc::new(clock), ..self }
+        Self { clock: Arc::new(SteadyClock::new(clock)), ..self }
     }
 
     /// Refuses also what was signed up to the tolerance after the start, where nonces do not outlive the process.
@@ -120,6 +117,15 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// are refused too. Default: off.
     pub fn with_strict_restart(self) -> Self {
         Self { strict_restart: true, ..self }
+    }
+
+    /// How long nonces are remembered from their timestamp on, in whole seconds.
+    ///
+    /// Verifiers that share a store must all have what the most tolerant of them needs: its tolerance, a second, and the
+    /// difference of their clocks. Never less than this verifier's own tolerance and a second. Default: that, and 60
+    /// seconds more in a store that [outlives the process](NonceStore::outlives_process).
+    pub fn with_retention(self, retention: Duration) -> Self {
+        Self { retention: Some(retention), ..self }
     }
 
     /// The tower layer that verifies with this.
@@ -137,20 +143,21 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::Verified>, Rejection> {
         let (parts, body) = request.into_parts();
         let uri = signed_uri(&parts);
-        let window = self.window();
+        let time = self.clock.read();
+        let window = self.window(time.birth);
 
         let (claim, mut request, limit) = self.read_head(uri, &parts, &body)?;
-        let timely = claim.timely(self.clock.now(), &window)?;
+        let timely = claim.timely(time.now, &window)?;
         self.read_query(&mut request, uri)?;
         let keys = self.keys.keys(timely.app_id()).await.map_err(Rejection::unavailable)?;
         let body = Arriving::read_form(body, request.is_form(), limit).await?;
         let form = self.read_form(&request, body.form())?;
         let authentic = timely.authenticate(&request, &form, keys.as_ref())?;
+        let (delivery, binding) = Delivery::new(&request, &form, body.form(), &parts, self.parameters, &self.scheme)?;
         let unrepeated = authentic.claim_nonce(&*self.nonces, self.clock.now(), &window).await?;
-        let (delivery, binding) = Delivery::new(&request, &form, body.form(), &parts, self.parameters, &self.scheme);
         drop((request, form));
         let body = body.check(binding, limit, &self.scheme).await?;
-        delivery.request::<B>(parts, body, unrepeated, &self.scheme)
+        Ok(delivery.request::<B>(parts, body, unrepeated, &self.scheme))
     }
 
     /// Everything that the head alone tells, and how long the body may be.
@@ -213,14 +220,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(())
     }
 
-    fn window(&self) -> Window {
+    /// `birth` is when this verifier began to remember, in Unix seconds.
+    fn window(&self, birth: u64) -> Window {
         let tolerance = self.scheme.tolerance().as_secs();
-        let not_before = match (self.nonces.outlives_process(), self.strict_restart) {
+        let shared = self.nonces.outlives_process();
+        let not_before = match (shared, self.strict_restart) {
             (true, _) => 0,
-            (false, false) => self.born,
-            (false, true) => self.born.saturating_add(tolerance).saturating_add(1),
+            (false, false) => birth,
+            (false, true) => birth.saturating_add(tolerance).saturating_add(1),
         };
-        Window::new(tolerance).not_before(not_before)
+        let difference_of_clocks = if shared { 60 } else { 0 };
+        let default = tolerance.saturating_add(1 + difference_of_clocks);
+        let retention = self.retention.map_or(default, |retention| retention.as_secs());
+        Window::new(tolerance).not_before(not_before).retention(retention)
     }
 }
 

@@ -28,6 +28,7 @@ pub async fn nonce_store<S: NonceStore>(new: impl Fn() -> S) {
     a_nonce_is_first_once(&new()).await;
     apps_and_nonces_do_not_meet(&new()).await;
     a_claim_lives_to_its_last_second(&new()).await;
+    a_claim_after_its_end_is_not_first(&new()).await;
     a_race_has_one_winner(Arc::new(new())).await;
 }
 
@@ -67,6 +68,16 @@ async fn a_claim_lives_to_its_last_second(store: &impl NonceStore) {
         let occurrence = claim(store, "demo", "nonce-1", now, now + 1).await;
         assert_eq!(occurrence, Occurrence::Repeated, "a claim was dead {} s before its end", UNTIL - now);
     }
+}
+
+/// A caller that read its clock in the claim's last second, and was overtaken by 1,000 that read the next one.
+async fn a_claim_after_its_end_is_not_first(store: &impl NonceStore) {
+    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::First);
+    for n in 0..1000 {
+        claim(store, "demo", &format!("later-{n}"), UNTIL, UNTIL + 601).await;
+    }
+    let occurrence = claim(store, "demo", "nonce-1", UNTIL - 1, UNTIL).await;
+    assert_ne!(occurrence, Occurrence::First, "a nonce was first twice, the second time after its end");
 }
 
 async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {

@@ -35,6 +35,8 @@ pub struct MemoryNonceStore {
     quota: Quota,
     /// Keys of the hash: a caller cannot choose nonces that meet in one place.
     keys: (u64, u64),
+    /// The latest second that was told. Whoever forgot something as of then told it before.
+    latest: AtomicU64,
     /// Shards swept so far, of those that are due since the epoch.
     swept: AtomicU64,
     /// The latest second at which all expired nonces were reclaimed.
@@ -68,6 +70,7 @@ impl MemoryNonceStore {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             quota: Quota::new(nonces),
             keys: (random(), random()),
+            latest: AtomicU64::new(0),
             swept: AtomicU64::new(0),
             reclaimed: AtomicU64::new(0),
         }
@@ -101,21 +104,28 @@ impl MemoryNonceStore {
         if now.max(until) >= END_OF_TIME {
             return Err(StoreError::new("the time is beyond the year 36812"));
         }
+        if now > self.latest.load(Relaxed) {
+            self.latest.fetch_max(now, Relaxed);
+        }
         self.sweep_some(now);
         let (shard, key) = self.locate(app, nonce);
-        let until = until.max(now + 1);
-        self.try_claim(shard, key, now, until)
+        self.try_claim(shard, key, until)
             .or_else(|| {
                 self.reclaim(now);
-                self.try_claim(shard, key, now, until)
+                self.try_claim(shard, key, until)
             })
             .ok_or_else(|| StoreError::new(Full { capacity: self.quota.capacity }))
     }
 
     /// `None` if there is no room for this app.
-    fn try_claim(&self, shard: usize, key: Key, now: u64, until: u64) -> Option<Occurrence> {
+    fn try_claim(&self, shard: usize, key: Key, until: u64) -> Option<Occurrence> {
         let release = |app| self.quota.release(app);
         let mut table = lock(&self.shards[shard]);
+        // Read under the lock: another thread may have been told a later second, and have forgotten this very nonce.
+        let now = self.latest.load(Relaxed);
+        if until <= now {
+            return Some(Occurrence::Late);
+        }
         let mut found = table.find(key, now);
         if let Found::Live = found {
             return Some(Occurrence::Repeated);

@@ -12,6 +12,8 @@ use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Rejection, RejectionKin
 /// - Of all claims on one (app id, nonce), however they race, at most one is [`Occurrence::First`] while it is live.
 ///   A claim is live from when it was made until the second `until`.
 /// - Claims of different apps, or on different nonces, never meet: the two are no plain concatenation.
+/// - Callers read their clocks before they get here, and may be overtaken: a claim whose `until` has passed by a later
+///   `now` that the store was told already is [`Occurrence::Late`], since it may have been first and forgotten.
 /// - A live claim is never dropped to make room. A store that has none left returns an error.
 /// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps a
 ///   claim for `until - now` seconds at least.
@@ -50,6 +52,8 @@ pub enum Occurrence {
     First,
     /// It was, and the claim is live still.
     Repeated,
+    /// The claim came after its end, when nobody can tell any more.
+    Late,
 }
 
 impl Authentic {
@@ -71,6 +75,7 @@ impl Authentic {
                 RejectionKind::ReplayedNonce,
                 "the nonce was used before: sign each request, and each retry, with a fresh one",
             )),
+            Ok(Occurrence::Late) => Err(Rejection::stale("the request took too long on its way in: sign again", now)),
             Err(error) => Err(Rejection::unavailable(error)),
         }
     }
