@@ -56,7 +56,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = MemoryNonceStore::DEFAULT_CAPACITY as u64, value_parser = clap::value_parser!(u64).range(1..))]
     max_nonces: u64,
     /// The largest body that is taken
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::new().body())]
     body_limit: usize,
     /// What the service gets of parameters
     #[arg(long, value_enum, default_value_t = ParametersArgument::Stripped)]
@@ -108,13 +108,11 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
             apps[id].0
         ));
     }
-    let mut limits = Limits::default();
-    limits.body = arguments.body_limit;
     let scheme = Scheme::new()
         .with_audience(&*arguments.audience)
         .map_err(|error| error.to_string())?
         .with_tolerance(Duration::from_secs(arguments.tolerance.into()))
-        .with_limits(limits)
+        .with_limits(Limits::new().with_body(arguments.body_limit))
         .with_carrier(match arguments.carrier {
             CarrierArgument::Headers => Carrier::Headers,
             CarrierArgument::Query => Carrier::Query,

@@ -89,7 +89,7 @@ pub mod store;
 #[cfg(feature = "client")]
 pub use self::client::SignLayer;
 pub use self::protocol::{
-    AppId, BodyDigest, Carrier, Field, FieldError, KeyRing, KeyRingError, Limits, Nonce, Parameters, Payload,
+    AppId, BodyDigest, Carrier, Field, FieldError, Key, KeyRing, KeyRingError, Limits, Nonce, Parameters, Payload,
     Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretTooShort, SignError, Signer, Timestamp, Token,
     TokenPlace,
 };

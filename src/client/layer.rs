@@ -7,8 +7,8 @@ use crate::protocol::Signer;
 
 /// Signs every request on its way to a client.
 ///
-/// Put it inside retries and redirects, so that each attempt is signed anew with its own nonce, and outside nothing that
-/// rewrites the request.
+/// Put it inside retries and redirects, so that each attempt is signed anew with its own nonce. What rewrites requests
+/// goes above it, and nothing that does goes below.
 ///
 /// ```
 /// # use countersign::{Secret, Signer, SignLayer};

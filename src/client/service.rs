@@ -16,7 +16,7 @@ use crate::protocol::{BoxError, Payload, SignError, Signer};
 
 /// Signs requests before the client sends them.
 ///
-/// The body is read first, up to [`Limits::body`](crate::Limits::body), since its digest is signed. To send a large one,
+/// The body is read first, up to the [limit](crate::Limits::with_body), since its digest is signed; trailers are dropped. To send a large one,
 /// sign its digest with [`Signer::sign_parts`] and use the client without this layer.
 #[derive(Clone, Debug)]
 pub struct Sign<S> {
@@ -45,13 +45,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The clone is not ready; the service that is must be the one that is called.
+        // Readiness is not cloned: a limit's permit, for one, is held by the service that was polled. Calling the clone
+        // would panic.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let signer = self.signer.clone();
         SignFuture(Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let body = read(body, signer.scheme().limits().body).await?;
+            let body = read(body, signer.scheme().limits().body()).await?;
             signer.sign_parts(&mut parts, Payload::Bytes(&body))?;
             inner.call(Request::from_parts(parts, B::from(body))).await.map_err(Into::into)
         }))

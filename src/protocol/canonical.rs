@@ -6,10 +6,11 @@ use http::{HeaderMap, HeaderName, Method, Uri, header, request::Parts};
 use smallvec::SmallVec;
 
 use super::{
-    carrier::single,
-    claim::Claim,
-    content_type::{ContentType, trim},
-    field::{AppId, BodyDigest, Field, Nonce, Timestamp},
+    claim::Fields,
+    content_type::ContentType,
+    digest::BodyDigest,
+    field::Field,
+    header::{single, trim},
     params::ParameterList,
     rejection::{InField, Rejection},
     scheme::Scheme,
@@ -18,26 +19,21 @@ use super::{
 /// Line 1: what the signature is for, so that it is worth nothing for anything else.
 const PURPOSE: &[u8] = b"CS1-REQUEST";
 
-/// What is signed of a request but for its form: lines 2 to 9 and on.
-#[derive(Debug)]
-pub(crate) struct CanonicalRequest<'a> {
-    method: &'a Method,
-    audience: &'a str,
+/// What the head of a request tells, parameters aside: lines 2 to 4, 7, 8 and the signed headers.
+pub(crate) struct Head<'r> {
+    method: &'r Method,
+    audience: &'r str,
     /// What a proxy took off the path.
-    prefix: &'a str,
-    path: &'a str,
-    pub(crate) query: ParameterList<'a>,
-    content_type: ContentType<'a>,
+    prefix: &'r str,
+    path: &'r str,
+    raw_query: &'r str,
+    content_type: ContentType<'r>,
     digest: Option<BodyDigest>,
-    headers: SignedHeaders<'a>,
+    headers: SignedHeaders<'r>,
 }
 
-/// Their values, or `None` of those that are absent.
-type SignedHeaders<'a> = SmallVec<[(&'a HeaderName, Option<&'a [u8]>); 2]>;
-
-impl<'a> CanonicalRequest<'a> {
-    /// Reads what the head alone tells. The parameters are filled in when their turn comes.
-    pub(crate) fn read(scheme: &'a Scheme, prefix: &'a str, uri: &'a Uri, parts: &'a Parts) -> Result<Self, Rejection> {
+impl<'r> Head<'r> {
+    pub(crate) fn read(scheme: &'r Scheme, prefix: &'r str, uri: &'r Uri, parts: &'r Parts) -> Result<Self, Rejection> {
         if parts.method == Method::CONNECT {
             return Err(Rejection::malformed_parameters("CONNECT has no path to sign"));
         }
@@ -54,83 +50,111 @@ impl<'a> CanonicalRequest<'a> {
             audience: scheme.audience(),
             prefix: if path == "*" { "" } else { prefix },
             path,
-            query: ParameterList::default(),
+            raw_query: uri.query().unwrap_or_default(),
             content_type: ContentType::read(&parts.headers)?,
             digest: body_digest(scheme, &parts.headers)?,
             headers: signed_headers(scheme, uri, &parts.headers)?,
         })
     }
 
-    /// Line 5, where `uri` is the one that was given to [`read`](CanonicalRequest::read).
-    pub(crate) fn read_query(&mut self, scheme: &Scheme, uri: &'a Uri) -> Result<(), Rejection> {
-        let query = uri.query().unwrap_or_default().as_bytes();
-        self.query = ParameterList::parse(query, scheme.query_fields(), scheme.limits().parameters)?;
-        Ok(())
-    }
-
-    /// Whether the body has a line 6 of its own.
+    /// Whether the body is a form, which has a line of its own.
     pub(crate) fn is_form(&self) -> bool {
         self.content_type.is_form()
     }
 
-    pub(crate) fn digest(&self) -> Option<BodyDigest> {
-        self.digest
+    /// Line 5.
+    pub(crate) fn read_query(self, scheme: &Scheme) -> Result<HeadAndQuery<'r>, Rejection> {
+        let limit = scheme.limits().parameters();
+        let query = ParameterList::parse(self.raw_query.as_bytes(), scheme.query_fields(), limit)?;
+        Ok(HeadAndQuery { head: self, query })
     }
 }
+
+/// All but line 6.
+pub(crate) struct HeadAndQuery<'r> {
+    head: Head<'r>,
+    query: ParameterList<'r>,
+}
+
+impl<'r> HeadAndQuery<'r> {
+    /// Line 6, of the body of a request that [is a form](Head::is_form).
+    pub(crate) fn read_form<'f>(self, scheme: &Scheme, body: &'f [u8]) -> Result<CanonicalRequest<'r, 'f>, Rejection> {
+        let form = ParameterList::parse(body, None, scheme.limits().parameters())?;
+        Ok(CanonicalRequest { head: self.head, query: self.query, form })
+    }
+
+    /// An empty line 6.
+    pub(crate) fn without_form<'f>(self) -> CanonicalRequest<'r, 'f> {
+        CanonicalRequest { head: self.head, query: self.query, form: ParameterList::default() }
+    }
+
+    pub(crate) fn query(&self) -> &ParameterList<'r> {
+        &self.query
+    }
+}
+
+/// All that is signed of a request itself, with every parameter read.
+pub(crate) struct CanonicalRequest<'r, 'f> {
+    head: Head<'r>,
+    query: ParameterList<'r>,
+    form: ParameterList<'f>,
+}
+
+impl<'r, 'f> CanonicalRequest<'r, 'f> {
+    pub(crate) fn query(&self) -> &ParameterList<'r> {
+        &self.query
+    }
+
+    pub(crate) fn form(&self) -> &ParameterList<'f> {
+        &self.form
+    }
+
+    pub(crate) fn digest(&self) -> Option<BodyDigest> {
+        self.head.digest
+    }
+}
+
+/// Their values, or `None` of those that are absent.
+type SignedHeaders<'a> = SmallVec<[(&'a HeaderName, Option<&'a [u8]>); 2]>;
 
 /// The string to sign. `Display` writes it with `{key}` in the key's place.
 pub(crate) struct StringToSign<'a, 'r, 'f> {
-    pub(crate) request: &'a CanonicalRequest<'r>,
-    pub(crate) form: &'a ParameterList<'f>,
-    pub(crate) app_id: &'a AppId,
-    pub(crate) token: &'a str,
-    pub(crate) timestamp: Timestamp,
-    pub(crate) nonce: &'a Nonce,
+    pub(crate) request: &'a CanonicalRequest<'r, 'f>,
+    pub(crate) fields: &'a Fields,
 }
 
-impl<'a, 'r, 'f> StringToSign<'a, 'r, 'f> {
-    pub(crate) fn new(request: &'a CanonicalRequest<'r>, form: &'a ParameterList<'f>, claim: &'a Claim) -> Self {
-        Self {
-            request,
-            form,
-            app_id: &claim.app_id,
-            token: claim.token.line(),
-            timestamp: claim.timestamp,
-            nonce: &claim.nonce,
-        }
-    }
-
+impl StringToSign<'_, '_, '_> {
     /// Writes the lines, one LF between any two. No line but the key's can hold a LF.
     pub(crate) fn write(&self, out: &mut impl Sink) {
-        let request = self.request;
+        let CanonicalRequest { head, query, form } = self.request;
         out.put(PURPOSE);
-        out.line(request.method.as_str());
-        out.line(request.audience);
-        out.line(request.prefix);
-        out.put(request.path.as_bytes());
+        out.line(head.method.as_str());
+        out.line(head.audience);
+        out.line(head.prefix);
+        out.put(head.path.as_bytes());
         out.line("");
-        request.query.write(out);
+        query.write(out);
         out.line("");
-        self.form.write(out);
+        form.write(out);
         out.line("");
-        request.content_type.write(out);
+        head.content_type.write(out);
         out.line("");
-        if let Some(digest) = request.digest {
+        if let Some(digest) = head.digest {
             out.put(digest.to_hex().as_bytes());
         }
-        for (name, value) in &request.headers {
+        for (name, value) in &head.headers {
             out.line(name.as_str());
             if let Some(value) = value {
                 out.put(b":");
                 out.put(value);
             }
         }
-        out.line(self.app_id.as_str());
-        out.line(self.token);
+        out.line(self.fields.app_id.as_str());
+        out.line(self.fields.token.line());
         out.line("");
         out.put_key();
-        out.line(itoa::Buffer::new().format(self.timestamp.unix_seconds()));
-        out.line(self.nonce.as_str());
+        out.line(itoa::Buffer::new().format(self.fields.timestamp.unix_seconds()));
+        out.line(self.fields.nonce.as_str());
     }
 }
 

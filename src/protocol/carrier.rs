@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Uri, request::Parts, uri::PathAndQuery};
 
 use super::{
     field::{Field, FieldError},
-    params,
+    header::single,
+    names::{FIELDS, PerField},
+    params, percent,
     rejection::{InField, Rejection},
     scheme::{Carrier, Scheme, TokenPlace},
 };
-
-/// The fields that travel in the query, when the query carries them.
-const FIELDS: [Field; 5] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Token, Field::Sign];
 
 /// The fields of a request, as unparsed text.
 pub(crate) struct Carried<'a> {
@@ -20,9 +19,12 @@ pub(crate) struct Carried<'a> {
     carrier: Found<'a>,
 }
 
+/// Decoded.
+type QueryFields<'a> = PerField<Option<Cow<'a, [u8]>>>;
+
 enum Found<'a> {
     Headers(&'a HeaderMap),
-    Query([Option<Cow<'a, [u8]>>; FIELDS.len()]),
+    Query(QueryFields<'a>),
 }
 
 impl<'a> Carried<'a> {
@@ -33,7 +35,7 @@ impl<'a> Carried<'a> {
             Carrier::Query | Carrier::Either => Some(read_query(scheme, uri)?),
         };
         let carrier = match query {
-            Some(fields) if fields.iter().any(Option::is_some) => {
+            Some(fields) if fields.iter().any(|(_, value)| value.is_some()) => {
                 refuse_field_headers(scheme, headers)?;
                 Found::Query(fields)
             }
@@ -49,10 +51,9 @@ impl<'a> Carried<'a> {
             Carrier::Headers => Found::Headers(headers),
             Carrier::Query => Found::Query(read_query(scheme, uri)?),
             // Signers write headers then, and a verifier would take the query.
-            Carrier::Either => match read_query(scheme, uri)?.iter().position(Option::is_some) {
-                Some(field) => {
-                    let name = scheme.parameter_name(FIELDS[field]).to_owned();
-                    return Err(Rejection::malformed(name, "a parameter cannot be named like a field"));
+            Carrier::Either => match read_query(scheme, uri)?.iter().find(|(_, value)| value.is_some()) {
+                Some((field, _)) => {
+                    return Err(parameter_malformed(scheme, field, "a parameter cannot be named like a field"));
                 }
                 None => Found::Headers(headers),
             },
@@ -83,46 +84,40 @@ impl<'a> Carried<'a> {
     ) -> Result<Option<T>, Rejection> {
         let value = match &self.carrier {
             Found::Headers(headers) => single(headers, self.scheme.header_name(field))?,
-            Found::Query(fields) => fields.get(field as usize).and_then(Option::as_deref),
+            Found::Query(fields) => fields.get(field).and_then(Option::as_deref),
         };
         value.map(parse).transpose().in_field(self.name(field))
     }
 
     fn name(&self, field: Field) -> &'a str {
+        let header = self.scheme.header_name(field).as_str();
         match self.carrier {
-            Found::Headers(_) => self.scheme.header_name(field).as_str(),
-            Found::Query(_) => self.scheme.parameter_name(field),
+            Found::Headers(_) => header,
+            Found::Query(_) => self.scheme.parameter_name(field).unwrap_or(header),
         }
     }
 }
 
-/// The value of a header that may occur once.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Rejection> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    match values.next() {
-        Some(_) => Err(Rejection::malformed(name.as_str().to_owned(), "it is there twice")),
-        None => Ok(first.map(HeaderValue::as_bytes)),
-    }
-}
-
-/// The fields in a query, decoded.
-fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<[Option<Cow<'a, [u8]>>; FIELDS.len()], Rejection> {
-    let mut fields = [const { None }; FIELDS.len()];
+fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Rejection> {
+    let mut fields = QueryFields::default();
     for segment in params::segments(uri.query().unwrap_or_default().as_bytes()) {
         let field = scheme.field_parameters().find(segment.name);
         let Some(field) = field.filter(|&field| travels_as_field(scheme, field)) else {
             continue;
         };
-        let malformed = |problem| Rejection::malformed(scheme.parameter_name(field).to_owned(), problem);
-        if !params::escapes_are_right(segment.value) {
-            return Err(malformed("a % without two hex digits after it"));
+        if !percent::escapes_are_right(segment.value) {
+            return Err(parameter_malformed(scheme, field, "a % without two hex digits after it"));
         }
-        if fields[field as usize].replace(params::decoded(segment.value)).is_some() {
-            return Err(malformed("it is there twice"));
+        let value = percent::decoded(segment.value);
+        if fields.get_mut(field).and_then(|slot| slot.replace(value)).is_some() {
+            return Err(parameter_malformed(scheme, field, "it is there twice"));
         }
     }
     Ok(fields)
+}
+
+fn parameter_malformed(scheme: &Scheme, field: Field, problem: &str) -> Rejection {
+    Rejection::malformed(scheme.parameter_name(field).unwrap_or_default().to_owned(), problem)
 }
 
 fn refuse_field_headers(scheme: &Scheme, headers: &HeaderMap) -> Result<(), Rejection> {
@@ -150,7 +145,7 @@ pub(crate) fn write<'a>(
     if scheme.carrier() == Carrier::Query {
         let mut query = parts.uri.query().unwrap_or_default().as_bytes().to_vec();
         for (field, text) in fields {
-            params::append(&mut query, scheme.parameter_name(field), text);
+            params::append(&mut query, scheme.parameter_name(field).unwrap_or_default(), text);
         }
         parts.uri = with_query(&parts.uri, &query)?;
         return Ok(());

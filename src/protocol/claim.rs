@@ -4,7 +4,8 @@ use http::{HeaderMap, Uri, request::Parts};
 
 use super::{
     carrier::{self, Carried},
-    field::{AppId, Field, Nonce, Sign, Timestamp},
+    digest::Signature,
+    field::{AppId, Field, Nonce, Timestamp},
     rejection::Rejection,
     scheme::Scheme,
     token::TokenClaim,
@@ -34,11 +35,17 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Claim {
+    fields: Fields,
+    sign: Signature,
+}
+
+/// The fields that are signed.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
     pub(crate) app_id: AppId,
     pub(crate) timestamp: Timestamp,
     pub(crate) nonce: Nonce,
     pub(crate) token: TokenClaim,
-    pub(crate) sign: Sign,
 }
 
 impl Claim {
@@ -48,27 +55,43 @@ impl Claim {
     ///
     /// A field is missing or malformed, or fields travel in headers and in the query at once.
     pub fn extract(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> Result<Self, Rejection> {
-        let fields = Carried::find(scheme, uri, headers)?;
-        Ok(Self {
-            app_id: fields.required(Field::AppId, AppId::parse)?,
-            timestamp: fields.required(Field::Timestamp, Timestamp::parse)?,
-            nonce: fields.required(Field::Nonce, Nonce::parse)?,
-            token: TokenClaim::extract(scheme, &fields, headers)?,
-            sign: fields.required(Field::Sign, Sign::parse)?,
-        })
+        let carried = Carried::find(scheme, uri, headers)?;
+        let fields = Fields {
+            app_id: carried.required(Field::AppId, AppId::parse)?,
+            timestamp: carried.required(Field::Timestamp, Timestamp::parse)?,
+            nonce: carried.required(Field::Nonce, Nonce::parse)?,
+            token: TokenClaim::extract(scheme, &carried, headers)?,
+        };
+        Ok(Self { fields, sign: carried.required(Field::Sign, Signature::parse)? })
+    }
+
+    pub(crate) fn new(fields: Fields, sign: Signature) -> Self {
+        Self { fields, sign }
     }
 
     /// Writes the fields to where [`extract`](Claim::extract) finds them.
     pub(crate) fn write(&self, scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
-        let timestamp = self.timestamp.to_string();
+        let timestamp = self.fields.timestamp.to_string();
         let sign = self.sign.to_hex();
         let fields = [
-            (Field::AppId, self.app_id.as_str().as_bytes()),
+            (Field::AppId, self.fields.app_id.as_str().as_bytes()),
             (Field::Timestamp, timestamp.as_bytes()),
-            (Field::Nonce, self.nonce.as_str().as_bytes()),
-            (Field::Token, self.token.field(scheme).as_bytes()),
+            (Field::Nonce, self.fields.nonce.as_str().as_bytes()),
+            (Field::Token, self.fields.token.field(scheme).as_bytes()),
             (Field::Sign, sign.as_bytes()),
         ];
         carrier::write(scheme, parts, fields.into_iter().filter(|(_, text)| !text.is_empty()))
+    }
+
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    pub(crate) fn sign(&self) -> &Signature {
+        &self.sign
+    }
+
+    pub(crate) fn into_fields(self) -> Fields {
+        self.fields
     }
 }

@@ -2,9 +2,13 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 
-use super::{canonical::Sink, rejection::Rejection};
+use super::{
+    canonical::Sink,
+    header::{is_token, is_token_byte, single, trim},
+    rejection::Rejection,
+};
 
 /// Line 7 of the string to sign.
 #[derive(Debug, Default)]
@@ -19,13 +23,9 @@ pub(crate) struct ContentType<'a> {
 impl<'a> ContentType<'a> {
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Rejection> {
         let malformed = |problem: &str| Rejection::malformed("content-type", problem);
-        let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-        let Some(value) = values.next() else {
+        let Some(value) = single(headers, &header::CONTENT_TYPE)? else {
             return Ok(Self::default());
         };
-        if values.next().is_some() {
-            return Err(malformed("it is there twice"));
-        }
         let (essence, parameters) = split(value).ok_or_else(|| malformed("expected one type/subtype"))?;
         let boundary = if essence.starts_with("multipart/") {
             Some(boundary(parameters).ok_or_else(|| malformed("expected a multipart type with exactly one boundary"))?)
@@ -50,8 +50,8 @@ impl<'a> ContentType<'a> {
 }
 
 /// The lowercase `type/subtype`, and the parameters with their first `;`. RFC 9110, section 8.3.1.
-fn split(value: &HeaderValue) -> Option<(Cow<'_, str>, &[u8])> {
-    let value = trim(value.as_bytes());
+fn split(value: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
+    let value = trim(value);
     let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
     let (essence, parameters) = value.split_at(end);
     let essence = std::str::from_utf8(essence.trim_ascii_end()).ok()?;
@@ -117,20 +117,4 @@ fn parameter_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
 fn is_boundary(value: &[u8]) -> bool {
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(b);
     value.len() <= 70 && value.iter().all(allowed) && value.last() != Some(&b' ')
-}
-
-/// Without outer spaces and tabs.
-pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
-}
-
-fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|&b| is_token_byte(b))
-}
-
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -3,10 +3,10 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use arrayvec::ArrayString;
-use sha2::{Digest, Sha256};
 
 /// Which field: names it in the [`Scheme`](super::Scheme) and in errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Field {
     /// Whose secret key signs: `x-app-id`, `appId`.
     AppId,
@@ -25,7 +25,7 @@ pub enum Field {
 /// A value does not match its field's grammar.
 ///
 /// The message says what was expected. It never repeats the value, which may be a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub struct FieldError {
     pub(crate) expected: &'static str,
@@ -40,7 +40,7 @@ pub struct FieldError {
 /// assert!("no spaces".parse::<AppId>().is_err());
 /// # Ok::<(), countersign::FieldError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppId(ArrayString<64>);
 
 impl AppId {
@@ -66,7 +66,7 @@ impl AppId {
 /// assert!("short".parse::<Nonce>().is_err());
 /// # Ok::<(), countersign::FieldError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Nonce(ArrayString<128>);
 
 impl Nonce {
@@ -170,93 +170,6 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A request's signature: 64 lowercase hex digits. It cannot be compared with `==`, nor printed.
-#[derive(Clone, Copy)]
-pub struct Sign([u8; 32]);
-
-impl Sign {
-    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
-        lowercase_hex(bytes).map(Self)
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    pub(crate) fn to_hex(self) -> HexDigits {
-        HexDigits::new(&self.0)
-    }
-}
-
-impl fmt::Debug for Sign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sign(..)")
-    }
-}
-
-/// The SHA-256 of a body's bytes: 64 lowercase hex digits.
-///
-/// ```
-/// # use countersign::BodyDigest;
-/// let digest = BodyDigest::of(b"{}");
-/// assert_eq!(digest.to_string(), "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BodyDigest([u8; 32]);
-
-impl BodyDigest {
-    /// Hashes a whole body.
-    #[must_use]
-    pub fn of(body: &[u8]) -> Self {
-        Self(Sha256::digest(body).into())
-    }
-
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
-        lowercase_hex(bytes).map(Self)
-    }
-
-    pub(crate) fn to_hex(self) -> HexDigits {
-        HexDigits::new(&self.0)
-    }
-}
-
-impl From<[u8; 32]> for BodyDigest {
-    /// Takes a SHA-256 that was computed elsewhere, of a file for example.
-    fn from(sha256: [u8; 32]) -> Self {
-        Self(sha256)
-    }
-}
-
-/// 32 bytes as 64 lowercase hex digits.
-pub(crate) struct HexDigits([u8; 64]);
-
-impl HexDigits {
-    fn new(bytes: &[u8; 32]) -> Self {
-        let mut digits = [b'0'; 64];
-        // 64 digits have room for 32 bytes: this cannot fail.
-        let _ = hex::encode_to_slice(bytes, &mut digits);
-        Self(digits)
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8; 64] {
-        &self.0
-    }
-}
-
-fn lowercase_hex(digits: &[u8]) -> Result<[u8; 32], FieldError> {
-    let error = FieldError { expected: "exactly 64 lowercase hex digits" };
-    let mut bytes = [0; 32];
-    if digits.iter().any(u8::is_ascii_uppercase) {
-        return Err(error);
-    }
-    hex::decode_to_slice(digits, &mut bytes).map_err(|_| error)?;
-    Ok(bytes)
-}
-
 fn text<'a>(
     bytes: &'a [u8],
     min: usize,
@@ -291,22 +204,29 @@ macro_rules! from_str {
         }
     )*};
 }
-from_str!(AppId, Nonce, Timestamp, Token, BodyDigest);
+from_str!(AppId, Nonce, Timestamp, Token);
 
-macro_rules! display {
-    ($($field:ty: $self:ident => $text:expr),*) => {$(
-        impl fmt::Display for $field {
-            fn fmt(&$self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&$text, f)
-            }
-        }
-    )*};
-}
-display!(AppId: self => self.0, Nonce: self => self.0, Timestamp: self => self.0);
-
-impl fmt::Display for BodyDigest {
+impl fmt::Display for AppId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_hex().as_bytes().iter().try_for_each(|&digit| fmt::Write::write_char(f, digit.into()))
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl AsRef<str> for AppId {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -319,11 +239,5 @@ impl fmt::Debug for AppId {
 impl fmt::Debug for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Nonce(..)")
-    }
-}
-
-impl fmt::Debug for BodyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BodyDigest({self})")
     }
 }

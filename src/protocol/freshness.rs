@@ -1,10 +1,12 @@
 //! Freshness: the window around the clock, and how long a nonce must be remembered.
 
+use std::time::Duration;
+
 use super::{
-    claim::Claim,
-    field::{AppId, Timestamp},
+    claim::{Claim, Fields},
+    field::{AppId, Nonce, Timestamp},
     mac::Authentic,
-    rejection::Rejection,
+    rejection::{Rejection, RejectionKind},
 };
 
 /// The timestamps that are accepted at a moment: a stretch around the clock, and none before a point in time.
@@ -59,7 +61,7 @@ impl Window {
 
 /// A claim whose timestamp lies in the window.
 #[derive(Clone, Debug)]
-pub struct Timely(pub(crate) Claim);
+pub struct Timely(Claim);
 
 impl Claim {
     /// Checks the timestamp against the clock; `now` is in Unix seconds.
@@ -68,7 +70,7 @@ impl Claim {
     ///
     /// The timestamp lies outside the window.
     pub fn timely(self, now: u64, window: &Window) -> Result<Timely, Rejection> {
-        window.check(self.timestamp, now)?;
+        window.check(self.fields().timestamp, now)?;
         Ok(Timely(self))
     }
 }
@@ -77,23 +79,105 @@ impl Timely {
     /// Whose keys are to be looked up.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
-        &self.0.app_id
+        &self.0.fields().app_id
+    }
+
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.0
+    }
+
+    pub(crate) fn into_fields(self) -> Fields {
+        self.0.into_fields()
     }
 }
 
-/// How long a nonce is to be remembered, computed from the clock reading that found its request still timely.
+/// How long a nonce is to be remembered, in Unix seconds: from `now` to `until`, computed from the one reading of the
+/// clock that found its request still timely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lifetime {
-    pub(crate) now: u64,
-    pub(crate) until: u64,
+pub struct Lifetime {
+    now: u64,
+    until: u64,
 }
 
-impl Authentic {
+impl Lifetime {
+    /// For tests of stores; verifiers make their own.
+    #[must_use]
+    pub fn new(now: u64, until: u64) -> Self {
+        Self { now, until }
+    }
+
+    /// The verifier's clock, in Unix seconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The first second at which the nonce may be forgotten.
+    #[must_use]
+    pub fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// How long that is from now.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        Duration::from_secs(self.until.saturating_sub(self.now))
+    }
+}
+
+/// Whether a nonce was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occurrence {
+    /// It was not: it is now.
+    First,
+    /// It was, and the claim is live still.
+    Repeated,
+    /// The claim came after its end, when nobody can tell any more.
+    Late,
+}
+
+/// An authentic claim whose nonce is to be claimed.
+pub(crate) struct Pending {
+    fields: Fields,
+    key_index: usize,
+    lifetime: Lifetime,
+}
+
+impl Authentic<'_, '_> {
     /// Checks the window again, by the very reading of the clock from which the nonce's lifetime is computed.
-    pub(crate) fn lifetime(&self, now: u64, window: &Window) -> Result<Lifetime, Rejection> {
-        window.check(self.claim.timestamp, now)?;
-        let until = window.end(self.claim.timestamp);
-        Ok(Lifetime { now, until })
+    pub(crate) fn pending(self, now: u64, window: &Window) -> Result<Pending, Rejection> {
+        let (fields, key_index) = self.into_fields();
+        window.check(fields.timestamp, now)?;
+        let lifetime = Lifetime { now, until: window.end(fields.timestamp) };
+        Ok(Pending { fields, key_index, lifetime })
+    }
+}
+
+impl Pending {
+    pub(crate) fn app_id(&self) -> &AppId {
+        &self.fields.app_id
+    }
+
+    pub(crate) fn nonce(&self) -> &Nonce {
+        &self.fields.nonce
+    }
+
+    pub(crate) fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// Takes the store's word.
+    pub(crate) fn settle(self, occurrence: Occurrence) -> Result<Unrepeated, Rejection> {
+        match occurrence {
+            Occurrence::First => Ok(Unrepeated { fields: self.fields, key_index: self.key_index }),
+            Occurrence::Repeated => Err(Rejection::new(
+                RejectionKind::ReplayedNonce,
+                "the nonce was used before: sign each request, and each retry, with a fresh one",
+            )),
+            Occurrence::Late => {
+                Err(Rejection::stale("the request took too long on its way in: sign again", self.lifetime.now))
+            }
+        }
     }
 }
 
@@ -110,5 +194,16 @@ impl Authentic {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Unrepeated {
-    pub(crate) authentic: Authentic,
+    fields: Fields,
+    key_index: usize,
+}
+
+impl Unrepeated {
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    pub(crate) fn key_index(&self) -> usize {
+        self.key_index
+    }
 }

@@ -1,6 +1,6 @@
 //! The MAC over the string to sign: made by signers, checked by verifiers.
 
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -8,44 +8,42 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::{
     canonical::{CanonicalRequest, Sink, StringToSign},
-    claim::Claim,
-    field::Sign,
+    claim::Fields,
+    digest::Signature,
     freshness::Timely,
-    params::ParameterList,
     rejection::{Rejection, RejectionKind},
     secret::{Key, KeyRing, Secret},
 };
 
-/// A timely claim that one of the app's keys signed.
+/// A timely claim that one of the app's keys signed, with all that is signed.
 ///
 /// Only [`Timely`] claims are authenticated, and only a matching signature makes one of these:
 ///
 /// ```compile_fail,E0451
 /// # use countersign::protocol::{Authentic, Claim};
-/// fn forge(claim: Claim) -> Authentic {
-///     Authentic { claim, key_index: 0 }
+/// fn forge(fields: Claim) -> Authentic<'static, 'static> {
+///     Authentic { fields, request: todo!(), key_index: 0 }
 /// }
 /// ```
-#[derive(Clone, Debug)]
-pub struct Authentic {
-    pub(crate) claim: Claim,
-    pub(crate) key_index: usize,
+pub struct Authentic<'r, 'f> {
+    fields: Fields,
+    request: CanonicalRequest<'r, 'f>,
+    key_index: usize,
 }
 
 impl Timely {
     /// Checks the signature against each active key. Without keys (the app is unknown or disabled) the same work is
     /// done with a key of nobody's, to the same answer.
-    pub(crate) fn authenticate(
+    pub(crate) fn authenticate<'r, 'f>(
         self,
-        request: &CanonicalRequest<'_>,
-        form: &ParameterList<'_>,
+        request: CanonicalRequest<'r, 'f>,
         keys: Option<&KeyRing>,
-    ) -> Result<Authentic, Rejection> {
-        let string = StringToSign::new(request, form, &self.0);
+    ) -> Result<Authentic<'r, 'f>, Rejection> {
+        let string = StringToSign { request: &request, fields: self.claim().fields() };
         let known = Choice::from(u8::from(keys.is_some()));
-        let signed = |key| bool::from(mac(key, &string).ct_eq(self.0.sign.bytes()) & known);
+        let signed = |key| bool::from(mac(key, &string).ct_eq(self.claim().sign().bytes()) & known);
         match keys.unwrap_or(&NOBODY).keys().iter().position(signed) {
-            Some(key_index) => Ok(Authentic { claim: self.0, key_index }),
+            Some(key_index) => Ok(Authentic { fields: self.into_fields(), request, key_index }),
             None => Err(Rejection::new(
                 RejectionKind::InvalidSignature,
                 "the app id is unknown, or the signature is not that of this request: compare the string that you sign \
@@ -55,13 +53,29 @@ impl Timely {
     }
 }
 
+impl<'r, 'f> Authentic<'r, 'f> {
+    pub(crate) fn request(&self) -> &CanonicalRequest<'r, 'f> {
+        &self.request
+    }
+
+    pub(crate) fn into_fields(self) -> (Fields, usize) {
+        (self.fields, self.key_index)
+    }
+}
+
+impl fmt::Debug for Authentic<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authentic").field("fields", &self.fields).finish_non_exhaustive()
+    }
+}
+
 /// Signs: the mirror of [`Timely::authenticate`].
-pub(crate) fn seal(key: &Key, string: &StringToSign<'_, '_, '_>) -> Sign {
-    Sign::from_bytes(mac(key, string))
+pub(crate) fn seal(key: &Key, string: &StringToSign<'_, '_, '_>) -> Signature {
+    Signature::from_bytes(mac(key, string))
 }
 
 fn mac(key: &Key, string: &StringToSign<'_, '_, '_>) -> [u8; 32] {
-    let mut writer = MacWriter { mac: key.state(), key, buffer: [0; _], len: 0 };
+    let mut writer = MacWriter { mac: key.state(), key, buffer: [0; BUFFER], len: 0 };
     string.write(&mut writer);
     writer.flush();
     writer.mac.finalize().into_bytes().into()
@@ -69,12 +83,15 @@ fn mac(key: &Key, string: &StringToSign<'_, '_, '_>) -> [u8; 32] {
 
 static NOBODY: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::from(Secret::of_nobody()));
 
+/// Longer than most strings to sign.
+const BUFFER: usize = 512;
+
 /// Collects the many small pieces of a string to sign, for the MAC takes few large ones in half the time. The key goes
 /// past the buffer, so that no copy of it is left on the stack.
 struct MacWriter<'k> {
     mac: Hmac<Sha256>,
     key: &'k Key,
-    buffer: [u8; 512],
+    buffer: [u8; BUFFER],
     len: usize,
 }
 
@@ -135,12 +152,13 @@ mod tests {
         ];
         for (key, data, expected) in cases {
             let key = Key::of_any_length(key);
-            let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; _], len: 0 };
+            let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; BUFFER], len: 0 };
             // In pieces, as the lines of a string to sign arrive.
             data.chunks(7).for_each(|piece| writer.put(piece));
             writer.flush();
             let mac: [u8; 32] = writer.mac.finalize().into_bytes().into();
-            let hex = String::from_utf8(Sign::from_bytes(mac).to_hex().as_bytes().to_vec()).unwrap();
+            let hex = Signature::from_bytes(mac).to_hex();
+            let hex = String::from_utf8_lossy(hex.as_bytes());
             assert!(hex.starts_with(expected), "{hex} is not {expected}");
         }
     }

@@ -14,13 +14,19 @@ mod canonical;
 mod carrier;
 mod claim;
 mod content_type;
+mod digest;
 mod field;
 mod freshness;
+mod header;
+mod limits;
 mod mac;
+mod names;
 mod params;
+mod percent;
 mod rejection;
 mod scheme;
 mod secret;
+mod sign_error;
 mod signer;
 mod token;
 
@@ -28,19 +34,22 @@ mod token;
 pub(crate) use self::rejection::BoxError;
 #[cfg(feature = "server")]
 pub(crate) use self::{
-    canonical::CanonicalRequest,
-    carrier::{single, with_query},
-    freshness::Lifetime,
-    params::{ParameterList, strip},
+    canonical::{CanonicalRequest, Head, HeadAndQuery},
+    carrier::with_query,
+    header::single,
+    params::strip,
 };
 pub use self::{
     claim::Claim,
-    field::{AppId, BodyDigest, Field, FieldError, Nonce, Sign, Timestamp, Token},
-    freshness::{Timely, Unrepeated, Window},
+    digest::BodyDigest,
+    field::{AppId, Field, FieldError, Nonce, Timestamp, Token},
+    freshness::{Lifetime, Occurrence, Timely, Unrepeated, Window},
+    limits::Limits,
     mac::Authentic,
     params::Parameters,
     rejection::{Rejection, RejectionKind},
-    scheme::{Carrier, Limits, Scheme, SchemeError, TokenPlace},
-    secret::{KeyRing, KeyRingError, Secret, SecretTooShort},
-    signer::{Payload, SignError, Signer},
+    scheme::{Carrier, Scheme, SchemeError, TokenPlace},
+    secret::{Key, KeyRing, KeyRingError, Secret, SecretTooShort},
+    sign_error::SignError,
+    signer::{Payload, Signer},
 };

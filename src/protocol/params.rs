@@ -7,7 +7,12 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::{canonical::Sink, field::Field, rejection::Rejection};
+use super::{
+    canonical::Sink,
+    names::FieldParameters,
+    percent::{self, is_unreserved},
+    rejection::Rejection,
+};
 
 /// What the service is given of a query, and of a form that came without a digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,16 +28,15 @@ pub enum Parameters {
 }
 
 /// The non-empty parameters, with escapes that are known to be right.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct ParameterList<'a> {
-    sorted: SmallVec<[Parameter<'a>; 16]>,
+    sorted: SmallVec<[Parameter<'a>; 8]>,
     /// Some segment had an empty name or value.
     had_empty: bool,
     /// Some segment was a field.
     had_field: bool,
 }
 
-#[derive(Debug)]
 struct Parameter<'a> {
     /// Encoded already: it is compared many times.
     name: Cow<'a, [u8]>,
@@ -40,7 +44,7 @@ struct Parameter<'a> {
 }
 
 /// Text with its escapes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Text<'a> {
     raw: &'a [u8],
     /// Only unreserved characters: it is its own encoding.
@@ -72,11 +76,6 @@ impl<'a> ParameterList<'a> {
         // Stable: values of a repeated name keep the order in which they travelled.
         list.sorted.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(list)
-    }
-
-    /// Reads a form, whose parameters are never fields.
-    pub(crate) fn of_form(body: &'a [u8], limit: usize) -> Result<Self, Rejection> {
-        Self::parse(body, None, limit)
     }
 
     /// Step 6: `name=value` joined with `&`.
@@ -160,7 +159,7 @@ pub(crate) fn segments(raw: &[u8]) -> impl Iterator<Item = Segment<'_>> {
 impl<'a> Text<'a> {
     fn checked(raw: &'a [u8]) -> Result<Self, Rejection> {
         let plain = raw.iter().all(|&b| is_unreserved(b));
-        if !plain && !escapes_are_right(raw) {
+        if !plain && !percent::escapes_are_right(raw) {
             return Err(Rejection::malformed_parameters(
                 "a % without two hex digits after it: write a percent sign as %25",
             ));
@@ -169,56 +168,18 @@ impl<'a> Text<'a> {
     }
 
     fn encoded(self) -> Cow<'a, [u8]> {
-        if self.plain { self.raw.into() } else { encoded(decode(self.raw)).collect() }
+        if self.plain { self.raw.into() } else { percent::encoded(percent::decode(self.raw)).collect() }
     }
 
     fn write(&self, out: &mut impl Sink) {
         if self.plain {
             return out.put(self.raw);
         }
-        for byte in decode(self.raw) {
-            let (encoded, len) = encode(byte);
+        for byte in percent::decode(self.raw) {
+            let (encoded, len) = percent::encode(byte);
             out.put(&encoded[..len]);
         }
     }
-}
-
-/// Decodes as a form does: `+` is a space, `%XX` a byte. A wrong escape stays as it is, so check it first.
-fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
-    let mut rest = raw;
-    std::iter::from_fn(move || {
-        let (byte, after) = match rest {
-            [] => return None,
-            [b'+', after @ ..] => (b' ', after),
-            [b'%', hi, lo, after @ ..] => match (hex_value(*hi), hex_value(*lo)) {
-                (Some(hi), Some(lo)) => (hi << 4 | lo, after),
-                _ => (b'%', &rest[1..]),
-            },
-            [byte, after @ ..] => (*byte, after),
-        };
-        rest = after;
-        Some(byte)
-    })
-}
-
-/// The decoded text, copied only if it had to be decoded.
-pub(crate) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
-    match raw.iter().any(|b| matches!(b, b'%' | b'+')) {
-        true => decode(raw).collect(),
-        false => raw.into(),
-    }
-}
-
-/// Every `%` has two hex digits after it.
-pub(crate) fn escapes_are_right(raw: &[u8]) -> bool {
-    let mut rest = raw;
-    while let Some(i) = rest.iter().position(|&b| b == b'%') {
-        match &rest[i + 1..] {
-            [hi, lo, after @ ..] if hi.is_ascii_hexdigit() && lo.is_ascii_hexdigit() => rest = after,
-            _ => return false,
-        }
-    }
-    true
 }
 
 /// Adds a parameter to a query.
@@ -226,91 +187,7 @@ pub(crate) fn append(query: &mut Vec<u8>, name: &str, value: &[u8]) {
     if !query.is_empty() {
         query.push(b'&');
     }
-    query.extend(encoded(name.bytes()));
+    query.extend(percent::encoded(name.bytes()));
     query.push(b'=');
-    query.extend(encoded(value.iter().copied()));
-}
-
-fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
-    bytes.flat_map(|byte| {
-        let (encoded, len) = encode(byte);
-        encoded.into_iter().take(len)
-    })
-}
-
-/// A byte as it stands in the string to sign, and how many of the three bytes that takes.
-fn encode(byte: u8) -> ([u8; 3], usize) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    if is_unreserved(byte) {
-        ([byte, 0, 0], 1)
-    } else {
-        ([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]], 3)
-    }
-}
-
-/// RFC 3986, section 2.3.
-fn is_unreserved(byte: u8) -> bool {
-    const UNRESERVED: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            let b = byte as u8;
-            table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-            byte += 1;
-        }
-        table
-    };
-    UNRESERVED[usize::from(byte)]
-}
-
-fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
-/// The names of the five fields in a query.
-#[derive(Clone, Debug)]
-pub(crate) struct FieldParameters([(Field, Cow<'static, str>); 5]);
-
-impl Default for FieldParameters {
-    fn default() -> Self {
-        Self([
-            (Field::AppId, "appId".into()),
-            (Field::Timestamp, "timestamp".into()),
-            (Field::Nonce, "nonce".into()),
-            (Field::Token, "token".into()),
-            (Field::Sign, "sign".into()),
-        ])
-    }
-}
-
-impl FieldParameters {
-    /// The field that a parameter of this name is; names compare decoded.
-    pub(crate) fn find(&self, raw: &[u8]) -> Option<Field> {
-        let sought = decoded(raw);
-        self.0.iter().find(|(_, name)| *sought == *name.as_bytes()).map(|(field, _)| *field)
-    }
-
-    /// The body digest, which is no parameter, has the name of its header's default.
-    pub(crate) fn name(&self, field: Field) -> &str {
-        let named = self.0.iter().find(|(named, _)| *named == field);
-        named.map_or("x-content-sha256", |(_, name)| name)
-    }
-
-    pub(crate) fn rename(&mut self, field: Field, name: Cow<'static, str>) {
-        if let Some((_, current)) = self.0.iter_mut().find(|(named, _)| *named == field) {
-            *current = name;
-        }
-    }
-
-    /// A name that is empty or stands for two fields.
-    pub(crate) fn unusable(&self) -> Option<&str> {
-        let names = self.0.iter().map(|(_, name)| &**name);
-        let twice = |name: &str| self.0.iter().filter(|(_, other)| other == name).count() > 1;
-        names.into_iter().find(|name| name.is_empty() || twice(name))
-    }
+    query.extend(percent::encoded(value.iter().copied()));
 }

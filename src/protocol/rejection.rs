@@ -1,6 +1,6 @@
 //! Why a request was not let in: the codes, their statuses, and what the caller is told.
 
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use http::StatusCode;
 
@@ -18,7 +18,7 @@ pub enum RejectionKind {
     MalformedField,
     /// The query or the form cannot be read in exactly one way, or has too many parameters: 400.
     MalformedParameters,
-    /// The query exceeds [`Limits::query`](super::Limits::query): 414.
+    /// The query exceeds its [limit](super::Limits::with_query): 414.
     QueryTooLong,
     /// The timestamp lies outside the window around the server's clock: 401.
     StaleTimestamp,
@@ -28,7 +28,7 @@ pub enum RejectionKind {
     InvalidToken,
     /// The app used this nonce before: 401.
     ReplayedNonce,
-    /// The body exceeds [`Limits::body`](super::Limits::body), or a form [`Limits::form`](super::Limits::form): 413.
+    /// The body exceeds its [limit](super::Limits::with_body), or a form [its own](super::Limits::with_form): 413.
     BodyTooLarge,
     /// The body is not the one that was signed: 401.
     BodyMismatch,
@@ -157,10 +157,10 @@ impl Rejection {
         self.0.server_time
     }
 
-    /// In how many seconds another try is worth it, where a store failed.
+    /// After how long, in whole seconds, another try is worth it, where a store failed.
     #[must_use]
-    pub fn retry_after(&self) -> Option<u32> {
-        (self.0.kind == RejectionKind::Unavailable).then_some(1)
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.0.kind == RejectionKind::Unavailable).then_some(Duration::from_secs(1))
     }
 }
 

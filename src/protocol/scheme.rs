@@ -4,7 +4,11 @@ use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderName, header};
 
-use super::{field::Field, params::FieldParameters};
+use super::{
+    field::Field,
+    limits::Limits,
+    names::{FieldHeaders, FieldParameters},
+};
 
 /// Where the five fields travel. The body digest is a header in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,26 +37,6 @@ pub enum TokenPlace {
     Cookie(String),
 }
 
-/// What a request may cost before it has proved itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Parameters in a query, and again in a form. Default 256.
-    pub parameters: usize,
-    /// Bytes of a query. Default 16 KiB.
-    pub query: usize,
-    /// Bytes of a form, the one body that is read before its request is verified. Default 256 KiB.
-    pub form: usize,
-    /// Bytes of a body, forms included. Default 2 MiB.
-    pub body: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { parameters: 256, query: 16 * 1024, form: 256 * 1024, body: 2 * 1024 * 1024 }
-    }
-}
-
 /// The configuration that signers and verifiers share.
 ///
 /// ```
@@ -67,7 +51,7 @@ impl Default for Limits {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Scheme {
-    headers: [HeaderName; 6],
+    headers: FieldHeaders,
     parameters: FieldParameters,
     carrier: Carrier,
     token_place: TokenPlace,
@@ -77,31 +61,13 @@ pub struct Scheme {
     limits: Limits,
 }
 
-/// Headers that have a meaning of their own in the protocol, so that no field can be named like them.
-const RESERVED: [HeaderName; 7] = [
-    header::AUTHORIZATION,
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::COOKIE,
-    header::HOST,
-    header::TRANSFER_ENCODING,
-];
-
 impl Scheme {
     /// The protocol's defaults: its names, headers as carrier, no audience, 300 seconds, no signed headers.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            headers: [
-                HeaderName::from_static("x-app-id"),
-                HeaderName::from_static("x-timestamp"),
-                HeaderName::from_static("x-nonce"),
-                HeaderName::from_static("x-token"),
-                HeaderName::from_static("x-sign"),
-                HeaderName::from_static("x-content-sha256"),
-            ],
-            parameters: FieldParameters::default(),
+            headers: FieldHeaders::default(),
+            parameters: FieldParameters::protocol(),
             carrier: Carrier::default(),
             token_place: TokenPlace::default(),
             audience: String::new(),
@@ -166,21 +132,25 @@ impl Scheme {
     ///
     /// The name has another meaning, another field has it, or it is a signed header.
     pub fn with_header_name(mut self, field: Field, name: HeaderName) -> Result<Self, SchemeError> {
-        self.headers[field as usize] = name;
+        self.headers.rename(field, name);
         self.checked()
     }
 
-    /// Renames a field's query parameter. The body digest has none: its name is left as it is.
+    /// Renames a field's query parameter.
     ///
     /// # Errors
     ///
-    /// The name is empty, or another field has it.
+    /// The name is empty, another field has it, or the field is the body digest, which is a header in any case.
     pub fn with_parameter_name(
         mut self,
         field: Field,
         name: impl Into<Cow<'static, str>>,
     ) -> Result<Self, SchemeError> {
-        self.parameters.rename(field, name.into());
+        let name = name.into();
+        match self.parameters.get_mut(field) {
+            Some(current) => *current = name,
+            None => return Err(SchemeError::ParameterName(name.into_owned())),
+        }
         self.checked()
     }
 
@@ -192,15 +162,13 @@ impl Scheme {
     }
 
     fn checked(self) -> Result<Self, SchemeError> {
-        for (i, name) in self.headers.iter().enumerate() {
-            if RESERVED.contains(name) || self.headers[..i].contains(name) {
-                return Err(SchemeError::HeaderName(name.clone()));
-            }
+        if let Some(name) = self.headers.unusable() {
+            return Err(SchemeError::HeaderName(name.clone()));
         }
         let unsignable = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::COOKIE];
         for (i, name) in self.signed_headers.iter().enumerate() {
             let twice = i > 0 && self.signed_headers[i - 1] == *name;
-            if twice || self.headers.contains(name) || unsignable.contains(name) {
+            if twice || self.headers.iter().any(|field| field == name) || unsignable.contains(name) {
                 return Err(SchemeError::SignedHeader(name.clone()));
             }
         }
@@ -236,7 +204,13 @@ impl Scheme {
     /// The header that a field travels in.
     #[must_use]
     pub fn header_name(&self, field: Field) -> &HeaderName {
-        &self.headers[field as usize]
+        self.headers.name(field)
+    }
+
+    /// The query parameter that a field travels in; the body digest has none.
+    #[must_use]
+    pub fn parameter_name(&self, field: Field) -> Option<&str> {
+        self.parameters.get(field).map(|name| &**name)
     }
 
     pub(crate) fn carrier(&self) -> Carrier {
@@ -252,7 +226,7 @@ impl Scheme {
         &self.signed_headers
     }
 
-    pub(crate) fn field_headers(&self) -> &[HeaderName; 6] {
+    pub(crate) fn field_headers(&self) -> &FieldHeaders {
         &self.headers
     }
 
@@ -263,10 +237,6 @@ impl Scheme {
 
     pub(crate) fn field_parameters(&self) -> &FieldParameters {
         &self.parameters
-    }
-
-    pub(crate) fn parameter_name(&self, field: Field) -> &str {
-        self.parameters.name(field)
     }
 }
 
@@ -290,11 +260,10 @@ pub enum SchemeError {
     #[error("header {0:?} cannot be configured as signed: it is there twice, is a field, or is bound in another way")]
     SignedHeader(HeaderName),
     /// A field cannot travel in this parameter.
-    #[error("query parameter {0:?}: the name is empty, or is another field already")]
+    #[error(
+        "query parameter {0:?}: the name is empty, is another field already, or is for the digest, which is a header"
+    )]
     ParameterName(String),
-    /// A proxy cannot take this off a path.
-    #[error("prefix {0:?}: expected a path that starts with / and does not end with it, /api for example")]
-    Prefix(String),
     /// There is no such cookie.
     #[error("cookie {0:?}: expected a cookie's name, letters, digits and a few signs")]
     CookieName(String),

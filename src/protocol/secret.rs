@@ -50,7 +50,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A secret has fewer than [`Secret::MIN_LEN`] bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret has {len} bytes: at least {} are needed, 32 random ones are recommended", Secret::MIN_LEN)]
 pub struct SecretTooShort {
     len: usize,
@@ -72,18 +72,18 @@ pub struct KeyRing(Arc<[Key]>);
 
 impl KeyRing {
     /// The most keys that an app can have at a time. Each costs an unknown signature one more HMAC.
-    pub const MAX_KEYS: usize = 4;
+    pub const MAX_ACTIVE_KEYS: usize = 4;
 
     /// Takes the keys in the order in which they are tried: the one in use first.
     ///
     /// # Errors
     ///
-    /// No key at all, or more than [`KeyRing::MAX_KEYS`].
-    pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Result<Self, KeyRingError> {
-        let keys: Vec<Key> = secrets.into_iter().take(Self::MAX_KEYS + 1).map(Key::new).collect();
+    /// No key at all, or more than [`KeyRing::MAX_ACTIVE_KEYS`].
+    pub fn new<K: Into<Key>>(keys: impl IntoIterator<Item = K>) -> Result<Self, KeyRingError> {
+        let keys: Vec<Key> = keys.into_iter().take(Self::MAX_ACTIVE_KEYS + 1).map(Into::into).collect();
         match keys.len() {
             0 => Err(KeyRingError::Empty),
-            1..=Self::MAX_KEYS => Ok(Self(keys.into())),
+            1..=Self::MAX_ACTIVE_KEYS => Ok(Self(keys.into())),
             _ => Err(KeyRingError::TooMany),
         }
     }
@@ -95,7 +95,7 @@ impl KeyRing {
 
 impl From<Secret> for KeyRing {
     fn from(secret: Secret) -> Self {
-        Self([Key::new(secret)].into())
+        Self([Key::from(secret)].into())
     }
 }
 
@@ -106,32 +106,28 @@ impl fmt::Debug for KeyRing {
 }
 
 /// A [`KeyRing`] cannot hold these keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyRingError {
     /// There was no key.
     #[error("a key ring needs at least one key; an app without keys is not in the key store")]
     Empty,
-    /// There were more than [`KeyRing::MAX_KEYS`].
-    #[error("a key ring holds at most {} keys: retire an old one first", KeyRing::MAX_KEYS)]
+    /// There were more than [`KeyRing::MAX_ACTIVE_KEYS`].
+    #[error("a key ring holds at most {} keys: retire an old one first", KeyRing::MAX_ACTIVE_KEYS)]
     TooMany,
 }
 
-/// A secret beside its HMAC state, which is cheaper to clone than to compute.
+/// One key of a [`KeyRing`]: a secret beside its HMAC state, which is cheaper to clone than to compute.
 #[derive(Clone)]
-pub(crate) struct Key {
+pub struct Key {
     secret: Secret,
     state: Hmac<Sha256>,
 }
 
 impl Key {
-    pub(crate) fn new(secret: Secret) -> Self {
-        Self { state: prepared(&secret.0), secret }
-    }
-
     #[cfg(test)]
     pub(crate) fn of_any_length(bytes: Vec<u8>) -> Self {
-        Self::new(Secret(Zeroizing::new(bytes)))
+        Self::from(Secret(Zeroizing::new(bytes)))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -143,6 +139,19 @@ impl Key {
     }
 }
 
+impl From<Secret> for Key {
+    fn from(secret: Secret) -> Self {
+        Self { state: prepared(&secret.0), secret }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// RFC 2104.
 #[expect(clippy::expect_used, reason = "RFC 2104 gives every length of key a state")]
 fn prepared(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")

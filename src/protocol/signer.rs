@@ -1,24 +1,20 @@
 //! The signer's pure part: a request, a moment and a nonce in, a signed request out.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use http::{
-    HeaderValue, Uri,
-    header::{self, InvalidHeaderValue},
-    request::Parts,
-};
+use http::{HeaderValue, Uri, header, request::Parts};
 
 use super::{
-    canonical::{CanonicalRequest, StringToSign},
+    canonical::{Head, StringToSign},
     carrier::{self, Carried},
-    claim::Claim,
+    claim::{Claim, Fields},
     content_type::ContentType,
-    field::{AppId, BodyDigest, Field, Nonce, Timestamp, Token},
+    digest::BodyDigest,
+    field::{AppId, Field, Nonce, Timestamp, Token},
     mac,
-    params::ParameterList,
-    rejection::{BoxError, Rejection},
     scheme::Scheme,
     secret::{Key, Secret},
+    sign_error::SignError,
     token::TokenClaim,
 };
 
@@ -46,7 +42,8 @@ pub struct Signer {
 }
 
 /// What the body of a request to be signed is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Payload<'a> {
     /// These bytes. None at all is a request without a body.
     Bytes(&'a [u8]),
@@ -59,7 +56,7 @@ impl Signer {
     /// A signer with the protocol's defaults.
     #[must_use]
     pub fn new(app_id: AppId, secret: Secret) -> Self {
-        Self { app_id, key: Arc::new(Key::new(secret)), token: None, scheme: Arc::new(Scheme::new()) }
+        Self { app_id, key: Arc::new(Key::from(secret)), token: None, scheme: Arc::new(Scheme::new()) }
     }
 
     /// Signs as the verifier is configured. Default: [`Scheme::new`].
@@ -80,7 +77,7 @@ impl Signer {
         &self.scheme
     }
 
-    /// Signs a request's head for a body that is elsewhere, with a timestamp and a nonce of the caller's.
+    /// Signs a request's head with a timestamp and a nonce of the caller's.
     ///
     /// This is the signer for platforms without a clock or a random source. The verifier accepts a nonce once; two
     /// requests of one app must not share it.
@@ -96,12 +93,9 @@ impl Signer {
         timestamp: Timestamp,
         nonce: Nonce,
     ) -> Result<(), SignError> {
-        let token = self.prepare(parts, payload)?;
-        let sign =
-            self.with_string(parts, payload, &token, timestamp, &nonce, |string| mac::seal(&self.key, string))?;
-        let app_id = self.app_id;
-        let claim = Claim { app_id, timestamp, nonce, token, sign };
-        Ok(claim.write(&self.scheme, parts)?)
+        let fields = self.prepare(parts, payload, timestamp, nonce)?;
+        let sign = self.with_string(parts, payload, &fields, |string| mac::seal(&self.key, string))?;
+        Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
     }
 
     /// The string that [`sign_at`](Signer::sign_at) signs, with `{key}` in the key's place: for comparing with another
@@ -118,21 +112,32 @@ impl Signer {
         nonce: Nonce,
     ) -> Result<String, SignError> {
         let mut parts = parts.clone();
-        let token = self.prepare(&mut parts, payload)?;
-        self.with_string(&parts, payload, &token, timestamp, &nonce, |string| string.to_string())
+        let fields = self.prepare(&mut parts, payload, timestamp, nonce)?;
+        self.with_string(&parts, payload, &fields, |string| string.to_string())
     }
 
-    /// Puts everything in its place but the fields, which are known only when the rest is signed.
-    fn prepare(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<TokenClaim, SignError> {
-        let fields = Carried::of_signer(&self.scheme, &parts.uri, &parts.headers)?;
+    /// Puts everything in its place but the fields, which are written when the rest is signed.
+    fn prepare(
+        &self,
+        parts: &mut Parts,
+        payload: Payload<'_>,
+        timestamp: Timestamp,
+        nonce: Nonce,
+    ) -> Result<Fields, SignError> {
+        self.refuse_ambiguous_host(parts)?;
+        let carried = Carried::of_signer(&self.scheme, &parts.uri, &parts.headers).map_err(SignError::refused)?;
         let token = match &self.token {
             Some(token) => TokenClaim::new(&self.scheme, Some(token.clone())),
-            None => TokenClaim::extract(&self.scheme, &fields, &parts.headers)?,
+            None => TokenClaim::extract(&self.scheme, &carried, &parts.headers).map_err(SignError::refused)?,
         };
-        self.refuse_ambiguous_host(parts)?;
-        carrier::remove(&self.scheme, parts)?;
-        token.write_elsewhere(&self.scheme, &mut parts.headers)?;
-        let is_form = ContentType::read(&parts.headers)?.is_form();
+        carrier::remove(&self.scheme, parts).map_err(SignError::unwritable)?;
+        token.write_elsewhere(&self.scheme, &mut parts.headers).map_err(SignError::unwritable)?;
+        self.write_digest(parts, payload)?;
+        Ok(Fields { app_id: self.app_id.clone(), timestamp, nonce, token })
+    }
+
+    fn write_digest(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<(), SignError> {
+        let is_form = ContentType::read(&parts.headers).map_err(SignError::refused)?.is_form();
         let digest = match payload {
             // A form without parameters is refused unless its digest says that it is meant.
             Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
@@ -142,71 +147,60 @@ impl Signer {
             Payload::Digest(digest) => Some(digest),
         };
         let name = self.scheme.header_name(Field::BodyDigest);
-        match digest {
-            Some(digest) => {
-                let value = HeaderValue::from_bytes(digest.to_hex().as_bytes())?;
-                parts.headers.insert(name, value);
-            }
-            None => {
-                parts.headers.remove(name);
-            }
+        parts.headers.remove(name);
+        if let Some(digest) = digest {
+            let digest = HeaderValue::from_bytes(digest.to_hex().as_bytes()).map_err(SignError::unwritable)?;
+            parts.headers.insert(name, digest);
         }
-        Ok(token)
+        Ok(())
     }
 
     /// A Host header of the caller's own is what clients send, whatever the URL says. Without one, some clients drop a
     /// default port and user info on their way to the wire, and some do not.
     fn refuse_ambiguous_host(&self, parts: &Parts) -> Result<(), SignError> {
+        let is_signed = self.scheme.signed_headers().contains(&header::HOST);
+        let Some(authority) = parts.uri.authority() else {
+            return Ok(());
+        };
         let default_port = match parts.uri.scheme_str() {
             Some("http") => Some(80),
             Some("https") => Some(443),
             _ => None,
         };
-        let authority = match parts.uri.authority() {
-            Some(authority) if !parts.headers.contains_key(header::HOST) => authority,
-            _ => return Ok(()),
-        };
-        let is_ambiguous =
-            authority.as_str().contains('@') || authority.port_u16().is_some_and(|p| Some(p) == default_port);
-        if is_ambiguous && self.scheme.signed_headers().contains(&header::HOST) {
-            return Err(SignError::without_source(
-                "the host is signed: leave user info and a default port out of the URL",
-            ));
+        let has_default_port = authority.port_u16().is_some_and(|port| Some(port) == default_port);
+        let is_ambiguous = has_default_port || authority.as_str().contains('@');
+        if is_signed && is_ambiguous && !parts.headers.contains_key(header::HOST) {
+            let reason =
+                "the host is signed: leave user info and a default port out of the URL, or set the Host header";
+            return Err(SignError::without_source(reason));
         }
         Ok(())
-    }
-
-    fn uri_as_sent(&self, parts: &Parts) -> Uri {
-        match parts.uri.path_and_query() {
-            Some(target) if parts.headers.contains_key(header::HOST) => Uri::from(target.clone()),
-            _ => parts.uri.clone(),
-        }
     }
 
     fn with_string<T>(
         &self,
         parts: &Parts,
         payload: Payload<'_>,
-        token: &TokenClaim,
-        timestamp: Timestamp,
-        nonce: &Nonce,
+        fields: &Fields,
         then: impl FnOnce(&StringToSign<'_, '_, '_>) -> T,
     ) -> Result<T, SignError> {
-        let uri = self.uri_as_sent(parts);
-        let mut request = CanonicalRequest::read(&self.scheme, "", &uri, parts)?;
-        request.read_query(&self.scheme, &uri)?;
-        let form = match payload {
-            Payload::Bytes(body) if request.is_form() => ParameterList::of_form(body, self.scheme.limits().parameters)?,
-            _ => ParameterList::default(),
+        let uri = uri_as_sent(parts);
+        let head = Head::read(&self.scheme, "", &uri, parts).map_err(SignError::refused)?;
+        let is_form = head.is_form();
+        let request = head.read_query(&self.scheme).map_err(SignError::refused)?;
+        let request = match payload {
+            Payload::Bytes(body) if is_form => request.read_form(&self.scheme, body).map_err(SignError::refused)?,
+            _ => request.without_form(),
         };
-        Ok(then(&StringToSign {
-            request: &request,
-            form: &form,
-            app_id: &self.app_id,
-            token: token.line(),
-            timestamp,
-            nonce,
-        }))
+        Ok(then(&StringToSign { request: &request, fields }))
+    }
+}
+
+/// The URL gives way to a Host header.
+fn uri_as_sent(parts: &Parts) -> Uri {
+    match parts.uri.path_and_query() {
+        Some(target) if parts.headers.contains_key(header::HOST) => Uri::from(target.clone()),
+        _ => parts.uri.clone(),
     }
 }
 
@@ -216,39 +210,11 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// A request could not be signed.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct SignError {
-    reason: Cow<'static, str>,
-    source: Option<BoxError>,
-}
-
-impl SignError {
-    pub(crate) fn new(reason: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self { reason: reason.into(), source: Some(source.into()) }
-    }
-
-    fn without_source(reason: &'static str) -> Self {
-        Self { reason: reason.into(), source: None }
-    }
-}
-
-impl From<Rejection> for SignError {
-    fn from(rejection: Rejection) -> Self {
-        let reason = format!("no verifier would accept this request: {}", rejection.detail());
-        Self::new(reason, rejection)
-    }
-}
-
-impl From<http::Error> for SignError {
-    fn from(error: http::Error) -> Self {
-        Self::new("the request's URL cannot carry the fields", error)
-    }
-}
-
-impl From<InvalidHeaderValue> for SignError {
-    fn from(error: InvalidHeaderValue) -> Self {
-        Self::new("the request's headers cannot carry the token", error)
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} of them)", bytes.len()),
+            Self::Digest(digest) => digest.fmt(f),
+        }
     }
 }

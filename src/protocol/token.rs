@@ -9,9 +9,10 @@ use http::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    carrier::{Carried, single},
-    content_type::{is_token_byte, trim},
-    field::{BodyDigest, Field, Token},
+    carrier::Carried,
+    digest::BodyDigest,
+    field::{Field, Token},
+    header::{is_token_byte, single, trim},
     rejection::{InField, Rejection},
     scheme::{Scheme, TokenPlace},
 };

@@ -1,7 +1,9 @@
 //! A body on its way in: read as late as possible, and checked against what was signed of it.
 
+use std::error::Error;
+
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError};
 
 use super::body::RequestBody;
 use crate::protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme};
@@ -13,23 +15,17 @@ pub(super) enum Arriving<B> {
     Form(Bytes),
 }
 
-/// By what a signature binds a body.
+/// The bytes of a body that is the one that was signed. Only [`Arriving::check`] makes one.
 #[derive(Debug)]
-pub(super) enum Binding {
-    /// By its SHA-256.
-    Digest(BodyDigest),
-    /// By its parameters: a form without a digest, as the service gets it.
-    Parameters(Bytes),
-    /// Not at all, so there must be none.
-    Nothing,
-}
+pub struct VerifiedBody(Bytes);
 
-impl<B> Arriving<B> {
-    pub(super) fn form(&self) -> Option<&Bytes> {
-        match self {
-            Self::Form(bytes) => Some(bytes),
-            Self::Unread(_) => None,
-        }
+impl VerifiedBody {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.0
     }
 }
 
@@ -42,15 +38,29 @@ impl<B: RequestBody> Arriving<B> {
         }
     }
 
-    /// The bytes for the service.
-    pub(super) async fn check(self, binding: Binding, limit: usize, scheme: &Scheme) -> Result<Bytes, Rejection> {
-        match (binding, self) {
-            (Binding::Digest(digest), Self::Form(bytes)) => signed(bytes, digest),
-            (Binding::Digest(digest), Self::Unread(body)) => signed(read(body, limit).await?, digest),
-            (Binding::Parameters(form), _) => Ok(form),
-            (Binding::Nothing, Self::Unread(body)) => read_nothing(body, scheme).await,
-            (Binding::Nothing, Self::Form(_)) => Err(unsigned(scheme)),
+    pub(super) fn form(&self) -> Option<&Bytes> {
+        match self {
+            Self::Form(bytes) => Some(bytes),
+            Self::Unread(_) => None,
         }
+    }
+
+    /// Compares the body with what binds it: its signed digest; or of a form its parameters, which are signed and make
+    /// up `bound_form`; or nothing, so that there must be none.
+    pub(super) async fn check(
+        self,
+        digest: Option<BodyDigest>,
+        bound_form: Bytes,
+        limit: usize,
+        scheme: &Scheme,
+    ) -> Result<VerifiedBody, Rejection> {
+        let bytes = match (self, digest) {
+            (Self::Form(bytes), Some(digest)) => signed(bytes, digest)?,
+            (Self::Form(_), None) => bound_form,
+            (Self::Unread(body), Some(digest)) => signed(read(body, limit).await?, digest)?,
+            (Self::Unread(body), None) => read_nothing(body, scheme).await?,
+        };
+        Ok(VerifiedBody(bytes))
     }
 }
 
@@ -95,7 +105,11 @@ async fn read_nothing<B: RequestBody>(body: B, scheme: &Scheme) -> Result<Bytes,
     let mut body = std::pin::pin!(body);
     while !body.is_end_stream() {
         match body.as_mut().frame().await {
-            Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => return Err(unsigned(scheme)),
+            Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
+                let name = scheme.header_name(Field::BodyDigest).as_str().to_owned();
+                let advice = "a body came without its digest: send the SHA-256 of its bytes, and sign it";
+                return Err(Rejection::missing(name, advice));
+            }
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(broken(error)),
             None => break,
@@ -108,11 +122,16 @@ pub(super) fn too_large(limit: usize) -> Rejection {
     Rejection::new(RejectionKind::BodyTooLarge, format!("the body has more than the {limit} bytes that are taken"))
 }
 
-fn unsigned(scheme: &Scheme) -> Rejection {
-    let name = scheme.header_name(Field::BodyDigest).as_str().to_owned();
-    Rejection::missing(name, "a body came without its digest: send the SHA-256 of its bytes, and sign it")
-}
-
+/// A body that ends with an error: somebody's limit above us, or a connection that broke.
 fn broken(error: impl Into<BoxError>) -> Rejection {
+    let error = error.into();
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
+    while let Some(link) = cause {
+        if link.is::<LengthLimitError>() {
+            let detail = "the body has more bytes than are taken";
+            return Rejection::new(RejectionKind::BodyTooLarge, detail).because(error);
+        }
+        cause = link.source();
+    }
     Rejection::malformed("body", "it broke off before its end").because(error)
 }

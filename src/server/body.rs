@@ -1,7 +1,9 @@
 //! Bodies on both sides of the verifier: what it takes, and what it hands on.
 
 use std::{
+    cell::Cell,
     fmt,
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -10,15 +12,16 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
+use super::arriving::VerifiedBody;
 use crate::protocol::BoxError;
 
 /// A request body that can be verified, and the type in which the service then gets it.
 ///
-/// axum's `Body` becomes itself (feature `axum`), hyper's `Incoming` becomes [`VerifiedBody`] (feature `hyper`). Any
-/// other body is wrapped one line above the verifying layer, and becomes [`VerifiedBody`] too:
+/// axum's `Body` becomes itself (feature `axum`), hyper's `Incoming` becomes [`ServiceBody`] (feature `hyper`). Any other
+/// body is wrapped one line above the verifying layer, and becomes [`ServiceBody`] too. The trait is sealed.
 ///
 /// ```
-/// # use countersign::{Secret, VerifyLayer, StaticKeys, server::{UnverifiedBody, VerifiedBody}};
+/// # use countersign::{Secret, VerifyLayer, StaticKeys, server::{ServiceBody, UnverifiedBody}};
 /// # use http::{Request, Response};
 /// # use tower::{ServiceBuilder, ServiceExt, service_fn};
 /// # use tower_http::map_request_body::MapRequestBodyLayer;
@@ -26,7 +29,7 @@ use crate::protocol::BoxError;
 /// let service = ServiceBuilder::new()
 ///     .layer(MapRequestBodyLayer::new(UnverifiedBody::new))
 ///     .layer(VerifyLayer::new(keys))
-///     .service(service_fn(|request: Request<VerifiedBody>| async {
+///     .service(service_fn(|request: Request<ServiceBody>| async {
 ///         Ok::<_, std::convert::Infallible>(Response::new(request.into_body()))
 ///     }));
 /// # let _ = service.oneshot(Request::new(String::new()));
@@ -37,27 +40,34 @@ use crate::protocol::BoxError;
     note = "axum's `Body` needs the feature `axum`, hyper's `Incoming` the feature `hyper`",
     note = "wrap any other body one line above: `MapRequestBodyLayer::new(UnverifiedBody::new)`"
 )]
-pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {
+pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + sealed::Sealed + 'static {
     /// The body that the service gets.
-    type Verified;
+    type ServiceBody: Send;
 
-    /// Hands a verified body on.
-    fn verified(body: VerifiedBody) -> Self::Verified;
+    #[doc(hidden)]
+    fn verified(body: VerifiedBody) -> Self::ServiceBody;
 }
 
-/// The body of a verified request: what was signed, and nothing else.
-///
-/// Only a [`Verifier`](super::Verifier) makes one.
-#[derive(Debug, Default)]
-pub struct VerifiedBody(Full<Bytes>);
+mod sealed {
+    /// Keeps verified bodies in the hands of the verifier, and the trait free to grow.
+    pub trait Sealed {}
+}
 
-impl VerifiedBody {
-    pub(super) fn new(bytes: Bytes) -> Self {
-        Self(Full::new(bytes))
+/// The body that the service gets: what was signed, and nothing else.
+#[derive(Debug, Default)]
+pub struct ServiceBody {
+    bytes: Full<Bytes>,
+    /// A body that streams is not `Sync`, so this one does not promise to be.
+    not_sync: PhantomData<Cell<()>>,
+}
+
+impl ServiceBody {
+    fn new(body: VerifiedBody) -> Self {
+        Self { bytes: Full::new(body.into_bytes()), not_sync: PhantomData }
     }
 }
 
-impl Body for VerifiedBody {
+impl Body for ServiceBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -65,30 +75,32 @@ impl Body for VerifiedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.0).poll_frame(context).map_err(|never| match never {})
+        Pin::new(&mut self.bytes).poll_frame(context).map_err(|never| match never {})
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.bytes.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.bytes.size_hint()
     }
 }
 
-impl RequestBody for VerifiedBody {
-    type Verified = Self;
+impl sealed::Sealed for ServiceBody {}
+
+impl RequestBody for ServiceBody {
+    type ServiceBody = Self;
 
     fn verified(body: VerifiedBody) -> Self {
-        body
+        Self::new(body)
     }
 }
 
-/// A [`VerifiedBody`] broke off. Bodies that were read before the service was called do not.
+/// A [`ServiceBody`] broke off. Bodies that were read before the service was called do not.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BodyError(BoxError);
+#[error("the body broke off")]
+pub struct BodyError(#[source] BoxError);
 
 /// Any body, boxed, on its way to the verifier. See [`RequestBody`].
 pub struct UnverifiedBody(UnsyncBoxBody<Bytes, BoxError>);
@@ -120,11 +132,13 @@ impl Body for UnverifiedBody {
     }
 }
 
-impl RequestBody for UnverifiedBody {
-    type Verified = VerifiedBody;
+impl sealed::Sealed for UnverifiedBody {}
 
-    fn verified(body: VerifiedBody) -> VerifiedBody {
-        body
+impl RequestBody for UnverifiedBody {
+    type ServiceBody = ServiceBody;
+
+    fn verified(body: VerifiedBody) -> ServiceBody {
+        ServiceBody::new(body)
     }
 }
 
@@ -135,24 +149,30 @@ impl fmt::Debug for UnverifiedBody {
 }
 
 #[cfg(feature = "axum")]
+impl sealed::Sealed for axum_core::body::Body {}
+
+#[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl RequestBody for axum_core::body::Body {
-    type Verified = Self;
+    type ServiceBody = Self;
 
     fn verified(body: VerifiedBody) -> Self {
-        match body.is_end_stream() {
-            true => Self::empty(),
-            false => Self::new(body),
+        match body.into_bytes() {
+            bytes if bytes.is_empty() => Self::empty(),
+            bytes => bytes.into(),
         }
     }
 }
 
 #[cfg(feature = "hyper")]
+impl sealed::Sealed for hyper::body::Incoming {}
+
+#[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 impl RequestBody for hyper::body::Incoming {
-    type Verified = VerifiedBody;
+    type ServiceBody = ServiceBody;
 
-    fn verified(body: VerifiedBody) -> VerifiedBody {
-        body
+    fn verified(body: VerifiedBody) -> ServiceBody {
+        ServiceBody::new(body)
     }
 }

@@ -28,31 +28,31 @@ impl Caller {
     /// Whose key signed.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
-        &self.0.authentic.claim.app_id
+        &self.0.fields().app_id
     }
 
     /// When the request was signed.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
-        self.0.authentic.claim.timestamp
+        self.0.fields().timestamp
     }
 
     /// What made the request unique.
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
-        &self.0.authentic.claim.nonce
+        &self.0.fields().nonce
     }
 
     /// The token that was signed with the request, if any. Whether it is a live one nobody has checked.
     #[must_use]
     pub fn token(&self) -> Option<&Token> {
-        self.0.authentic.claim.token.token()
+        self.0.fields().token.token()
     }
 
     /// Which of the app's keys signed: its place in the [`KeyRing`](crate::KeyRing), from 0.
     #[must_use]
     pub fn key_index(&self) -> usize {
-        self.0.authentic.key_index
+        self.0.key_index()
     }
 }
 

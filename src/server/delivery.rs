@@ -3,13 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts};
 
-use super::{
-    arriving::Binding,
-    body::{RequestBody, VerifiedBody},
-    caller::Caller,
-};
+use super::{arriving::VerifiedBody, body::RequestBody, caller::Caller};
 use crate::protocol::{
-    CanonicalRequest, Field, ParameterList, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip, with_query,
+    Authentic, BodyDigest, Field, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip, with_query,
 };
 
 /// The target that was signed: what the client put on the request line, not what routers made of it.
@@ -25,6 +21,9 @@ pub(super) fn signed_uri(parts: &Parts) -> &Uri {
 pub(super) struct Delivery {
     /// Where they differ from those that came.
     targets: Option<Targets>,
+    pub(super) digest: Option<BodyDigest>,
+    /// A form, as far as its parameters bind it.
+    pub(super) bound_form: Bytes,
 }
 
 struct Targets {
@@ -34,55 +33,49 @@ struct Targets {
 }
 
 impl Delivery {
-    /// Decides what the service gets of the parameters, and by what the body is bound.
     pub(super) fn new(
-        request: &CanonicalRequest<'_>,
-        form: &ParameterList<'_>,
-        form_body: Option<&Bytes>,
+        authentic: &Authentic<'_, '_>,
+        form: Option<&Bytes>,
         parts: &Parts,
         policy: Parameters,
         scheme: &Scheme,
-    ) -> Result<(Self, Binding), Rejection> {
-        let signed = signed_uri(parts).query();
-        let query = match policy {
-            Parameters::Signed => Some(request.query.to_text()),
-            _ if request.query.left_something_out() || signed == Some("") || parts.uri.query() != signed => {
-                Some(strip(signed.unwrap_or_default().as_bytes(), scheme.query_fields()))
+    ) -> Result<Self, Rejection> {
+        let request = authentic.request();
+        let query = signed_uri(parts).query();
+        let delivered_query = match policy {
+            Parameters::Signed => Some(request.query().to_text()),
+            _ if request.query().left_something_out() || query == Some("") || parts.uri.query() != query => {
+                Some(strip(query.unwrap_or_default().as_bytes(), scheme.query_fields()))
             }
             _ => None,
         };
-        let targets = query.map(|query| Targets::new(parts, &query)).transpose().map_err(|error| {
+        let targets = delivered_query.map(|query| Targets::new(parts, &query)).transpose().map_err(|error| {
             Rejection::malformed_parameters("the query cannot be written as it was signed").because(error)
         })?;
-        let binding = match (request.digest(), form_body) {
-            (Some(digest), _) => Binding::Digest(digest),
-            (None, Some(body)) => Binding::Parameters(match policy {
-                Parameters::Signed => form.to_text().into(),
-                _ if form.left_something_out() => strip(body, None).into(),
-                _ => body.clone(),
-            }),
-            (None, None) => Binding::Nothing,
+        let bound_form = match (form, policy) {
+            (Some(_), Parameters::Signed) => request.form().to_text().into(),
+            (Some(form), _) if request.form().left_something_out() => strip(form, None).into(),
+            (form, _) => form.cloned().unwrap_or_default(),
         };
-        Ok((Self { targets }, binding))
+        Ok(Self { targets, digest: request.digest(), bound_form })
     }
 
+    /// Makes the request that may reach the service.
     pub(super) fn request<B: RequestBody>(
         self,
         mut parts: Parts,
-        body: Bytes,
+        body: VerifiedBody,
         verified: Unrepeated,
         scheme: &Scheme,
-    ) -> Request<B::Verified> {
+    ) -> Request<B::ServiceBody> {
         if let Some(targets) = self.targets {
             targets.replace(&mut parts);
         }
-        if parts.headers.contains_key(header::CONTENT_LENGTH) {
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        }
+        correct_length(&mut parts.headers, body.len());
         remove_overrides(scheme, &mut parts.headers);
         hide_secrets(scheme, &mut parts.headers);
         parts.extensions.insert(Caller::new(verified));
-        Request::from_parts(parts, B::verified(VerifiedBody::new(body)))
+        Request::from_parts(parts, B::verified(body))
     }
 }
 
@@ -107,17 +100,27 @@ impl Targets {
     }
 }
 
+/// A form that was stripped is shorter than it was declared.
+fn correct_length(headers: &mut HeaderMap, length: usize) {
+    if let Some(declared) = headers.get_mut(header::CONTENT_LENGTH) {
+        let actual = HeaderValue::from(length);
+        if *declared != actual {
+            *declared = actual;
+        }
+    }
+}
+
 /// Removes the headers by which an unsigned byte could make the request another one.
 fn remove_overrides(scheme: &Scheme, headers: &mut HeaderMap) {
-    const OVERRIDES: [HeaderName; 5] = [
+    static OVERRIDES: [HeaderName; 5] = [
         HeaderName::from_static("x-http-method-override"),
         HeaderName::from_static("x-http-method"),
         HeaderName::from_static("x-method-override"),
         HeaderName::from_static("x-original-url"),
         HeaderName::from_static("x-rewrite-url"),
     ];
-    for name in OVERRIDES {
-        if !scheme.signed_headers().contains(&name) {
+    for name in &OVERRIDES {
+        if headers.contains_key(name) && !scheme.signed_headers().contains(name) {
             headers.remove(name);
         }
     }

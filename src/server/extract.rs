@@ -34,6 +34,6 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        Rejection::into_response(self).map(Into::into)
+        self.to_response().map(Into::into)
     }
 }

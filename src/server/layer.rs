@@ -54,7 +54,7 @@ impl<K, N, R> VerifyLayer<K, N, R> {
 
 impl<K, N> From<Verifier<K, N>> for VerifyLayer<K, N> {
     fn from(verifier: Verifier<K, N>) -> Self {
-        Self { verifier: Arc::new(verifier), renderer: Arc::new(ProblemJson) }
+        Self { verifier: Arc::new(verifier), renderer: Arc::new(ProblemJson::new()) }
     }
 }
 

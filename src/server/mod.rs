@@ -11,17 +11,18 @@ mod delivery;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
 mod future;
+mod head;
 mod layer;
 mod response;
 mod service;
 mod verifier;
 
 pub use self::{
-    body::{BodyError, RequestBody, UnverifiedBody, VerifiedBody},
+    body::{BodyError, RequestBody, ServiceBody, UnverifiedBody},
     caller::Caller,
     future::ResponseFuture,
     layer::VerifyLayer,
     response::{ProblemJson, RenderRejection, ResponseBody},
     service::Verify,
-    verifier::Verifier,
+    verifier::{PrefixError, Verifier},
 };

@@ -29,8 +29,17 @@ impl<F: Fn(&Rejection) -> Response<Bytes> + Send + Sync + 'static> RenderRejecti
 }
 
 /// Answers with `application/problem+json` (RFC 9457), as PROTOCOL.md describes it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProblemJson;
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ProblemJson {}
+
+impl ProblemJson {
+    /// The protocol's own answers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {}
+    }
+}
 
 impl RenderRejection for ProblemJson {
     fn render(&self, rejection: &Rejection) -> Response<Bytes> {
@@ -42,8 +51,8 @@ impl RenderRejection for ProblemJson {
         if rejection.kind().status() == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("CS1-HMAC-SHA256"));
         }
-        if let Some(seconds) = rejection.retry_after() {
-            headers.insert(RETRY_AFTER, seconds.into());
+        if let Some(after) = rejection.retry_after() {
+            headers.insert(RETRY_AFTER, after.as_secs().into());
         }
         if let Some(time) = rejection.server_time() {
             headers.insert(HeaderName::from_static("x-server-time"), time.into());
@@ -55,8 +64,8 @@ impl RenderRejection for ProblemJson {
 impl Rejection {
     /// The answer that [`ProblemJson`] makes of this.
     #[must_use]
-    pub fn into_response(self) -> Response<Bytes> {
-        ProblemJson.render(&self)
+    pub fn to_response(&self) -> Response<Bytes> {
+        ProblemJson::new().render(self)
     }
 }
 
@@ -76,7 +85,7 @@ impl<'a> Problem<'a> {
     fn new(rejection: &'a Rejection) -> Self {
         let kind = rejection.kind();
         Self {
-            r#type: format!("https://docs.rs/countersign/latest/countersign/enum.RejectionKind.html#variant.{kind:?}"),
+            r#type: format!("urn:cs1:{}", kind.code()),
             title: kind.title(),
             status: kind.status().as_u16(),
             detail: rejection.detail(),

@@ -15,9 +15,15 @@ use super::{
     response::{ProblemJson, RenderRejection, ResponseBody, keep_private},
     verifier::Verifier,
 };
-use crate::store::{KeyStore, MemoryNonceStore, NonceStore};
+use crate::{
+    event,
+    store::{KeyStore, MemoryNonceStore, NonceStore},
+};
 
 /// Verifies requests before the service gets them.
+///
+/// The answer to a rejected request has its [`RejectionKind`](crate::RejectionKind) in its extensions, for layers above
+/// that count or log.
 pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
     inner: S,
     verifier: Arc<Verifier<K, N>>,
@@ -32,12 +38,11 @@ impl<S, K, N, R> Verify<S, K, N, R> {
 
 impl<S, K, N, R, B, ResBody> Service<Request<B>> for Verify<S, K, N, R>
 where
-    S: Service<Request<B::Verified>, Response = Response<ResBody>, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<B::ServiceBody>, Response = Response<ResBody>, Future: Send> + Clone + Send + 'static,
     K: KeyStore,
     N: NonceStore,
     R: RenderRejection,
     B: RequestBody,
-    B::Verified: Send,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -48,7 +53,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The clone is not ready; the service that is must be the one that is called.
+        // Readiness is not cloned: a limit's permit, for one, is held by the service that was polled. Calling the clone
+        // would panic.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let verifier = self.verifier.clone();
@@ -60,7 +66,12 @@ where
                     keep_private(response.headers_mut());
                     Ok(response.map(ResponseBody::of_service))
                 }
-                Err(rejection) => Ok(renderer.render(&rejection).map(ResponseBody::of_rejection)),
+                Err(rejection) => {
+                    event::rejected(&rejection);
+                    let mut response = renderer.render(&rejection).map(ResponseBody::of_rejection);
+                    response.extensions_mut().insert(rejection.kind());
+                    Ok(response)
+                }
             }
         })
     }

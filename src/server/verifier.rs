@@ -3,22 +3,18 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Uri, header, request::Parts};
-use http_body::Body;
+use http::{Request, Uri};
 
 use super::{
-    arriving::{Arriving, too_large},
+    arriving::Arriving,
     body::RequestBody,
-    caller::Caller,
     delivery::{Delivery, signed_uri},
+    head,
     layer::VerifyLayer,
 };
 use crate::{
     clock::{Clock, SteadyClock, SystemClock},
-    protocol::{
-        CanonicalRequest, Claim, ParameterList, Parameters, Rejection, RejectionKind, Scheme, SchemeError, Window,
-        single,
-    },
+    protocol::{CanonicalRequest, Head, HeadAndQuery, Parameters, Rejection, Scheme, Window},
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
@@ -97,10 +93,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// # Errors
     ///
     /// The prefix is no path, or ends with a slash.
-    pub fn with_prefix(self, prefix: &str) -> Result<Self, SchemeError> {
+    pub fn with_prefix(self, prefix: &str) -> Result<Self, PrefixError> {
         let is_path = prefix.parse::<Uri>().is_ok_and(|uri| uri.authority().is_none() && uri.path() == prefix);
         if !prefix.is_empty() && (!is_path || !prefix.starts_with('/') || prefix.ends_with('/')) {
-            return Err(SchemeError::Prefix(prefix.to_owned()));
+            return Err(PrefixError(prefix.to_owned()));
         }
         Ok(Self { prefix: prefix.into(), ..self })
     }
@@ -134,82 +130,58 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 
     /// Verifies a request and returns the only one that may reach the service: stripped of what was not signed, its body
-    /// checked, its [`Caller`] in the extensions.
+    /// checked, its [`Caller`](super::Caller) in the extensions.
+    ///
+    /// The numbers are those of PROTOCOL.md. Dropping the future after step 8 has begun may have spent the nonce: the
+    /// caller then signs again.
     ///
     /// # Errors
     ///
-    /// Everything that [`RejectionKind`] lists. What is not verified is not remembered, and but for a form its body is
+    /// Everything that [`RejectionKind`](crate::RejectionKind) lists. What is not verified is not remembered, and but for a form its body is
     /// not read.
-    pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::Verified>, Rejection> {
+    pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::ServiceBody>, Rejection> {
+        let (scheme, time) = (&*self.scheme, self.clock.read());
+        let window = self.window(time.birth);
         let (parts, body) = request.into_parts();
         let uri = signed_uri(&parts);
-        let time = self.clock.read();
-        let window = self.window(time.birth);
 
-        let (claim, mut request, limit) = self.read_head(uri, &parts, &body)?;
-        let timely = claim.timely(time.now, &window)?;
-        self.read_query(&mut request, uri)?;
-        let keys = self.keys.keys(timely.app_id()).await.map_err(Rejection::unavailable)?;
-        let body = Arriving::read_form(body, request.is_form(), limit).await?;
-        let form = self.read_form(&request, body.form())?;
-        let authentic = timely.authenticate(&request, &form, keys.as_ref())?;
-        let (delivery, binding) = Delivery::new(&request, &form, body.form(), &parts, self.parameters, &self.scheme)?;
-        let unrepeated = authentic.claim_nonce(&*self.nonces, self.clock.now(), &window).await?;
-        drop((request, form));
-        let body = body.check(binding, limit, &self.scheme).await?;
-        Ok(delivery.request::<B>(parts, body, unrepeated, &self.scheme))
+        let (claim, head, limit) = head::read(scheme, &self.prefix, uri, &parts, &body)?; // 1
+        let timely = claim.timely(time.now, &window)?; // 2
+        let is_form = head.is_form();
+        let request = self.read_query(head)?; // 3
+        let keys = self.keys.keys(timely.app_id()).await.map_err(Rejection::unavailable)?; // 4
+        let body = Arriving::read_form(body, is_form, limit).await?; // 5
+        let request = self.read_form(request, body.form())?;
+        let authentic = timely.authenticate(request, keys.as_ref())?; // 6
+        let delivery = Delivery::new(&authentic, body.form(), &parts, self.parameters, scheme)?;
+        let unrepeated = authentic.claim_nonce(&*self.nonces, self.clock.now(), &window).await?; // 8
+        let body = body.check(delivery.digest, delivery.bound_form.clone(), limit, scheme).await?; // 9
+        Ok(delivery.request::<B>(parts, body, unrepeated, scheme)) // 10
     }
 
-    /// Everything that the head alone tells, and how long the body may be.
-    fn read_head<'a>(
-        &'a self,
-        uri: &'a Uri,
-        parts: &'a Parts,
-        body: &impl Body,
-    ) -> Result<(Claim, CanonicalRequest<'a>, usize), Rejection> {
-        if parts.extensions.get::<Caller>().is_some() {
-            return Err(Rejection::new(
-                RejectionKind::Misconfigured,
-                "the request was verified before: two verifying layers stand around this route, one is enough",
-            ));
-        }
-        let claim = Claim::extract(&self.scheme, uri, &parts.headers)?;
-        let request = CanonicalRequest::read(&self.scheme, &self.prefix, uri, parts)?;
-        let limits = self.scheme.limits();
-        let limit = if request.is_form() { limits.form.min(limits.body) } else { limits.body };
-        let declared = content_length(&parts.headers)?.unwrap_or(0).max(body.size_hint().lower());
-        if declared > limit as u64 {
-            return Err(too_large(limit));
-        }
-        if uri.query().unwrap_or_default().len() > limits.query {
-            let detail = format!("the query has more than {} bytes: send a body instead", limits.query);
-            return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
-        }
-        Ok((claim, request, limit))
+    fn read_query<'r>(&self, head: Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
+        let request = head.read_query(&self.scheme)?;
+        self.refuse_empty(request.query().had_empty(), "query")?;
+        Ok(request)
     }
 
-    fn read_query<'a>(&self, request: &mut CanonicalRequest<'a>, uri: &'a Uri) -> Result<(), Rejection> {
-        request.read_query(&self.scheme, uri)?;
-        self.refuse_empty(request.query.had_empty(), "query")
-    }
-
-    fn read_form<'f>(
+    fn read_form<'r, 'f>(
         &self,
-        request: &CanonicalRequest<'_>,
+        request: HeadAndQuery<'r>,
         form: Option<&'f Bytes>,
-    ) -> Result<ParameterList<'f>, Rejection> {
+    ) -> Result<CanonicalRequest<'r, 'f>, Rejection> {
         let Some(form) = form else {
-            return Ok(ParameterList::default());
+            return Ok(request.without_form());
         };
-        let form = ParameterList::of_form(form, self.scheme.limits().parameters)?;
-        self.refuse_empty(form.had_empty(), "form")?;
-        if form.is_empty() && request.digest().is_none() {
+        let request = request.read_form(&self.scheme, form)?;
+        self.refuse_empty(request.form().had_empty(), "form")?;
+        if request.form().is_empty() && request.digest().is_none() {
             return Err(Rejection::malformed_parameters(
-                "the form has no parameter with a name and a value: if the body is no form, set its content type; if it is \
-                 meant to be empty, send its SHA-256",
+                "the form has no parameter with a name and a value: if the body is no form, set its content type; if it \
+                 is meant to be empty, send its SHA-256",
             ));
         }
-        Ok(form)
+        Ok(request)
     }
 
     fn refuse_empty(&self, had_empty: bool, place: &str) -> Result<(), Rejection> {
@@ -236,13 +208,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
-    let Some(value) = single(headers, &header::CONTENT_LENGTH)? else {
-        return Ok(None);
-    };
-    let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-    length.map(Some).ok_or_else(|| Rejection::malformed("content-length", "expected a number of bytes"))
-}
+/// A proxy cannot take this off a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("prefix {0:?}: expected a path that starts with / and does not end with it, /api for example")]
+pub struct PrefixError(String);
 
 impl<K, N> Clone for Verifier<K, N> {
     fn clone(&self) -> Self {

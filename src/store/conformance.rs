@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::{KeyStore, NonceStore, Occurrence, StoreError};
-use crate::protocol::{AppId, Nonce};
+use crate::protocol::{AppId, Lifetime, Nonce};
 
 const NOW: u64 = 1_700_000_000;
 const UNTIL: u64 = NOW + 601;
@@ -126,10 +126,10 @@ pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
 }
 
 /// Puts a key store through its [law](KeyStore): it knows `known`, and not `unknown`.
-pub async fn key_store(store: &impl KeyStore, known: AppId, unknown: AppId) {
+pub async fn key_store(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
     for _ in 0..2 {
-        assert!(matches!(store.keys(&known).await, Ok(Some(_))), "{known} has no keys");
-        assert!(matches!(store.keys(&unknown).await, Ok(None)), "{unknown} has keys, or cannot be looked up");
+        assert!(matches!(store.keys(known).await, Ok(Some(_))), "{known} has no keys");
+        assert!(matches!(store.keys(unknown).await, Ok(None)), "{unknown} has keys, or cannot be looked up");
     }
 }
 
@@ -148,7 +148,7 @@ async fn try_claim(
     until: u64,
 ) -> Result<Occurrence, StoreError> {
     match (AppId::parse(app.as_bytes()), Nonce::parse(nonce.as_bytes())) {
-        (Ok(app), Ok(nonce)) => store.claim(&app, &nonce, now, until).await,
+        (Ok(app), Ok(nonce)) => store.claim(&app, &nonce, Lifetime::new(now, until)).await,
         _ => panic!("({app}, {nonce}) is no app id and nonce"),
     }
 }

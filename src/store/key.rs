@@ -68,13 +68,12 @@ impl fmt::Debug for StaticKeys {
     }
 }
 
-/// Makes a [`KeyStore`] of an async function.
+/// Makes a [`KeyStore`] of an async function from an app id to a [`Secret`](crate::Secret) or a [`KeyRing`].
 ///
 /// ```
-/// # use countersign::{AppId, KeyRing, Secret, store::key_fn};
+/// # use countersign::{AppId, Secret, store::key_fn};
 /// let keys = key_fn(|app: AppId| async move {
-///     let secret = std::env::var(format!("SECRET_OF_{app}")).ok();
-///     secret.map(Secret::new).transpose().map(|secret| secret.map(KeyRing::from))
+///     std::env::var(format!("SECRET_OF_{app}")).ok().map(Secret::new).transpose()
 /// });
 /// ```
 pub fn key_fn<F>(f: F) -> KeyFn<F> {
@@ -85,14 +84,16 @@ pub fn key_fn<F>(f: F) -> KeyFn<F> {
 #[derive(Clone, Copy)]
 pub struct KeyFn<F>(F);
 
-impl<F, Fut, E> KeyStore for KeyFn<F>
+impl<F, Fut, R, E> KeyStore for KeyFn<F>
 where
     F: Fn(AppId) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Option<KeyRing>, E>> + Send,
+    Fut: Future<Output = Result<Option<R>, E>> + Send,
+    R: Into<KeyRing>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        (self.0)(*app).await.map_err(StoreError::new)
+        let keys = (self.0)(app.clone()).await.map_err(StoreError::new)?;
+        Ok(keys.map(Into::into))
     }
 }
 
@@ -102,13 +103,20 @@ impl<F> fmt::Debug for KeyFn<F> {
     }
 }
 
-/// A [`KeyStore`] that is chosen at run time: every key store is one.
-pub trait DynKeyStore: Send + Sync + 'static {
+/// A [`KeyStore`] that is chosen at run time: every key store is one. Name it `dyn DynKeyStore`, without `Send` and
+/// `Sync`, which it has.
+pub trait DynKeyStore: Send + Sync + sealed::Sealed + 'static {
     /// [`KeyStore::keys`], boxed.
     fn keys_boxed<'a>(
         &'a self,
         app: &'a AppId,
     ) -> Pin<Box<dyn Future<Output = Result<Option<KeyRing>, StoreError>> + Send + 'a>>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl<T: super::KeyStore> Sealed for T {}
 }
 
 impl<T: KeyStore> DynKeyStore for T {

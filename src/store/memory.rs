@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -13,9 +13,10 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{
     NonceStore, Occurrence, StoreError,
+    quota::Quota,
     table::{APPS, END_OF_TIME, Found, Key, Table},
 };
-use crate::protocol::{AppId, Nonce};
+use crate::protocol::{AppId, Lifetime, Nonce};
 
 /// Remembers nonces in this process's memory.
 ///
@@ -79,7 +80,7 @@ impl MemoryNonceStore {
     /// How many nonces it holds: the live ones, and expired ones that were not given back yet.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.quota.total.load(Relaxed)
+        self.quota.held()
     }
 
     /// Whether it holds no nonce at all.
@@ -91,7 +92,7 @@ impl MemoryNonceStore {
     /// How many live nonces it can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.quota.capacity
+        self.quota.capacity()
     }
 
     /// The bytes that its tables take.
@@ -100,7 +101,8 @@ impl MemoryNonceStore {
         self.shards.iter().map(|shard| lock(shard).bytes()).sum()
     }
 
-    fn claim_now(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+    fn claim_now(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        let (now, until) = (lifetime.now(), lifetime.until());
         if now.max(until) >= END_OF_TIME {
             return Err(StoreError::new("the time is beyond the year 36812"));
         }
@@ -114,7 +116,7 @@ impl MemoryNonceStore {
                 self.reclaim(now);
                 self.try_claim(shard, key, until)
             })
-            .ok_or_else(|| StoreError::new(Full { capacity: self.quota.capacity }))
+            .ok_or_else(|| StoreError::new(Full { capacity: self.quota.capacity() }))
     }
 
     /// `None` if there is no room for this app.
@@ -188,8 +190,8 @@ impl MemoryNonceStore {
 }
 
 impl NonceStore for MemoryNonceStore {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
-        self.claim_now(app, nonce, now, until)
+    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        self.claim_now(app, nonce, lifetime)
     }
 }
 
@@ -212,37 +214,6 @@ impl fmt::Debug for MemoryNonceStore {
 #[error("the nonce store is full: all {capacity} nonces that it may hold for this app are live")]
 struct Full {
     capacity: usize,
-}
-
-/// Who holds how much.
-struct Quota {
-    capacity: usize,
-    total: AtomicUsize,
-    /// Apps share the counters by their hash.
-    apps: Box<[AtomicUsize]>,
-}
-
-impl Quota {
-    fn new(capacity: usize) -> Self {
-        let apps = (0..APPS).map(|_| AtomicUsize::new(0)).collect();
-        Self { capacity, total: AtomicUsize::new(0), apps }
-    }
-
-    fn reserve(&self, app: u16) -> bool {
-        let app = &self.apps[usize::from(app)];
-        let is_small = app.fetch_add(1, Relaxed) < (self.capacity / 64).max(1);
-        let limit = if is_small { self.capacity } else { self.capacity - self.capacity / 8 };
-        let reserved = self.total.fetch_update(Relaxed, Relaxed, |total| (total < limit).then_some(total + 1)).is_ok();
-        if !reserved {
-            app.fetch_sub(1, Relaxed);
-        }
-        reserved
-    }
-
-    fn release(&self, app: u16) {
-        self.apps[usize::from(app)].fetch_sub(1, Relaxed);
-        self.total.fetch_sub(1, Relaxed);
-    }
 }
 
 /// Nothing panics while a table is locked: it is whole even if a thread died elsewhere.

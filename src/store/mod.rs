@@ -9,6 +9,7 @@ pub mod conformance;
 mod key;
 mod memory;
 mod nonce;
+mod quota;
 mod table;
 
 use crate::protocol::BoxError;
@@ -16,16 +17,18 @@ use crate::protocol::BoxError;
 pub use self::{
     key::{DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,
-    nonce::{DynNonceStore, NonceStore, Occurrence},
+    nonce::{DynNonceStore, NonceStore},
 };
+pub use crate::protocol::{Lifetime, Occurrence};
 
 /// A store could not answer: it is full, slow past its deadline, or out of reach. The request gets a 503.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct StoreError(BoxError);
+#[error("the store could not answer")]
+pub struct StoreError(#[source] BoxError);
 
 impl StoreError {
-    /// Wraps what went wrong. It is logged, and not sent to the caller.
+    /// Wraps what went wrong. It is the [source](std::error::Error::source) of the rejection, which operators see with the
+    /// feature `tracing`, and is not sent to the caller.
     pub fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }

@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use super::StoreError;
-use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Rejection, RejectionKind, Unrepeated, Window};
+use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Occurrence, Rejection, Unrepeated, Window};
 
 /// Remembers which nonces were used.
 ///
@@ -13,10 +13,10 @@ use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Rejection, RejectionKin
 ///   A claim is live from when it was made until the second `until`.
 /// - Claims of different apps, or on different nonces, never meet: the two are no plain concatenation.
 /// - Callers read their clocks before they get here, and may be overtaken: a claim whose `until` has passed by a later
-///   `now` that the store was told already is [`Occurrence::Late`], since it may have been first and forgotten.
+///   `now` that the store was told already is [`Occurrence::Late`], since the nonce may be used and forgotten.
 /// - A live claim is never dropped to make room. A store that has none left returns an error.
 /// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps a
-///   claim for `until - now` seconds at least.
+///   claim for its [`ttl`](Lifetime::ttl) at least.
 /// - An answer that may be wrong is an error. Every answer comes in bounded time.
 ///
 /// [`conformance`](super::conformance) puts a store through this law.
@@ -25,7 +25,7 @@ use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Rejection, RejectionKin
     note = "`MemoryNonceStore` is one for a single process"
 )]
 pub trait NonceStore: Send + Sync + 'static {
-    /// Claims a nonce, atomically. `now` and `until` are Unix seconds.
+    /// Claims a nonce for its lifetime, atomically.
     ///
     /// # Errors
     ///
@@ -34,8 +34,7 @@ pub trait NonceStore: Send + Sync + 'static {
         &self,
         app: &AppId,
         nonce: &Nonce,
-        now: u64,
-        until: u64,
+        lifetime: Lifetime,
     ) -> impl Future<Output = Result<Occurrence, StoreError>> + Send;
 
     /// Whether claims outlive this process. Of a store that forgets with it (the default), verifiers refuse requests that
@@ -45,18 +44,7 @@ pub trait NonceStore: Send + Sync + 'static {
     }
 }
 
-/// Whether a nonce was used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occurrence {
-    /// It was not: it is now.
-    First,
-    /// It was, and the claim is live still.
-    Repeated,
-    /// The claim came after its end, when nobody can tell any more.
-    Late,
-}
-
-impl Authentic {
+impl Authentic<'_, '_> {
     /// Checks the window again, as of `now` in Unix seconds, and claims the nonce until the timestamp is out of it for
     /// good.
     ///
@@ -67,34 +55,34 @@ impl Authentic {
     where
         N: NonceStore + ?Sized,
     {
-        let Lifetime { now, until } = self.lifetime(now, window)?;
-        let claim = &self.claim;
-        match store.claim(&claim.app_id, &claim.nonce, now, until).await {
-            Ok(Occurrence::First) => Ok(Unrepeated { authentic: self }),
-            Ok(Occurrence::Repeated) => Err(Rejection::new(
-                RejectionKind::ReplayedNonce,
-                "the nonce was used before: sign each request, and each retry, with a fresh one",
-            )),
-            Ok(Occurrence::Late) => Err(Rejection::stale("the request took too long on its way in: sign again", now)),
-            Err(error) => Err(Rejection::unavailable(error)),
-        }
+        let pending = self.pending(now, window)?;
+        let claim = store.claim(pending.app_id(), pending.nonce(), pending.lifetime());
+        let occurrence = claim.await.map_err(Rejection::unavailable)?;
+        pending.settle(occurrence)
     }
 }
 
 type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<Occurrence, StoreError>> + Send + 'a>>;
 
-/// A [`NonceStore`] that is chosen at run time: every nonce store is one.
-pub trait DynNonceStore: Send + Sync + 'static {
+/// A [`NonceStore`] that is chosen at run time: every nonce store is one. Name it `dyn DynNonceStore`, without `Send` and
+/// `Sync`, which it has.
+pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
     /// [`NonceStore::claim`], boxed.
-    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, now: u64, until: u64) -> BoxedOccurrence<'a>;
+    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, lifetime: Lifetime) -> BoxedOccurrence<'a>;
 
     /// [`NonceStore::outlives_process`].
     fn outlives_process_dyn(&self) -> bool;
 }
 
+mod sealed {
+    pub trait Sealed {}
+
+    impl<T: super::NonceStore> Sealed for T {}
+}
+
 impl<T: NonceStore> DynNonceStore for T {
-    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, now: u64, until: u64) -> BoxedOccurrence<'a> {
-        Box::pin(self.claim(app, nonce, now, until))
+    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, lifetime: Lifetime) -> BoxedOccurrence<'a> {
+        Box::pin(self.claim(app, nonce, lifetime))
     }
 
     fn outlives_process_dyn(&self) -> bool {
@@ -103,8 +91,8 @@ impl<T: NonceStore> DynNonceStore for T {
 }
 
 impl NonceStore for dyn DynNonceStore {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
-        self.claim_boxed(app, nonce, now, until).await
+    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        self.claim_boxed(app, nonce, lifetime).await
     }
 
     fn outlives_process(&self) -> bool {
@@ -115,8 +103,8 @@ impl NonceStore for dyn DynNonceStore {
 macro_rules! pointer {
     ($($pointer:ident),*) => {$(
         impl<T: NonceStore + ?Sized> NonceStore for $pointer<T> {
-            async fn claim(&self, app: &AppId, nonce: &Nonce, now: u64, until: u64) -> Result<Occurrence, StoreError> {
-                (**self).claim(app, nonce, now, until).await
+            async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+                (**self).claim(app, nonce, lifetime).await
             }
 
             fn outlives_process(&self) -> bool {

@@ -38,9 +38,7 @@ async fn code(request: Request<UnverifiedBody>) -> &'static str {
 }
 
 fn small_limits() -> Limits {
-    let mut limits = Limits::default();
-    (limits.body, limits.form) = (100, 50);
-    limits
+    Limits::new().with_body(100).with_form(50)
 }
 
 #[tokio::test]
@@ -147,8 +145,7 @@ async fn too_large_by_its_word_or_by_its_bytes() {
 
 #[tokio::test]
 async fn the_smaller_limit_holds_for_a_form() {
-    let mut limits = small_limits();
-    limits.form = 1000;
+    let limits = small_limits().with_form(1000);
     let verifier = verifier().0.with_scheme(Scheme::new().with_limits(limits));
     let request = signed(form("/", "a=1").map(|_| format!("a={}", "x".repeat(100))));
     assert_eq!(rig::code(&verifier, request).await, "body_too_large");

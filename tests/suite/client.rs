@@ -188,8 +188,7 @@ fn each_signature_has_a_nonce_of_its_own() {
 
 #[tokio::test]
 async fn a_body_that_cannot_be_signed_is_not_sent() {
-    let mut limits = countersign::Limits::default();
-    limits.body = 10;
+    let limits = countersign::Limits::new().with_body(10);
     let signer = signer_of(Scheme::new().with_limits(limits));
     let never =
         service_fn(|_: Request<Full<Bytes>>| async { Ok::<_, std::convert::Infallible>(Response::new("sent")) });

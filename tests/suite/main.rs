@@ -1,5 +1,7 @@
 //! Tests of the crate as its users see it.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")]
+
 mod answers;
 mod bodies;
 mod client;

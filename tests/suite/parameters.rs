@@ -206,8 +206,7 @@ async fn limits_come_before_any_mac() {
     assert_eq!(rig::code(&verifier().0, request(form_of(256))).await, "invalid_signature");
     assert_eq!(rig::code(&verifier().0, request(form_of(257))).await, "malformed_parameters");
 
-    let mut limits = Limits::default();
-    (limits.parameters, limits.query) = (2, 10);
+    let limits = Limits::new().with_parameters(2).with_query(10);
     let verifier = verifier().0.with_scheme(Scheme::new().with_limits(limits));
     let mut request = signed(get("/p"));
     for (target, code) in [

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use countersign::{
     Nonce, Payload, Rejection, Scheme, Secret, Signer, StaticKeys, Timestamp, Verifier,
     clock::ManualClock,
-    server::{UnverifiedBody, VerifiedBody},
+    server::{ServiceBody, UnverifiedBody},
 };
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -147,7 +147,7 @@ pub(crate) fn arriving<B: Into<Bytes>>(request: Request<B>) -> Request<Unverifie
 pub(crate) async fn verify<B: Into<Bytes>, N: countersign::store::NonceStore>(
     verifier: &Verifier<StaticKeys, N>,
     request: Request<B>,
-) -> Result<Request<VerifiedBody>, Rejection> {
+) -> Result<Request<ServiceBody>, Rejection> {
     verifier.verify(arriving(request)).await
 }
 

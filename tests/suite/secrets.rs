@@ -18,7 +18,7 @@ async fn debug_shows_no_secret() {
     let signer = rig::signer().with_token(TOKEN.parse().unwrap());
     let (mut parts, ()) = Request::get("/").body(()).unwrap().into_parts();
     let nonce: Nonce = NONCE.parse().unwrap();
-    signer.sign_at(&mut parts, Payload::Bytes(b""), NOW.try_into().unwrap(), nonce).unwrap();
+    signer.sign_at(&mut parts, Payload::Bytes(b""), NOW.try_into().unwrap(), nonce.clone()).unwrap();
     let sign = parts.headers["x-sign"].to_str().unwrap().to_owned();
     let (verifier, _) = verifier();
     let claim = countersign::protocol::Claim::extract(&Default::default(), &parts.uri, &parts.headers).unwrap();
@@ -36,7 +36,7 @@ async fn debug_shows_no_secret() {
     shown += &format!("{:?}", verified.extensions().get::<countersign::Caller>());
     let rejection = rig::verify(&verifier, Request::from_parts(parts, "")).await.unwrap_err();
     shown += &format!("{rejection} {rejection:?}");
-    shown += &format!("{:?}", rejection.into_response());
+    shown += &format!("{:?}", rejection.to_response());
     for secret in [KEY, TOKEN, &sign] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
@@ -60,7 +60,7 @@ async fn no_refusal_repeats_what_it_was_given() {
         let mut request = rig::signed(get("/"));
         request.headers_mut().insert(name, "<the caller's own words>".parse().unwrap());
         let rejection = rig::verify(&verifier, request).await.unwrap_err();
-        let shown = format!("{rejection} {rejection:?}") + &format!("{:?}", rejection.into_response());
+        let shown = format!("{rejection} {rejection:?}") + &format!("{:?}", rejection.to_response());
         assert!(!shown.contains("own words"), "{shown}");
     }
 }

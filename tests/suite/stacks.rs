@@ -12,7 +12,7 @@ use axum::{
 use bytes::Bytes;
 use countersign::{
     Caller, VerifyLayer,
-    server::{BodyError, UnverifiedBody, VerifiedBody},
+    server::{BodyError, ServiceBody, UnverifiedBody},
 };
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
@@ -103,7 +103,7 @@ async fn around_a_handler_that_streams() {
 }
 
 /// The same on the crate's own body, whose error a service can tell from its own.
-async fn streaming_service(request: Request<VerifiedBody>) -> Result<Response<Full<Bytes>>, BodyError> {
+async fn streaming_service(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, BodyError> {
     let mut body = request.into_body();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
@@ -226,7 +226,7 @@ async fn the_service_that_is_ready_is_the_one_that_is_called() {
 
 #[tokio::test]
 async fn the_services_own_error_passes() {
-    let broken = service_fn(|_: Request<VerifiedBody>| async { Err::<Response<Full<Bytes>>, _>("out of order") });
+    let broken = service_fn(|_: Request<ServiceBody>| async { Err::<Response<Full<Bytes>>, _>("out of order") });
     let request = signed(get("/")).map(|body| UnverifiedBody::new(Full::new(Bytes::from(body))));
     assert_eq!(layer().layer(broken).oneshot(request).await.unwrap_err(), "out of order");
 }
@@ -248,7 +248,9 @@ fn public_types_are_what_stacks_need() {
     is::<countersign::Rejection>();
     is::<countersign::Signer>();
     is::<countersign::client::Sign<()>>();
-    is::<VerifiedBody>();
+    fn is_body<T: Send + Unpin + Default + 'static>() {}
+    is_body::<ServiceBody>();
+    is::<BodyError>();
     fn has_default<T: Default>() {}
     has_default::<countersign::server::ResponseBody<Full<Bytes>>>();
 }

@@ -1,6 +1,8 @@
 //! The protocol's worked examples, each stage of them.
 
-use countersign::{Carrier, Payload, Scheme, Secret, Signer, StaticKeys, TokenPlace, Verifier, clock::ManualClock};
+use countersign::{
+    Carrier, Nonce, Payload, Scheme, Secret, Signer, StaticKeys, TokenPlace, Verifier, clock::ManualClock,
+};
 use http::{HeaderName, Request};
 use serde::Deserialize;
 
@@ -143,8 +145,8 @@ fn signers_make_the_examples() {
     let mut made = 0;
     for case in cases().into_iter().filter(Case::is_what_signers_send) {
         let (mut parts, ()) = case.request().map(drop).into_parts();
-        let (timestamp, nonce) = (case.timestamp.parse().unwrap(), case.nonce.parse().unwrap());
-        let string = case.signer().string_to_sign_at(&parts, case.payload(), timestamp, nonce).unwrap();
+        let (timestamp, nonce): (_, Nonce) = (case.timestamp.parse().unwrap(), case.nonce.parse().unwrap());
+        let string = case.signer().string_to_sign_at(&parts, case.payload(), timestamp, nonce.clone()).unwrap();
         assert_eq!(string, case.string_to_sign, "{}", case.name);
         case.signer().sign_at(&mut parts, case.payload(), timestamp, nonce).unwrap();
         assert_eq!(parts.headers, *case.sent().headers(), "{}", case.name);

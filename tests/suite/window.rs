@@ -11,7 +11,7 @@ use countersign::{
     RejectionKind, Verifier,
     clock::ManualClock,
     server::UnverifiedBody,
-    store::{MemoryNonceStore, NonceStore, Occurrence, StoreError},
+    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
 };
 use http_body::{Body, Frame};
 
@@ -62,7 +62,7 @@ async fn a_stale_answer_tells_the_servers_time() {
     let rejection = rig::verify(&verifier, request).await.unwrap_err();
     assert_eq!(rejection.kind(), RejectionKind::StaleTimestamp);
     assert!(rejection.detail().contains("412 s behind"), "{rejection}");
-    assert_eq!(rejection.into_response().headers()["x-server-time"], NOW.to_string());
+    assert_eq!(rejection.to_response().headers()["x-server-time"], NOW.to_string());
 }
 
 /// A timestamp 300 s ahead passes for 601 seconds. At none of them, nor ever after, does it pass again.
@@ -190,10 +190,9 @@ impl NonceStore for Shared {
         &self,
         app: &countersign::AppId,
         nonce: &countersign::Nonce,
-        now: u64,
-        until: u64,
+        lifetime: Lifetime,
     ) -> Result<Occurrence, StoreError> {
-        self.0.claim(app, nonce, now, until).await
+        self.0.claim(app, nonce, lifetime).await
     }
 
     fn outlives_process(&self) -> bool {

@@ -1,0 +1,135 @@
+//! Thirty-two bytes as sixty-four hex digits: a body's digest, and a request's signature.
+
+use std::{fmt, str::FromStr};
+
+use sha2::{Digest, Sha256};
+
+use super::field::FieldError;
+
+/// The SHA-256 of a body's bytes: 64 lowercase hex digits.
+///
+/// ```
+/// # use countersign::BodyDigest;
+/// let digest = BodyDigest::of(b"{}");
+/// assert_eq!(digest.to_string(), "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BodyDigest([u8; 32]);
+
+impl BodyDigest {
+    /// Hashes a whole body.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        lowercase_hex(bytes).map(Self)
+    }
+
+    pub(crate) fn to_hex(self) -> HexDigits {
+        HexDigits::new(&self.0)
+    }
+}
+
+impl From<[u8; 32]> for BodyDigest {
+    /// Takes a SHA-256 that was computed elsewhere, of a file for example.
+    fn from(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+}
+
+impl FromStr for BodyDigest {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+impl fmt::Display for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_hex().as_bytes().iter().try_for_each(|&digit| fmt::Write::write_char(f, digit.into()))
+    }
+}
+
+impl fmt::Debug for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BodyDigest({self})")
+    }
+}
+
+/// A request's signature: 64 lowercase hex digits. It cannot be compared with `==`, nor printed.
+#[derive(Clone, Copy)]
+pub(crate) struct Signature([u8; 32]);
+
+impl Signature {
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
+        lowercase_hex(bytes).map(Self)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn to_hex(self) -> HexDigits {
+        HexDigits::new(&self.0)
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(..)")
+    }
+}
+
+/// 32 bytes as 64 lowercase hex digits.
+pub(crate) struct HexDigits([u8; 64]);
+
+impl HexDigits {
+    fn new(bytes: &[u8; 32]) -> Self {
+        let mut digits = [b'0'; 64];
+        // 64 digits have room for 32 bytes: this cannot fail.
+        let _ = hex::encode_to_slice(bytes, &mut digits);
+        Self(digits)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+/// One pass without a branch that depends on a digit. The crate hex takes uppercase too, and several times as long.
+fn lowercase_hex(digits: &[u8]) -> Result<[u8; 32], FieldError> {
+    let error = FieldError { expected: "exactly 64 lowercase hex digits" };
+    let (pairs, []) = digits.as_chunks::<2>() else {
+        return Err(error);
+    };
+    let Ok(pairs) = <&[[u8; 2]; 32]>::try_from(pairs) else {
+        return Err(error);
+    };
+    let mut wrong = 0;
+    let bytes = pairs.map(|[high, low]| {
+        let (high, low) = (HEX_VALUES[usize::from(high)], HEX_VALUES[usize::from(low)]);
+        wrong |= high | low;
+        high << 4 | low & 15
+    });
+    if wrong & NO_DIGIT == 0 { Ok(bytes) } else { Err(error) }
+}
+
+const NO_DIGIT: u8 = 0x80;
+
+/// What each byte is worth as a lowercase hex digit.
+const HEX_VALUES: [u8; 256] = {
+    let mut table = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    table
+};

@@ -1,0 +1,109 @@
+//! What the fields are called in headers and in a query.
+
+use std::borrow::Cow;
+
+use http::{HeaderName, header};
+
+use super::{field::Field, percent};
+
+/// One thing for each of the five fields that travel in headers or in the query.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PerField<T>([T; 5]);
+
+/// In the order in which they are written. The body digest is no such field: it is a header in any case.
+pub(crate) const FIELDS: [Field; 5] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Token, Field::Sign];
+
+impl<T> PerField<T> {
+    pub(crate) fn get(&self, field: Field) -> Option<&T> {
+        self.iter().find(|(named, _)| *named == field).map(|(_, value)| value)
+    }
+
+    pub(crate) fn get_mut(&mut self, field: Field) -> Option<&mut T> {
+        let index = FIELDS.iter().position(|named| *named == field)?;
+        self.0.get_mut(index)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &T)> {
+        FIELDS.into_iter().zip(&self.0)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct FieldHeaders {
+    fields: PerField<HeaderName>,
+    body_digest: HeaderName,
+}
+
+/// Headers that have a meaning of their own here or in HTTP, so that no field can be named like them.
+const RESERVED: [HeaderName; 13] = [
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    header::CACHE_CONTROL,
+];
+
+impl Default for FieldHeaders {
+    fn default() -> Self {
+        Self {
+            fields: PerField([
+                HeaderName::from_static("x-app-id"),
+                HeaderName::from_static("x-timestamp"),
+                HeaderName::from_static("x-nonce"),
+                HeaderName::from_static("x-token"),
+                HeaderName::from_static("x-sign"),
+            ]),
+            body_digest: HeaderName::from_static("x-content-sha256"),
+        }
+    }
+}
+
+impl FieldHeaders {
+    pub(crate) fn name(&self, field: Field) -> &HeaderName {
+        self.fields.get(field).unwrap_or(&self.body_digest)
+    }
+
+    pub(crate) fn rename(&mut self, field: Field, name: HeaderName) {
+        match self.fields.get_mut(field) {
+            Some(current) => *current = name,
+            None => self.body_digest = name,
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeaderName> {
+        self.fields.0.iter().chain([&self.body_digest])
+    }
+
+    /// A name that is reserved or stands for two fields.
+    pub(crate) fn unusable(&self) -> Option<&HeaderName> {
+        let twice = |name| self.iter().filter(|other| *other == name).count() > 1;
+        self.iter().find(|name| RESERVED.contains(name) || twice(*name))
+    }
+}
+
+pub(crate) type FieldParameters = PerField<Cow<'static, str>>;
+
+impl FieldParameters {
+    pub(crate) fn protocol() -> Self {
+        Self(["appId".into(), "timestamp".into(), "nonce".into(), "token".into(), "sign".into()])
+    }
+
+    /// The field that a parameter of this name is; names compare decoded.
+    pub(crate) fn find(&self, raw: &[u8]) -> Option<Field> {
+        self.iter().find(|(_, name)| percent::decode(raw).eq(name.bytes())).map(|(field, _)| field)
+    }
+
+    /// A name that is empty or stands for two fields.
+    pub(crate) fn unusable(&self) -> Option<&str> {
+        let twice = |name| self.0.iter().filter(|other| *other == name).count() > 1;
+        self.0.iter().find(|name| name.is_empty() || twice(*name)).map(|name| &**name)
+    }
+}

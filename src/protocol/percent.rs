@@ -1,0 +1,83 @@
+//! Percent-encoding: read as a form's, written as the string to sign has it.
+
+use std::borrow::Cow;
+
+/// Decodes as a form does: `+` is a space, `%XX` a byte. A wrong escape stays as it is, so check it first.
+pub(crate) fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = raw;
+    std::iter::from_fn(move || {
+        let (byte, after) = match rest {
+            [] => return None,
+            [b'+', after @ ..] => (b' ', after),
+            [b'%', hi, lo, after @ ..] => match (hex_value(*hi), hex_value(*lo)) {
+                (Some(hi), Some(lo)) => (hi << 4 | lo, after),
+                _ => (b'%', &rest[1..]),
+            },
+            [byte, after @ ..] => (*byte, after),
+        };
+        rest = after;
+        Some(byte)
+    })
+}
+
+/// The decoded text, copied only if it had to be decoded.
+pub(crate) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
+    match raw.iter().any(|b| matches!(b, b'%' | b'+')) {
+        true => decode(raw).collect(),
+        false => raw.into(),
+    }
+}
+
+/// Every `%` has two hex digits after it.
+pub(crate) fn escapes_are_right(raw: &[u8]) -> bool {
+    let mut rest = raw;
+    while let Some(i) = rest.iter().position(|&b| b == b'%') {
+        match &rest[i + 1..] {
+            [hi, lo, after @ ..] if hi.is_ascii_hexdigit() && lo.is_ascii_hexdigit() => rest = after,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Every byte but the unreserved as `%XX`, uppercase.
+pub(crate) fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
+    bytes.flat_map(|byte| {
+        let (encoded, len) = encode(byte);
+        encoded.into_iter().take(len)
+    })
+}
+
+/// A byte as it stands in the string to sign, and how many of the three bytes that takes.
+pub(crate) fn encode(byte: u8) -> ([u8; 3], usize) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if is_unreserved(byte) {
+        ([byte, 0, 0], 1)
+    } else {
+        ([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]], 3)
+    }
+}
+
+/// RFC 3986, section 2.3.
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    const UNRESERVED: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let b = byte as u8;
+            table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    UNRESERVED[usize::from(byte)]
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}

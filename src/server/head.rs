@@ -1,0 +1,55 @@
+//! What is checked by the head of a request alone, before its app's keys are looked up.
+
+use http::{HeaderMap, Uri, header, request::Parts};
+use http_body::Body;
+
+use super::{arriving::too_large, caller::Caller};
+use crate::protocol::{Claim, Head, Rejection, RejectionKind, Scheme, single};
+
+/// Reads the fields and all else that the head tells, and how long the body may be.
+pub(super) fn read<'r>(
+    scheme: &'r Scheme,
+    prefix: &'r str,
+    uri: &'r Uri,
+    parts: &'r Parts,
+    body: &impl Body,
+) -> Result<(Claim, Head<'r>, usize), Rejection> {
+    if parts.extensions.get::<Caller>().is_some() {
+        return Err(Rejection::new(
+            RejectionKind::Misconfigured,
+            "the request was verified before: two verifying layers stand around this route, one is enough",
+        ));
+    }
+    let limits = scheme.limits();
+    if scheme.query_fields().is_some() {
+        // Looking for fields in a query is the one thing here that a long one makes dear.
+        check_query(uri, limits.query())?;
+    }
+    let claim = Claim::extract(scheme, uri, &parts.headers)?;
+    let head = Head::read(scheme, prefix, uri, parts)?;
+    let limit = if head.is_form() { limits.form() } else { limits.body() };
+    let declared = content_length(&parts.headers)?.unwrap_or(0).max(body.size_hint().lower());
+    if declared > limit as u64 {
+        return Err(too_large(limit));
+    }
+    check_query(uri, limits.query())?;
+    Ok((claim, head, limit))
+}
+
+fn check_query(uri: &Uri, limit: usize) -> Result<(), Rejection> {
+    if uri.query().unwrap_or_default().len() > limit {
+        let detail = format!("the query has more than {limit} bytes: send a body instead");
+        return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
+    }
+    Ok(())
+}
+
+/// RFC 9110, section 8.6.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
+    let Some(value) = single(headers, &header::CONTENT_LENGTH)? else {
+        return Ok(None);
+    };
+    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let length = digits.and_then(|digits| digits.parse().ok());
+    length.map(Some).ok_or_else(|| Rejection::malformed("content-length", "expected a number of bytes"))
+}
