@@ -209,3 +209,15 @@ async fn an_endless_replay_is_not_read_either() {
     assert_eq!(verifier.verify(replay).await.unwrap_err().kind().code(), "replayed_nonce");
     assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test]
+async fn a_limit_above_the_layer_is_413_too() {
+    let limited = http_body_util::Limited::new(Full::new(Bytes::from("four")), 3);
+    let request = signed(post("/", "text/plain", "four"));
+    assert_eq!(code(request.map(|_| UnverifiedBody::new(limited))).await, "body_too_large");
+    let limited = http_body_util::Limited::new(Full::new(Bytes::from("four")), 3);
+    let wrapped = axum::body::Body::new(limited);
+    let request = signed(post("/", "text/plain", "four"));
+    let rejection = verifier().0.verify(request.map(|_| wrapped)).await.unwrap_err();
+    assert_eq!(rejection.kind().code(), "body_too_large", "however often its error is wrapped");
+}

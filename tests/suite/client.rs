@@ -218,6 +218,25 @@ fn a_host_that_could_be_sent_in_two_ways_is_not_signed() {
 }
 
 #[tokio::test]
+async fn a_host_header_of_the_callers_own_is_what_is_signed() {
+    let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
+    let address = server(scheme.clone()).await;
+    let request = Request::get(format!("http://{address}/p?a=1"))
+        .header("host", "orders.example.com")
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let response = client(signer_of(scheme)).oneshot(request).await.unwrap();
+    assert_eq!(rig::bytes(response.into_body()).await, "/p?a=1 ");
+}
+
+#[test]
+fn a_parameter_named_like_a_field_is_not_dropped_in_silence() {
+    let either = signer_of(Scheme::new().with_carrier(Carrier::Either));
+    let error = either.sign(get("/?token=abc&x=1")).unwrap_err();
+    assert!(error.to_string().contains("token: "), "{error}");
+}
+
+#[tokio::test]
 async fn secrets_travel_in_sensitive_headers() {
     let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
     let bearer = signer_of(scheme).with_token("tok".parse().unwrap()).sign(get("/")).unwrap();

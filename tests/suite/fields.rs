@@ -182,6 +182,12 @@ async fn a_content_type_is_one_type_and_subtype() {
         "multipart/form-data; x=\"; boundary=a",
         "multipart/form-data; boundary = a",
         "multipart/form-data; ; ; y; boundary=a",
+        // Some readers undo escapes, and some do not.
+        r#"multipart/form-data; boundary="X\Y""#,
+        r#"multipart/form-data; a="\"; boundary=evil; b=\""; boundary=ab"#,
+        "multipart/form-data; boundary=\"a<b\"",
+        "multipart/form-data; boundary=\"ends with a space \"",
+        "multipart/form-data; boundary=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ] {
         let refusal = refusal(&Scheme::new(), unsigned(malformed.as_bytes())).await;
         assert_eq!(refusal, ("malformed_field", "content-type".to_owned()), "{malformed:?}");
@@ -198,6 +204,13 @@ async fn connect_has_nothing_to_sign() {
     let request = Request::connect("example.com:443").body("").unwrap();
     let mut request = request;
     *request.headers_mut() = signed(get("/")).headers().clone();
+    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_parameters");
+}
+
+#[tokio::test]
+async fn an_authority_alone_is_no_target() {
+    let mut request = signed(get("/"));
+    *request.uri_mut() = "example.com:80".parse().unwrap();
     assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_parameters");
 }
 
@@ -343,6 +356,7 @@ async fn a_bearer_token() {
         ("Bearer", "malformed_field"),
         ("Bearer ", "malformed_field"),
         ("Bearer a b", "malformed_field"),
+        ("Bearer\ttok_1", "malformed_field"),
     ] {
         let mut request = sent();
         request.headers_mut().insert("authorization", authorization.parse().unwrap());

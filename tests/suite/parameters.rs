@@ -248,3 +248,14 @@ async fn the_prefix_that_a_proxy_took_off_is_signed() {
     assert_eq!(*verified.uri(), "/orders?a=1");
     assert_eq!(rig::code(&verifier, signed(get("/orders?a=1"))).await, "invalid_signature");
 }
+
+#[tokio::test]
+async fn a_query_that_cannot_be_delivered_spends_no_nonce() {
+    let scheme = Scheme::new().with_limits(Limits::new().with_query(30_000));
+    let verifier = verifier().0.with_scheme(scheme.clone());
+    // As it was signed it has three times the length, which is more than a URI holds.
+    let request = signed_by(&signer_of(scheme), NOW, get(&format!("/?a={}", "*".repeat(25_000))));
+    let as_signed = verifier.clone().with_parameters(Parameters::Signed);
+    assert_eq!(rig::code(&as_signed, request.clone()).await, "malformed_parameters");
+    assert_eq!(rig::code(&verifier, request).await, "accepted");
+}

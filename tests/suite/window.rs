@@ -208,3 +208,91 @@ async fn a_store_that_outlives_the_process_has_no_birth() {
         assert_eq!(rig::code(&verifier, request).await, "accepted", "{skew} s");
     }
 }
+
+/// The machine starts with a slow clock, which is set right a minute later.
+#[tokio::test]
+async fn a_slow_start_does_not_make_the_process_older_than_it_is() {
+    for strict in [false, true] {
+        let clock = ManualClock::at(NOW - 1000);
+        let verifier = Verifier::new(keys()).with_clock(clock.clone());
+        let verifier = if strict { verifier.with_strict_restart() } else { verifier };
+        clock.advance(Duration::from_secs(60));
+        clock.set_wall(NOW + 60);
+        let accepted_before_the_restart = signed_by(&signer(), NOW - 1, get("/"));
+        assert_eq!(rig::code(&verifier, accepted_before_the_restart).await, "stale_timestamp");
+        let fresh = signed_by(&signer(), NOW + 60, get("/"));
+        let expected = if strict { "stale_timestamp" } else { "accepted" };
+        assert_eq!(rig::code(&verifier, fresh).await, expected);
+    }
+}
+
+/// Two verifiers in one process share a store; the second is made after the wall clock stepped back.
+#[tokio::test]
+async fn a_store_remembers_the_latest_time_that_any_verifier_told() {
+    let store = std::sync::Arc::new(MemoryNonceStore::new());
+    let clock = ManualClock::at(NOW);
+    let verifier = Verifier::new(keys()).with_nonces(store.clone()).with_clock(clock.clone());
+    let request = signed_by(&signer(), NOW, get("/"));
+    assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
+    clock.advance(Duration::from_secs(301));
+    for _ in 0..1000 {
+        let fresh = signed_by(&signer(), NOW + 301, get("/"));
+        assert_eq!(rig::code(&verifier, fresh).await, "accepted");
+    }
+    let late = Verifier::new(keys()).with_nonces(store).with_clock(ManualClock::at(NOW));
+    assert_eq!(rig::code(&late, request).await, "stale_timestamp");
+}
+
+/// A tolerant and a strict verifier share a store.
+#[tokio::test]
+async fn nonces_are_retained_for_the_most_tolerant_verifier() {
+    let strict = countersign::Scheme::new().with_tolerance(Duration::from_secs(30));
+    for (retention, expected) in [(None, "accepted"), (Some(301), "replayed_nonce")] {
+        let store = std::sync::Arc::new(Shared(MemoryNonceStore::new()));
+        let clock = ManualClock::at(NOW);
+        let tolerant = Verifier::new(keys()).with_nonces(store.clone()).with_clock(clock.clone());
+        let strict = tolerant.clone().with_scheme(strict.clone());
+        let strict = match retention {
+            Some(seconds) => strict.with_retention(Duration::from_secs(seconds)),
+            None => strict,
+        };
+        let request = signed_by(&signer(), NOW, get("/"));
+        assert_eq!(rig::code(&strict, request.clone()).await, "accepted");
+        clock.advance(Duration::from_secs(30 + 1 + 60));
+        assert_eq!(rig::code(&tolerant, request).await, expected, "{retention:?}");
+    }
+}
+
+/// What the store was asked to do, and for how long.
+#[derive(Default)]
+struct Recorder(std::sync::Mutex<Vec<Lifetime>>, bool);
+
+impl NonceStore for Recorder {
+    async fn claim(
+        &self,
+        _: &countersign::AppId,
+        _: &countersign::Nonce,
+        lifetime: Lifetime,
+    ) -> Result<Occurrence, StoreError> {
+        self.0.lock().unwrap().push(lifetime);
+        Ok(Occurrence::First)
+    }
+
+    fn outlives_process(&self) -> bool {
+        self.1
+    }
+}
+
+#[tokio::test]
+async fn a_claim_lives_from_its_timestamp_and_longer_in_a_shared_store() {
+    for (shared, timestamp, ttl) in
+        [(false, NOW - 300, 1), (false, NOW, 301), (false, NOW + 300, 601), (true, NOW + 300, 661)]
+    {
+        let recorder = std::sync::Arc::new(Recorder(std::sync::Mutex::default(), shared));
+        let verifier = verifier().0.with_nonces(recorder.clone());
+        assert_eq!(rig::code(&verifier, signed_by(&signer(), timestamp, get("/"))).await, "accepted");
+        let lifetimes = recorder.0.lock().unwrap();
+        assert_eq!(lifetimes[0], Lifetime::new(NOW, NOW + ttl));
+        assert_eq!(lifetimes[0].ttl(), Duration::from_secs(ttl));
+    }
+}
