@@ -62,12 +62,16 @@
 //! - `client` (default): the signing side's clock and random source, and its tower layer.
 //! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, [`Caller`] as an extractor.
 //! - `hyper`: hyper's `Incoming` as a request body.
-//! - `tracing`: an event when the wall clock steps back.
+//! - `tracing`: events when the wall clock steps back, when a store fails, when the service is put together wrongly.
 //! - `test-util`: the suite that every store passes.
 //!
 //! Without any, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(all(doctest, feature = "axum", feature = "client"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
