@@ -20,9 +20,9 @@ use super::{
 /// Only [`Timely`] claims are authenticated, and only a matching signature makes one of these:
 ///
 /// ```compile_fail,E0451
-/// # use countersign::protocol::{Authentic, Claim};
-/// fn forge(fields: Claim) -> Authentic<'static, 'static> {
-///     Authentic { fields, request: todo!(), key_index: 0 }
+/// # use countersign::protocol::Authentic;
+/// fn forge<'r, 'f>(authentic: Authentic<'r, 'f>) -> Authentic<'r, 'f> {
+///     Authentic { key_index: 1, ..authentic }
 /// }
 /// ```
 pub struct Authentic<'r, 'f> {

@@ -1,12 +1,18 @@
 //! What must not be shown is not shown.
 
 use std::{
+    convert::Infallible,
     io::Write,
     sync::{Arc, Mutex},
 };
 
-use countersign::{BodyDigest, Nonce, Payload, Secret, Signer, TokenPlace, Verifier, clock::ManualClock};
-use http::Request;
+use bytes::Bytes;
+use countersign::{
+    BodyDigest, Nonce, Payload, RejectionKind, Secret, Signer, TokenPlace, Verifier, clock::ManualClock, store::key_fn,
+};
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::rig::{self, KEY, NOW, get, keys, signed_by, verifier};
 
@@ -109,20 +115,26 @@ impl Write for Log {
     }
 }
 
-#[test]
-fn a_trace_level_run_holds_events_and_no_secret() {
+/// All that is logged, at every level.
+fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    let place = TokenPlace::Bearer;
-    let scheme = countersign::Scheme::new().with_token_place(place).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    tracing::subscriber::with_default(subscriber, || run(&runtime));
+    let bytes = log.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_trace_level_run_holds_events_and_no_secret() {
+    let scheme = countersign::Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
     let signer: Signer = rig::signer_of(scheme.clone()).with_token(TOKEN.parse().unwrap());
     let clock = ManualClock::at(NOW);
     let verifier = Verifier::new(keys()).with_clock(clock.clone()).with_scheme(scheme);
     let mut signs = Vec::new();
-    tracing::subscriber::with_default(subscriber, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let text = log_of(|runtime| {
         for target in ["/", "/?a=%zz", "/b"] {
             let mut request = signed_by(&signer, NOW, get("/"));
             *request.uri_mut() = target.parse().unwrap();
@@ -130,13 +142,30 @@ fn a_trace_level_run_holds_events_and_no_secret() {
             let _ = runtime.block_on(rig::verify(&verifier, request));
         }
         clock.set_wall(NOW - 3600);
-        let _ = runtime.block_on(rig::verify(&verifier, get("/")));
-        let _ = runtime.block_on(rig::verify(&verifier, signed_by(&signer, NOW, get("/"))));
-        let _ = runtime.block_on(rig::verify(&verifier, signed_by(&signer, NOW, get("/"))));
+        for _ in 0..3 {
+            let _ = runtime.block_on(rig::verify(&verifier, signed_by(&signer, NOW, get("/"))));
+        }
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.matches("the wall clock stepped back").count(), 1, "told once: {text}");
     for secret in signs.iter().map(String::as_str).chain([KEY, TOKEN]) {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+#[test]
+fn operators_are_told_what_is_not_the_callers_fault() {
+    let broken = Verifier::new(key_fn(|_| async { Err::<Option<Secret>, _>("no route to the database") }));
+    let service = broken.with_clock(ManualClock::at(NOW)).into_layer().layer(service_fn(never));
+    let text = log_of(|runtime| {
+        let response = runtime.block_on(service.oneshot(rig::arriving(rig::signed(get("/")))));
+        assert_eq!(response.unwrap().extensions().get(), Some(&RejectionKind::Unavailable));
+    });
+    assert!(text.contains("WARN") && text.contains("no route to the database"), "{text}");
+    let service = verifier().0.into_layer().layer(service_fn(never));
+    let text = log_of(|runtime| drop(runtime.block_on(service.oneshot(rig::arriving(get("/"))))));
+    assert_eq!(text, "", "a caller's fault is no event");
+}
+
+async fn never(_: Request<countersign::server::ServiceBody>) -> Result<Response<Full<Bytes>>, Infallible> {
+    unreachable!("the request is refused")
 }
