@@ -201,10 +201,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             (false, false) => birth,
             (false, true) => birth.saturating_add(tolerance).saturating_add(1),
         };
-        let difference_of_clocks = if shared { 60 } else { 0 };
-        let default = tolerance.saturating_add(1 + difference_of_clocks);
-        let retention = self.retention.map_or(default, |retention| retention.as_secs());
-        Window::new(tolerance).not_before(not_before).retention(retention)
+        let window = Window::new(tolerance).not_before(not_before);
+        match self.retention {
+            Some(retention) => window.retention(retention.as_secs()),
+            // A minute more than its own, for the difference of the verifiers' clocks.
+            None if shared => window.retention(tolerance.saturating_add(1 + 60)),
+            None => window,
+        }
     }
 }
 

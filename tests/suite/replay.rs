@@ -62,7 +62,10 @@ mod broken {
         async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
             let key = (app.clone(), nonce.to_string());
             let live = self.0.lock().unwrap().get(&key).is_some_and(|until| *until > lifetime.now());
-            tokio::task::yield_now().await;
+            // Long enough for the others to get here, however few threads there are.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
             if live {
                 return Ok(Occurrence::Repeated);
             }
