@@ -24,7 +24,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use clap::{
+    CommandFactory, Parser, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use countersign::{
     AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Parameters, Scheme, Secret, StaticKeys, Verifier,
     store::MemoryNonceStore,
@@ -85,7 +88,7 @@ enum CarrierArgument {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| discreet(error).exit());
     let verifier = match verifier(&arguments) {
         Ok(verifier) => verifier,
         Err(error) => Arguments::command().error(ErrorKind::ValueValidation, error).exit(),
@@ -97,6 +100,23 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Clap repeats what it was given: that is a secret where somebody forgot the flag before it.
+fn discreet(mut error: clap::Error) -> clap::Error {
+    let hidden = || ContextValue::String("...".to_owned());
+    if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if !value.is_empty()) {
+        error.insert(ContextKind::InvalidValue, hidden());
+    }
+    let is_flag = |text: &str| text.starts_with('-') && text.bytes().all(|b| b == b'-' || b.is_ascii_lowercase());
+    if error.kind() == ErrorKind::UnknownArgument
+        && !matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(argument)) if is_flag(argument))
+    {
+        error.insert(ContextKind::InvalidArg, hidden());
+        error.remove(ContextKind::Suggested);
+    }
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(Arguments::command().render_usage()));
+    error
 }
 
 fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
@@ -127,7 +147,9 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
             ParametersArgument::RefuseEmpty => Parameters::RefuseEmpty,
         })
         .with_prefix(&arguments.prefix)
-        .map_err(|error| error.to_string())
+        .map_err(|_| {
+            "--prefix: expected a path that starts with / and does not end with it, /api for example".to_owned()
+        })
 }
 
 /// The messages do not repeat what was given, which holds a secret.

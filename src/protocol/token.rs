@@ -95,12 +95,13 @@ fn cookie_line(token: &Token) -> String {
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Rejection> {
     let value = single(headers, &header::AUTHORIZATION)?.map(trim).unwrap_or_default();
     let scheme = value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len());
-    let (scheme, mut token) = value.split_at(scheme);
-    // Spaces only: a token after a tab is malformed, since some readers would take it and some would not.
-    while let [b' ', rest @ ..] = token {
-        token = rest;
+    let (scheme, token) = value.split_at(scheme);
+    match token {
+        _ if !scheme.eq_ignore_ascii_case(b"bearer") => Ok(None),
+        // Spaces only: what else may follow some readers would take for a token, and some would not.
+        [] | [b' ', ..] => Ok(Some(&token[token.iter().take_while(|&&b| b == b' ').count()..])),
+        _ => Err(Rejection::malformed("authorization", "expected a space after Bearer")),
     }
-    Ok(scheme.eq_ignore_ascii_case(b"bearer").then_some(token))
 }
 
 /// The one cookie of this name, over all Cookie headers. RFC 6265, section 4.2.1.

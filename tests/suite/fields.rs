@@ -185,6 +185,7 @@ async fn a_content_type_is_one_type_and_subtype() {
         // Some readers undo escapes, and some do not.
         r#"multipart/form-data; boundary="X\Y""#,
         r#"multipart/form-data; a="\"; boundary=evil; b=\""; boundary=ab"#,
+        r#"multipart/form-data; a="\"; boundary=ab; b="\""#,
         "multipart/form-data; boundary=\"a<b\"",
         "multipart/form-data; boundary=\"ends with a space \"",
         "multipart/form-data; boundary=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -357,6 +358,9 @@ async fn a_bearer_token() {
         ("Bearer ", "malformed_field"),
         ("Bearer a b", "malformed_field"),
         ("Bearer\ttok_1", "malformed_field"),
+        ("Bearer \ttok_1", "malformed_field"),
+        ("Bearer=tok_1", "malformed_field"),
+        ("Bearer/tok_1", "malformed_field"),
     ] {
         let mut request = sent();
         request.headers_mut().insert("authorization", authorization.parse().unwrap());

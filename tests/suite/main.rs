@@ -7,6 +7,7 @@ mod bodies;
 mod client;
 mod fields;
 mod parameters;
+mod processes;
 mod properties;
 mod replay;
 mod rig;

@@ -1,0 +1,454 @@
+//! The examples as processes of their own, and the shell blocks of PROTOCOL.md.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use countersign::{Carrier, Nonce, Payload, Scheme, Secret, Signer, Timestamp, Token};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::{Value, json};
+
+use crate::rig::{self, KEY, NOW, fresh_nonce, signer, signer_of};
+
+const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
+
+/// No process and no call takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Cargo puts examples beside the tests' own directory.
+fn example(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let path: PathBuf = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not there: run `cargo build --examples` first", path.display());
+    Command::new(path)
+}
+
+/// Runs a command to its end.
+fn output_of(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    bounded(pid, PATIENCE, move || child.wait_with_output().unwrap())
+}
+
+/// Waits for what a process does, and kills it if that takes too long.
+fn bounded<T: Send + 'static>(pid: u32, limit: Duration, wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, hear) = mpsc::channel();
+    thread::spawn(move || tell.send(wait()));
+    hear.recv_timeout(limit).unwrap_or_else(|_| {
+        signal(pid, "KILL");
+        panic!("the process took longer than {limit:?}");
+    })
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A running echo server, which is killed when dropped.
+struct EchoServer {
+    child: Option<Child>,
+    base: String,
+}
+
+impl EchoServer {
+    /// It knows the app `demo` with the rig's key.
+    fn start(arguments: &[&str]) -> Self {
+        Self::with_app(&format!("demo:{KEY}"), arguments)
+    }
+
+    fn with_app(app: &str, arguments: &[&str]) -> Self {
+        let mut command = example("echo_server");
+        command.args(["--listen", "127.0.0.1:0", "--app", app]).args(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let (pid, stdout) = (child.id(), child.stdout.take().unwrap());
+        let mut server = Self { child: Some(child), base: String::new() };
+        let line = bounded(pid, PATIENCE, || BufReader::new(stdout).lines().next());
+        let line = line.expect("it tells its address").unwrap();
+        server.base = line.strip_prefix("listening on ").unwrap().to_owned();
+        assert!(server.base.starts_with("http://127.0.0.1:"), "{line}");
+        server
+    }
+
+    /// Sends a request as it is.
+    async fn send(&self, request: Request<Bytes>) -> Answer {
+        let (mut parts, body) = request.into_parts();
+        parts.uri = format!("{}{}", self.base, parts.uri).parse().unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let call = async {
+            let (parts, body) = client.request(Request::from_parts(parts, Full::new(body))).await.unwrap().into_parts();
+            Answer { status: parts.status, headers: parts.headers, body: rig::bytes(body).await }
+        };
+        tokio::time::timeout(PATIENCE, call).await.unwrap()
+    }
+
+    async fn send_signed(&self, signer: &Signer, request: Request<Bytes>) -> Answer {
+        self.send(signer.sign(request).unwrap()).await
+    }
+
+    fn end_by(mut self, name: &str) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let pid = child.id();
+        signal(pid, name);
+        bounded(pid, Duration::from_secs(1), move || child.wait().unwrap())
+    }
+}
+
+impl Drop for EchoServer {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The status, and of a refusal the code.
+    fn outcome(&self) -> (u16, String) {
+        let json = self.json();
+        (self.status.as_u16(), json["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn is(&self, status: u16, code: &str) {
+        assert_eq!(self.outcome(), (status, code.to_owned()), "{:?}", self.body);
+    }
+}
+
+fn get(target: &str) -> Request<Bytes> {
+    Request::get(target).body(Bytes::new()).unwrap()
+}
+
+fn post(target: &str, body: &'static str) -> Request<Bytes> {
+    Request::post(target).header("content-type", "text/plain").body(Bytes::from(body)).unwrap()
+}
+
+/// Signed for so many seconds from now.
+fn signed_ahead(seconds: u64) -> Request<Bytes> {
+    let (mut parts, body) = get("/").into_parts();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let timestamp = Timestamp::try_from(now + seconds).unwrap();
+    signer().sign_at(&mut parts, Payload::Bytes(b""), timestamp, fresh_nonce()).unwrap();
+    Request::from_parts(parts, body)
+}
+
+#[test]
+fn the_quickstart_shows_eight_calls() {
+    let output = output_of(&mut example("quickstart"));
+    assert!(output.status.success(), "{output:?}");
+    let stdout = text(&output.stdout);
+    let rows: Vec<Vec<&str>> = stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let expected = [
+        "call status code",
+        "a good call 200",
+        "the same bytes again 401 replayed_nonce",
+        "a changed parameter 401 invalid_signature",
+        "a changed body 401 body_mismatch",
+        "a changed path 401 invalid_signature",
+        "an old timestamp 401 stale_timestamp",
+        "an unknown app 401 invalid_signature",
+        "no signature 400 missing_field",
+    ];
+    assert_eq!(rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>(), expected);
+}
+
+/// The one fenced block of PROTOCOL.md in this language that holds this text.
+fn block(language: &str, with: &str) -> &'static str {
+    let blocks = PROTOCOL.split("\n```").skip(1).step_by(2);
+    let blocks = blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
+    let found: Vec<&str> = blocks.filter(|block| block.contains(with)).collect();
+    assert_eq!(found.len(), 1, "blocks of {language} with {with}");
+    found[0]
+}
+
+fn run_block(script: &str, base: &str) -> String {
+    let output = output_of(Command::new("bash").args(["-c", script]).env("BASE", base).env("no_proxy", "*"));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    text(&output.stdout)
+}
+
+#[test]
+fn the_fixed_block_of_the_protocol_prints_the_sign_that_the_document_shows() {
+    let script = block("sh", "TIMESTAMP=1700000000");
+    let printed = run_block(script, "");
+    let sign = printed.strip_suffix('\n').unwrap();
+    assert_eq!(block("text", &sign[..8]), sign);
+
+    let request = Request::post("/v1/orders?side=BUY&note=a+b%2fc&empty=&client=7")
+        .header("content-type", "application/json; charset=utf-8");
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    let body = Payload::Bytes(br#"{"symbol":"BTC","amount":10}"#);
+    let (timestamp, nonce) = (Timestamp::try_from(NOW).unwrap(), "4f3c2b1a0d9e8f7a6b5c4d3e2f1a0b9c");
+    let nonce: Nonce = nonce.parse().unwrap();
+    let string = signer().string_to_sign_at(&parts, body, timestamp, nonce.clone()).unwrap();
+    assert_eq!(block("text", "CS1-REQUEST"), string.replace("{key}", KEY));
+    signer().sign_at(&mut parts, body, timestamp, nonce).unwrap();
+    assert_eq!(parts.headers["x-sign"], sign);
+}
+
+#[test]
+fn the_table_of_parameters_is_what_the_crate_signs() {
+    let (_, table) = PROTOCOL.split_once("| sent | line |\n|---|---|\n").unwrap();
+    let rows = table.split_once("\n\n").unwrap().0.lines();
+    let mut cases = 0;
+    for (sent, line) in rows.map(|row| row.trim_matches(['|', ' ']).split_once(" | ").unwrap()) {
+        let line = line.trim_matches('`');
+        for body in sent.split('`').skip(1).step_by(2) {
+            let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
+            let (parts, ()) = form.body(()).unwrap().into_parts();
+            let payload = Payload::Bytes(body.as_bytes());
+            let string = signer().string_to_sign_at(&parts, payload, Timestamp::try_from(NOW).unwrap(), fresh_nonce());
+            assert_eq!(string.unwrap().lines().nth(5), Some(line), "{body}");
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 9);
+}
+
+#[tokio::test]
+async fn the_live_block_of_the_protocol_gets_in_every_time() {
+    let server = EchoServer::start(&[]);
+    let script = block("sh", "BASE=${BASE:-http://127.0.0.1:8080}");
+    for handled in 1..=2 {
+        let printed = run_block(script, &server.base);
+        assert_eq!(printed.lines().last(), Some("200"), "{printed}");
+        assert_eq!(server.send(get("/health")).await.json(), json!({ "handled": handled }));
+    }
+    assert!(block("sh", "cargo run").contains(&format!("cargo run --example echo_server -- --app demo:{KEY}")));
+}
+
+#[tokio::test]
+async fn health_needs_no_signature_and_counts_what_was_let_in() {
+    let server = EchoServer::start(&[]);
+    let health = async || server.send(get("/health")).await.json();
+    assert_eq!(health().await, json!({ "handled": 0 }));
+
+    server.send(get("/")).await.is(400, "missing_field");
+    let replayed = signer().sign(get("/")).unwrap();
+    server.send(replayed.clone()).await.is(200, "");
+    server.send(replayed).await.is(401, "replayed_nonce");
+    assert_eq!(health().await, json!({ "handled": 1 }));
+    server.send_signed(&signer(), post("/health", "x")).await.is(200, "");
+    assert_eq!(health().await, json!({ "handled": 2 }));
+}
+
+#[tokio::test]
+async fn health_is_open_to_get_alone() {
+    let server = EchoServer::start(&[]);
+    server.send(post("/health", "")).await.is(400, "missing_field");
+    let head = server.send(Request::head("/health").body(Bytes::new()).unwrap()).await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (400, 0));
+    server.send(get("/health/")).await.is(400, "missing_field");
+}
+
+#[tokio::test]
+async fn the_echo_tells_what_was_sent() {
+    let server = EchoServer::start(&[]);
+    let body = r#"{"amount":10}"#;
+    let request = Request::put("/a%20b/./c?side=BUY&q=x+y%2f&empty=")
+        .header("content-type", "Application/JSON; charset=utf-8")
+        .body(Bytes::from(body))
+        .unwrap();
+    let token: Token = "tok_1+/=".parse().unwrap();
+    let request = signer().with_token(token).sign(request).unwrap();
+    let sent = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+    let expected = json!({
+        "app_id": "demo",
+        "method": "PUT",
+        "path": "/a%20b/./c",
+        "query": "side=BUY&q=x+y%2f",
+        "body_sha256": sent("x-content-sha256"),
+        "body_len": body.len(),
+        "content_type": "Application/JSON; charset=utf-8",
+        "token": "tok_1+/=",
+        "nonce": sent("x-nonce"),
+        "timestamp": sent("x-timestamp").parse::<u64>().unwrap(),
+    });
+    let answer = server.send(request).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json(), expected);
+
+    let plain = server.send_signed(&signer(), get("/")).await.json();
+    assert_eq!((&plain["query"], &plain["body_len"]), (&json!(""), &json!(0)));
+    assert_eq!((&plain["content_type"], &plain["token"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn the_carrier_can_be_set() {
+    let in_query = signer_of(Scheme::new().with_carrier(Carrier::Query));
+    let cases = [("headers", [200, 400]), ("query", [400, 200]), ("either", [200, 200])];
+    for (carrier, expected) in cases {
+        let server = EchoServer::start(&["--carrier", carrier]);
+        for (signer, expected) in [&signer(), &in_query].into_iter().zip(expected) {
+            let answer = server.send_signed(signer, get("/orders?side=BUY")).await;
+            match expected {
+                200 => assert_eq!(answer.json()["query"], "side=BUY", "{carrier}: {answer:?}"),
+                _ => answer.is(400, "missing_field"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_service_gets_of_parameters_can_be_set() {
+    let target = "/?b=%31&a=&a=x+y";
+    for (parameters, expected) in [("stripped", "b=%31&a=x+y"), ("signed", "a=x%20y&b=1")] {
+        let server = EchoServer::start(&["--parameters", parameters]);
+        assert_eq!(server.send_signed(&signer(), get(target)).await.json()["query"], expected, "{parameters}");
+    }
+    let server = EchoServer::start(&["--parameters", "refuse-empty"]);
+    server.send_signed(&signer(), get(target)).await.is(400, "malformed_parameters");
+    server.send_signed(&signer(), get("/?b=%31&a=x+y")).await.is(200, "");
+}
+
+#[tokio::test]
+async fn the_largest_body_can_be_set() {
+    let server = EchoServer::start(&["--body-limit", "10"]);
+    server.send_signed(&signer(), post("/", "0123456789")).await.is(200, "");
+    server.send_signed(&signer(), post("/", "0123456789a")).await.is(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_full_memory_of_nonces_lets_nobody_in() {
+    let server = EchoServer::start(&["--max-nonces", "5"]);
+    for _ in 0..5 {
+        server.send_signed(&signer(), get("/")).await.is(200, "");
+    }
+    let sixth = server.send_signed(&signer(), get("/")).await;
+    sixth.is(503, "unavailable");
+    assert_eq!(sixth.headers["retry-after"], "1");
+    assert_eq!(server.send(get("/health")).await.json(), json!({ "handled": 5 }));
+}
+
+#[tokio::test]
+async fn the_tolerance_can_be_set() {
+    EchoServer::start(&[]).send(signed_ahead(200)).await.is(200, "");
+    let server = EchoServer::start(&["--tolerance", "60"]);
+    server.send(signed_ahead(30)).await.is(200, "");
+    let answer = server.send(signed_ahead(200)).await;
+    answer.is(401, "stale_timestamp");
+    assert!(answer.headers.contains_key("x-server-time"));
+}
+
+#[tokio::test]
+async fn the_audience_can_be_set() {
+    let server = EchoServer::start(&["--audience", "orders.example.com"]);
+    let here = signer_of(Scheme::new().with_audience("orders.example.com").unwrap());
+    server.send_signed(&here, get("/")).await.is(200, "");
+    server.send_signed(&signer(), get("/")).await.is(401, "invalid_signature");
+}
+
+#[tokio::test]
+async fn the_prefix_can_be_set() {
+    let server = EchoServer::start(&["--prefix", "/api"]);
+    let mut request = signer().sign(get("/api/orders")).unwrap();
+    *request.uri_mut() = "/orders".parse().unwrap();
+    let answer = server.send(request).await;
+    assert_eq!(answer.json()["path"], "/orders", "{answer:?}");
+    server.send_signed(&signer(), get("/orders")).await.is(401, "invalid_signature");
+}
+
+#[tokio::test]
+async fn a_key_can_be_rotated() {
+    let new = "fedcba9876543210fedcba9876543210";
+    let server = EchoServer::with_app(&format!("demo:{new},{KEY}"), &[]);
+    let signer_with = |key: &str| Signer::new("demo".parse().unwrap(), Secret::new(key).unwrap());
+    server.send_signed(&signer_with(new), get("/")).await.is(200, "");
+    server.send_signed(&signer_with(KEY), get("/")).await.is(200, "");
+    let retired = signer_with("00000000000000000000000000000000");
+    server.send_signed(&retired, get("/")).await.is(401, "invalid_signature");
+}
+
+#[tokio::test]
+async fn several_apps_have_keys_of_their_own() {
+    let other = "fedcba9876543210fedcba9876543210";
+    let server = EchoServer::start(&["--app", &format!("other:{other}")]);
+    let signer_of = |app: &str, key: &str| Signer::new(app.parse().unwrap(), Secret::new(key).unwrap());
+    let answer = server.send_signed(&signer_of("other", other), get("/")).await;
+    assert_eq!(answer.json()["app_id"], "other", "{answer:?}");
+    server.send_signed(&signer_of("other", KEY), get("/")).await.is(401, "invalid_signature");
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_within_a_second_and_with_success() {
+    for name in ["TERM", "INT"] {
+        let server = EchoServer::start(&[]);
+        // A connection that is kept alive does not hold it up.
+        let address = server.base.strip_prefix("http://").unwrap();
+        let connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        server.send_signed(&signer(), get("/")).await.is(200, "");
+        assert_eq!(server.end_by(name).code(), Some(0), "{name}");
+        drop(connection);
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
+    let secret = "hush-hush-hush-hush-hush-hush";
+    let app = format!("demo:{secret}");
+    let app = app.as_str();
+    let crowd = format!("demo:{}", [secret; 5].join(","));
+    let cases: [&[&str]; 21] = [
+        &["--app", app, "--frobnicate"],
+        &[],
+        &["--app", "demo:hush-hush"],
+        &["--app", "demo:"],
+        &["--app", secret],
+        &["--app", &format!(":{secret}")],
+        &["--app", &format!("de mo:{secret}")],
+        &["--app", &crowd],
+        &["--app", app, "--app", app],
+        &["--app", app, "--listen", "somewhere"],
+        &["--app", app, "--listen", "127.0.0.1"],
+        &["--app", app, "--max-nonces", "0"],
+        &["--app", app, "--tolerance", "-1"],
+        &["--app", app, "--prefix", "api"],
+        &["--app", app, "--prefix", "/api/"],
+        &["--app", app, "--audience", "white space"],
+        // Secrets in the wrong place.
+        &[app],
+        &["--app", app, app],
+        &["--listen", app],
+        &["--app", app, "--prefix", secret],
+        &[&format!("--{app}")],
+    ];
+    for arguments in cases {
+        let output = output_of(example("echo_server").args(arguments));
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("\nUsage: echo_server "), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("hush") && output.stdout.is_empty(), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn help_is_no_error() {
+    let output = output_of(example("echo_server").arg("--help"));
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert!(text(&output.stdout).contains("Usage: echo_server "));
+}
