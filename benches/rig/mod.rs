@@ -1,0 +1,132 @@
+//! What the benches share: the two requests, the bare cryptography beside them, and timing in turns.
+
+#![allow(dead_code, reason = "no bench needs all of it")]
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use countersign::{Nonce, Payload, Secret, Signer, Timestamp};
+use criterion::Criterion;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{Method, Request};
+use sha2::{Digest, Sha256};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// Few enough to be in the cache still when they are measured, as a request is that was just parsed.
+const BATCH: u64 = 64;
+
+pub(crate) fn secret() -> Secret {
+    Secret::new(KEY).unwrap()
+}
+
+pub(crate) fn signer() -> Signer {
+    Signer::new("demo".parse().unwrap(), secret())
+}
+
+/// A GET with 8 parameters, two of whose values have escapes.
+pub(crate) fn get() -> Request<Bytes> {
+    let query = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=0.125&price=64000.50\
+                 &note=caf%C3%A9%20au%20lait&clientOrderId=a1b2%2Fc3d4";
+    request(Method::GET, &format!("/api/v1/orders?{query}"), Bytes::new())
+}
+
+/// A POST with 1 KiB of JSON.
+pub(crate) fn post_json() -> Request<Bytes> {
+    let (open, close) = (r#"{"symbol":"BTCUSDT","side":"BUY","note":""#, r#""}"#);
+    let body = format!("{open}{}{close}", "x".repeat(1024 - open.len() - close.len()));
+    let mut request = request(Method::POST, "/api/v1/orders", Bytes::from(body));
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    request.headers_mut().insert("content-length", 1024.into());
+    request
+}
+
+fn request(method: Method, target: &str, body: Bytes) -> Request<Bytes> {
+    let request = Request::builder().method(method).uri(target);
+    let request = request.header("host", "api.example.com").header("user-agent", "bench/1.0").header("accept", "*/*");
+    request.body(body).unwrap()
+}
+
+/// HMAC-SHA256 and nothing else, its key prepared.
+pub(crate) struct Bare(Hmac<Sha256>);
+
+impl Bare {
+    pub(crate) fn new() -> Self {
+        Self(Hmac::new_from_slice(KEY.as_bytes()).unwrap())
+    }
+
+    pub(crate) fn hmac(&self, string: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(string);
+        mac.finalize().into_bytes().into()
+    }
+
+    pub(crate) fn hmac_and_sha256(&self, string: &[u8], body: &[u8]) -> ([u8; 32], [u8; 32]) {
+        (self.hmac(string), Sha256::digest(body).into())
+    }
+
+    /// The very string that this request's signature is of.
+    pub(crate) fn string_to_sign(&self, signer: &Signer, request: &Request<Bytes>) -> Vec<u8> {
+        let (parts, body) = request.clone().into_parts();
+        let field = |name: &str| parts.headers[name].to_str().unwrap();
+        let (timestamp, nonce): (Timestamp, Nonce) =
+            (field("x-timestamp").parse().unwrap(), field("x-nonce").parse().unwrap());
+        let string = signer.string_to_sign_at(&parts, Payload::Bytes(&body), timestamp, nonce).unwrap();
+        let string = string.replace("{key}", KEY).into_bytes();
+        assert_eq!(hex::encode(self.hmac(&string)), field("x-sign"));
+        string
+    }
+}
+
+/// How long each input took, without making it and without dropping what came of it.
+pub(crate) fn time<I, O>(inputs: impl IntoIterator<Item = I>, mut work: impl FnMut(I) -> O) -> (Duration, Vec<O>) {
+    let inputs = inputs.into_iter();
+    let mut outputs = Vec::with_capacity(inputs.size_hint().0);
+    let start = Instant::now();
+    outputs.extend(inputs.map(|input| black_box(work(black_box(input)))));
+    (start.elapsed(), outputs)
+}
+
+/// Measures several works in turns, a batch of each, so that whatever else the machine does meets all alike. The first
+/// is criterion's case; at the end a line tells how many times as long as each of the others it takes, by the medians
+/// of all batches: a batch that was interrupted counts no more than any other.
+pub(crate) fn in_turns<const N: usize>(
+    criterion: &mut Criterion,
+    name: &str,
+    works: [&str; N],
+    mut batch: impl FnMut(usize) -> [Duration; N],
+) {
+    let mut samples: Vec<[f64; N]> = Vec::new();
+    criterion.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut sums = [Duration::ZERO; N];
+            for done in (0..iterations).step_by(BATCH as usize) {
+                let count = BATCH.min(iterations - done);
+                let times = batch(count as usize);
+                sums.iter_mut().zip(times).for_each(|(sum, time)| *sum += time);
+                if count == BATCH {
+                    samples.push(times.map(|time| time.as_nanos() as f64 / BATCH as f64));
+                }
+            }
+            sums[0]
+        });
+    });
+    if samples.is_empty() {
+        // It was filtered out, or is only tested.
+        return;
+    }
+    let medians: [f64; N] = std::array::from_fn(|i| median(samples.iter().map(|sample| sample[i]).collect()));
+    print!("{name}: {} {:.0} ns", works[0], medians[0]);
+    for (work, median) in works.iter().zip(medians).skip(1) {
+        print!("; {:.2} times {work} ({median:.0} ns)", medians[0] / median);
+    }
+    println!();
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,82 @@
+//! What a signer costs: `Signer::sign` from end to end, with the system's clock and a nonce of random bytes, beside the
+//! least that it could do, which is HMAC-SHA256 of the very same string to sign (key prepared), and for a JSON body the
+//! SHA-256 of it too. Of the rest, a system call for 16 random bytes is a part of its own.
+//!
+//! ```sh
+//! cargo bench --bench sign
+//! ```
+//!
+//! The works take turns in the same run. A line for each request tells the ratio of their medians, which depends less
+//! on the machine than the times do.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+
+mod rig;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use countersign::{Nonce, Payload, Signer, Timestamp};
+use criterion::Criterion;
+use http::Request;
+
+use self::rig::{Bare, time};
+
+fn main() {
+    let mut criterion = criterion();
+    get(&mut criterion);
+    post_json(&mut criterion);
+    criterion.final_summary();
+}
+
+fn criterion() -> Criterion {
+    let (warm_up, measurement) = (Duration::from_millis(500), Duration::from_secs(2));
+    Criterion::default().warm_up_time(warm_up).measurement_time(measurement).configure_from_args()
+}
+
+fn unsigned(request: &Request<Bytes>, count: usize) -> Vec<Request<Bytes>> {
+    vec![request.clone(); count]
+}
+
+fn strings(signer: &Signer, signed: &[Request<Bytes>]) -> Vec<Vec<u8>> {
+    let bare = Bare::new();
+    signed.iter().map(|request| bare.string_to_sign(signer, request)).collect()
+}
+
+/// Signs with a moment and a nonce at hand: without the system's clock and its random bytes.
+fn sign_at(signer: &Signer, mut request: Request<Bytes>, timestamp: Timestamp, nonce: &Nonce) -> Request<Bytes> {
+    let body = std::mem::take(request.body_mut());
+    let (mut parts, ()) = request.map(drop).into_parts();
+    signer.sign_at(&mut parts, Payload::Bytes(&body), timestamp, nonce.clone()).unwrap();
+    Request::from_parts(parts, body)
+}
+
+fn get(criterion: &mut Criterion) {
+    let (signer, bare, request) = (rig::signer(), Bare::new(), rig::get());
+    let (timestamp, nonce) = moment();
+    let works = ["sign", "sign_at", "the bare HMAC"];
+    rig::in_turns(criterion, "sign/GET, 8 parameters", works, |count| {
+        let (whole, signed) = time(unsigned(&request, count), |request| signer.sign(request).unwrap());
+        let (pure, _) = time(unsigned(&request, count), |request| sign_at(&signer, request, timestamp, &nonce));
+        let (hmac, _) = time(&strings(&signer, &signed), |string| bare.hmac(string));
+        [whole, pure, hmac]
+    });
+}
+
+fn post_json(criterion: &mut Criterion) {
+    let (signer, bare, request) = (rig::signer(), Bare::new(), rig::post_json());
+    let (timestamp, nonce) = moment();
+    let works = ["sign", "sign_at", "the bare HMAC", "HMAC and the body's SHA-256"];
+    rig::in_turns(criterion, "sign/POST, 1 KiB of JSON", works, |count| {
+        let (whole, signed) = time(unsigned(&request, count), |request| signer.sign(request).unwrap());
+        let (pure, _) = time(unsigned(&request, count), |request| sign_at(&signer, request, timestamp, &nonce));
+        let strings = strings(&signer, &signed);
+        let (hmac, _) = time(&strings, |string| bare.hmac(string));
+        let (both, _) = time(&strings, |string| bare.hmac_and_sha256(string, request.body()));
+        [whole, pure, hmac, both]
+    });
+}
+
+fn moment() -> (Timestamp, Nonce) {
+    (1_700_000_000.try_into().unwrap(), "4f3c2b1a0d9e8f7a6b5c4d3e2f1a0b9c".parse().unwrap())
+}

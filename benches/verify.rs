@@ -1,0 +1,81 @@
+//! What a verifier costs: `Verifier::verify` from end to end, with fixed keys, the system's clock and nonces in memory,
+//! beside the least that it could do, which is HMAC-SHA256 of the very same string to sign (key prepared), and for a
+//! JSON body the SHA-256 of it too.
+//!
+//! ```sh
+//! cargo bench --bench verify
+//! ```
+//!
+//! The works take turns in the same run. A line for each request tells the ratio of their medians, which depends less
+//! on the machine than the times do.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+
+mod rig;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use countersign::{StaticKeys, Verifier};
+use criterion::Criterion;
+use futures_util::FutureExt;
+use http::Request;
+
+use self::rig::{Bare, time};
+
+fn main() {
+    let mut criterion = criterion();
+    get(&mut criterion);
+    post_json(&mut criterion);
+    criterion.final_summary();
+}
+
+/// Short, so that the nonces of a run fit into a store of the default capacity.
+fn criterion() -> Criterion {
+    let (warm_up, measurement) = (Duration::from_millis(500), Duration::from_secs(2));
+    Criterion::default().warm_up_time(warm_up).measurement_time(measurement).configure_from_args()
+}
+
+fn verifier() -> Verifier<StaticKeys> {
+    Verifier::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]))
+}
+
+/// Nothing in it ever waits.
+fn verify(verifier: &Verifier<StaticKeys>, request: Request<Body>) -> Request<Body> {
+    verifier.verify(request).now_or_never().unwrap().unwrap()
+}
+
+/// Requests as they arrive, and the strings that were signed.
+fn arriving(unsigned: &Request<Bytes>, count: usize) -> (Vec<Request<Body>>, Vec<Vec<u8>>) {
+    let (signer, bare) = (rig::signer(), Bare::new());
+    let signed = (0..count).map(|_| signer.sign(unsigned.clone()).unwrap());
+    let both = signed.map(|request| {
+        let string = bare.string_to_sign(&signer, &request);
+        (request.map(Body::from), string)
+    });
+    both.unzip()
+}
+
+fn get(criterion: &mut Criterion) {
+    let (verifier, bare, unsigned) = (verifier(), Bare::new(), rig::get());
+    let works = ["verify", "the bare HMAC"];
+    rig::in_turns(criterion, "verify/GET, 8 parameters", works, |count| {
+        let (requests, strings) = arriving(&unsigned, count);
+        let (whole, _) = time(requests, |request| verify(&verifier, request));
+        let (hmac, _) = time(&strings, |string| bare.hmac(string));
+        [whole, hmac]
+    });
+}
+
+fn post_json(criterion: &mut Criterion) {
+    let (verifier, bare, unsigned) = (verifier(), Bare::new(), rig::post_json());
+    let works = ["verify", "the bare HMAC", "HMAC and the body's SHA-256"];
+    rig::in_turns(criterion, "verify/POST, 1 KiB of JSON", works, |count| {
+        let (requests, strings) = arriving(&unsigned, count);
+        let (whole, _) = time(requests, |request| verify(&verifier, request));
+        let (hmac, _) = time(&strings, |string| bare.hmac(string));
+        let (both, _) = time(&strings, |string| bare.hmac_and_sha256(string, unsigned.body()));
+        [whole, hmac, both]
+    });
+}
