@@ -3,7 +3,6 @@
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, Method, Uri, header, request::Parts};
-use smallvec::SmallVec;
 
 use super::{
     claim::Fields,
@@ -78,13 +77,13 @@ pub(crate) struct HeadAndQuery<'r> {
 
 impl<'r> HeadAndQuery<'r> {
     /// Line 6, of the body of a request that [is a form](Head::is_form).
-    pub(crate) fn read_form<'f>(self, scheme: &Scheme, body: &'f [u8]) -> Result<CanonicalRequest<'r, 'f>, Rejection> {
+    pub(crate) fn read_form(self, scheme: &Scheme, body: &'r [u8]) -> Result<CanonicalRequest<'r>, Rejection> {
         let form = ParameterList::parse(body, None, scheme.limits().parameters())?;
         Ok(CanonicalRequest { head: self.head, query: self.query, form })
     }
 
     /// An empty line 6.
-    pub(crate) fn without_form<'f>(self) -> CanonicalRequest<'r, 'f> {
+    pub(crate) fn without_form(self) -> CanonicalRequest<'r> {
         CanonicalRequest { head: self.head, query: self.query, form: ParameterList::default() }
     }
 
@@ -94,18 +93,18 @@ impl<'r> HeadAndQuery<'r> {
 }
 
 /// All that is signed of a request itself, with every parameter read.
-pub(crate) struct CanonicalRequest<'r, 'f> {
+pub(crate) struct CanonicalRequest<'r> {
     head: Head<'r>,
     query: ParameterList<'r>,
-    form: ParameterList<'f>,
+    form: ParameterList<'r>,
 }
 
-impl<'r, 'f> CanonicalRequest<'r, 'f> {
+impl<'r> CanonicalRequest<'r> {
     pub(crate) fn query(&self) -> &ParameterList<'r> {
         &self.query
     }
 
-    pub(crate) fn form(&self) -> &ParameterList<'f> {
+    pub(crate) fn form(&self) -> &ParameterList<'r> {
         &self.form
     }
 
@@ -115,15 +114,15 @@ impl<'r, 'f> CanonicalRequest<'r, 'f> {
 }
 
 /// Their values, or `None` of those that are absent.
-type SignedHeaders<'a> = SmallVec<[(&'a HeaderName, Option<&'a [u8]>); 2]>;
+type SignedHeaders<'a> = Vec<(&'a HeaderName, Option<&'a [u8]>)>;
 
 /// The string to sign. `Display` writes it with `{key}` in the key's place.
-pub(crate) struct StringToSign<'a, 'r, 'f> {
-    pub(crate) request: &'a CanonicalRequest<'r, 'f>,
+pub(crate) struct StringToSign<'a> {
+    pub(crate) request: &'a CanonicalRequest<'a>,
     pub(crate) fields: &'a Fields,
 }
 
-impl StringToSign<'_, '_, '_> {
+impl StringToSign<'_> {
     /// Writes the lines, one LF between any two. No line but the key's can hold a LF.
     pub(crate) fn write(&self, out: &mut impl Sink) {
         let CanonicalRequest { head, query, form } = self.request;
@@ -169,7 +168,7 @@ pub(crate) trait Sink {
     }
 }
 
-impl fmt::Display for StringToSign<'_, '_, '_> {
+impl fmt::Display for StringToSign<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::new();
         self.write(&mut text);

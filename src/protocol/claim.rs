@@ -1,5 +1,7 @@
 //! What a request claims of itself: its fields, read from where they travel and written there.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Uri, request::Parts};
 
 use super::{
@@ -35,12 +37,13 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Claim {
-    fields: Fields,
+    /// Shared with the caller's identity in the end, and cheap to hand on until then.
+    fields: Arc<Fields>,
     sign: Signature,
 }
 
 /// The fields that are signed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Fields {
     pub(crate) app_id: AppId,
     pub(crate) timestamp: Timestamp,
@@ -62,11 +65,11 @@ impl Claim {
             nonce: carried.required(Field::Nonce, Nonce::parse)?,
             token: TokenClaim::extract(scheme, &carried, headers)?,
         };
-        Ok(Self { fields, sign: carried.required(Field::Sign, Signature::parse)? })
+        Ok(Self { sign: carried.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
     }
 
     pub(crate) fn new(fields: Fields, sign: Signature) -> Self {
-        Self { fields, sign }
+        Self { fields: Arc::new(fields), sign }
     }
 
     /// Writes the fields to where [`extract`](Claim::extract) finds them.
@@ -91,7 +94,7 @@ impl Claim {
         &self.sign
     }
 
-    pub(crate) fn into_fields(self) -> Fields {
+    pub(crate) fn into_fields(self) -> Arc<Fields> {
         self.fields
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, header};
 
 use super::{
     canonical::Sink,
+    charset::Charset,
     header::{is_token, is_token_byte, single, trim},
     rejection::Rejection,
 };
@@ -115,6 +116,6 @@ fn parameter_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// RFC 2046, section 5.1.1.
 fn is_boundary(value: &[u8]) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(b);
-    value.len() <= 70 && value.iter().all(allowed) && value.last() != Some(&b' ')
+    static ALLOWED: Charset = Charset::alphanumeric_and(b"'()+_,-./:=? ");
+    value.len() <= 70 && ALLOWED.has_all(value) && value.last() != Some(&b' ')
 }

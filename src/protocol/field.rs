@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use arrayvec::ArrayString;
 
+use super::charset::Charset;
+
 /// Which field: names it in the [`Scheme`](super::Scheme) and in errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -46,7 +48,8 @@ pub struct AppId(ArrayString<64>);
 impl AppId {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         const EXPECTED: &str = "1 to 64 of A-Z a-z 0-9 . _ -";
-        inline(bytes, 1, |b| b.is_ascii_alphanumeric() || b"._-".contains(&b), EXPECTED).map(Self)
+        static ALLOWED: Charset = Charset::alphanumeric_and(b"._-");
+        inline(bytes, 1, &ALLOWED, EXPECTED).map(Self)
     }
 
     /// The app id as it travels.
@@ -72,7 +75,8 @@ pub struct Nonce(ArrayString<128>);
 impl Nonce {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         const EXPECTED: &str = "6 to 128 of A-Z a-z 0-9 . _ ~ -";
-        inline(bytes, 6, |b| b.is_ascii_alphanumeric() || b"._~-".contains(&b), EXPECTED).map(Self)
+        static ALLOWED: Charset = Charset::alphanumeric_and(b"._~-");
+        inline(bytes, 6, &ALLOWED, EXPECTED).map(Self)
     }
 
     /// The nonce as it travels.
@@ -153,8 +157,8 @@ pub struct Token(Arc<str>);
 impl Token {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         const EXPECTED: &str = "1 to 512 of A-Z a-z 0-9 . _ ~ + / = -";
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~+/=-".contains(&b);
-        text(bytes, 1, 512, allowed, EXPECTED).map(|token| Self(token.into()))
+        static ALLOWED: Charset = Charset::alphanumeric_and(b"._~+/=-");
+        text(bytes, 1, 512, &ALLOWED, EXPECTED).map(|token| Self(token.into()))
     }
 
     /// The token as it travels: a secret of its holder.
@@ -174,10 +178,10 @@ fn text<'a>(
     bytes: &'a [u8],
     min: usize,
     max: usize,
-    allowed: impl Fn(u8) -> bool,
+    allowed: &Charset,
     expected: &'static str,
 ) -> Result<&'a str, FieldError> {
-    if bytes.len() < min || bytes.len() > max || !bytes.iter().all(|&b| allowed(b)) {
+    if bytes.len() < min || bytes.len() > max || !allowed.has_all(bytes) {
         return Err(FieldError { expected });
     }
     std::str::from_utf8(bytes).map_err(|_| FieldError { expected })
@@ -186,7 +190,7 @@ fn text<'a>(
 fn inline<const MAX: usize>(
     bytes: &[u8],
     min: usize,
-    allowed: impl Fn(u8) -> bool,
+    allowed: &Charset,
     expected: &'static str,
 ) -> Result<ArrayString<MAX>, FieldError> {
     let text = text(bytes, min, MAX, allowed, expected)?;

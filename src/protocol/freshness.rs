@@ -1,6 +1,6 @@
 //! Freshness: the window around the clock, and how long a nonce must be remembered.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     claim::{Claim, Fields},
@@ -86,7 +86,7 @@ impl Timely {
         &self.0
     }
 
-    pub(crate) fn into_fields(self) -> Fields {
+    pub(crate) fn into_fields(self) -> Arc<Fields> {
         self.0.into_fields()
     }
 }
@@ -138,12 +138,12 @@ pub enum Occurrence {
 
 /// An authentic claim whose nonce is to be claimed.
 pub(crate) struct Pending {
-    fields: Fields,
+    fields: Arc<Fields>,
     key_index: usize,
     lifetime: Lifetime,
 }
 
-impl Authentic<'_, '_> {
+impl Authentic<'_> {
     /// Checks the window again, by the very reading of the clock from which the nonce's lifetime is computed.
     pub(crate) fn pending(self, now: u64, window: &Window) -> Result<Pending, Rejection> {
         let (fields, key_index) = self.into_fields();
@@ -194,7 +194,7 @@ impl Pending {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Unrepeated {
-    fields: Fields,
+    fields: Arc<Fields>,
     key_index: usize,
 }
 

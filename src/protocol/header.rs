@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::rejection::Rejection;
+use super::{charset::Charset, rejection::Rejection};
 
 /// The value of a header that may occur once.
 pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Rejection> {
@@ -24,9 +24,11 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
 
 /// RFC 9110, section 5.6.2.
 pub(crate) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|&b| is_token_byte(b))
+    !text.is_empty() && TOKEN.has_all(text)
 }
 
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN.has(byte)
 }
+
+static TOKEN: Charset = Charset::alphanumeric_and(b"!#$%&'*+-.^_`|~");

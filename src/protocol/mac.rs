@@ -1,6 +1,9 @@
 //! The MAC over the string to sign: made by signers, checked by verifiers.
 
-use std::{fmt, sync::LazyLock};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -21,24 +24,24 @@ use super::{
 ///
 /// ```compile_fail,E0451
 /// # use countersign::protocol::Authentic;
-/// fn forge<'r, 'f>(authentic: Authentic<'r, 'f>) -> Authentic<'r, 'f> {
+/// fn forge<'r>(authentic: Authentic<'r>) -> Authentic<'r> {
 ///     Authentic { key_index: 1, ..authentic }
 /// }
 /// ```
-pub struct Authentic<'r, 'f> {
-    fields: Fields,
-    request: CanonicalRequest<'r, 'f>,
+pub struct Authentic<'r> {
+    fields: Arc<Fields>,
+    request: CanonicalRequest<'r>,
     key_index: usize,
 }
 
 impl Timely {
     /// Checks the signature against each active key. Without keys (the app is unknown or disabled) the same work is
     /// done with a key of nobody's, to the same answer.
-    pub(crate) fn authenticate<'r, 'f>(
+    pub(crate) fn authenticate<'r>(
         self,
-        request: CanonicalRequest<'r, 'f>,
+        request: CanonicalRequest<'r>,
         keys: Option<&KeyRing>,
-    ) -> Result<Authentic<'r, 'f>, Rejection> {
+    ) -> Result<Authentic<'r>, Rejection> {
         let string = StringToSign { request: &request, fields: self.claim().fields() };
         let known = Choice::from(u8::from(keys.is_some()));
         let signed = |key| bool::from(mac(key, &string).ct_eq(self.claim().sign().bytes()) & known);
@@ -53,28 +56,28 @@ impl Timely {
     }
 }
 
-impl<'r, 'f> Authentic<'r, 'f> {
-    pub(crate) fn request(&self) -> &CanonicalRequest<'r, 'f> {
+impl<'r> Authentic<'r> {
+    pub(crate) fn request(&self) -> &CanonicalRequest<'r> {
         &self.request
     }
 
-    pub(crate) fn into_fields(self) -> (Fields, usize) {
+    pub(crate) fn into_fields(self) -> (Arc<Fields>, usize) {
         (self.fields, self.key_index)
     }
 }
 
-impl fmt::Debug for Authentic<'_, '_> {
+impl fmt::Debug for Authentic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authentic").field("fields", &self.fields).finish_non_exhaustive()
     }
 }
 
 /// Signs: the mirror of [`Timely::authenticate`].
-pub(crate) fn seal(key: &Key, string: &StringToSign<'_, '_, '_>) -> Signature {
+pub(crate) fn seal(key: &Key, string: &StringToSign<'_>) -> Signature {
     Signature::from_bytes(mac(key, string))
 }
 
-fn mac(key: &Key, string: &StringToSign<'_, '_, '_>) -> [u8; 32] {
+fn mac(key: &Key, string: &StringToSign<'_>) -> [u8; 32] {
     let mut writer = MacWriter { mac: key.state(), key, buffer: [0; BUFFER], len: 0 };
     string.write(&mut writer);
     writer.flush();

@@ -12,6 +12,7 @@
 
 mod canonical;
 mod carrier;
+mod charset;
 mod claim;
 mod content_type;
 mod digest;

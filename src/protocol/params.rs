@@ -5,12 +5,10 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 use super::{
     canonical::Sink,
     names::FieldParameters,
-    percent::{self, is_unreserved},
+    percent::{self, UNRESERVED},
     rejection::Rejection,
 };
 
@@ -30,7 +28,7 @@ pub enum Parameters {
 /// The non-empty parameters, with escapes that are known to be right.
 #[derive(Default)]
 pub(crate) struct ParameterList<'a> {
-    sorted: SmallVec<[Parameter<'a>; 8]>,
+    sorted: Vec<Parameter<'a>>,
     /// Some segment had an empty name or value.
     had_empty: bool,
     /// Some segment was a field.
@@ -70,6 +68,10 @@ impl<'a> ParameterList<'a> {
             if segment.is_empty() {
                 list.had_empty = true;
             } else {
+                if list.sorted.is_empty() {
+                    // As many as most requests have: one allocation, small enough to be moved about.
+                    list.sorted.reserve(8);
+                }
                 list.sorted.push(Parameter { name: name.encoded(), value });
             }
         }
@@ -158,7 +160,7 @@ pub(crate) fn segments(raw: &[u8]) -> impl Iterator<Item = Segment<'_>> {
 
 impl<'a> Text<'a> {
     fn checked(raw: &'a [u8]) -> Result<Self, Rejection> {
-        let plain = raw.iter().all(|&b| is_unreserved(b));
+        let plain = UNRESERVED.has_all(raw);
         if !plain && !percent::escapes_are_right(raw) {
             return Err(Rejection::malformed_parameters(
                 "a % without two hex digits after it: write a percent sign as %25",

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::charset::Charset;
+
 /// Decodes as a form does: `+` is a space, `%XX` a byte. A wrong escape stays as it is, so check it first.
 pub(crate) fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = raw;
@@ -51,7 +53,7 @@ pub(crate) fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u
 /// A byte as it stands in the string to sign, and how many of the three bytes that takes.
 pub(crate) fn encode(byte: u8) -> ([u8; 3], usize) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    if is_unreserved(byte) {
+    if UNRESERVED.has(byte) {
         ([byte, 0, 0], 1)
     } else {
         ([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]], 3)
@@ -59,19 +61,7 @@ pub(crate) fn encode(byte: u8) -> ([u8; 3], usize) {
 }
 
 /// RFC 3986, section 2.3.
-pub(crate) fn is_unreserved(byte: u8) -> bool {
-    const UNRESERVED: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            let b = byte as u8;
-            table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-            byte += 1;
-        }
-        table
-    };
-    UNRESERVED[usize::from(byte)]
-}
+pub(crate) static UNRESERVED: Charset = Charset::alphanumeric_and(b"-._~");
 
 fn hex_value(digit: u8) -> Option<u8> {
     match digit {

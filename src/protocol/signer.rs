@@ -182,7 +182,7 @@ impl Signer {
         parts: &Parts,
         payload: Payload<'_>,
         fields: &Fields,
-        then: impl FnOnce(&StringToSign<'_, '_, '_>) -> T,
+        then: impl FnOnce(&StringToSign<'_>) -> T,
     ) -> Result<T, SignError> {
         let uri = uri_as_sent(parts);
         let head = Head::read(&self.scheme, "", &uri, parts).map_err(SignError::refused)?;

@@ -34,7 +34,7 @@ struct Targets {
 
 impl Delivery {
     pub(super) fn new(
-        authentic: &Authentic<'_, '_>,
+        authentic: &Authentic<'_>,
         form: Option<&Bytes>,
         parts: &Parts,
         policy: Parameters,

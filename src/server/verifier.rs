@@ -165,11 +165,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(request)
     }
 
-    fn read_form<'r, 'f>(
+    fn read_form<'r>(
         &self,
         request: HeadAndQuery<'r>,
-        form: Option<&'f Bytes>,
-    ) -> Result<CanonicalRequest<'r, 'f>, Rejection> {
+        form: Option<&'r Bytes>,
+    ) -> Result<CanonicalRequest<'r>, Rejection> {
         let Some(form) = form else {
             return Ok(request.without_form());
         };

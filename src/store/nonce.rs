@@ -44,7 +44,7 @@ pub trait NonceStore: Send + Sync + 'static {
     }
 }
 
-impl Authentic<'_, '_> {
+impl Authentic<'_> {
     /// Checks the window again, as of `now` in Unix seconds, and claims the nonce until the timestamp is out of it for
     /// good.
     ///

@@ -1,0 +1,29 @@
+//! Sets of ASCII characters, looked up in a table: every byte of every field goes through one.
+
+/// Letters, digits and some signs.
+pub(crate) struct Charset([bool; 256]);
+
+impl Charset {
+    pub(crate) const fn alphanumeric_and(signs: &[u8]) -> Self {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            table[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut i = 0;
+        while i < signs.len() {
+            table[signs[i] as usize] = true;
+            i += 1;
+        }
+        Self(table)
+    }
+
+    pub(crate) fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte)]
+    }
+
+    pub(crate) fn has_all(&self, text: &[u8]) -> bool {
+        text.iter().all(|&byte| self.has(byte))
+    }
+}
