@@ -4,8 +4,8 @@
 //! cargo run --example echo_server -- --app demo:0123456789abcdef0123456789abcdef
 //! ```
 //!
-//! The first line on stdout is `listening on http://ADDR`. `GET /health` needs no signature and answers how many requests
-//! reached the service; every other path and method is behind the verifier.
+//! The first line on stdout is `listening on http://ADDR`. `GET /health` needs no signature and answers how many
+//! requests reached the service; every other path and method is behind the verifier.
 
 use std::{
     net::SocketAddr,
@@ -56,7 +56,12 @@ struct Arguments {
     #[arg(long, value_name = "TEXT", default_value = "")]
     audience: String,
     /// How many nonces to remember at a time
-    #[arg(long, value_name = "N", default_value_t = MemoryNonceStore::DEFAULT_CAPACITY as u64, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = MemoryNonceStore::DEFAULT_CAPACITY as u64,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     max_nonces: u64,
     /// The largest body that is taken
     #[arg(long, value_name = "BYTES", default_value_t = Limits::new().body())]

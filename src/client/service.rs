@@ -16,8 +16,8 @@ use crate::protocol::{BoxError, Payload, SignError, Signer};
 
 /// Signs requests before the client sends them.
 ///
-/// The body is read first, up to the [limit](crate::Limits::with_body), since its digest is signed; trailers are dropped. To send a large one,
-/// sign its digest with [`Signer::sign_parts`] and use the client without this layer.
+/// The body is read first, up to the [limit](crate::Limits::with_body), since its digest is signed; trailers are
+/// dropped. To send a large one, sign its digest with [`Signer::sign_parts`] and use the client without this layer.
 #[derive(Clone, Debug)]
 pub struct Sign<S> {
     inner: S,

@@ -220,7 +220,8 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, Re
     }
 }
 
-/// A `Connection` header names what the next hop takes off: a signed thing cannot be among that. RFC 9110, section 7.6.1.
+/// A `Connection` header names what the next hop takes off: a signed thing cannot be among that. RFC 9110, section
+/// 7.6.1.
 fn refuse_hop_by_hop(scheme: &Scheme, headers: &HeaderMap) -> Result<(), Rejection> {
     for value in headers.get_all(header::CONNECTION) {
         for option in value.as_bytes().split(|&b| b == b',').map(trim) {

@@ -31,7 +31,8 @@ impl Window {
     }
 
     /// Has nonces remembered for this many seconds from their timestamp on, and never for less than the tolerance and a
-    /// second. Where several verifiers share a store, that of the most tolerant one, and the difference of their clocks.
+    /// second. Where several verifiers share a store, that of the most tolerant one, and the difference of their
+    /// clocks.
     #[must_use]
     pub fn retention(self, seconds: u64) -> Self {
         Self { retention: seconds.max(self.retention), ..self }

@@ -1,7 +1,7 @@
 //! Parameters of a query or a form: split, decode, leave out the empty, encode, sort.
 //!
-//! Text of unreserved characters alone is its own encoding, and is never copied. Of the rest names are encoded once, for
-//! they are compared, and values on their way into the string to sign.
+//! Text of unreserved characters alone is its own encoding, and is never copied. Of the rest names are encoded once,
+//! for they are compared, and values on their way into the string to sign.
 
 use std::borrow::Cow;
 

@@ -17,8 +17,8 @@ use crate::protocol::BoxError;
 
 /// A request body that can be verified, and the type in which the service then gets it.
 ///
-/// axum's `Body` becomes itself (feature `axum`), hyper's `Incoming` becomes [`ServiceBody`] (feature `hyper`). Any other
-/// body is wrapped one line above the verifying layer, and becomes [`ServiceBody`] too. The trait is sealed.
+/// axum's `Body` becomes itself (feature `axum`), hyper's `Incoming` becomes [`ServiceBody`] (feature `hyper`). Any
+/// other body is wrapped one line above the verifying layer, and becomes [`ServiceBody`] too. The trait is sealed.
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, StaticKeys, server::{ServiceBody, UnverifiedBody}};

@@ -108,18 +108,18 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// Refuses also what was signed up to the tolerance after the start, where nonces do not outlive the process.
     ///
-    /// A process that was restarted has forgotten the nonces of requests that were stamped ahead of its start, or in the
-    /// very second of it. With this, none of them can pass twice; for the tolerance's length clients with a right clock
-    /// are refused too. Default: off.
+    /// A process that was restarted has forgotten the nonces of requests that were stamped ahead of its start, or in
+    /// the very second of it. With this, none of them can pass twice; for the tolerance's length clients with a right
+    /// clock are refused too. Default: off.
     pub fn with_strict_restart(self) -> Self {
         Self { strict_restart: true, ..self }
     }
 
     /// How long nonces are remembered from their timestamp on, in whole seconds.
     ///
-    /// Verifiers that share a store must all have what the most tolerant of them needs: its tolerance, a second, and the
-    /// difference of their clocks. Never less than this verifier's own tolerance and a second. Default: that, and 60
-    /// seconds more in a store that [outlives the process](NonceStore::outlives_process).
+    /// Verifiers that share a store must all have what the most tolerant of them needs: its tolerance, a second, and
+    /// the difference of their clocks. Never less than this verifier's own tolerance and a second. Default: that, and
+    /// 60 seconds more in a store that [outlives the process](NonceStore::outlives_process).
     pub fn with_retention(self, retention: Duration) -> Self {
         Self { retention: Some(retention), ..self }
     }
@@ -129,16 +129,16 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         VerifyLayer::from(self)
     }
 
-    /// Verifies a request and returns the only one that may reach the service: stripped of what was not signed, its body
-    /// checked, its [`Caller`](super::Caller) in the extensions.
+    /// Verifies a request and returns the only one that may reach the service: stripped of what was not signed, its
+    /// body checked, its [`Caller`](super::Caller) in the extensions.
     ///
     /// The numbers are those of PROTOCOL.md. Dropping the future after step 8 has begun may have spent the nonce: the
     /// caller then signs again.
     ///
     /// # Errors
     ///
-    /// Everything that [`RejectionKind`](crate::RejectionKind) lists. What is not verified is not remembered, and but for a form its body is
-    /// not read.
+    /// Everything that [`RejectionKind`](crate::RejectionKind) lists. What is not verified is not remembered, and but
+    /// for a form its body is not read.
     pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::ServiceBody>, Rejection> {
         let (scheme, time) = (&*self.scheme, self.clock.read());
         let window = self.window(time.birth);

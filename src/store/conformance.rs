@@ -9,7 +9,8 @@
 //! # }
 //! ```
 //!
-//! Every function panics where the law is broken. Run them on a tokio runtime with several threads, for races to be some.
+//! Every function panics where the law is broken. Run them on a tokio runtime with several threads, for races to be
+//! some.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a broken law fails the test that called")]
 
@@ -103,8 +104,8 @@ async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {
     assert!(won.iter().copied().eq(0..NONCES), "{} claims on {NONCES} nonces were first", won.len());
 }
 
-/// Puts a nonce store of fixed size through what the law says of a full one. `new` makes an empty one that holds so many
-/// nonces, of one app or of all together.
+/// Puts a nonce store of fixed size through what the law says of a full one. `new` makes an empty one that holds so
+/// many nonces, of one app or of all together.
 pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     const CAPACITY: usize = 512;
     let store = new(CAPACITY);

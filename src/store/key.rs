@@ -10,7 +10,8 @@ use crate::protocol::{AppId, KeyRing};
 /// # Law
 ///
 /// `Ok(None)` means that the app is unknown or disabled, and nothing else: a store that cannot tell returns an error.
-/// A look-up ends in bounded time. It happens before a request has proved anything, so it must be cheap for made-up ids.
+/// A look-up ends in bounded time. It happens before a request has proved anything, so it must be cheap for made-up
+/// ids.
 ///
 /// ```
 /// use countersign::{AppId, KeyRing, store::{KeyStore, StoreError}};
@@ -50,7 +51,8 @@ pub trait KeyStore: Send + Sync + 'static {
 pub struct StaticKeys(HashMap<AppId, KeyRing>);
 
 impl StaticKeys {
-    /// Takes apps with a [`Secret`](crate::Secret) or a [`KeyRing`] each. Of an app that is there twice the last counts.
+    /// Takes apps with a [`Secret`](crate::Secret) or a [`KeyRing`] each. Of an app that is there twice the last
+    /// counts.
     pub fn new<K: Into<KeyRing>>(apps: impl IntoIterator<Item = (AppId, K)>) -> Self {
         Self(apps.into_iter().map(|(app, keys)| (app, keys.into())).collect())
     }

@@ -23,8 +23,8 @@ use crate::protocol::{AppId, Lifetime, Nonce};
 /// It takes 16 bytes times the table's slack for a live nonce (18 to 37 bytes), gives memory back as nonces expire
 /// without a task of its own, and forgets everything when the process ends.
 ///
-/// It holds a fixed number of nonces and never drops a live one: when it is full, requests get a 503. The last eighth of
-/// it is open only to apps that hold less than a 64th, so that one app's flood does not lock the others out.
+/// It holds a fixed number of nonces and never drops a live one: when it is full, requests get a 503. The last eighth
+/// of it is open only to apps that hold less than a 64th, so that one app's flood does not lock the others out.
 ///
 /// ```
 /// # use countersign::store::MemoryNonceStore;

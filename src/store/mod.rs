@@ -27,8 +27,8 @@ pub use crate::protocol::{Lifetime, Occurrence};
 pub struct StoreError(#[source] BoxError);
 
 impl StoreError {
-    /// Wraps what went wrong. It is the [source](std::error::Error::source) of the rejection, which operators see with the
-    /// feature `tracing`, and is not sent to the caller.
+    /// Wraps what went wrong. It is the [source](std::error::Error::source) of the rejection, which operators see with
+    /// the feature `tracing`, and is not sent to the caller.
     pub fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }

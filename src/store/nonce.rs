@@ -15,8 +15,8 @@ use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Occurrence, Rejection, 
 /// - Callers read their clocks before they get here, and may be overtaken: a claim whose `until` has passed by a later
 ///   `now` that the store was told already is [`Occurrence::Late`], since the nonce may be used and forgotten.
 /// - A live claim is never dropped to make room. A store that has none left returns an error.
-/// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps a
-///   claim for its [`ttl`](Lifetime::ttl) at least.
+/// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps
+///   a claim for its [`ttl`](Lifetime::ttl) at least.
 /// - An answer that may be wrong is an error. Every answer comes in bounded time.
 ///
 /// [`conformance`](super::conformance) puts a store through this law.
@@ -37,8 +37,8 @@ pub trait NonceStore: Send + Sync + 'static {
         lifetime: Lifetime,
     ) -> impl Future<Output = Result<Occurrence, StoreError>> + Send;
 
-    /// Whether claims outlive this process. Of a store that forgets with it (the default), verifiers refuse requests that
-    /// were signed before they were set up.
+    /// Whether claims outlive this process. Of a store that forgets with it (the default), verifiers refuse requests
+    /// that were signed before they were set up.
     fn outlives_process(&self) -> bool {
         false
     }
@@ -64,8 +64,8 @@ impl Authentic<'_> {
 
 type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<Occurrence, StoreError>> + Send + 'a>>;
 
-/// A [`NonceStore`] that is chosen at run time: every nonce store is one. Name it `dyn DynNonceStore`, without `Send` and
-/// `Sync`, which it has.
+/// A [`NonceStore`] that is chosen at run time: every nonce store is one. Name it `dyn DynNonceStore`, without `Send`
+/// and `Sync`, which it has.
 pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
     /// [`NonceStore::claim`], boxed.
     fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, lifetime: Lifetime) -> BoxedOccurrence<'a>;

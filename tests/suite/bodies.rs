@@ -136,10 +136,23 @@ async fn too_large_by_its_word_or_by_its_bytes() {
         request.headers_mut().remove("content-length");
         assert_eq!(code(request).await, expected, "{n} of {content_type} in chunks");
     }
-    for length in ["-1", "1 2", "1,1", "", "99999999999999999999"] {
+    for length in ["-1", "+1", "1 2", "1,1", "", "99999999999999999999"] {
         let mut request = sent("text/plain", 1);
         request.headers_mut().insert("content-length", length.parse().unwrap());
         assert_eq!(rig::code(&verifier().0, request).await, "malformed_field", "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_declared_length_beyond_the_limit_comes_before_the_signature() {
+    for (content_type, fits) in [("text/plain", 100), ("application/x-www-form-urlencoded", 50)] {
+        for (length, expected) in [(fits, "invalid_signature"), (fits + 1, "body_too_large")] {
+            let mut forged = signed(post("/", content_type, "a=1"));
+            forged.headers_mut().insert("x-sign", "0".repeat(64).parse().unwrap());
+            forged.headers_mut().insert("content-length", length.into());
+            let unread = forged.map(|_| frames(vec![data("a=1")]));
+            assert_eq!(code(unread).await, expected, "{length} of {content_type}");
+        }
     }
 }
 
