@@ -21,9 +21,10 @@ pub(super) fn read<'r>(
         ));
     }
     let limits = scheme.limits();
-    if scheme.query_fields().is_some() {
-        // Looking for fields in a query is the one thing here that a long one makes dear.
-        check_query(uri, limits.query())?;
+    // First, for fields may have to be looked for in it.
+    if uri.query().unwrap_or_default().len() > limits.query() {
+        let detail = format!("the query has more than {} bytes: send a body instead", limits.query());
+        return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
     }
     let claim = Claim::extract(scheme, uri, &parts.headers)?;
     let head = Head::read(scheme, prefix, uri, parts)?;
@@ -32,16 +33,7 @@ pub(super) fn read<'r>(
     if declared > limit as u64 {
         return Err(too_large(limit));
     }
-    check_query(uri, limits.query())?;
     Ok((claim, head, limit))
-}
-
-fn check_query(uri: &Uri, limit: usize) -> Result<(), Rejection> {
-    if uri.query().unwrap_or_default().len() > limit {
-        let detail = format!("the query has more than {limit} bytes: send a body instead");
-        return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
-    }
-    Ok(())
 }
 
 /// RFC 9110, section 8.6.
