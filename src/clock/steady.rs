@@ -152,6 +152,18 @@ mod tests {
     }
 
     #[test]
+    fn stands_still_while_the_wall_is_slewed_back() {
+        let wall = ManualClock::at(NOON + 1);
+        let clock = SteadyClock::new(wall.clone());
+        wall.set_wall(NOON);
+        assert_eq!(clock.now(), NOON + 1);
+        wall.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), NOON + 1);
+        wall.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), NOON + 2, "the wall was followed");
+    }
+
+    #[test]
     fn its_birth_moves_with_a_wall_that_was_slow() {
         let wall = ManualClock::at(NOON - 1000);
         let clock = SteadyClock::new(wall.clone());
