@@ -10,7 +10,8 @@ use super::{Clock, milliseconds};
 /// A wall clock that steps back would bring nonces back to life which are forgotten already. While it has, the
 /// monotonic clock goes on from where the wall was. Steps ahead are followed.
 ///
-/// It never runs slower than time passes, so that what a store forgets after so many seconds is out of the window.
+/// But for what a wall clock is slewed, a second at a time at most, it does not run slower than time passes. A store that
+/// forgets after so many seconds of its own has to keep nonces longer than that: see `Window::retention`.
 pub(crate) struct SteadyClock {
     clock: Arc<dyn Clock>,
     /// Readings of both clocks when this one was made, in milliseconds.
@@ -34,6 +35,9 @@ pub(crate) struct Time {
 /// taken one after the other are no steps. Meanwhile the time told stands still.
 const SLACK: i64 = 1000;
 
+/// How far, in milliseconds, two readings of two clocks may differ without anything having happened.
+const JITTER: i64 = 50;
+
 impl SteadyClock {
     pub(crate) fn new(clock: impl Clock) -> Self {
         let born = readings(&clock);
@@ -46,6 +50,19 @@ impl SteadyClock {
         };
         steady.now();
         steady
+    }
+
+    /// The same clock, as of now: its birth is this moment, and it goes on from the time that was told.
+    pub(crate) fn reborn(&self) -> Self {
+        let (_, monotonic) = readings(&*self.clock);
+        let now = self.now();
+        Self {
+            clock: self.clock.clone(),
+            born: (signed(now.saturating_mul(1000)), monotonic),
+            offset: AtomicI64::new(self.offset.load(Relaxed)),
+            told: AtomicU64::new(now),
+            bridging: AtomicBool::new(self.bridging.load(Relaxed)),
+        }
     }
 
     /// Unix seconds, rounded down.
@@ -72,12 +89,12 @@ impl SteadyClock {
     fn birth(&self, time: i64, monotonic: i64) -> u64 {
         let (born, born_monotonic) = self.born;
         let by_uptime = time - (monotonic - born_monotonic);
-        seconds(if by_uptime - born > SLACK { by_uptime } else { born })
+        seconds(if by_uptime - born > JITTER { by_uptime } else { born })
     }
 
     /// Writes only what changed noticeably: every request reads this, on every core.
     fn follow(&self, offset: i64, followed: i64) {
-        if offset.abs_diff(followed) > 50 {
+        if offset.abs_diff(followed) > JITTER.unsigned_abs() {
             self.offset.store(offset, Relaxed);
         }
         if self.bridging.load(Relaxed) {
@@ -190,6 +207,18 @@ mod tests {
             assert!(now <= NOON + round * 19 / 2 + 1, "it stays with the wall");
             last = now;
         }
+    }
+
+    #[test]
+    fn is_born_again_without_going_backwards() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.advance(Duration::from_secs(10));
+        wall.set_wall(NOON - 3600);
+        let again = clock.reborn();
+        assert_eq!((again.now(), again.read().birth), (NOON + 10, NOON + 10));
+        wall.advance(Duration::from_secs(5));
+        assert_eq!((again.now(), again.read().birth), (NOON + 15, NOON + 10));
     }
 
     #[test]

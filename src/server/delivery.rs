@@ -133,9 +133,9 @@ fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
         TokenPlace::Bearer => &header::AUTHORIZATION,
         TokenPlace::Cookie(_) => &header::COOKIE,
     };
-    for name in [scheme.header_name(Field::Sign), token] {
-        if let header::Entry::Occupied(mut entry) = headers.entry(name) {
-            entry.iter_mut().for_each(|value| value.set_sensitive(true));
+    for (name, value) in headers.iter_mut() {
+        if name == token || name == scheme.header_name(Field::Sign) {
+            value.set_sensitive(true);
         }
     }
 }

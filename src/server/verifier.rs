@@ -64,12 +64,13 @@ impl<K: KeyStore> Verifier<K> {
 }
 
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
-    /// Remembers nonces in this store. Default: a [`MemoryNonceStore`] of its own.
+    /// Remembers nonces in this store, from now on: where it does not outlive the process, what was signed before is
+    /// refused. Default: a [`MemoryNonceStore`] of its own.
     pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
         Verifier {
             keys: self.keys,
             nonces: Arc::new(nonces),
-            clock: self.clock,
+            clock: Arc::new(self.clock.reborn()),
             strict_restart: self.strict_restart,
             retention: self.retention,
             scheme: self.scheme,

@@ -117,12 +117,14 @@ impl Body for Trickle {
 async fn a_form_that_trickles_past_the_windows_end_is_stale() {
     for (takes, code) in [(10, "accepted"), (11, "stale_timestamp")] {
         for store in [Box::new(MemoryNonceStore::new()) as Box<dyn DynNonceStore>, Box::new(Recorder::default())] {
-            let (verifier, clock) = verifier();
+            let clock = ManualClock::at(NOW - 3600);
+            let verifier = Verifier::new(keys()).with_nonces(store).with_clock(clock.clone());
+            clock.advance(Duration::from_secs(3600));
             let request = signed_by(&signer(), NOW - 290, rig::form("/", "a=1&b=2"));
             let takes = Duration::from_secs(takes);
             let trickle = |data: &'static str| Trickle { clock, takes, data: Some(Bytes::from(data)) };
             let request = request.map(trickle).map(UnverifiedBody::new);
-            let result = verifier.with_nonces(store).verify(request).await;
+            let result = verifier.verify(request).await;
             let got = result.map_or_else(|rejection| rejection.kind().code(), |_| "accepted");
             assert_eq!(got, code, "after {takes:?}");
         }
@@ -229,6 +231,18 @@ async fn a_slow_start_does_not_make_the_process_older_than_it_is() {
     }
 }
 
+/// A service that is set up anew from a verifier that ran for an hour.
+#[tokio::test]
+async fn a_new_store_remembers_from_when_it_was_given() {
+    let (verifier, clock) = verifier();
+    let request = signed_by(&signer(), NOW, get("/"));
+    assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
+    clock.advance(Duration::from_secs(10));
+    let anew = verifier.with_nonces(MemoryNonceStore::new());
+    assert_eq!(rig::code(&anew, request).await, "stale_timestamp");
+    assert_eq!(rig::code(&anew, signed_by(&signer(), NOW + 10, get("/"))).await, "accepted");
+}
+
 /// Two verifiers in one process share a store; the second is made after the wall clock stepped back.
 #[tokio::test]
 async fn a_store_remembers_the_latest_time_that_any_verifier_told() {
@@ -292,7 +306,9 @@ async fn a_claim_lives_from_its_timestamp_and_longer_in_a_shared_store() {
         [(false, NOW - 300, 1), (false, NOW, 301), (false, NOW + 300, 601), (true, NOW + 300, 661)]
     {
         let recorder = std::sync::Arc::new(Recorder(std::sync::Mutex::default(), shared));
-        let verifier = verifier().0.with_nonces(recorder.clone());
+        let clock = ManualClock::at(NOW - 3600);
+        let verifier = Verifier::new(keys()).with_nonces(recorder.clone()).with_clock(clock.clone());
+        clock.advance(Duration::from_secs(3600));
         assert_eq!(rig::code(&verifier, signed_by(&signer(), timestamp, get("/"))).await, "accepted");
         let lifetimes = recorder.0.lock().unwrap();
         assert_eq!(lifetimes[0], Lifetime::new(NOW, NOW + ttl));
