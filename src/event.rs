@@ -13,9 +13,13 @@ mod tracing {
 
     use crate::protocol::{Rejection, RejectionKind};
 
+    /// This module is nobody else's business.
+    const TARGET: &str = "countersign";
+
     /// The wall clock fell behind the verifier's by this many milliseconds.
     pub(crate) fn clock_stepped_back(milliseconds: i64) {
         warn!(
+            target: TARGET,
             milliseconds,
             "the wall clock stepped back; verifying goes on by the monotonic clock. If the new time is the right one, \
              restart this process"
@@ -26,8 +30,10 @@ mod tracing {
     pub(crate) fn rejected(rejection: &Rejection) {
         let code = rejection.kind().code();
         match rejection.kind() {
-            RejectionKind::Unavailable => warn!(code, error = rejection.source(), "a store failed"),
-            RejectionKind::Misconfigured => error!(code, "{}", rejection.detail()),
+            RejectionKind::Unavailable => {
+                warn!(target: TARGET, code, error = rejection.source(), "a store failed");
+            }
+            RejectionKind::Misconfigured => error!(target: TARGET, code, "{}", rejection.detail()),
             _ => {}
         }
     }

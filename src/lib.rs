@@ -1,6 +1,6 @@
 //! Signed, fresh, unrepeated HTTP requests.
 //!
-//! A [`VerifyLayer`] in front of any tower, axum or hyper service lets a request in only if somebody who holds an app's
+//! A `VerifyLayer` in front of any tower, axum or hyper service lets a request in only if somebody who holds an app's
 //! secret key signed it, within five minutes of now, and only once. A [`Signer`] makes such requests. The signature
 //! covers method, path, query, form, content type and body, by HMAC-SHA256 over an unambiguous string to sign. It hides
 //! nothing: use HTTPS.
@@ -36,33 +36,31 @@
 //!
 //! # A request's way through the crate
 //!
-//! ```text
-//!          client                                                    server
-//!  Signer::sign, SignLayer                                  VerifyLayer, Verifier::verify
-//!            |                                                          ^
-//!            |     +------------------ protocol -------------------+    |
-//!            +---> |  claim        the fields, written | extracted | ---+  1  400, 413, 414
-//!                  |  freshness                 the window checked |       2  401 stale
-//!                  |  canonical    the string to sign, by          |       3  400
-//!                  |               params and content_type         |
-//!                  |                      store: the keys          |       4  503
-//!                  |                      server: a form is read   |       5  413, 400
-//!                  |  mac          sealed | authenticated          |       6  401
-//!                  |                      store: the nonce claimed |       8  401, 503
-//!                  +-----------------------------------------------+
-//!                                         server: the body checked         9  413, 401
-//!                                         server: delivered to the service, with its Caller
-//! ```
+//! Read `Verifier::verify` in `server/verifier.rs`: its comments are these steps, which are those of PROTOCOL.md.
 //!
-//! Step 7, tokens, is to come. The numbers are those of PROTOCOL.md, which is written for clients in other languages.
+//! | step | what is checked | where | refused with |
+//! | --- | --- | --- | --- |
+//! | 1 | fields, headers, lengths | `server/head`, `protocol/claim`, `protocol/canonical` | 400, 413, 414 |
+//! | 2 | the timestamp | `protocol/freshness` | 401 |
+//! | 3 | the query | `protocol/params` | 400 |
+//! | 4 | the app's keys are looked up | `store/key` | 503 |
+//! | 5 | a form is read | `server/arriving`, `protocol/params` | 413, 400 |
+//! | 6 | the signature | `protocol/mac`, over the string of `protocol/canonical` | 401 |
+//! | 7 | tokens: to come | | |
+//! | 8 | the timestamp again, and the nonce | `protocol/freshness`, `store/nonce` | 401, 503 |
+//! | 9 | the body | `server/arriving` | 413, 401, 400 |
+//! | 10 | the service gets what was signed, and its `Caller` | `server/delivery` | |
+//!
+//! A client goes the same way back, through the same files: `client` and `protocol/signer` canonicalize, seal and write
+//! what the verifier extracts, canonicalizes and authenticates.
 //!
 //! # Features
 //!
 //! - `server` (default): the verifying side.
 //! - `client` (default): the signing side's clock and random source, and its tower layer.
-//! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, [`Caller`] as an extractor.
+//! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, `Caller` as an extractor.
 //! - `hyper`: hyper's `Incoming` as a request body.
-//! - `tracing`: events when the wall clock steps back, when a store fails, when the service is put together wrongly.
+//! - `tracing`: events for operators: the clock steps back, a store fails, the service is put together wrongly.
 //! - `test-util`: the suite that every store passes.
 //!
 //! Without any, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.

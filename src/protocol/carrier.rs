@@ -35,12 +35,15 @@ impl<'a> Carried<'a> {
             Carrier::Query | Carrier::Either => Some(read_query(scheme, uri)?),
         };
         let carrier = match query {
-            Some(fields) if fields.iter().any(|(_, value)| value.is_some()) => {
-                refuse_field_headers(scheme, headers)?;
-                Found::Query(fields)
-            }
-            Some(fields) if scheme.carrier() == Carrier::Query => Found::Query(fields),
-            _ => Found::Headers(headers),
+            Some(fields) => match first_present(&fields) {
+                Some(field) => {
+                    refuse_field_headers(scheme, headers, field)?;
+                    Found::Query(fields)
+                }
+                None if scheme.carrier() == Carrier::Query => Found::Query(fields),
+                None => Found::Headers(headers),
+            },
+            None => Found::Headers(headers),
         };
         Ok(Self { scheme, carrier })
     }
@@ -51,8 +54,8 @@ impl<'a> Carried<'a> {
             Carrier::Headers => Found::Headers(headers),
             Carrier::Query => Found::Query(read_query(scheme, uri)?),
             // Signers write headers then, and a verifier would take the query.
-            Carrier::Either => match read_query(scheme, uri)?.iter().find(|(_, value)| value.is_some()) {
-                Some((field, _)) => {
+            Carrier::Either => match first_present(&read_query(scheme, uri)?) {
+                Some(field) => {
                     return Err(parameter_malformed(scheme, field, "a parameter cannot be named like a field"));
                 }
                 None => Found::Headers(headers),
@@ -116,16 +119,24 @@ fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Reje
     Ok(fields)
 }
 
+fn first_present(fields: &QueryFields<'_>) -> Option<Field> {
+    fields.iter().find(|(_, value)| value.is_some()).map(|(field, _)| field)
+}
+
 fn parameter_malformed(scheme: &Scheme, field: Field, problem: &str) -> Rejection {
     Rejection::malformed(scheme.parameter_name(field).unwrap_or_default().to_owned(), problem)
 }
 
-fn refuse_field_headers(scheme: &Scheme, headers: &HeaderMap) -> Result<(), Rejection> {
+/// `parameter` is a field that was found in the query.
+fn refuse_field_headers(scheme: &Scheme, headers: &HeaderMap, parameter: Field) -> Result<(), Rejection> {
     let mut fields = FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field));
     match fields.find(|&field| headers.contains_key(scheme.header_name(field))) {
         Some(field) => {
             let name = scheme.header_name(field).as_str().to_owned();
-            Err(Rejection::malformed(name, "fields travel in headers or in the query, not in both"))
+            let parameter = scheme.parameter_name(parameter).unwrap_or_default();
+            let problem =
+                format_args!("it is a header while {parameter} is in the query: all fields travel in one of them");
+            Err(Rejection::malformed(name, problem))
         }
         None => Ok(()),
     }

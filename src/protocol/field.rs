@@ -61,7 +61,7 @@ impl AppId {
 
 /// A value that an app uses once: 6 to 128 of `A-Z a-z 0-9 . _ ~ -`.
 ///
-/// [`Signer::sign`](crate::Signer::sign) makes 32 hex digits from 128 random bits.
+/// `Signer::sign` makes 32 hex digits from 128 random bits.
 ///
 /// ```
 /// # use countersign::Nonce;

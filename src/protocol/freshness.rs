@@ -182,8 +182,7 @@ impl Pending {
     }
 }
 
-/// An authentic claim whose nonce was used for the first time, by the word of a
-/// [`NonceStore`](crate::store::NonceStore).
+/// An authentic claim whose nonce was used for the first time, by the word of a `NonceStore`.
 ///
 /// Only the store makes one, and only of an [`Authentic`] claim:
 ///

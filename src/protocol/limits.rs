@@ -1,4 +1,4 @@
-//! What a request may cost before it has proved itself.
+//! What a verifier reads of a request at most.
 
 /// Bounds on what a verifier reads of a request.
 ///

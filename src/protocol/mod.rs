@@ -8,7 +8,8 @@
 //! 4. `mac`: one of the app's keys signed it ([`Authentic`]),
 //! 5. `freshness` again: the nonce is new ([`Unrepeated`], by the word of a store).
 //!
-//! A [`Signer`] goes the other way. Without features, the crate is this module.
+//! A [`Signer`] goes the other way. Without features, the crate is this module: it signs, and reads claims. Only the
+//! `Verifier` of the feature `server` walks through all stages; they are public so that the compiler checks their order.
 
 mod canonical;
 mod carrier;

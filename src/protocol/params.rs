@@ -80,7 +80,7 @@ impl<'a> ParameterList<'a> {
         Ok(list)
     }
 
-    /// Step 6: `name=value` joined with `&`.
+    /// `name=value`, joined with `&`.
     pub(crate) fn write(&self, out: &mut impl Sink) {
         for (i, parameter) in self.sorted.iter().enumerate() {
             if i > 0 {

@@ -24,7 +24,7 @@ pub enum RejectionKind {
     StaleTimestamp,
     /// Unknown app, disabled app or wrong signature, indistinguishably: 401.
     InvalidSignature,
-    /// The token is not live, or was issued to another app: 401.
+    /// Reserved for tokens that are not live. No verifier answers it yet: 401.
     InvalidToken,
     /// The app used this nonce before: 401.
     ReplayedNonce,

@@ -154,7 +154,7 @@ impl Scheme {
         self.checked()
     }
 
-    /// What a request may cost before it has proved itself.
+    /// What a verifier reads of a request at most.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -189,7 +189,7 @@ impl Scheme {
         Duration::from_secs(self.tolerance)
     }
 
-    /// What a request may cost before it has proved itself.
+    /// What a verifier reads of a request at most.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -7,7 +7,10 @@ use axum_core::{
 use http::request::Parts;
 
 use super::caller::Caller;
-use crate::protocol::{Rejection, RejectionKind};
+use crate::{
+    event,
+    protocol::{Rejection, RejectionKind},
+};
 
 /// A handler that takes a `Caller` is never called unverified: without a layer around its route the answer is a 500.
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -15,10 +18,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejection> {
         parts.extensions.get().cloned().ok_or_else(|| {
-            Rejection::new(
-                RejectionKind::Misconfigured,
-                "the handler takes a Caller, but no VerifyLayer stands around its route",
-            )
+            let detail = "the handler takes a Caller, but no VerifyLayer stands around its route";
+            let rejection = Rejection::new(RejectionKind::Misconfigured, detail);
+            event::rejected(&rejection);
+            rejection
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::store::{KeyStore, MemoryNonceStore};
 
 /// Puts a [`Verifier`] in front of a service: only signed, fresh, unrepeated requests reach it.
 ///
-/// Options are the verifier's: `Verifier::new(keys).with_nonces(store).into_layer()`.
+/// Make one and clone it: each has nonces of its own. Options are the verifier's: `Verifier::new(keys).with_nonces(store).into_layer()`.
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, store::StaticKeys};
@@ -37,12 +37,15 @@ impl<K: KeyStore> VerifyLayer<K> {
 impl<K, N, R> VerifyLayer<K, N, R> {
     /// Answers rejected requests in another way. Default: [`ProblemJson`].
     ///
+    /// Start from [`Rejection::to_response`](crate::Rejection::to_response), which has the headers that clients and
+    /// caches need.
+    ///
     /// ```
     /// # use countersign::{Rejection, Secret, VerifyLayer, store::StaticKeys};
     /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
     /// let layer = VerifyLayer::new(keys).with_renderer(|rejection: &Rejection| {
-    ///     let mut response = http::Response::new(rejection.kind().code().into());
-    ///     *response.status_mut() = rejection.kind().status();
+    ///     let mut response = rejection.to_response().map(|_| rejection.kind().code().into());
+    ///     response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
     ///     response
     /// });
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -138,7 +138,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// # Errors
     ///
-    /// Everything that [`RejectionKind`](crate::RejectionKind) lists. What is not verified is not remembered, and but
+    /// Whatever [`RejectionKind`](crate::RejectionKind) says. What is not verified is not remembered, and but
     /// for a form its body is not read.
     pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::ServiceBody>, Rejection> {
         let (scheme, time) = (&*self.scheme, self.clock.read());

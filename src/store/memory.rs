@@ -14,13 +14,13 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use super::{
     NonceStore, Occurrence, StoreError,
     quota::Quota,
-    table::{APPS, END_OF_TIME, Found, Key, Table},
+    table::{APPS, END_OF_TIME, Found, NonceTag, Table},
 };
 use crate::protocol::{AppId, Lifetime, Nonce};
 
 /// Remembers nonces in this process's memory.
 ///
-/// It takes 16 bytes times the table's slack for a live nonce (18 to 37 bytes), gives memory back as nonces expire
+/// It takes 18 to 39 bytes for a live nonce, about 270 MB at the default capacity, gives memory back as nonces expire
 /// without a task of its own, and forgets everything when the process ends.
 ///
 /// It holds a fixed number of nonces and never drops a live one: when it is full, requests get a 503. The last eighth
@@ -34,8 +34,8 @@ use crate::protocol::{AppId, Lifetime, Nonce};
 pub struct MemoryNonceStore {
     shards: Box<[Mutex<Table>]>,
     quota: Quota,
-    /// Keys of the hash: a caller cannot choose nonces that meet in one place.
-    keys: (u64, u64),
+    /// A caller cannot choose nonces that meet in one place.
+    hash_keys: (u64, u64),
     /// The latest second that was told. Whoever forgot something as of then told it before.
     latest: AtomicU64,
     /// Shards swept so far, of those that are due since the epoch.
@@ -70,7 +70,7 @@ impl MemoryNonceStore {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             quota: Quota::new(nonces),
-            keys: (random(), random()),
+            hash_keys: (random(), random()),
             latest: AtomicU64::new(0),
             swept: AtomicU64::new(0),
             reclaimed: AtomicU64::new(0),
@@ -120,7 +120,7 @@ impl MemoryNonceStore {
     }
 
     /// `None` if there is no room for this app.
-    fn try_claim(&self, shard: usize, key: Key, until: u64) -> Option<Occurrence> {
+    fn try_claim(&self, shard: usize, key: NonceTag, until: u64) -> Option<Occurrence> {
         let release = |app| self.quota.release(app);
         let mut table = lock(&self.shards[shard]);
         // Read under the lock: another thread may have been told a later second, and have forgotten this very nonce.
@@ -150,15 +150,15 @@ impl MemoryNonceStore {
 
     /// The hash of the app id keys the hash of the nonce, so that no two pairs read the same. It also picks the app's
     /// counter.
-    fn locate(&self, app: &AppId, nonce: &Nonce) -> (usize, Key) {
+    fn locate(&self, app: &AppId, nonce: &Nonce) -> (usize, NonceTag) {
         let hash = |bytes: &[u8], (k0, k1)| {
             let mut hasher = SipHasher13::new_with_keys(k0, k1);
             hasher.write(bytes);
             hasher.finish128()
         };
-        let app = hash(app.as_str().as_bytes(), self.keys);
+        let app = hash(app.as_str().as_bytes(), self.hash_keys);
         let nonce = hash(nonce.as_str().as_bytes(), (app.h1, app.h2)).as_u128();
-        ((nonce >> 96) as usize % SHARDS, Key::new(nonce, app.h1 as u16 % APPS as u16))
+        ((nonce >> 96) as usize % SHARDS, NonceTag::new(nonce, app.h1 as u16 % APPS as u16))
     }
 
     /// Sweeps the shards whose turn has come.
@@ -211,7 +211,7 @@ impl fmt::Debug for MemoryNonceStore {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the nonce store is full: all {capacity} nonces that it may hold for this app are live")]
+#[error("the nonce store has no room for this app: it holds at most {capacity} nonces of all apps together")]
 struct Full {
     capacity: usize,
 }

@@ -12,14 +12,38 @@ use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Occurrence, Rejection, 
 /// - Of all claims on one (app id, nonce), however they race, at most one is [`Occurrence::First`] while it is live.
 ///   A claim is live from when it was made until the second `until`.
 /// - Claims of different apps, or on different nonces, never meet: the two are no plain concatenation.
-/// - Callers read their clocks before they get here, and may be overtaken: a claim whose `until` has passed by a later
-///   `now` that the store was told already is [`Occurrence::Late`], since the nonce may be used and forgotten.
+/// - A caller may be overtaken between reading its clock and getting here. If the store was told a `now` at or after
+///   this claim's `until` already, the answer is [`Occurrence::Late`]: the nonce may have been used, expired and
+///   forgotten. (One that keeps claims for longer than their lifetime, by more than a call takes, has no such case.)
 /// - A live claim is never dropped to make room. A store that has none left returns an error.
 /// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps
 ///   a claim for its [`ttl`](Lifetime::ttl) at least.
 /// - An answer that may be wrong is an error. Every answer comes in bounded time.
 ///
-/// [`conformance`](super::conformance) puts a store through this law.
+/// `store::conformance` (feature `test-util`) puts a store through this law.
+///
+/// ```
+/// use countersign::{AppId, Nonce, store::{Lifetime, NonceStore, Occurrence, StoreError}};
+/// # struct Cache;
+/// # impl Cache {
+/// #     async fn set_if_absent(&self, _: String, _: std::time::Duration) -> Result<bool, std::io::Error> { Ok(true) }
+/// # }
+///
+/// impl NonceStore for Cache {
+///     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+///         // One atomic step: never ask first and set afterwards. A slash is in neither's grammar.
+///         match self.set_if_absent(format!("{app}/{nonce}"), lifetime.ttl()).await {
+///             Ok(true) => Ok(Occurrence::First),
+///             Ok(false) => Ok(Occurrence::Repeated),
+///             Err(error) => Err(StoreError::new(error)),
+///         }
+///     }
+///
+///     fn outlives_process(&self) -> bool {
+///         true
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a nonce store",
     note = "`MemoryNonceStore` is one for a single process"

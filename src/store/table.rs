@@ -5,9 +5,9 @@
 
 /// A nonce as the table knows it: a slot's content but for the expiry.
 #[derive(Clone, Copy)]
-pub(super) struct Key(Slot);
+pub(super) struct NonceTag(Slot);
 
-impl Key {
+impl NonceTag {
     /// Takes 78 bits of a keyed hash, and which of the [`APPS`] counters is the app's.
     pub(super) fn new(hash: u128, app: u16) -> Self {
         let tag_high = (hash >> 64) as u64 & TAG_MASK;
@@ -59,7 +59,7 @@ impl Slot {
         self.expiry() > now
     }
 
-    fn is(self, key: Key) -> bool {
+    fn is(self, key: NonceTag) -> bool {
         self.tag == key.0.tag && (self.rest ^ key.0.rest) & TAG_MASK == 0
     }
 }
@@ -85,7 +85,7 @@ pub(super) enum Found {
 }
 
 impl Table {
-    pub(super) fn find(&self, key: Key, now: u64) -> Found {
+    pub(super) fn find(&self, key: NonceTag, now: u64) -> Found {
         let mut free = None;
         for i in self.probe(key) {
             let slot = self.slots[i];
@@ -105,27 +105,27 @@ impl Table {
         free.map_or(Found::NoRoom, Found::Free)
     }
 
-    /// Puts an entry where [`find`](Table::find) found room. What had expired there is `reclaimed`.
-    pub(super) fn put(&mut self, at: usize, key: Key, expiry: u64, reclaimed: impl FnOnce(u16)) {
+    /// Puts an entry where [`find`](Table::find) found room. Tells whose nonce had expired there.
+    pub(super) fn put(&mut self, at: usize, key: NonceTag, expiry: u64, on_reclaimed: impl FnOnce(u16)) {
         let old = std::mem::replace(&mut self.slots[at], key.0.with_expiry(expiry));
         if old.is_empty() {
             self.earliest = if self.used == 0 { expiry } else { self.earliest.min(expiry) };
             self.used += 1;
         } else {
             self.earliest = self.earliest.min(expiry);
-            reclaimed(old.app());
+            on_reclaimed(old.app());
         }
     }
 
     /// Rebuilds the table with room for one more entry, without the expired ones.
-    pub(super) fn grow(&mut self, now: u64, reclaimed: impl FnMut(u16)) {
-        self.rebuild(now, 1, reclaimed);
+    pub(super) fn grow(&mut self, now: u64, on_reclaimed: impl FnMut(u16)) {
+        self.rebuild(now, 1, on_reclaimed);
     }
 
     /// Gives expired entries back, and memory that the rest does not need.
-    pub(super) fn sweep(&mut self, now: u64, reclaimed: impl FnMut(u16)) {
+    pub(super) fn sweep(&mut self, now: u64, on_reclaimed: impl FnMut(u16)) {
         if self.used > 0 && self.earliest <= now {
-            self.rebuild(now, 0, reclaimed);
+            self.rebuild(now, 0, on_reclaimed);
         }
     }
 
@@ -133,7 +133,7 @@ impl Table {
         size_of_val(&*self.slots)
     }
 
-    fn rebuild(&mut self, now: u64, more: usize, mut reclaimed: impl FnMut(u16)) {
+    fn rebuild(&mut self, now: u64, more: usize, mut on_reclaimed: impl FnMut(u16)) {
         let live = self.slots.iter().filter(|slot| slot.is_live(now)).count();
         let old = std::mem::take(self);
         if live + more > 0 {
@@ -144,8 +144,8 @@ impl Table {
         self.earliest = u64::MAX;
         for slot in old.slots.iter().filter(|slot| !slot.is_empty()) {
             if !slot.is_live(now) {
-                reclaimed(slot.app());
-            } else if let Some(i) = self.probe(Key(*slot)).find(|&i| self.slots[i].is_empty()) {
+                on_reclaimed(slot.app());
+            } else if let Some(i) = self.probe(NonceTag(*slot)).find(|&i| self.slots[i].is_empty()) {
                 self.slots[i] = *slot;
                 self.used += 1;
                 self.earliest = self.earliest.min(slot.expiry());
@@ -154,7 +154,7 @@ impl Table {
     }
 
     /// The slots where a nonce may be, in order.
-    fn probe(&self, key: Key) -> impl Iterator<Item = usize> + use<> {
+    fn probe(&self, key: NonceTag) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len().wrapping_sub(1);
         let start = key.0.tag as usize;
         (0..self.slots.len()).map(move |i| start.wrapping_add(i) & mask)

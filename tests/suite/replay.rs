@@ -236,7 +236,6 @@ async fn forged_requests_burn_no_nonces() {
         assert_eq!(rig::code(&verifier, forged.clone()).await, "invalid_signature");
     }
     assert!(store.is_empty(), "nothing is remembered for a request that did not prove itself");
-    // The verifier was born an hour before; with_nonces made it younger.
     assert_eq!(rig::code(&verifier, honest).await, "accepted");
 }
 
