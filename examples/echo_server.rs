@@ -29,10 +29,10 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use countersign::{
-    AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Parameters, Scheme, Secret, StaticKeys, Verifier,
+    AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Parameters, Scheme, Secret, StaticKeys, TokenPlace, Verifier,
     store::MemoryNonceStore,
 };
-use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, Method, Uri, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -72,6 +72,12 @@ struct Arguments {
     /// Where the fields travel
     #[arg(long, value_enum, default_value_t = CarrierArgument::Headers)]
     carrier: CarrierArgument,
+    /// Where the token travels: field, bearer or cookie:NAME
+    #[arg(long, value_name = "PLACE", default_value = "field")]
+    token_place: String,
+    /// A header that is signed beside the rest; repeatable
+    #[arg(long, value_name = "NAME")]
+    signed_header: Vec<HeaderName>,
     /// What a proxy took off the paths, /api for example
     #[arg(long, value_name = "PATH", default_value = "")]
     prefix: String,
@@ -136,6 +142,10 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
     let scheme = Scheme::new()
         .with_audience(&*arguments.audience)
         .map_err(|error| error.to_string())?
+        .with_token_place(token_place(&arguments.token_place)?)
+        .map_err(|error| error.to_string())?
+        .with_signed_headers(arguments.signed_header.iter().cloned())
+        .map_err(|error| error.to_string())?
         .with_tolerance(Duration::from_secs(arguments.tolerance.into()))
         .with_limits(Limits::new().with_body(arguments.body_limit))
         .with_carrier(match arguments.carrier {
@@ -155,6 +165,15 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
         .map_err(|_| {
             "--prefix: expected a path that starts with / and does not end with it, /api for example".to_owned()
         })
+}
+
+fn token_place(text: &str) -> Result<TokenPlace, String> {
+    match (text, text.strip_prefix("cookie:")) {
+        ("field", _) => Ok(TokenPlace::Field),
+        ("bearer", _) => Ok(TokenPlace::Bearer),
+        (_, Some(name)) => Ok(TokenPlace::Cookie(name.to_owned())),
+        _ => Err("--token-place: expected field, bearer or cookie:NAME".to_owned()),
+    }
 }
 
 /// The messages do not repeat what was given, which holds a secret.

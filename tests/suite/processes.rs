@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use countersign::{Carrier, Nonce, Payload, Scheme, Secret, Signer, Timestamp, Token};
+use countersign::{Carrier, Nonce, Payload, Scheme, Secret, Signer, Timestamp, Token, TokenPlace};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -363,6 +363,22 @@ async fn the_audience_can_be_set() {
 }
 
 #[tokio::test]
+async fn the_tokens_place_and_the_signed_headers_can_be_set() {
+    for (argument, place) in [("bearer", TokenPlace::Bearer), ("cookie:sid", TokenPlace::Cookie("sid".into()))] {
+        let server = EchoServer::start(&["--token-place", argument, "--signed-header", "x-tenant"]);
+        let signed_headers = [http::HeaderName::from_static("x-tenant")];
+        let scheme = Scheme::new().with_token_place(place).unwrap().with_signed_headers(signed_headers).unwrap();
+        let signer = signer_of(scheme).with_token("tok_1".parse().unwrap());
+        let mut request = get("/");
+        request.headers_mut().insert("x-tenant", "blue".parse().unwrap());
+        let mut request = signer.sign(request).unwrap();
+        assert_eq!(server.send(request.clone()).await.json()["token"], "tok_1");
+        request.headers_mut().insert("x-tenant", "red".parse().unwrap());
+        server.send(request).await.is(401, "invalid_signature");
+    }
+}
+
+#[tokio::test]
 async fn the_prefix_can_be_set() {
     let server = EchoServer::start(&["--prefix", "/api"]);
     let mut request = signer().sign(get("/api/orders")).unwrap();
@@ -412,7 +428,7 @@ fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
     let app = format!("demo:{secret}");
     let app = app.as_str();
     let crowd = format!("demo:{}", [secret; 5].join(","));
-    let cases: [&[&str]; 21] = [
+    let cases: [&[&str]; 25] = [
         &["--app", app, "--frobnicate"],
         &[],
         &["--app", "demo:hush-hush"],
@@ -429,6 +445,10 @@ fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
         &["--app", app, "--prefix", "api"],
         &["--app", app, "--prefix", "/api/"],
         &["--app", app, "--audience", "white space"],
+        &["--app", app, "--token-place", "trailer"],
+        &["--app", app, "--token-place", "cookie:a=b"],
+        &["--app", app, "--signed-header", "cookie"],
+        &["--app", app, "--signed-header", "no name"],
         // Secrets in the wrong place.
         &[app],
         &["--app", app, app],
