@@ -10,6 +10,7 @@ use countersign::{
     Nonce, Payload, Rejection, Scheme, Secret, Signer, StaticKeys, Timestamp, Verifier,
     clock::ManualClock,
     server::{ServiceBody, UnverifiedBody},
+    store::{MemoryNonceStore, NonceStore},
 };
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -28,8 +29,13 @@ pub(crate) fn secret() -> Secret {
 
 /// A verifier that has been up for an hour, and its clock at [`NOW`].
 pub(crate) fn verifier() -> (Verifier<StaticKeys>, ManualClock) {
+    verifier_on(MemoryNonceStore::new())
+}
+
+/// The same with this store.
+pub(crate) fn verifier_on<N: NonceStore>(nonces: N) -> (Verifier<StaticKeys, N>, ManualClock) {
     let clock = ManualClock::at(NOW - 3600);
-    let verifier = Verifier::new(keys()).with_clock(clock.clone());
+    let verifier = Verifier::new(keys()).with_nonces(nonces).with_clock(clock.clone());
     clock.advance(Duration::from_secs(3600));
     (verifier, clock)
 }
@@ -144,14 +150,14 @@ pub(crate) fn arriving<B: Into<Bytes>>(request: Request<B>) -> Request<Unverifie
     request.map(|body| UnverifiedBody::new(Full::new(body.into())))
 }
 
-pub(crate) async fn verify<B: Into<Bytes>, N: countersign::store::NonceStore>(
+pub(crate) async fn verify<B: Into<Bytes>, N: NonceStore>(
     verifier: &Verifier<StaticKeys, N>,
     request: Request<B>,
 ) -> Result<Request<ServiceBody>, Rejection> {
     verifier.verify(arriving(request)).await
 }
 
-pub(crate) async fn code<B: Into<Bytes>, N: countersign::store::NonceStore>(
+pub(crate) async fn code<B: Into<Bytes>, N: NonceStore>(
     verifier: &Verifier<StaticKeys, N>,
     request: Request<B>,
 ) -> &'static str {

@@ -117,9 +117,7 @@ impl Body for Trickle {
 async fn a_form_that_trickles_past_the_windows_end_is_stale() {
     for (takes, code) in [(10, "accepted"), (11, "stale_timestamp")] {
         for store in [Box::new(MemoryNonceStore::new()) as Box<dyn DynNonceStore>, Box::new(Recorder::default())] {
-            let clock = ManualClock::at(NOW - 3600);
-            let verifier = Verifier::new(keys()).with_nonces(store).with_clock(clock.clone());
-            clock.advance(Duration::from_secs(3600));
+            let (verifier, clock) = rig::verifier_on(store);
             let request = signed_by(&signer(), NOW - 290, rig::form("/", "a=1&b=2"));
             let takes = Duration::from_secs(takes);
             let trickle = |data: &'static str| Trickle { clock, takes, data: Some(Bytes::from(data)) };
@@ -306,9 +304,7 @@ async fn a_claim_lives_from_its_timestamp_and_longer_in_a_shared_store() {
         [(false, NOW - 300, 1), (false, NOW, 301), (false, NOW + 300, 601), (true, NOW + 300, 661)]
     {
         let recorder = std::sync::Arc::new(Recorder(std::sync::Mutex::default(), shared));
-        let clock = ManualClock::at(NOW - 3600);
-        let verifier = Verifier::new(keys()).with_nonces(recorder.clone()).with_clock(clock.clone());
-        clock.advance(Duration::from_secs(3600));
+        let (verifier, _) = rig::verifier_on(recorder.clone());
         assert_eq!(rig::code(&verifier, signed_by(&signer(), timestamp, get("/"))).await, "accepted");
         let lifetimes = recorder.0.lock().unwrap();
         assert_eq!(lifetimes[0], Lifetime::new(NOW, NOW + ttl));
