@@ -13,8 +13,6 @@
 
 mod rig;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use countersign::{Nonce, Payload, Signer, Timestamp};
 use criterion::Criterion;
@@ -23,15 +21,10 @@ use http::Request;
 use self::rig::{Bare, time};
 
 fn main() {
-    let mut criterion = criterion();
+    let mut criterion = rig::criterion();
     get(&mut criterion);
     post_json(&mut criterion);
     criterion.final_summary();
-}
-
-fn criterion() -> Criterion {
-    let (warm_up, measurement) = (Duration::from_millis(500), Duration::from_secs(2));
-    Criterion::default().warm_up_time(warm_up).measurement_time(measurement).configure_from_args()
 }
 
 fn unsigned(request: &Request<Bytes>, count: usize) -> Vec<Request<Bytes>> {

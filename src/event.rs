@@ -13,7 +13,7 @@ mod tracing {
 
     use crate::protocol::{Rejection, RejectionKind};
 
-    /// This module is nobody else's business.
+    /// The path of a private module would be, otherwise.
     const TARGET: &str = "countersign";
 
     /// The wall clock fell behind the verifier's by this many milliseconds.

@@ -19,6 +19,12 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Few enough to be in the cache still when they are measured, as a request is that was just parsed.
 const BATCH: u64 = 64;
 
+/// Short, so that the nonces of a run fit into a store of the default capacity.
+pub(crate) fn criterion() -> Criterion {
+    let (warm_up, measurement) = (Duration::from_millis(500), Duration::from_secs(2));
+    Criterion::default().warm_up_time(warm_up).measurement_time(measurement).configure_from_args()
+}
+
 pub(crate) fn secret() -> Secret {
     Secret::new(KEY).unwrap()
 }

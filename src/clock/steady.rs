@@ -10,8 +10,8 @@ use super::{Clock, milliseconds};
 /// A wall clock that steps back would bring nonces back to life which are forgotten already. While it has, the
 /// monotonic clock goes on from where the wall was. Steps ahead are followed.
 ///
-/// But for what a wall clock is slewed, a second at a time at most, it does not run slower than time passes. A store that
-/// forgets after so many seconds of its own has to keep nonces longer than that: see `Window::retention`.
+/// But for what a wall clock is slewed, a second at a time at most, it does not run slower than time passes. A store
+/// that forgets after so many seconds of its own has to keep nonces longer than that: see `Window::retention`.
 pub(crate) struct SteadyClock {
     clock: Arc<dyn Clock>,
     /// Readings of both clocks when this one was made, in milliseconds.
@@ -54,13 +54,13 @@ impl SteadyClock {
 
     /// The same clock, as of now: its birth is this moment, and it goes on from the time that was told.
     pub(crate) fn reborn(&self) -> Self {
-        let (_, monotonic) = readings(&*self.clock);
-        let now = self.now();
+        let (time, monotonic) = self.read_milliseconds();
+        let told = self.tell(time);
         Self {
             clock: self.clock.clone(),
-            born: (signed(now.saturating_mul(1000)), monotonic),
+            born: (time.max(signed(told.saturating_mul(1000))), monotonic),
             offset: AtomicI64::new(self.offset.load(Relaxed)),
-            told: AtomicU64::new(now),
+            told: AtomicU64::new(told),
             bridging: AtomicBool::new(self.bridging.load(Relaxed)),
         }
     }
@@ -71,19 +71,27 @@ impl SteadyClock {
     }
 
     pub(crate) fn read(&self) -> Time {
+        let (time, monotonic) = self.read_milliseconds();
+        Time { now: self.tell(time), birth: self.birth(time, monotonic) }
+    }
+
+    /// The time of day, which may still be slewed back, and the monotonic reading that goes with it.
+    fn read_milliseconds(&self) -> (i64, i64) {
         let (wall, monotonic) = readings(&*self.clock);
         let followed = self.offset.load(Relaxed);
         let behind = (monotonic + followed).saturating_sub(wall);
-        let time = if behind > SLACK {
+        if behind > SLACK {
             self.tell_of_step(behind);
-            monotonic + followed
-        } else {
-            self.follow(wall - monotonic, followed);
-            wall
-        };
+            return (monotonic + followed, monotonic);
+        }
+        self.follow(wall - monotonic, followed);
+        (wall, monotonic)
+    }
+
+    /// In seconds, and never earlier than what was told before.
+    fn tell(&self, time: i64) -> u64 {
         let (told, now) = (self.told.load(Relaxed), seconds(time));
-        let now = if now > told { self.told.fetch_max(now, Relaxed).max(now) } else { told };
-        Time { now, birth: self.birth(time, monotonic) }
+        if now > told { self.told.fetch_max(now, Relaxed).max(now) } else { told }
     }
 
     fn birth(&self, time: i64, monotonic: i64) -> u64 {

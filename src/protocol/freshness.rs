@@ -128,6 +128,7 @@ impl Lifetime {
 
 /// Whether a nonce was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Occurrence {
     /// It was not: it is now.
     First,
