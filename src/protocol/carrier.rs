@@ -169,7 +169,7 @@ pub(crate) fn write<'a>(
     Ok(())
 }
 
-/// Takes the fields of an earlier signature off.
+/// Takes the fields of an earlier signature off: those in headers also where the query carries them now.
 pub(crate) fn remove(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
     for field in FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field)) {
         parts.headers.remove(scheme.header_name(field));

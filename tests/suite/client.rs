@@ -152,6 +152,15 @@ async fn signing_again_replaces_the_fields() {
 }
 
 #[tokio::test]
+async fn signing_for_the_query_takes_the_fields_out_of_the_headers() {
+    let query = Scheme::new().with_carrier(Carrier::Query);
+    let by_headers = signed_by(&signer().with_token("old".parse().unwrap()), NOW, get("/p?a=1"));
+    let by_query = signed_by(&signer_of(query.clone()), NOW, by_headers);
+    assert!(by_query.headers().is_empty(), "{:?}", by_query.headers());
+    assert_eq!(rig::code(&verifier().0.with_scheme(query), by_query).await, "accepted");
+}
+
+#[tokio::test]
 async fn a_request_may_bring_its_own_token() {
     let places = [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".into())];
     let headers = [("x-token", "tok_1"), ("authorization", "Bearer tok_1"), ("cookie", "a=1; sid=tok_1")];
