@@ -9,15 +9,17 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use tower_service::Service;
 
 use crate::protocol::{BoxError, Payload, SignError, Signer};
 
 /// Signs requests before the client sends them.
 ///
-/// The body is read first, up to the [limit](crate::Limits::with_body), since its digest is signed; trailers are
-/// dropped. To send a large one, sign its digest with [`Signer::sign_parts`] and use the client without this layer.
+/// It takes any body, and reads it first, up to the [limit](crate::Limits::with_body), since its digest is signed;
+/// trailers are dropped. The client below gets the bytes as a `Full<Bytes>`; one that sends another body needs a
+/// `MapRequestBodyLayer` between. To send a large one, sign its digest with [`Signer::sign_parts`] and use the client
+/// without this layer.
 #[derive(Clone, Debug)]
 pub struct Sign<S> {
     inner: S,
@@ -32,8 +34,8 @@ impl<S> Sign<S> {
 
 impl<S, B> Service<Request<B>> for Sign<S>
 where
-    S: Service<Request<B>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    S: Service<Request<Full<Bytes>>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = S::Response;
     /// [`SignError`], or the client's own.
@@ -54,7 +56,7 @@ where
             let (mut parts, body) = request.into_parts();
             let body = read(body, signer.scheme().limits().body()).await?;
             signer.sign_parts(&mut parts, Payload::Bytes(&body))?;
-            inner.call(Request::from_parts(parts, B::from(body))).await.map_err(Into::into)
+            inner.call(Request::from_parts(parts, Full::new(body))).await.map_err(Into::into)
         }))
     }
 }
