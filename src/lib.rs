@@ -91,9 +91,9 @@ pub mod store;
 #[cfg(feature = "client")]
 pub use self::client::SignLayer;
 pub use self::protocol::{
-    AppId, BodyDigest, Carrier, Field, FieldError, Key, KeyRing, KeyRingError, Limits, Nonce, Parameters, Payload,
-    Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretTooShort, SignError, Signer, Timestamp, Token,
-    TokenPlace,
+    AppId, BodyDigest, BodyHasher, Carrier, Field, FieldError, Key, KeyRing, KeyRingError, Limits, Nonce, Parameters,
+    Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretTooShort, SignError, Signer, Timestamp,
+    Token, TokenPlace,
 };
 #[cfg(feature = "server")]
 pub use self::{

@@ -19,6 +19,7 @@ mod content_type;
 mod digest;
 mod field;
 mod freshness;
+mod hasher;
 mod header;
 mod limits;
 mod mac;
@@ -46,6 +47,7 @@ pub use self::{
     digest::BodyDigest,
     field::{AppId, Field, FieldError, Nonce, Timestamp, Token},
     freshness::{Lifetime, Occurrence, Timely, Unrepeated, Window},
+    hasher::BodyHasher,
     limits::Limits,
     mac::Authentic,
     params::Parameters,

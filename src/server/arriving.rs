@@ -3,9 +3,13 @@
 use std::error::Error;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, LengthLimitError};
+use http_body_util::{BodyExt, LengthLimitError, combinators::UnsyncBoxBody};
 
-use super::body::RequestBody;
+use super::{
+    body::{BodyError, RequestBody},
+    head::Length,
+    streamed::{BodyRefusal, StreamedBody},
+};
 use crate::protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme};
 
 pub(super) enum Arriving<B> {
@@ -15,25 +19,40 @@ pub(super) enum Arriving<B> {
     Form(Bytes),
 }
 
-/// The bytes of a body that is the one that was signed. Only [`Arriving::check`] makes one.
+/// When the service is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handover {
+    /// When the body is there and is the one that was signed.
+    Whole,
+    /// While it arrives.
+    Streamed,
+}
+
+/// A body that is the one that was signed, or errs before its end. Only [`Arriving::check`] makes one.
 #[derive(Debug)]
-pub struct VerifiedBody(Bytes);
+pub struct VerifiedBody(Verified);
+
+#[derive(Debug)]
+pub(super) enum Verified {
+    Whole(Bytes),
+    Streamed(UnsyncBoxBody<Bytes, BodyError>, BodyRefusal),
+}
 
 impl VerifiedBody {
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    pub(super) fn get(&self) -> &Verified {
+        &self.0
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(super) fn into_inner(self) -> Verified {
         self.0
     }
 }
 
 impl<B: RequestBody> Arriving<B> {
     /// Reads a form, up to its limit. Any other body waits until the request has proved itself.
-    pub(super) async fn read_form(body: B, is_form: bool, limit: usize) -> Result<Self, Rejection> {
+    pub(super) async fn read_form(body: B, is_form: bool, length: Length) -> Result<Self, Rejection> {
         match is_form {
-            true => Ok(Self::Form(read(body, limit).await?)),
+            true => Ok(Self::Form(read(body, length.limit).await?)),
             false => Ok(Self::Unread(body)),
         }
     }
@@ -51,27 +70,27 @@ impl<B: RequestBody> Arriving<B> {
         self,
         digest: Option<BodyDigest>,
         bound_form: Bytes,
-        limit: usize,
+        length: Length,
         scheme: &Scheme,
+        handover: Handover,
     ) -> Result<VerifiedBody, Rejection> {
         let bytes = match (self, digest) {
             (Self::Form(bytes), Some(digest)) => signed(bytes, digest)?,
             (Self::Form(_), None) => bound_form,
-            (Self::Unread(body), Some(digest)) => signed(read(body, limit).await?, digest)?,
+            (Self::Unread(body), Some(digest)) if handover == Handover::Streamed && !body.is_end_stream() => {
+                let refusal = BodyRefusal::default();
+                let body = StreamedBody::new(body, digest, length, refusal.clone()).boxed_unsync();
+                return Ok(VerifiedBody(Verified::Streamed(body, refusal)));
+            }
+            (Self::Unread(body), Some(digest)) => signed(read(body, length.limit).await?, digest)?,
             (Self::Unread(body), None) => read_nothing(body, scheme).await?,
         };
-        Ok(VerifiedBody(bytes))
+        Ok(VerifiedBody(Verified::Whole(bytes)))
     }
 }
 
 fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
-    if BodyDigest::of(&bytes) != digest {
-        return Err(Rejection::new(
-            RejectionKind::BodyMismatch,
-            "the body is not the one whose SHA-256 was signed: hash the bytes that are sent, after every encoding",
-        ));
-    }
-    Ok(bytes)
+    if BodyDigest::of(&bytes) == digest { Ok(bytes) } else { Err(mismatch()) }
 }
 
 /// Reads a whole body; trailers are dropped.
@@ -118,12 +137,19 @@ async fn read_nothing<B: RequestBody>(body: B, scheme: &Scheme) -> Result<Bytes,
     Ok(Bytes::new())
 }
 
+pub(super) fn mismatch() -> Rejection {
+    Rejection::new(
+        RejectionKind::BodyMismatch,
+        "the body is not the one whose SHA-256 was signed: hash the bytes that are sent, after every encoding",
+    )
+}
+
 pub(super) fn too_large(limit: usize) -> Rejection {
     Rejection::new(RejectionKind::BodyTooLarge, format!("the body has more than the {limit} bytes that are taken"))
 }
 
 /// A body that ends with an error: somebody's limit above us, or a connection that broke.
-fn broken(error: impl Into<BoxError>) -> Rejection {
+pub(super) fn broken(error: impl Into<BoxError>) -> Rejection {
     let error = error.into();
     let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
     while let Some(link) = cause {

@@ -1,10 +1,10 @@
 //! Bodies on both sides of the verifier: what it takes, and what it hands on.
 
 use std::{
-    cell::Cell,
+    error::Error,
     fmt,
-    marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
-use super::arriving::VerifiedBody;
-use crate::protocol::BoxError;
+use super::arriving::{Verified, VerifiedBody};
+use crate::protocol::{BoxError, Rejection};
 
 /// A request body that can be verified, and the type in which the service then gets it.
 ///
@@ -55,15 +55,26 @@ mod sealed {
 
 /// The body that the service gets: what was signed, and nothing else.
 #[derive(Debug, Default)]
-pub struct ServiceBody {
-    bytes: Full<Bytes>,
-    /// A body that streams is not `Sync`, so this one does not promise to be.
-    not_sync: PhantomData<Cell<()>>,
+pub struct ServiceBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Whole(Full<Bytes>),
+    Streamed(UnsyncBoxBody<Bytes, BodyError>),
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Whole(Full::default())
+    }
 }
 
 impl ServiceBody {
     fn new(body: VerifiedBody) -> Self {
-        Self { bytes: Full::new(body.into_bytes()), not_sync: PhantomData }
+        Self(match body.into_inner() {
+            Verified::Whole(bytes) => Kind::Whole(Full::new(bytes)),
+            Verified::Streamed(body, _) => Kind::Streamed(body),
+        })
     }
 }
 
@@ -75,15 +86,24 @@ impl Body for ServiceBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.bytes).poll_frame(context).map_err(|never| match never {})
+        match &mut self.0 {
+            Kind::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Kind::Streamed(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_end_stream()
+        match &self.0 {
+            Kind::Whole(body) => body.is_end_stream(),
+            Kind::Streamed(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.bytes.size_hint()
+        match &self.0 {
+            Kind::Whole(body) => body.size_hint(),
+            Kind::Streamed(body) => body.size_hint(),
+        }
     }
 }
 
@@ -97,10 +117,36 @@ impl RequestBody for ServiceBody {
     }
 }
 
-/// A [`ServiceBody`] broke off. Bodies that were read before the service was called do not.
-#[derive(Debug, thiserror::Error)]
-#[error("the body broke off")]
-pub struct BodyError(#[source] BoxError);
+/// A body [that streams](crate::Verifier::with_streamed_bodies) is refused before its end. What has come of it is not
+/// what was signed.
+///
+/// Around an axum `Body` it is a source of the error. The caller gets the rejection's answer, whatever the service says.
+#[derive(Clone, Debug)]
+pub struct BodyError(Arc<Rejection>);
+
+impl BodyError {
+    pub(super) fn new(rejection: Arc<Rejection>) -> Self {
+        Self(rejection)
+    }
+
+    /// Why: it does not have the signed digest, is too large, or broke off.
+    #[must_use]
+    pub fn rejection(&self) -> &Rejection {
+        &self.0
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request's body was refused before its end")
+    }
+}
+
+impl Error for BodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
 
 /// Any body, boxed, on its way to the verifier. See [`RequestBody`].
 pub struct UnverifiedBody(UnsyncBoxBody<Bytes, BoxError>);
@@ -157,9 +203,10 @@ impl RequestBody for axum_core::body::Body {
     type ServiceBody = Self;
 
     fn verified(body: VerifiedBody) -> Self {
-        match body.into_bytes() {
-            bytes if bytes.is_empty() => Self::empty(),
-            bytes => bytes.into(),
+        match body.into_inner() {
+            Verified::Whole(bytes) if bytes.is_empty() => Self::empty(),
+            Verified::Whole(bytes) => bytes.into(),
+            Verified::Streamed(body, _) => Self::new(body),
         }
     }
 }

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts};
 
-use super::{arriving::VerifiedBody, body::RequestBody, caller::Caller};
+use super::{
+    arriving::{Verified, VerifiedBody},
+    body::RequestBody,
+    caller::Caller,
+};
 use crate::protocol::{
     Authentic, BodyDigest, Field, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip, with_query,
 };
@@ -71,7 +75,12 @@ impl Delivery {
         if let Some(targets) = self.targets {
             targets.replace(&mut parts);
         }
-        correct_length(&mut parts.headers, body.len());
+        match body.get() {
+            Verified::Whole(bytes) => correct_length(&mut parts.headers, bytes.len()),
+            Verified::Streamed(_, refusal) => {
+                parts.extensions.insert(refusal.clone());
+            }
+        }
         remove_overrides(scheme, &mut parts.headers);
         hide_secrets(scheme, &mut parts.headers);
         parts.extensions.insert(Caller::new(verified));

@@ -6,6 +6,14 @@ use http_body::Body;
 use super::{arriving::too_large, caller::Caller};
 use crate::protocol::{Claim, Head, Rejection, RejectionKind, Scheme, single};
 
+/// How many bytes a body may have.
+#[derive(Clone, Copy)]
+pub(super) struct Length {
+    /// Its Content-Length.
+    pub(super) declared: Option<u64>,
+    pub(super) limit: usize,
+}
+
 /// Reads the fields and all else that the head tells, and how long the body may be.
 pub(super) fn read<'r>(
     scheme: &'r Scheme,
@@ -13,7 +21,7 @@ pub(super) fn read<'r>(
     uri: &'r Uri,
     parts: &'r Parts,
     body: &impl Body,
-) -> Result<(Claim, Head<'r>, usize), Rejection> {
+) -> Result<(Claim, Head<'r>, Length), Rejection> {
     if parts.extensions.get::<Caller>().is_some() {
         return Err(Rejection::new(
             RejectionKind::Misconfigured,
@@ -29,11 +37,19 @@ pub(super) fn read<'r>(
     let claim = Claim::extract(scheme, uri, &parts.headers)?;
     let head = Head::read(scheme, prefix, uri, parts)?;
     let limit = if head.is_form() { limits.form() } else { limits.body() };
-    let declared = content_length(&parts.headers)?.unwrap_or(0).max(body.size_hint().lower());
-    if declared > limit as u64 {
+    let declared = content_length(&parts.headers)?;
+    if declared.unwrap_or(0).max(body.size_hint().lower()) > limit as u64 {
         return Err(too_large(limit));
     }
-    Ok((claim, head, limit))
+    Ok((claim, head, Length { declared, limit }))
+}
+
+impl Length {
+    /// The lesser of what the head and the body say.
+    pub(super) fn at_most(self, body: &impl Body) -> Self {
+        let declared = [self.declared, body.size_hint().exact()].into_iter().flatten().min();
+        Self { declared, ..self }
+    }
 }
 
 /// RFC 9110, section 8.6.

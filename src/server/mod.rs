@@ -15,6 +15,7 @@ mod head;
 mod layer;
 mod response;
 mod service;
+mod streamed;
 mod verifier;
 
 pub use self::{

@@ -13,10 +13,12 @@ use super::{
     body::RequestBody,
     future::ResponseFuture,
     response::{ProblemJson, RenderRejection, ResponseBody, keep_private},
+    streamed::BodyRefusal,
     verifier::Verifier,
 };
 use crate::{
     event,
+    protocol::Rejection,
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
@@ -60,21 +62,28 @@ where
         let verifier = self.verifier.clone();
         let renderer = self.renderer.clone();
         ResponseFuture::new(async move {
-            match verifier.verify(request).await {
-                Ok(request) => {
-                    let mut response = inner.call(request).await?;
-                    keep_private(response.headers_mut());
-                    Ok(response.map(ResponseBody::of_service))
-                }
-                Err(rejection) => {
-                    event::rejected(&rejection);
-                    let mut response = renderer.render(&rejection).map(ResponseBody::of_rejection);
-                    response.extensions_mut().insert(rejection.kind());
-                    Ok(response)
-                }
+            let request = match verifier.verify(request).await {
+                Ok(request) => request,
+                Err(rejection) => return Ok(refuse(&*renderer, &rejection)),
+            };
+            let streamed = request.extensions().get::<BodyRefusal>().cloned();
+            let response = inner.call(request).await;
+            // What the service makes of a body that is not the signed one is no answer.
+            if let Some(rejection) = streamed.as_ref().and_then(BodyRefusal::rejection) {
+                return Ok(refuse(&*renderer, rejection));
             }
+            let mut response = response?;
+            keep_private(response.headers_mut());
+            Ok(response.map(ResponseBody::of_service))
         })
     }
+}
+
+fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
+    event::rejected(rejection);
+    let mut response = renderer.render(rejection).map(ResponseBody::of_rejection);
+    response.extensions_mut().insert(rejection.kind());
+    response
 }
 
 impl<S: Clone, K, N, R> Clone for Verify<S, K, N, R> {

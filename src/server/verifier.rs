@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Uri};
 
 use super::{
-    arriving::Arriving,
+    arriving::{Arriving, Handover},
     body::RequestBody,
     delivery::{Delivery, signed_uri},
     head,
@@ -45,6 +45,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     scheme: Arc<Scheme>,
     parameters: Parameters,
     prefix: Arc<str>,
+    handover: Handover,
 }
 
 impl<K: KeyStore> Verifier<K> {
@@ -59,6 +60,7 @@ impl<K: KeyStore> Verifier<K> {
             scheme: Arc::new(Scheme::new()),
             parameters: Parameters::default(),
             prefix: "".into(),
+            handover: Handover::Whole,
         }
     }
 }
@@ -76,6 +78,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             scheme: self.scheme,
             parameters: self.parameters,
             prefix: self.prefix,
+            handover: self.handover,
         }
     }
 
@@ -125,6 +128,29 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { retention: Some(retention), ..self }
     }
 
+    /// Calls the service while a body arrives, for bodies that are too large to be held in memory. Default: it is called
+    /// when the whole body is there and has been checked.
+    ///
+    /// The body then ends well only if it is the one that was signed: its last data frame is held back until the digest
+    /// matches, and in its place comes a [`BodyError`](super::BodyError). **Until it has ended well, the service must
+    /// not act on what it has read**: it writes to a temporary file, say, and renames that at the end. A body of known
+    /// length that it forwards to another server is never completed with wrong bytes. If the body is refused before
+    /// the service has answered, the caller gets the rejection's answer in place of the service's.
+    ///
+    /// Memory holds one frame. The [limit](crate::Limits::with_body) (2 MiB by default) stands; raise it. Forms are read
+    /// whole all the same, up to [theirs](crate::Limits::with_form).
+    ///
+    /// ```
+    /// # use countersign::{Limits, Scheme, Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let scheme = Scheme::new().with_limits(Limits::new().with_body(4 << 30)); // 4 GiB
+    /// let uploads = Verifier::new(keys).with_scheme(scheme).with_streamed_bodies().into_layer();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_streamed_bodies(self) -> Self {
+        Self { handover: Handover::Streamed, ..self }
+    }
+
     /// The tower layer that verifies with this.
     pub fn into_layer(self) -> VerifyLayer<K, N> {
         VerifyLayer::from(self)
@@ -146,17 +172,17 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let (parts, body) = request.into_parts();
         let uri = signed_uri(&parts);
 
-        let (claim, head, limit) = head::read(scheme, &self.prefix, uri, &parts, &body)?; // 1
+        let (claim, head, length) = head::read(scheme, &self.prefix, uri, &parts, &body)?; // 1
         let timely = claim.timely(time.now, &window)?; // 2
         let is_form = head.is_form();
         let request = self.read_query(head)?; // 3
         let keys = self.keys.keys(timely.app_id()).await.map_err(Rejection::unavailable)?; // 4
-        let body = Arriving::read_form(body, is_form, limit).await?; // 5
+        let body = Arriving::read_form(body, is_form, length).await?; // 5
         let request = self.read_form(request, body.form())?;
         let authentic = timely.authenticate(request, keys.as_ref())?; // 6
         let delivery = Delivery::new(&authentic, body.form(), &parts, self.parameters, scheme)?;
         let unrepeated = authentic.claim_nonce(&*self.nonces, self.clock.now(), &window).await?; // 8
-        let body = body.check(delivery.digest, delivery.bound_form.clone(), limit, scheme).await?; // 9
+        let body = body.check(delivery.digest, delivery.bound_form.clone(), length, scheme, self.handover).await?; // 9
         Ok(delivery.request::<B>(parts, body, unrepeated, scheme)) // 10
     }
 

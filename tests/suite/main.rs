@@ -13,5 +13,6 @@ mod replay;
 mod rig;
 mod secrets;
 mod stacks;
+mod streamed;
 mod vectors;
 mod window;

@@ -1,0 +1,137 @@
+//! A body that is handed on while its digest is checked.
+
+use std::{
+    mem,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::{
+    arriving::{broken, mismatch, too_large},
+    body::{BodyError, RequestBody},
+    head::Length,
+};
+use crate::protocol::{BodyDigest, BodyHasher, Rejection};
+
+pin_project! {
+    /// Holds the last data frame back until the digest matches: in its place the service sees an error.
+    ///
+    /// Nor does it say before that it ends: who forwards a body of known length never asks for more once that many
+    /// bytes are there, and would pass a wrong body on.
+    pub(super) struct StreamedBody<B> {
+        #[pin]
+        body: B,
+        // None when it has ended.
+        check: Option<Check>,
+        held: Bytes,
+        refusal: BodyRefusal,
+    }
+}
+
+/// Why a streamed body was refused, once it is: for the answer, which the service can no longer give.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BodyRefusal(Arc<OnceLock<Arc<Rejection>>>);
+
+impl<B: RequestBody> StreamedBody<B> {
+    pub(super) fn new(body: B, digest: BodyDigest, length: Length, refusal: BodyRefusal) -> Self {
+        let check = Check::new(digest, length.at_most(&body));
+        Self { body, check: Some(check), held: Bytes::new(), refusal }
+    }
+}
+
+impl BodyRefusal {
+    pub(super) fn rejection(&self) -> Option<&Rejection> {
+        self.0.get().map(|rejection| &**rejection)
+    }
+
+    fn refuse(&self, rejection: Rejection) -> BodyError {
+        BodyError::new(self.0.get_or_init(|| Arc::new(rejection)).clone())
+    }
+}
+
+impl<B: RequestBody> Body for StreamedBody<B> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut this = self.project();
+        while let Some(check) = this.check {
+            let checked = match ready!(this.body.as_mut().poll_frame(context)) {
+                // Trailers are not signed.
+                Some(Ok(frame)) => check.take(frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => Err(broken(error)),
+                None => this.check.take().map_or(Ok(Bytes::new()), Check::finish),
+            };
+            match checked {
+                // Empty frames are skipped: one of them does not make the frame before it another one's than the last.
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => match mem::replace(this.held, data) {
+                    first if first.is_empty() => {}
+                    held => return Poll::Ready(Some(Ok(Frame::data(held)))),
+                },
+                Err(rejection) => {
+                    (*this.check, *this.held) = (None, Bytes::new());
+                    return Poll::Ready(Some(Err(this.refusal.refuse(rejection))));
+                }
+            }
+        }
+        Poll::Ready(match mem::take(this.held) {
+            held if held.is_empty() => None,
+            held => Some(Ok(Frame::data(held))),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.check.is_none() && self.held.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.held.len() as u64;
+        if self.check.is_none() {
+            return SizeHint::with_exact(held);
+        }
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(held));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint
+    }
+}
+
+/// The check of a body, as far as it has come.
+pub(super) struct Check {
+    hasher: BodyHasher,
+    digest: BodyDigest,
+    received: u64,
+    length: Length,
+}
+
+impl Check {
+    pub(super) fn new(digest: BodyDigest, length: Length) -> Self {
+        Self { hasher: BodyHasher::new(), digest, received: 0, length }
+    }
+
+    /// Checks the length as well: whoever forwards as many bytes as were declared is done then, whatever follows.
+    pub(super) fn take(&mut self, data: Bytes) -> Result<Bytes, Rejection> {
+        self.received = self.received.saturating_add(data.len() as u64);
+        if self.received > self.length.limit as u64 {
+            return Err(too_large(self.length.limit));
+        }
+        if self.length.declared.is_some_and(|declared| self.received > declared) {
+            return Err(Rejection::malformed("content-length", "the body has more bytes than it says"));
+        }
+        self.hasher.update(&data);
+        Ok(data)
+    }
+
+    pub(super) fn finish(self) -> Result<Bytes, Rejection> {
+        if self.hasher.finish() == self.digest { Ok(Bytes::new()) } else { Err(mismatch()) }
+    }
+}

@@ -1,0 +1,358 @@
+//! Bodies that are handed on while they are checked: the service never sees the end of a wrong one.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::State, routing::post as on_post};
+use bytes::Bytes;
+use countersign::{
+    BodyDigest, Caller, Limits, Payload, RejectionKind, Scheme, StaticKeys, Verifier, VerifyLayer,
+    server::{BodyError, ServiceBody, UnverifiedBody},
+};
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, Channel, Full, StreamBody, channel::Sender};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::rig::{self, NOW, form, get, signed, verifier};
+
+fn streaming() -> Verifier<StaticKeys> {
+    streaming_up_to(1000)
+}
+
+fn streaming_up_to(limit: usize) -> Verifier<StaticKeys> {
+    let scheme = Scheme::new().with_limits(Limits::new().with_body(limit));
+    verifier().0.with_scheme(scheme).with_streamed_bodies()
+}
+
+/// A request signed for the body `signed`, which brings another one perhaps.
+fn upload<B>(signed: &str, body: B) -> Request<UnverifiedBody>
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let (mut parts, ()) = Request::put("/files/1").body(()).unwrap().into_parts();
+    let payload = Payload::Digest(BodyDigest::of(signed.as_bytes()));
+    rig::signer().sign_at(&mut parts, payload, NOW.try_into().unwrap(), rig::fresh_nonce()).unwrap();
+    Request::from_parts(parts, UnverifiedBody::new(body))
+}
+
+fn frames<const N: usize>(data: [&'static str; N]) -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send {
+    StreamBody::new(futures_util::stream::iter(data.map(|data| Ok(Frame::data(Bytes::from(data))))))
+}
+
+/// Every frame that the service sees, `!` and the code for an error, and whether the body said that it ends.
+async fn seen(request: Request<ServiceBody>) -> Vec<String> {
+    let mut body = request.into_body();
+    let mut seen = Vec::new();
+    while let Some(frame) = body.frame().await {
+        seen.push(match frame {
+            Ok(frame) => String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap(),
+            Err(error) => format!("!{}", error.rejection().kind().code()),
+        });
+    }
+    assert!(body.is_end_stream());
+    assert_eq!(body.size_hint().exact(), Some(0));
+    seen
+}
+
+async fn seen_of<B>(signed: &str, body: B) -> Vec<String>
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    seen(streaming().verify(upload(signed, body)).await.unwrap()).await
+}
+
+fn next(body: &mut ServiceBody) -> Option<String> {
+    let frame = body.frame().now_or_never()?.unwrap().unwrap();
+    Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+}
+
+async fn send(sender: &mut Sender<Bytes, Infallible>, data: &'static str) {
+    sender.send_data(Bytes::from(data)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_is_handed_on_when_the_next_one_is_there() {
+    let (mut sender, body) = Channel::new(1);
+    let request = streaming().verify(upload("onetwothree", body)).await.unwrap();
+    assert_eq!(request.extensions().get::<Caller>().unwrap().app_id().as_str(), "demo");
+    let mut body = request.into_body();
+    assert_eq!(next(&mut body), None);
+    send(&mut sender, "one").await;
+    assert_eq!(next(&mut body), None, "it may be the last");
+    send(&mut sender, "two").await;
+    assert_eq!(next(&mut body).unwrap(), "one");
+    send(&mut sender, "three").await;
+    assert_eq!(next(&mut body).unwrap(), "two");
+    assert_eq!(next(&mut body), None);
+    assert!(!body.is_end_stream());
+    drop(sender);
+    assert_eq!(next(&mut body).unwrap(), "three");
+    assert!(body.is_end_stream());
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn in_the_place_of_a_wrong_bodys_last_frame_comes_an_error() {
+    assert_eq!(seen_of("onetwo", frames(["one", "two"])).await, ["one", "two"]);
+    assert_eq!(seen_of("onetwo", frames(["one", "TWO"])).await, ["one", "!body_mismatch"]);
+    assert_eq!(seen_of("onetwo", frames(["one"])).await, ["!body_mismatch"]);
+    assert_eq!(seen_of("onetwo", frames(["one", "two", "three"])).await, ["one", "two", "!body_mismatch"]);
+    assert_eq!(seen_of("onetwo", frames([])).await, ["!body_mismatch"]);
+    assert_eq!(seen_of("", frames([])).await, [""; 0]);
+    assert_eq!(seen_of("", frames(["one"])).await, ["!body_mismatch"]);
+}
+
+#[tokio::test]
+async fn what_comes_after_the_last_data_does_not_set_it_free() {
+    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("x-token"), "evil".parse().unwrap())]);
+    let end = |text: &'static str| {
+        let data = |text: &'static str| Ok(Frame::data(Bytes::from(text)));
+        let frames = [data("one"), data(text), data(""), data(""), Ok(Frame::trailers(trailers.clone())), data("")];
+        StreamBody::new(futures_util::stream::iter(frames))
+    };
+    assert_eq!(seen_of("onetwo", end("two")).await, ["one", "two"], "trailers are dropped");
+    assert_eq!(seen_of("onetwo", end("TWO")).await, ["one", "!body_mismatch"]);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_no_verdict_and_gives_nothing_more() {
+    let broken = [Ok(Frame::data(Bytes::from("one"))), Ok(Frame::data(Bytes::from("two"))), Err("reset")];
+    let body = StreamBody::new(futures_util::stream::iter(broken));
+    let request = upload("onetwo", Full::default()).map(|_| UnverifiedBody::new(body));
+    let request = streaming().verify(request).await.unwrap();
+    assert_eq!(seen(request).await, ["one", "!malformed_field"]);
+}
+
+#[tokio::test]
+async fn the_limit_stands() {
+    let verify = async |limit, body| streaming_up_to(limit).verify(upload("onetwo", body)).await;
+    assert_eq!(seen(verify(6, frames(["one", "two"])).await.unwrap()).await, ["one", "two"]);
+    assert_eq!(seen(verify(5, frames(["one", "two"])).await.unwrap()).await, ["!body_too_large"]);
+    let known = streaming_up_to(5).verify(upload("onetwo", Full::from("onetwo"))).await;
+    assert_eq!(known.unwrap_err().kind(), RejectionKind::BodyTooLarge, "its length is known before it comes");
+    let mut declared = upload("onetwo", frames(["one", "two"]));
+    declared.headers_mut().insert("content-length", 6.into());
+    assert_eq!(streaming_up_to(5).verify(declared).await.unwrap_err().kind(), RejectionKind::BodyTooLarge);
+}
+
+/// Whoever forwards three bytes is done when three bytes are there.
+#[tokio::test]
+async fn no_more_bytes_come_than_were_declared() {
+    let with_length = |length: u64, signed: &'static str, body| {
+        let mut request = upload(signed, body);
+        request.headers_mut().insert("content-length", length.into());
+        request
+    };
+    let verify = async |request| seen(streaming().verify(request).await.unwrap()).await;
+    assert_eq!(verify(with_length(3, "onetwo", frames(["one", "two"]))).await, ["!malformed_field"]);
+    assert_eq!(verify(with_length(3, "one", frames(["one", ""]))).await, ["one"]);
+
+    /// Says three bytes, and has six.
+    struct Liar(StreamBody<futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>);
+    impl http_body::Body for Liar {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            std::pin::Pin::new(&mut self.0).poll_frame(context)
+        }
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(3)
+        }
+    }
+    let data = ["one", "two"].map(|data| Ok(Frame::data(Bytes::from(data))));
+    let liar = Liar(StreamBody::new(futures_util::stream::iter(Vec::from(data))));
+    assert_eq!(verify(upload("onetwo", liar)).await, ["!malformed_field"]);
+}
+
+#[tokio::test]
+async fn the_length_that_was_declared_is_forwarded() {
+    let mut request = upload("onetwo", Full::from("onetwo"));
+    request.headers_mut().insert("content-length", 6.into());
+    let mut request = streaming().verify(request).await.unwrap();
+    assert_eq!(request.headers()["content-length"], "6");
+    assert_eq!(request.body().size_hint().exact(), Some(6));
+    assert!(!request.body().is_end_stream());
+    assert_eq!(request.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "onetwo");
+    let unknown = streaming().verify(upload("onetwo", frames(["one", "two"]))).await.unwrap();
+    assert_eq!(unknown.body().size_hint().exact(), None);
+}
+
+/// Counts itself, for as long as somebody holds a frame of it.
+struct Counted(Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        b"sixteen bytes..."
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn memory_holds_one_frame_of_a_thousand() {
+    let live = Arc::new(AtomicUsize::new(0));
+    let counter = live.clone();
+    let data = std::iter::repeat_with(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(Frame::data(Bytes::from_owner(Counted(counter.clone()))))
+    });
+    let body = StreamBody::new(futures_util::stream::iter(data.take(1000)));
+    let text = "sixteen bytes...".repeat(1000);
+    let mut body = streaming_up_to(16_000).verify(upload(&text, body)).await.unwrap().into_body();
+    let mut count = 0;
+    while let Some(frame) = body.frame().await {
+        // The one that the service has, and the one that is held back.
+        assert!(live.load(Ordering::Relaxed) <= 2);
+        drop(frame.unwrap());
+        count += 1;
+    }
+    assert_eq!(count, 1000);
+    assert_eq!(live.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_streamed_is_checked_before_the_service_is_called() {
+    assert_eq!(rig::code(&streaming(), form("/", "a=1")).await, "missing_field");
+    let mut wrong_form = signed(form("/", "a=1&b="));
+    *wrong_form.body_mut() = "a=1&b=&c=";
+    assert_eq!(rig::code(&streaming(), wrong_form).await, "body_mismatch");
+    assert_eq!(rig::code(&streaming(), signed(get("/"))).await, "accepted");
+    let mut undigested = signed(get("/"));
+    *undigested.body_mut() = "bytes";
+    assert_eq!(rig::code(&streaming(), undigested).await, "missing_field");
+    let empty = upload("one", Full::from(""));
+    assert_eq!(streaming().verify(empty).await.unwrap_err().kind(), RejectionKind::BodyMismatch);
+}
+
+#[tokio::test]
+async fn the_caller_hears_the_refusal_whatever_the_service_makes_of_it() {
+    async fn shrugs(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, BodyError> {
+        let _ = request.into_body().collect().await;
+        Ok(Response::new(Full::from("stored")))
+    }
+    async fn fails(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, BodyError> {
+        request.into_body().collect().await?;
+        Ok(Response::new(Full::from("stored")))
+    }
+    let layer = || VerifyLayer::from(streaming());
+    for wrong in ["onetwo", "one"] {
+        for answer in [
+            layer().layer(service_fn(shrugs)).oneshot(upload(wrong, frames(["one", "TWO"]))).await.unwrap(),
+            layer().layer(service_fn(fails)).oneshot(upload(wrong, frames(["one", "TWO"]))).await.unwrap(),
+        ] {
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(answer.extensions().get(), Some(&RejectionKind::BodyMismatch));
+            let text = rig::bytes(answer.into_body()).await;
+            assert!(text.windows(13).any(|window| window == b"body_mismatch"), "{text:?}");
+        }
+    }
+    let good = layer().layer(service_fn(fails)).oneshot(upload("onetwo", frames(["one", "two"]))).await.unwrap();
+    assert_eq!(rig::bytes(good.into_body()).await, "stored");
+}
+
+/// Tells what arrives: the body, or that it broke off.
+async fn upstream() -> (SocketAddr, mpsc::UnboundedReceiver<Result<Bytes, ()>>) {
+    let (told, received) = mpsc::unbounded_channel();
+    async fn receive(State(told): State<mpsc::UnboundedSender<Result<Bytes, ()>>>, body: Body) {
+        let body = body.collect().await.map(|body| body.to_bytes()).map_err(|_| ());
+        told.send(body).unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().fallback(receive).with_state(told);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (address, received)
+}
+
+/// Verifies and forwards, with the length that was declared or without any.
+async fn proxy(upstream: SocketAddr) -> SocketAddr {
+    async fn forward(State(upstream): State<SocketAddr>, mut request: Request<Body>) -> Response<Body> {
+        *request.uri_mut() = format!("http://{upstream}/").parse().unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        match client.request(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(_) => Response::builder().status(502).body(Body::empty()).unwrap(),
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let layer = Verifier::new(rig::keys()).with_streamed_bodies().into_layer();
+    let app = Router::new().route("/files/1", on_post(forward)).with_state(upstream).layer(layer);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// Sends a head signed for `signed`, then the body in two parts, and returns the status.
+async fn send_in_two_parts(proxy: SocketAddr, signed: &[u8], parts: [&[u8]; 2], chunked: bool) -> String {
+    let (mut head, ()) = Request::post("/files/1").body(()).unwrap().into_parts();
+    rig::signer().sign_parts(&mut head, Payload::Digest(BodyDigest::of(signed))).unwrap();
+    let mut text = format!("POST /files/1 HTTP/1.1\r\nhost: {proxy}\r\nconnection: close\r\n");
+    for (name, value) in &head.headers {
+        text.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+    }
+    let length = parts[0].len() + parts[1].len();
+    match chunked {
+        true => text.push_str("transfer-encoding: chunked\r\n\r\n"),
+        false => text.push_str(&format!("content-length: {length}\r\n\r\n")),
+    }
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    for part in parts {
+        match chunked {
+            true => {
+                stream.write_all(format!("{:x}\r\n", part.len()).as_bytes()).await.unwrap();
+                stream.write_all(part).await.unwrap();
+                stream.write_all(b"\r\n").await.unwrap();
+            }
+            false => stream.write_all(part).await.unwrap(),
+        }
+        tokio::task::yield_now().await;
+    }
+    if chunked {
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+    }
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    answer.split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_handler_that_forwards_a_body_never_completes_a_wrong_one() {
+    let (upstream, mut received) = upstream().await;
+    let proxy = proxy(upstream).await;
+    let whole = vec![b'a'; 300_000];
+    let (first, last) = whole.split_at(299_000);
+    let mut wrong = last.to_vec();
+    wrong[999] = b'b';
+    for chunked in [false, true] {
+        assert_eq!(send_in_two_parts(proxy, &whole, [first, last], chunked).await, "200");
+        let arrived = tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap();
+        assert_eq!(arrived.unwrap(), whole);
+
+        assert_eq!(send_in_two_parts(proxy, &whole, [first, &wrong], chunked).await, "401");
+        let arrived = tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap();
+        assert_eq!(arrived, Err(()), "chunked: {chunked}");
+    }
+}
