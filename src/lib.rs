@@ -77,8 +77,20 @@ pub mod client;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod clock;
+/// What weakens the verifier, for those who know why.
+///
+/// [`ReportOnlyLayer`](danger::ReportOnlyLayer) lets everything in, and tells what a verifier would have refused: the
+/// first step of [adding signatures to a running service](guide::rollout).
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub mod danger {
+    pub use crate::server::report_only::{ReportOnly, ReportOnlyLayer, Verdict};
+}
 #[cfg(feature = "server")]
 mod event;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub mod guide;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "half of it is for verifiers"))]
 pub mod protocol;
 #[cfg(feature = "server")]

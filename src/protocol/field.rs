@@ -143,6 +143,22 @@ impl TryFrom<u64> for Timestamp {
     }
 }
 
+#[cfg(feature = "test-util")]
+impl Timestamp {
+    pub(crate) fn for_test() -> Self {
+        Self(1_700_000_000)
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Nonce {
+    pub(crate) fn for_test() -> Self {
+        let mut nonce = ArrayString::new();
+        nonce.push_str("for-test");
+        Self(nonce)
+    }
+}
+
 /// An API token or a user token: 1 to 512 of `A-Z a-z 0-9 . _ ~ + / = -`. `Debug` does not show it.
 ///
 /// ```

@@ -8,6 +8,8 @@ use super::{
     mac::Authentic,
     rejection::{Rejection, RejectionKind},
 };
+#[cfg(feature = "test-util")]
+use super::{field::Token, scheme::Scheme, token::TokenClaim};
 
 /// The timestamps that are accepted at a moment: a stretch around the clock, and none before a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +202,13 @@ pub struct Unrepeated {
 }
 
 impl Unrepeated {
+    #[cfg(feature = "test-util")]
+    pub(crate) fn for_test(app_id: AppId, token: Option<Token>) -> Self {
+        let (timestamp, nonce) = (Timestamp::for_test(), Nonce::for_test());
+        let token = TokenClaim::new(&Scheme::new(), token);
+        Self { fields: Arc::new(Fields { app_id, timestamp, nonce, token }), key_index: 0 }
+    }
+
     pub(crate) fn fields(&self) -> &Fields {
         &self.fields
     }

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, combinators::UnsyncBoxBody};
 use super::{
     body::{BodyError, RequestBody},
     head::Length,
+    report_only::{Watch, WatchedBody},
     streamed::{BodyRefusal, StreamedBody},
 };
 use crate::protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme};
@@ -26,6 +27,8 @@ pub(super) enum Handover {
     Whole,
     /// While it arrives.
     Streamed,
+    /// While it arrives, and to its end whatever it is.
+    Watched,
 }
 
 /// A body that is the one that was signed, or errs before its end. Only [`Arriving::check`] makes one.
@@ -36,6 +39,7 @@ pub struct VerifiedBody(Verified);
 pub(super) enum Verified {
     Whole(Bytes),
     Streamed(UnsyncBoxBody<Bytes, BodyError>, BodyRefusal),
+    Watched(UnsyncBoxBody<Bytes, BodyError>, Watch),
 }
 
 impl VerifiedBody {
@@ -77,12 +81,19 @@ impl<B: RequestBody> Arriving<B> {
         let bytes = match (self, digest) {
             (Self::Form(bytes), Some(digest)) => signed(bytes, digest)?,
             (Self::Form(_), None) => bound_form,
-            (Self::Unread(body), Some(digest)) if handover == Handover::Streamed && !body.is_end_stream() => {
-                let refusal = BodyRefusal::default();
-                let body = StreamedBody::new(body, digest, length, refusal.clone()).boxed_unsync();
-                return Ok(VerifiedBody(Verified::Streamed(body, refusal)));
-            }
-            (Self::Unread(body), Some(digest)) => signed(read(body, length.limit).await?, digest)?,
+            (Self::Unread(body), Some(digest)) => match handover {
+                Handover::Streamed if !body.is_end_stream() => {
+                    let refusal = BodyRefusal::default();
+                    let body = StreamedBody::new(body, digest, length, refusal.clone());
+                    return Ok(VerifiedBody(Verified::Streamed(body.boxed_unsync(), refusal)));
+                }
+                Handover::Watched if !body.is_end_stream() => {
+                    let watch = Watch::default();
+                    let body = WatchedBody::new(body, digest, length, watch.clone());
+                    return Ok(VerifiedBody(Verified::Watched(body.boxed_unsync(), watch)));
+                }
+                _ => signed(read(body, length.limit).await?, digest)?,
+            },
             (Self::Unread(body), None) => read_nothing(body, scheme).await?,
         };
         Ok(VerifiedBody(Verified::Whole(bytes)))

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
-use super::arriving::{Verified, VerifiedBody};
+use super::{
+    arriving::{Verified, VerifiedBody, broken},
+    exemption::Waiver,
+};
 use crate::protocol::{BoxError, Rejection};
 
 /// A request body that can be verified, and the type in which the service then gets it.
@@ -46,9 +49,12 @@ pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + sealed
 
     #[doc(hidden)]
     fn verified(body: VerifiedBody) -> Self::ServiceBody;
+
+    #[doc(hidden)]
+    fn unverified(body: UnverifiedBody, waiver: Waiver) -> Self::ServiceBody;
 }
 
-mod sealed {
+pub(super) mod sealed {
     /// Keeps verified bodies in the hands of the verifier, and the trait free to grow.
     pub trait Sealed {}
 }
@@ -60,7 +66,7 @@ pub struct ServiceBody(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Full<Bytes>),
-    Streamed(UnsyncBoxBody<Bytes, BodyError>),
+    Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
 
 impl Default for Kind {
@@ -70,11 +76,15 @@ impl Default for Kind {
 }
 
 impl ServiceBody {
-    fn new(body: VerifiedBody) -> Self {
+    fn verified(body: VerifiedBody) -> Self {
         Self(match body.into_inner() {
             Verified::Whole(bytes) => Kind::Whole(Full::new(bytes)),
-            Verified::Streamed(body, _) => Kind::Streamed(body),
+            Verified::Streamed(body, _) | Verified::Watched(body, _) => Kind::Boxed(body),
         })
+    }
+
+    fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
+        Self(Kind::Boxed(body.map_err(|error| BodyError::new(broken(error))).boxed_unsync()))
     }
 }
 
@@ -88,21 +98,21 @@ impl Body for ServiceBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Kind::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Kind::Streamed(body) => Pin::new(body).poll_frame(context),
+            Kind::Boxed(body) => Pin::new(body).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(body) => body.is_end_stream(),
-            Kind::Streamed(body) => body.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(body) => body.size_hint(),
-            Kind::Streamed(body) => body.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
         }
     }
 }
@@ -113,7 +123,11 @@ impl RequestBody for ServiceBody {
     type ServiceBody = Self;
 
     fn verified(body: VerifiedBody) -> Self {
-        Self::new(body)
+        Self::verified(body)
+    }
+
+    fn unverified(body: UnverifiedBody, waiver: Waiver) -> Self {
+        Self::unverified(body, waiver)
     }
 }
 
@@ -125,8 +139,8 @@ impl RequestBody for ServiceBody {
 pub struct BodyError(Arc<Rejection>);
 
 impl BodyError {
-    pub(super) fn new(rejection: Arc<Rejection>) -> Self {
-        Self(rejection)
+    pub(super) fn new(rejection: Rejection) -> Self {
+        Self(Arc::new(rejection))
     }
 
     /// Why: it does not have the signed digest, is too large, or broke off.
@@ -184,7 +198,11 @@ impl RequestBody for UnverifiedBody {
     type ServiceBody = ServiceBody;
 
     fn verified(body: VerifiedBody) -> ServiceBody {
-        ServiceBody::new(body)
+        ServiceBody::verified(body)
+    }
+
+    fn unverified(body: UnverifiedBody, waiver: Waiver) -> ServiceBody {
+        ServiceBody::unverified(body, waiver)
     }
 }
 
@@ -206,8 +224,12 @@ impl RequestBody for axum_core::body::Body {
         match body.into_inner() {
             Verified::Whole(bytes) if bytes.is_empty() => Self::empty(),
             Verified::Whole(bytes) => bytes.into(),
-            Verified::Streamed(body, _) => Self::new(body),
+            Verified::Streamed(body, _) | Verified::Watched(body, _) => Self::new(body),
         }
+    }
+
+    fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
+        Self::new(body)
     }
 }
 
@@ -220,6 +242,10 @@ impl RequestBody for hyper::body::Incoming {
     type ServiceBody = ServiceBody;
 
     fn verified(body: VerifiedBody) -> ServiceBody {
-        ServiceBody::new(body)
+        ServiceBody::verified(body)
+    }
+
+    fn unverified(body: UnverifiedBody, waiver: Waiver) -> ServiceBody {
+        ServiceBody::unverified(body, waiver)
     }
 }

@@ -25,6 +25,21 @@ impl Caller {
         Self(verified)
     }
 
+    /// A caller for tests of handlers that take one. Nobody has signed anything; its timestamp and nonce mean nothing.
+    ///
+    /// ```
+    /// # use countersign::Caller;
+    /// let mut request = http::Request::new(());
+    /// request.extensions_mut().insert(Caller::for_test("demo".parse()?, None));
+    /// # Ok::<(), countersign::FieldError>(())
+    /// ```
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn for_test(app_id: AppId, token: Option<Token>) -> Self {
+        Self(Unrepeated::for_test(app_id, token))
+    }
+
     /// Whose key signed.
     #[must_use]
     pub fn app_id(&self) -> &AppId {

@@ -80,8 +80,11 @@ impl Delivery {
             Verified::Streamed(_, refusal) => {
                 parts.extensions.insert(refusal.clone());
             }
+            Verified::Watched(_, watch) => {
+                parts.extensions.insert(watch.clone());
+            }
         }
-        remove_overrides(scheme, &mut parts.headers);
+        remove_overrides(&mut parts.headers, scheme.signed_headers());
         hide_secrets(scheme, &mut parts.headers);
         parts.extensions.insert(Caller::new(verified));
         Request::from_parts(parts, B::verified(body))
@@ -120,7 +123,7 @@ fn correct_length(headers: &mut HeaderMap, length: usize) {
 }
 
 /// Removes the headers by which an unsigned byte could make the request another one.
-fn remove_overrides(scheme: &Scheme, headers: &mut HeaderMap) {
+pub(super) fn remove_overrides(headers: &mut HeaderMap, signed: &[HeaderName]) {
     static OVERRIDES: [HeaderName; 5] = [
         HeaderName::from_static("x-http-method-override"),
         HeaderName::from_static("x-http-method"),
@@ -129,7 +132,7 @@ fn remove_overrides(scheme: &Scheme, headers: &mut HeaderMap) {
         HeaderName::from_static("x-rewrite-url"),
     ];
     for name in &OVERRIDES {
-        if headers.contains_key(name) && !scheme.signed_headers().contains(name) {
+        if headers.contains_key(name) && !signed.contains(name) {
             headers.remove(name);
         }
     }

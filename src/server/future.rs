@@ -6,30 +6,24 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::Response;
+/// The future of [`Verify`](super::Verify) and [`ReportOnly`](crate::danger::ReportOnly).
+pub struct ResponseFuture<T, E>(Pin<Box<dyn Future<Output = Result<T, E>> + Send>>);
 
-use super::response::ResponseBody;
-
-/// The future of [`Verify`](super::Verify).
-pub struct ResponseFuture<B, E>(Pin<Box<dyn Future<Output = Output<B, E>> + Send>>);
-
-type Output<B, E> = Result<Response<ResponseBody<B>>, E>;
-
-impl<B, E> ResponseFuture<B, E> {
-    pub(super) fn new(future: impl Future<Output = Output<B, E>> + Send + 'static) -> Self {
+impl<T, E> ResponseFuture<T, E> {
+    pub(super) fn new(future: impl Future<Output = Result<T, E>> + Send + 'static) -> Self {
         Self(Box::pin(future))
     }
 }
 
-impl<B, E> Future for ResponseFuture<B, E> {
-    type Output = Output<B, E>;
+impl<T, E> Future for ResponseFuture<T, E> {
+    type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(context)
     }
 }
 
-impl<B, E> fmt::Debug for ResponseFuture<B, E> {
+impl<T, E> fmt::Debug for ResponseFuture<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture(..)")
     }

@@ -6,13 +6,16 @@
 mod arriving;
 mod body;
 mod caller;
+
 mod delivery;
+mod exemption;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
 mod future;
 mod head;
 mod layer;
+pub(crate) mod report_only;
 mod response;
 mod service;
 mod streamed;

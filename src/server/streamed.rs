@@ -35,7 +35,7 @@ pin_project! {
 
 /// Why a streamed body was refused, once it is: for the answer, which the service can no longer give.
 #[derive(Clone, Debug, Default)]
-pub(super) struct BodyRefusal(Arc<OnceLock<Arc<Rejection>>>);
+pub(super) struct BodyRefusal(Arc<OnceLock<BodyError>>);
 
 impl<B: RequestBody> StreamedBody<B> {
     pub(super) fn new(body: B, digest: BodyDigest, length: Length, refusal: BodyRefusal) -> Self {
@@ -46,11 +46,11 @@ impl<B: RequestBody> StreamedBody<B> {
 
 impl BodyRefusal {
     pub(super) fn rejection(&self) -> Option<&Rejection> {
-        self.0.get().map(|rejection| &**rejection)
+        self.0.get().map(BodyError::rejection)
     }
 
     fn refuse(&self, rejection: Rejection) -> BodyError {
-        BodyError::new(self.0.get_or_init(|| Arc::new(rejection)).clone())
+        self.0.get_or_init(|| BodyError::new(rejection)).clone()
     }
 }
 
@@ -63,9 +63,16 @@ impl<B: RequestBody> Body for StreamedBody<B> {
         while let Some(check) = this.check {
             let checked = match ready!(this.body.as_mut().poll_frame(context)) {
                 // Trailers are not signed.
-                Some(Ok(frame)) => check.take(frame.into_data().unwrap_or_default()),
+                Some(Ok(frame)) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    check.take(&data).map(|()| data)
+                }
                 Some(Err(error)) => Err(broken(error)),
-                None => this.check.take().map_or(Ok(Bytes::new()), Check::finish),
+                None => {
+                    let finished = check.finish();
+                    *this.check = None;
+                    finished.map(|()| Bytes::new())
+                }
             };
             match checked {
                 // Empty frames are skipped: one of them does not make the frame before it another one's than the last.
@@ -91,18 +98,21 @@ impl<B: RequestBody> Body for StreamedBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.len() as u64;
         if self.check.is_none() {
-            return SizeHint::with_exact(held);
+            return SizeHint::with_exact(self.held.len() as u64);
         }
-        let rest = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(held));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(held));
-        }
-        hint
+        longer_by(self.held.len(), self.body.size_hint())
     }
+}
+
+/// The length of a body of which some bytes were read already.
+pub(super) fn longer_by(bytes: usize, rest: SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower().saturating_add(bytes as u64));
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper.saturating_add(bytes as u64));
+    }
+    hint
 }
 
 /// The check of a body, as far as it has come.
@@ -119,7 +129,7 @@ impl Check {
     }
 
     /// Checks the length as well: whoever forwards as many bytes as were declared is done then, whatever follows.
-    pub(super) fn take(&mut self, data: Bytes) -> Result<Bytes, Rejection> {
+    pub(super) fn take(&mut self, data: &[u8]) -> Result<(), Rejection> {
         self.received = self.received.saturating_add(data.len() as u64);
         if self.received > self.length.limit as u64 {
             return Err(too_large(self.length.limit));
@@ -127,11 +137,12 @@ impl Check {
         if self.length.declared.is_some_and(|declared| self.received > declared) {
             return Err(Rejection::malformed("content-length", "the body has more bytes than it says"));
         }
-        self.hasher.update(&data);
-        Ok(data)
+        self.hasher.update(data);
+        Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<Bytes, Rejection> {
-        if self.hasher.finish() == self.digest { Ok(Bytes::new()) } else { Err(mismatch()) }
+    /// After the last of it.
+    pub(super) fn finish(&mut self) -> Result<(), Rejection> {
+        if mem::take(&mut self.hasher).finish() == self.digest { Ok(()) } else { Err(mismatch()) }
     }
 }

@@ -3,12 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::{Request, Uri, request::Parts};
 
 use super::{
     arriving::{Arriving, Handover},
     body::RequestBody,
     delivery::{Delivery, signed_uri},
+    exemption::Exemption,
     head,
     layer::VerifyLayer,
 };
@@ -46,6 +47,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     parameters: Parameters,
     prefix: Arc<str>,
     handover: Handover,
+    exemption: Option<Exemption>,
 }
 
 impl<K: KeyStore> Verifier<K> {
@@ -61,6 +63,7 @@ impl<K: KeyStore> Verifier<K> {
             parameters: Parameters::default(),
             prefix: "".into(),
             handover: Handover::Whole,
+            exemption: None,
         }
     }
 }
@@ -79,6 +82,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             parameters: self.parameters,
             prefix: self.prefix,
             handover: self.handover,
+            exemption: self.exemption,
         }
     }
 
@@ -151,6 +155,29 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { handover: Handover::Streamed, ..self }
     }
 
+    /// Has nobody refused, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
+    pub(super) fn watching(self) -> Self {
+        let handover = if self.handover == Handover::Whole { Handover::Whole } else { Handover::Watched };
+        Self { handover, ..self }
+    }
+
+    /// Lets these requests in without a signature: what must stay open where there are no routes, gRPC's health check
+    /// for example. With routes, leave the open ones outside the layer. Default: none.
+    ///
+    /// The service gets them as they came, without a [`Caller`](super::Caller); only headers that could make them other
+    /// requests (`x-original-url`, `x-http-method-override` and their like) are removed. Compare whole paths, as the
+    /// service reads them.
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let verifier = Verifier::new(keys).with_exemption(|head| head.uri.path() == "/grpc.health.v1.Health/Check");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_exemption(self, covers: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self { exemption: Some(Exemption::new(covers)), ..self }
+    }
+
     /// The tower layer that verifies with this.
     pub fn into_layer(self) -> VerifyLayer<K, N> {
         VerifyLayer::from(self)
@@ -170,6 +197,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let (scheme, time) = (&*self.scheme, self.clock.read());
         let window = self.window(time.birth);
         let (parts, body) = request.into_parts();
+        if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(&parts)) {
+            return Ok(waiver.exempt(parts, body));
+        }
         let uri = signed_uri(&parts);
 
         let (claim, head, length) = head::read(scheme, &self.prefix, uri, &parts, &body)?; // 1
@@ -251,6 +281,7 @@ impl<K, N> Clone for Verifier<K, N> {
             clock: self.clock.clone(),
             scheme: self.scheme.clone(),
             prefix: self.prefix.clone(),
+            exemption: self.exemption.clone(),
             ..*self
         }
     }

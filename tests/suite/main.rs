@@ -5,12 +5,15 @@
 mod answers;
 mod bodies;
 mod client;
+mod exemption;
 mod fields;
 mod parameters;
 mod processes;
 mod properties;
 mod replay;
+mod report_only;
 mod rig;
+mod rollout;
 mod secrets;
 mod stacks;
 mod streamed;

@@ -269,7 +269,7 @@ async fn one_request_sent_many_times_at_once_is_let_in_once() {
     }
 }
 
-struct Down;
+pub(crate) struct Down;
 
 impl NonceStore for Down {
     async fn claim(&self, _: &AppId, _: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {

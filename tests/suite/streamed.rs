@@ -19,7 +19,7 @@ use countersign::{
 use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt, Channel, Full, StreamBody, channel::Sender};
+use http_body_util::{BodyExt, Channel, Full, StreamBody, channel::Sender, combinators::UnsyncBoxBody};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -94,6 +94,7 @@ async fn a_frame_is_handed_on_when_the_next_one_is_there() {
     assert_eq!(next(&mut body), None);
     send(&mut sender, "one").await;
     assert_eq!(next(&mut body), None, "it may be the last");
+    assert_eq!(body.size_hint().lower(), 3);
     send(&mut sender, "two").await;
     assert_eq!(next(&mut body).unwrap(), "one");
     send(&mut sender, "three").await;
@@ -153,17 +154,20 @@ async fn the_limit_stands() {
 /// Whoever forwards three bytes is done when three bytes are there.
 #[tokio::test]
 async fn no_more_bytes_come_than_were_declared() {
-    let with_length = |length: u64, signed: &'static str, body| {
+    fn with_length<B>(length: u64, signed: &str, body: B) -> Request<UnverifiedBody>
+    where
+        B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         let mut request = upload(signed, body);
         request.headers_mut().insert("content-length", length.into());
         request
-    };
+    }
     let verify = async |request| seen(streaming().verify(request).await.unwrap()).await;
     assert_eq!(verify(with_length(3, "onetwo", frames(["one", "two"]))).await, ["!malformed_field"]);
     assert_eq!(verify(with_length(3, "one", frames(["one", ""]))).await, ["one"]);
 
     /// Says three bytes, and has six.
-    struct Liar(StreamBody<futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>);
+    struct Liar(UnsyncBoxBody<Bytes, Infallible>);
     impl http_body::Body for Liar {
         type Data = Bytes;
         type Error = Infallible;
@@ -177,9 +181,9 @@ async fn no_more_bytes_come_than_were_declared() {
             http_body::SizeHint::with_exact(3)
         }
     }
-    let data = ["one", "two"].map(|data| Ok(Frame::data(Bytes::from(data))));
-    let liar = Liar(StreamBody::new(futures_util::stream::iter(Vec::from(data))));
-    assert_eq!(verify(upload("onetwo", liar)).await, ["!malformed_field"]);
+    let liar = || Liar(frames(["one", "two"]).boxed_unsync());
+    assert_eq!(verify(upload("onetwo", liar())).await, ["!malformed_field"]);
+    assert_eq!(verify(with_length(6, "onetwo", liar())).await, ["!malformed_field"], "the lesser of the two");
 }
 
 #[tokio::test]

@@ -1,0 +1,15 @@
+//! Everything is let in, and the verdicts are told.
+//!
+//! The `layer` makes the `service`, which has the verifier judge a `recorded` body, to have it back if the verdict is no.
+//! A streamed one it has `watched`.
+
+mod layer;
+mod recorded;
+mod service;
+mod watched;
+
+pub(super) use self::watched::{Watch, WatchedBody};
+pub use self::{
+    layer::ReportOnlyLayer,
+    service::{ReportOnly, Verdict},
+};

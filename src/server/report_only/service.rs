@@ -1,0 +1,114 @@
+//! The service that refuses nothing.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, request::Parts};
+use tower_service::Service;
+
+use super::{
+    recorded::{Recorded, Recording},
+    watched::Watch,
+};
+use crate::{
+    event,
+    protocol::Rejection,
+    server::{Caller, RequestBody, ResponseFuture, Verifier, exemption::Waiver},
+    store::{KeyStore, MemoryNonceStore, NonceStore},
+};
+
+/// What a verifier says of a request: who sent it, or why it would be refused.
+pub type Verdict<'a> = Result<&'a Caller, &'a Rejection>;
+
+pub(super) type Tell = dyn Fn(&Parts, Verdict<'_>) + Send + Sync;
+
+/// The service that [`ReportOnlyLayer`](super::ReportOnlyLayer) makes.
+pub struct ReportOnly<S, K, N = MemoryNonceStore> {
+    inner: S,
+    verifier: Arc<Verifier<K, N>>,
+    tell: Arc<Tell>,
+}
+
+impl<S, K, N> ReportOnly<S, K, N> {
+    pub(super) fn new(inner: S, verifier: Arc<Verifier<K, N>>, tell: Arc<Tell>) -> Self {
+        Self { inner, verifier, tell }
+    }
+}
+
+impl<S, K, N, B> Service<Request<B>> for ReportOnly<S, K, N>
+where
+    S: Service<Request<B::ServiceBody>, Future: Send> + Clone + Send + 'static,
+    K: KeyStore,
+    N: NonceStore,
+    B: RequestBody,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // As in `Verify`: readiness is not cloned.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let verifier = self.verifier.clone();
+        let tell = self.tell.clone();
+        ResponseFuture::new(async move {
+            let (parts, body) = request.into_parts();
+            let seen = parts.clone();
+            let (body, recording) = Recorded::new(body);
+            let request = match verifier.verify(Request::from_parts(parts, body)).await {
+                Ok(request) => {
+                    recording.stop();
+                    tell_verified(tell, seen, &request);
+                    request
+                }
+                Err(rejection) => {
+                    event::rejected(&rejection);
+                    tell(&seen, Err(&rejection));
+                    unverified(seen, recording, &rejection)
+                }
+            };
+            inner.call(request).await
+        })
+    }
+}
+
+/// At once, or when the body has ended.
+fn tell_verified<B>(tell: Arc<Tell>, seen: Parts, request: &Request<B>) {
+    let extensions = request.extensions();
+    let Some(caller) = extensions.get::<Caller>().cloned() else {
+        return;
+    };
+    match extensions.get::<Watch>() {
+        Some(watch) => watch.then(move |body| tell(&seen, body.map(|()| &caller))),
+        None => tell(&seen, Ok(&caller)),
+    }
+}
+
+fn unverified<B: RequestBody>(
+    mut parts: Parts,
+    recording: Recording<B>,
+    rejection: &Rejection,
+) -> Request<B::ServiceBody> {
+    parts.extensions.insert(rejection.kind());
+    Request::from_parts(parts, B::unverified(recording.play(), Waiver::reported(rejection)))
+}
+
+impl<S: Clone, K, N> Clone for ReportOnly<S, K, N> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), verifier: self.verifier.clone(), tell: self.tell.clone() }
+    }
+}
+
+impl<S: fmt::Debug, K, N> fmt::Debug for ReportOnly<S, K, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReportOnly").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! A body that goes on as it comes, and whose verdict is told at its end.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::{
+    protocol::{BodyDigest, Rejection},
+    server::{RequestBody, arriving::broken, body::BodyError, head::Length, streamed::Check},
+};
+
+pin_project! {
+    /// Checks what it passes, and refuses nothing.
+    pub(in crate::server) struct WatchedBody<B> {
+        #[pin]
+        body: B,
+        // Until the verdict is told.
+        check: Option<Check>,
+        watch: Watch,
+    }
+}
+
+/// Who waits for the verdict on a body.
+#[derive(Clone, Default)]
+pub(in crate::server) struct Watch(Arc<OnceLock<Tell>>);
+
+type Tell = Box<dyn Fn(Result<(), &Rejection>) + Send + Sync>;
+
+impl Watch {
+    /// Before the service is called: nothing of the body is read until then.
+    pub(super) fn then(&self, tell: impl Fn(Result<(), &Rejection>) + Send + Sync + 'static) {
+        // Whoever comes second has nothing to wait for.
+        let _ = self.0.set(Box::new(tell));
+    }
+
+    fn tell(&self, verdict: Result<(), &Rejection>) {
+        if let Some(tell) = self.0.get() {
+            tell(verdict);
+        }
+    }
+}
+
+impl<B: RequestBody> WatchedBody<B> {
+    pub(in crate::server) fn new(body: B, digest: BodyDigest, length: Length, watch: Watch) -> Self {
+        Self { check: Some(Check::new(digest, length.at_most(&body))), body, watch }
+    }
+}
+
+impl<B: RequestBody> Body for WatchedBody<B> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(context));
+        let frame = frame.map(|frame| frame.map_err(|error| BodyError::new(broken(error))));
+        if let Some(check) = this.check
+            && let Some(verdict) = judge(check, frame.as_ref(), this.body.is_end_stream())
+        {
+            *this.check = None;
+            this.watch.tell(verdict.as_ref().copied().map_err(BodyError::rejection));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The verdict, once there is one. Whoever knows a body's length does not ask for more than its last frame.
+fn judge(
+    check: &mut Check,
+    frame: Option<&Result<Frame<Bytes>, BodyError>>,
+    has_ended: bool,
+) -> Option<Result<(), BodyError>> {
+    let taken = match frame {
+        Some(Ok(frame)) => check.take(frame.data_ref().map_or(&[], |data| data)).map_err(BodyError::new),
+        Some(Err(error)) => Err(error.clone()),
+        None => Ok(()),
+    };
+    match taken {
+        Ok(()) if has_ended || frame.is_none() => Some(check.finish().map_err(BodyError::new)),
+        Ok(()) => None,
+        refused => Some(refused),
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch(..)")
+    }
+}

@@ -1,0 +1,61 @@
+//! What an exemption lets in, and what it does not.
+
+use bytes::Bytes;
+use countersign::{Caller, StaticKeys, Verifier, server::UnverifiedBody};
+use http::{HeaderMap, Request};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full, StreamBody};
+
+use crate::rig::{self, arriving, code, get, post, signed, verifier};
+
+fn open_health() -> Verifier<StaticKeys> {
+    verifier().0.with_exemption(|head| head.method == http::Method::GET && head.uri.path() == "/health")
+}
+
+#[tokio::test]
+async fn only_what_is_covered_needs_no_signature() {
+    let verifier = open_health();
+    assert_eq!(code(&verifier, get("/health?deep=")).await, "accepted");
+    assert_eq!(code(&verifier, post("/health", "text/plain", "")).await, "missing_field");
+    assert_eq!(code(&verifier, get("/health/../orders")).await, "missing_field");
+    assert_eq!(code(&verifier, signed(get("/orders"))).await, "accepted");
+    let (other, _) = rig::verifier();
+    assert_eq!(code(&other, get("/health")).await, "missing_field", "by default nothing is");
+}
+
+#[tokio::test]
+async fn an_exempt_request_arrives_as_it_came_and_without_a_caller() {
+    // Not even a good signature makes a caller of it: nobody looked.
+    let mut request = signed(get("/health?deep="));
+    request.headers_mut().insert("x-anything", "1".parse().unwrap());
+    let headers = request.headers().clone();
+    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("x-sum"), "1".parse().unwrap())]);
+    let frames = [Ok::<_, std::io::Error>(Frame::data(Bytes::from("body"))), Ok(Frame::trailers(trailers.clone()))];
+    let request = request.map(|_| UnverifiedBody::new(StreamBody::new(futures_util::stream::iter(frames))));
+    let request = open_health().verify(request).await.unwrap();
+    assert!(request.extensions().get::<Caller>().is_none());
+    assert_eq!(request.uri(), "/health?deep=");
+    assert_eq!(request.headers(), &headers);
+    let collected = request.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers(), Some(&trailers));
+    assert_eq!(collected.to_bytes(), "body");
+}
+
+#[tokio::test]
+async fn an_exempt_request_cannot_be_made_another_one() {
+    let mut request = get("/health");
+    for name in ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"] {
+        request.headers_mut().insert(name, "/orders".parse().unwrap());
+    }
+    let request = open_health().verify(arriving(request)).await.unwrap();
+    assert!(request.headers().is_empty(), "{:?}", request.headers());
+}
+
+#[tokio::test]
+async fn axums_body_and_hypers_length_pass() {
+    let request = Request::get("/health").body(axum::body::Body::from("axum")).unwrap();
+    let request = open_health().verify(request).await.unwrap();
+    assert_eq!(rig::bytes(request.into_body()).await, "axum");
+    let request = Request::get("/health").body(UnverifiedBody::new(Full::new(Bytes::from("four")))).unwrap();
+    assert_eq!(open_health().verify(request).await.unwrap().body().size_hint().exact(), Some(4));
+}

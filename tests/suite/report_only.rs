@@ -1,0 +1,217 @@
+//! The layer that refuses nothing: what the service sees, and what is told.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use countersign::{
+    Caller, Limits, RejectionKind, Scheme, StaticKeys, Verifier,
+    danger::ReportOnlyLayer,
+    server::{ServiceBody, UnverifiedBody},
+    store::NonceStore,
+};
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full, StreamBody};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::rig::{self, arriving, form, get, post, signed, signed_by, verifier, verifier_on};
+
+/// What the service saw of a request, and what was told of it.
+struct Outcome {
+    request: Request<Seen>,
+    told: Vec<String>,
+}
+
+#[derive(Default)]
+struct Seen {
+    length: Option<u64>,
+    data: String,
+    trailers: Option<HeaderMap>,
+    error: Option<&'static str>,
+}
+
+impl Outcome {
+    fn caller(&self) -> Option<&str> {
+        self.request.extensions().get::<Caller>().map(|caller| caller.app_id().as_str())
+    }
+
+    fn kind(&self) -> Option<RejectionKind> {
+        self.request.extensions().get().copied()
+    }
+}
+
+async fn look(request: Request<ServiceBody>) -> Result<Response<Request<Seen>>, Infallible> {
+    let (parts, mut body) = request.into_parts();
+    let mut seen = Seen { length: body.size_hint().exact(), ..Seen::default() };
+    while let Some(frame) = body.frame().await {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => seen.data.push_str(std::str::from_utf8(&data).unwrap()),
+            Ok(Err(frame)) => seen.trailers = Some(frame.into_trailers().unwrap()),
+            Err(error) => seen.error = Some(error.rejection().kind().code()),
+        }
+    }
+    Ok(Response::new(Request::from_parts(parts, seen)))
+}
+
+async fn pass_by<N: NonceStore>(verifier: &Verifier<StaticKeys, N>, request: Request<UnverifiedBody>) -> Outcome {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = told.clone();
+    let layer = ReportOnlyLayer::new(verifier.clone(), move |head, verdict| {
+        let verdict = match verdict {
+            Ok(caller) => caller.app_id().to_string(),
+            Err(rejection) => rejection.kind().code().to_owned(),
+        };
+        telling.lock().unwrap().push(format!("{} {verdict}", head.uri));
+    });
+    let response = layer.layer(service_fn(look)).oneshot(request).await.unwrap();
+    let told = told.lock().unwrap().clone();
+    Outcome { request: response.into_body(), told }
+}
+
+fn small(limit: usize) -> Verifier<StaticKeys> {
+    verifier().0.with_scheme(Scheme::new().with_limits(Limits::new().with_body(limit).with_form(limit)))
+}
+
+type Frames = Vec<Result<Frame<Bytes>, &'static str>>;
+
+fn data(text: &'static str) -> Result<Frame<Bytes>, &'static str> {
+    Ok(Frame::data(Bytes::from(text)))
+}
+
+fn body(frames: Frames) -> UnverifiedBody {
+    UnverifiedBody::new(StreamBody::new(futures_util::stream::iter(frames)))
+}
+
+#[tokio::test]
+async fn a_verified_request_arrives_as_behind_the_verifier() {
+    let mut request = signed(post("/p?a=1", "text/plain", "text"));
+    *request.uri_mut() = "/p?a=1&admin".parse().unwrap();
+    let outcome = pass_by(&verifier().0, arriving(request)).await;
+    assert_eq!(outcome.told, ["/p?a=1&admin demo"], "the head is told as it came");
+    assert_eq!((outcome.caller(), outcome.kind()), (Some("demo"), None));
+    assert_eq!(outcome.request.uri(), "/p?a=1");
+    assert_eq!(outcome.request.body().data, "text");
+}
+
+#[tokio::test]
+async fn any_other_arrives_as_it_came() {
+    let verifier = verifier().0;
+    let replayed = signed(post("/p?a=1&admin", "text/plain", "text"));
+    assert_eq!(rig::code(&verifier, replayed.clone()).await, "accepted");
+    let mut swapped = signed(post("/p?a=1&admin", "text/plain", "TEXT"));
+    *swapped.body_mut() = "text";
+    for (request, code) in [
+        (post("/p?a=1&admin", "text/plain", "text"), "missing_field"),
+        (signed_by(&rig::signer(), rig::NOW - 301, post("/p?a=1&admin", "text/plain", "text")), "stale_timestamp"),
+        (swapped, "body_mismatch"),
+        (replayed, "replayed_nonce"),
+    ] {
+        let mut request = arriving(request);
+        request.headers_mut().insert("x-original-url", "/other".parse().unwrap());
+        request.headers_mut().insert("content-length", 4.into());
+        let headers = request.headers().clone();
+        let outcome = pass_by(&verifier, request).await;
+        assert_eq!(outcome.told, [format!("/p?a=1&admin {code}")]);
+        assert_eq!(outcome.caller(), None);
+        assert_eq!(outcome.kind().unwrap().code(), code);
+        assert_eq!(outcome.request.uri(), "/p?a=1&admin");
+        assert_eq!(outcome.request.headers(), &headers);
+        assert_eq!((&*outcome.request.body().data, outcome.request.body().length), ("text", Some(4)));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_arrives_whole() {
+    let trailers = || HeaderMap::from_iter([(http::HeaderName::from_static("x-sum"), "1".parse().unwrap())]);
+    let frames = || vec![data("one"), data(""), data("two"), Ok(Frame::trailers(trailers()))];
+    // Signed for another body; a form is read before its signature is checked.
+    let upload = || signed(post("/", "text/plain", "other")).map(|_| body(frames()));
+    let forged_form = || {
+        let mut request = signed(form("/", "a=1"));
+        request.headers_mut().insert("x-sign", "0".repeat(64).parse().unwrap());
+        request.map(|_| body(frames()))
+    };
+    for (request, limit, code) in [
+        (upload(), 100, "body_mismatch"),
+        (upload(), 5, "body_too_large"),
+        (upload(), 2, "body_too_large"),
+        (forged_form(), 100, "invalid_signature"),
+        (forged_form(), 5, "body_too_large"),
+    ] {
+        let outcome = pass_by(&small(limit), request).await;
+        assert_eq!(outcome.told, [format!("/ {code}")]);
+        let seen = outcome.request.body();
+        assert_eq!((&*seen.data, &seen.trailers, seen.error), ("onetwo", &Some(trailers()), None), "{code}, {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_breaks_off_there_for_the_service_too() {
+    let request = signed(post("/", "text/plain", "onetwo")).map(|_| body(vec![data("one"), Err("reset")]));
+    let outcome = pass_by(&verifier().0, request).await;
+    assert_eq!(outcome.told, ["/ malformed_field"]);
+    let seen = outcome.request.body();
+    assert_eq!((&*seen.data, seen.error), ("one", Some("malformed_field")));
+
+    let limited = || http_body_util::Limited::new(Full::new(Bytes::from("onetwo")), 3);
+    let request = signed(post("/", "text/plain", "onetwo")).map(|_| UnverifiedBody::new(limited()));
+    let outcome = pass_by(&verifier().0, request).await;
+    assert_eq!(outcome.told, ["/ body_too_large"], "somebody else's limit is known through the recording");
+    assert_eq!(outcome.request.body().error, Some("body_too_large"));
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_refuses_nobody() {
+    let (verifier, _) = verifier_on(crate::replay::Down);
+    let outcome = pass_by(&verifier, arriving(signed(post("/", "text/plain", "text")))).await;
+    assert_eq!(outcome.told, ["/ unavailable"]);
+    assert_eq!((outcome.caller(), &*outcome.request.body().data), (None, "text"));
+}
+
+#[tokio::test]
+async fn a_streamed_body_goes_on_and_its_verdict_is_told_at_the_end() {
+    let pass = async |frames: Frames| {
+        let request = signed(post("/", "text/plain", "onetwo")).map(|_| body(frames));
+        pass_by(&small(10).with_streamed_bodies(), request).await
+    };
+    for (frames, expected, code) in [
+        (vec![data("one"), data("two")], "onetwo", "demo"),
+        (vec![data("one"), data("TWO")], "oneTWO", "body_mismatch"),
+        (vec![data("one"), data("twothreefour"), data("five")], "onetwothreefourfive", "body_too_large"),
+        (vec![data("one"), Err("reset")], "one", "malformed_field"),
+    ] {
+        let outcome = pass(frames).await;
+        assert_eq!(outcome.told, [format!("/ {code}")], "told once");
+        assert_eq!(outcome.request.body().data, expected);
+        assert_eq!(outcome.caller(), Some("demo"), "the head is verified");
+    }
+}
+
+#[tokio::test]
+async fn who_knows_a_streamed_bodys_length_and_stops_there_has_its_verdict_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = told.clone();
+    let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {
+        telling.lock().unwrap().push(verdict.is_ok());
+    });
+    let service = layer.layer(service_fn(async |mut request: Request<ServiceBody>| {
+        assert_eq!(request.body().size_hint().exact(), Some(6));
+        request.body_mut().frame().await.unwrap().unwrap();
+        assert!(request.body().is_end_stream());
+        Ok::<_, Infallible>(Response::new(()))
+    }));
+    service.oneshot(arriving(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [true]);
+}
+
+#[tokio::test]
+async fn what_is_exempt_has_no_verdict() {
+    let verifier = verifier().0.with_exemption(|head| head.uri.path() == "/health");
+    let outcome = pass_by(&verifier, arriving(get("/health"))).await;
+    assert!(outcome.told.is_empty());
+    let outcome = pass_by(&verifier, arriving(get("/healthy"))).await;
+    assert_eq!(outcome.told, ["/healthy missing_field"]);
+}

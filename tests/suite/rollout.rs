@@ -1,0 +1,148 @@
+//! The steps of docs/rollout.md, walked with an old client and a new one: whoever may still call is never refused.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    routing::{get as on_get, post as on_post},
+};
+use bytes::Bytes;
+use countersign::{Caller, SignLayer, StaticKeys, Verifier, VerifyLayer, danger::ReportOnlyLayer};
+use http::{Method, Request};
+use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::net::TcpListener;
+use tower::{ServiceBuilder, ServiceExt};
+
+use crate::rig;
+
+/// Verdicts by code.
+#[derive(Clone, Default)]
+struct Counts(Arc<Mutex<BTreeMap<String, u32>>>);
+
+impl Counts {
+    fn count(&self, code: &str) {
+        *self.0.lock().unwrap().entry(code.to_owned()).or_default() += 1;
+    }
+
+    fn take(&self) -> Vec<(String, u32)> {
+        std::mem::take(&mut *self.0.lock().unwrap()).into_iter().collect()
+    }
+}
+
+async fn create(body: String) -> String {
+    format!("ordered {body}")
+}
+
+async fn report(caller: Option<Caller>) -> String {
+    caller.map_or("the public report".to_owned(), |caller| format!("the report of {}", caller.app_id()))
+}
+
+fn orders() -> Router {
+    Router::new().route("/orders", on_post(create))
+}
+
+fn reports() -> Router {
+    Router::new().route("/reports", on_get(report))
+}
+
+fn health() -> Router {
+    Router::new().route("/health", on_get(async || "well"))
+}
+
+fn watching(verifier: Verifier<StaticKeys>, counts: &Counts) -> ReportOnlyLayer<StaticKeys> {
+    let counts = counts.clone();
+    ReportOnlyLayer::new(verifier, move |_, verdict| match verdict {
+        Ok(_) => counts.count("verified"),
+        Err(rejection) => counts.count(rejection.kind().code()),
+    })
+}
+
+async fn deploy(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// Orders, asks for the report and for health; as the old client, or as the new one, which signs.
+async fn call(service: SocketAddr, signs: bool) -> [(u16, String); 3] {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let signing = ServiceBuilder::new().layer(SignLayer::new(rig::signer())).service(client.clone());
+    let ask = async |method: Method, path, body| {
+        let request = Request::builder().method(method).uri(format!("http://{service}{path}"));
+        let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
+        let response = match signs {
+            true => signing.clone().oneshot(request).await.unwrap(),
+            false => client.clone().oneshot(request).await.unwrap(),
+        };
+        let status = response.status().as_u16();
+        let text = if status == 200 { rig::bytes(response.into_body()).await } else { Bytes::new() };
+        (status, String::from_utf8(text.to_vec()).unwrap())
+    };
+    [
+        ask(Method::POST, "/orders", b"1").await,
+        ask(Method::GET, "/reports", b"").await,
+        ask(Method::GET, "/health", b"").await,
+    ]
+}
+
+fn ok(text: &str) -> (u16, String) {
+    (200, text.to_owned())
+}
+
+#[tokio::test]
+async fn nobody_is_refused_on_the_way() {
+    let counts = Counts::default();
+    let verdicts = |rows: &[(&str, u32)]| rows.iter().map(|(code, n)| ((*code).to_owned(), *n)).collect::<Vec<_>>();
+    let by_old = [ok("ordered 1"), ok("the public report"), ok("well")];
+    let by_new = [ok("ordered 1"), ok("the report of demo"), ok("well")];
+
+    // Before.
+    let service = deploy(orders().merge(reports()).merge(health())).await;
+    assert_eq!(call(service, false).await, by_old);
+
+    // 1. Watch: the old client sees no difference, and is seen.
+    let verifier = || Verifier::new(rig::keys());
+    let service = deploy(orders().merge(reports()).layer(watching(verifier(), &counts)).merge(health())).await;
+    assert_eq!(call(service, false).await, by_old);
+    assert_eq!(counts.take(), verdicts(&[("missing_field", 2)]));
+
+    // 2. A client signs, 3. and the service uses who it is; the other one goes on.
+    assert_eq!(call(service, true).await, by_new);
+    assert_eq!(call(service, false).await, by_old);
+    assert_eq!(counts.take(), verdicts(&[("missing_field", 2), ("verified", 2)]));
+
+    // 4. Orders are refused unless they are signed; reports are for both.
+    let one = verifier();
+    let refusing = VerifyLayer::from(one.clone());
+    let app = orders().layer(refusing).merge(reports().layer(watching(one, &counts))).merge(health());
+    let service = deploy(app).await;
+    assert_eq!(call(service, true).await, by_new);
+    assert_eq!(counts.take(), verdicts(&[("verified", 1)]));
+    let [order, report, health_check] = call(service, false).await;
+    assert_eq!((order.0, report, health_check), (400, ok("the public report"), ok("well")));
+
+    // 5. Everywhere, but for what is exempt.
+    let verifier = verifier().with_exemption(|head| head.uri.path() == "/health");
+    let service = deploy(orders().merge(reports()).merge(health()).layer(VerifyLayer::from(verifier))).await;
+    assert_eq!(call(service, true).await, by_new);
+    let [order, report, health_check] = call(service, false).await;
+    assert_eq!((order.0, report.0, health_check), (400, 400, ok("well")));
+}
+
+/// Clones of one verifier share their nonces, whichever layer they stand in.
+#[tokio::test]
+async fn what_the_watching_layer_has_seen_the_refusing_one_does_not_let_in() {
+    let verifier = Verifier::new(rig::keys());
+    let watching = orders().layer(watching(verifier.clone(), &Counts::default()));
+    let refusing = orders().layer(VerifyLayer::from(verifier));
+    let request = rig::signer().sign(Request::post("/orders").body("1").unwrap()).unwrap();
+    let request = || request.clone().map(axum::body::Body::from);
+    assert_eq!(watching.oneshot(request()).await.unwrap().status(), 200);
+    assert_eq!(refusing.oneshot(request()).await.unwrap().status(), 401);
+}
