@@ -338,7 +338,8 @@ async fn send_in_two_parts(proxy: SocketAddr, signed: &[u8], parts: [&[u8]; 2], 
         stream.write_all(b"0\r\n\r\n").await.unwrap();
     }
     let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer).await;
+    let reading = stream.read_to_string(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(10), reading).await.expect("an answer");
     answer.split(' ').nth(1).unwrap().to_owned()
 }
 

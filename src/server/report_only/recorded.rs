@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -28,7 +28,12 @@ pub(super) struct Recording<B>(Arc<Mutex<Tape<B>>>);
 
 struct Tape<B> {
     body: Pin<Box<B>>,
-    is_recording: bool,
+    /// None when nothing is kept any more.
+    read: Option<Read>,
+}
+
+#[derive(Default)]
+struct Read {
     data: BytesMut,
     trailers: Option<HeaderMap>,
     error: Option<SharedError>,
@@ -36,9 +41,7 @@ struct Tape<B> {
 
 impl<B: RequestBody> Recorded<B> {
     pub(super) fn new(body: B) -> (Self, Recording<B>) {
-        let body = Box::pin(body);
-        let tape = Tape { body, is_recording: true, data: BytesMut::new(), trailers: None, error: None };
-        let tape = Arc::new(Mutex::new(tape));
+        let tape = Arc::new(Mutex::new(Tape { body: Box::pin(body), read: Some(Read::default()) }));
         (Self(tape.clone()), Recording(tape))
     }
 }
@@ -46,15 +49,13 @@ impl<B: RequestBody> Recorded<B> {
 impl<B: RequestBody> Recording<B> {
     /// Keeps nothing any more.
     pub(super) fn stop(self) {
-        let mut tape = lock(&self.0);
-        tape.is_recording = false;
-        tape.data = BytesMut::new();
+        lock(&self.0).read = None;
     }
 
     /// The body from its start. Its verifier reads no more of it.
     pub(super) fn play(self) -> UnverifiedBody {
-        lock(&self.0).is_recording = false;
-        UnverifiedBody::new(Playing(self.0))
+        let read = lock(&self.0).read.take().unwrap_or_default();
+        UnverifiedBody::new(Playing { read, tape: self.0 })
     }
 }
 
@@ -62,7 +63,7 @@ fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
     tape.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<B: RequestBody> Tape<B> {
+impl Read {
     fn record(&mut self, frame: &Result<Frame<Bytes>, SharedError>) {
         match frame {
             Ok(frame) => match (frame.data_ref(), frame.trailers_ref()) {
@@ -81,8 +82,8 @@ impl<B: RequestBody> Body for Recorded<B> {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
         let mut tape = lock(&self.0);
         let frame = ready!(tape.body.as_mut().poll_frame(context)).map(|frame| frame.map_err(SharedError::new));
-        if let Some(frame) = frame.as_ref().filter(|_| tape.is_recording) {
-            tape.record(frame);
+        if let (Some(frame), Some(read)) = (&frame, tape.read.as_mut()) {
+            read.record(frame);
         }
         Poll::Ready(frame)
     }
@@ -111,34 +112,36 @@ impl<B: RequestBody> RequestBody for Recorded<B> {
 }
 
 /// What was recorded, then the rest.
-struct Playing<B>(Arc<Mutex<Tape<B>>>);
+struct Playing<B> {
+    read: Read,
+    tape: Arc<Mutex<Tape<B>>>,
+}
 
 impl<B: RequestBody> Body for Playing<B> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut tape = lock(&self.0);
-        if !tape.data.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut tape.data).freeze()))));
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let read = &mut self.read;
+        if !read.data.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut read.data).freeze()))));
         }
-        if let Some(trailers) = tape.trailers.take() {
+        if let Some(trailers) = read.trailers.take() {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
-        if let Some(error) = tape.error.take() {
+        if let Some(error) = read.error.take() {
             return Poll::Ready(Some(Err(error.into())));
         }
-        tape.body.as_mut().poll_frame(context).map_err(Into::into)
+        lock(&self.tape).body.as_mut().poll_frame(context).map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        let tape = lock(&self.0);
-        tape.data.is_empty() && tape.trailers.is_none() && tape.error.is_none() && tape.body.is_end_stream()
+        let Read { data, trailers, error } = &self.read;
+        data.is_empty() && trailers.is_none() && error.is_none() && lock(&self.tape).body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let tape = lock(&self.0);
-        longer_by(tape.data.len(), tape.body.size_hint())
+        longer_by(self.read.data.len(), lock(&self.tape).body.size_hint())
     }
 }
 
