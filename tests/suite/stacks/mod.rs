@@ -4,8 +4,12 @@
 //! wrong order stands next to the right one, with what comes of it.
 
 mod axum;
+mod encodings;
 mod hyper;
+mod limits;
+mod timeouts;
 mod tower;
+mod tower_http;
 
 use std::convert::Infallible;
 

@@ -1,0 +1,109 @@
+//! Compressed bodies. What is signed is the bytes that are sent, so a request's are decompressed inside.
+
+use std::convert::Infallible;
+
+use axum::{Router, body::Body, routing::post as on_post};
+use bytes::Bytes;
+use countersign::Scheme;
+use http::{Request, Response, header};
+use tower::{Layer, ServiceBuilder, service_fn};
+use tower_http::{
+    compression::CompressionLayer,
+    decompression::{DecompressionLayer, RequestDecompressionLayer},
+    map_request_body::MapRequestBodyLayer,
+};
+
+use super::{ask, layer, layer_of, lets_in_only_signed, order, refusal, refused, respond};
+use crate::rig::{NOW, post, signed, signed_by, signer_of};
+
+/// Long enough that it is compressed.
+const TEXT: &str = "one two three four five six seven eight nine ten";
+
+fn orders() -> Router {
+    Router::new().route("/orders", on_post(order))
+}
+
+async fn gzipped() -> Bytes {
+    let text = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::from(TEXT))) });
+    let request = Request::get("/").header("accept-encoding", "gzip").body("").unwrap();
+    let body = respond(CompressionLayer::new().layer(text), request).await.into_body();
+    assert_eq!(body[..2], [0x1F, 0x8B]);
+    body
+}
+
+#[tokio::test]
+async fn answers_and_refusals_are_compressed_outside_and_readable() {
+    let app = orders().layer(ServiceBuilder::new().layer(CompressionLayer::new()).layer(layer()));
+    lets_in_only_signed(app.clone(), "demo orders 1").await;
+    // The client's end of it, which asks for gzip and undoes it.
+    lets_in_only_signed(DecompressionLayer::new().layer(app.clone()), "demo orders 1").await;
+    for (sent, status) in
+        [(signed(post("/orders", "text/plain", TEXT)), 200), (post("/orders", "text/plain", TEXT), 400)]
+    {
+        let mut sent = sent;
+        sent.headers_mut().insert(header::ACCEPT_ENCODING, "gzip".parse().unwrap());
+        let response = respond(app.clone(), sent).await;
+        assert_eq!((response.status().as_u16(), &response.body()[..2]), (status, &[0x1F, 0x8B][..]));
+    }
+}
+
+fn scheme() -> Scheme {
+    Scheme::new().with_signed_headers([header::CONTENT_ENCODING]).unwrap()
+}
+
+async fn signed_gzip(scheme: Scheme) -> Request<Bytes> {
+    let request = Request::post("/orders").header("content-encoding", "gzip").body(gzipped().await).unwrap();
+    signed_by(&signer_of(scheme), NOW, request)
+}
+
+#[tokio::test]
+async fn a_request_is_decompressed_inside_and_its_encoding_signed() {
+    let stack = ServiceBuilder::new().layer(layer_of(scheme())).layer(RequestDecompressionLayer::new());
+    let app = orders().layer(stack);
+    assert_eq!(ask(app.clone(), signed_gzip(scheme()).await).await, (200, format!("demo orders {TEXT}")));
+
+    let mut unsigned = signed_gzip(scheme()).await;
+    unsigned.headers_mut().remove("x-sign");
+    assert_eq!(refusal(app.clone(), unsigned).await, refused(400, "missing_field"));
+
+    let mut read_as_it_is = signed_gzip(scheme()).await;
+    read_as_it_is.headers_mut().remove(header::CONTENT_ENCODING);
+    assert_eq!(refusal(app.clone(), read_as_it_is).await, refused(401, "invalid_signature"));
+
+    let plain = Request::post("/orders").body(gzipped().await).unwrap();
+    let mut read_as_gzip = signed_by(&signer_of(scheme()), NOW, plain);
+    read_as_gzip.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+    assert_eq!(refusal(app, read_as_gzip).await, refused(401, "invalid_signature"));
+}
+
+#[tokio::test]
+async fn an_encoding_that_is_not_signed_lets_others_choose_how_a_body_is_read() {
+    let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(RequestDecompressionLayer::new()));
+    assert_eq!(ask(app.clone(), signed_gzip(Scheme::new()).await).await, (200, format!("demo orders {TEXT}")));
+    let mut read_as_it_is = signed_gzip(Scheme::new()).await;
+    read_as_it_is.headers_mut().remove(header::CONTENT_ENCODING);
+    let (status, text) = ask(app.clone(), read_as_it_is).await;
+    assert_eq!(
+        (status, &*text),
+        (400, "Request body didn't contain valid UTF-8: invalid utf-8 sequence of 1 bytes from index 1"),
+        "the handler was given gzip"
+    );
+    assert_eq!(
+        refusal(app, Request::post("/orders").header("content-encoding", "gzip").body("").unwrap()).await,
+        refused(400, "missing_field")
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_decompressed_above_is_not_what_was_signed() {
+    for (scheme, code) in [(Scheme::new(), "body_mismatch"), (scheme(), "invalid_signature")] {
+        let stack = ServiceBuilder::new()
+            .layer(RequestDecompressionLayer::new())
+            .layer(MapRequestBodyLayer::new(Body::new))
+            .layer(layer_of(scheme.clone()));
+        let app = orders().layer(stack);
+        assert_eq!(refusal(app.clone(), signed_gzip(scheme.clone()).await).await, refused(401, code));
+        let plain = Request::post("/orders").body("1").unwrap();
+        assert_eq!(ask(app, signed_by(&signer_of(scheme), NOW, plain)).await.0, 200, "so nobody notices at first");
+    }
+}
