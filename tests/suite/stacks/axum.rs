@@ -25,6 +25,19 @@ async fn around_an_axum_router_its_routes_and_its_methods() {
 }
 
 #[tokio::test]
+async fn around_a_router_it_hides_which_paths_exist_and_around_its_routes_it_does_not() {
+    let orders = || Router::new().route("/orders", on_post(order));
+    let (all, routes) = (orders().layer(layer()), orders().route_layer(layer()));
+    for app in [&all, &routes] {
+        assert_eq!(ask(app.clone(), signed(get("/nowhere"))).await.0, 404);
+        assert_eq!(ask(app.clone(), signed(get("/orders"))).await.0, 405);
+        assert_eq!(refusal(app.clone(), get("/orders")).await, refused(400, "missing_field"));
+    }
+    assert_eq!(refusal(all, get("/nowhere")).await, refused(400, "missing_field"));
+    assert_eq!(ask(routes, get("/nowhere")).await.0, 404);
+}
+
+#[tokio::test]
 async fn between_middleware_above_and_below() {
     async fn above(request: axum::extract::Request, next: Next) -> axum::response::Response {
         assert!(request.extensions().get::<Caller>().is_none(), "nobody is verified yet");
@@ -144,7 +157,8 @@ async fn a_parameter_that_middleware_adds_is_not_passed_off_as_signed() {
         next.run(request).await
     }
     let app = Router::new().route("/orders", on_get(seen)).layer(layer()).layer(from_fn(add_parameter));
-    assert_eq!(ask(app, signed(get("/orders?a=1"))).await, (200, "/orders?a=1 of /orders?a=1".to_owned()));
+    assert_eq!(ask(app.clone(), signed(get("/orders?a=1"))).await, (200, "/orders?a=1 of /orders?a=1".to_owned()));
+    assert_eq!(refusal(app, get("/orders?a=1")).await, refused(400, "missing_field"));
 }
 
 #[tokio::test]
@@ -170,5 +184,6 @@ async fn a_handler_may_take_verified_callers_and_others() {
     }
     let app = Router::new().route("/in", on_get(both)).layer(layer()).route("/out", on_get(both));
     assert_eq!(ask(app.clone(), signed(get("/in"))).await, (200, "demo".to_owned()));
+    assert_eq!(refusal(app.clone(), get("/in")).await, refused(400, "missing_field"));
     assert_eq!(ask(app, get("/out")).await, (200, "anybody".to_owned()));
 }

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use axum::{Router, body::Body, routing::post as on_post};
+use axum::{Router, body::Body, extract::DefaultBodyLimit, routing::post as on_post};
 use bytes::Bytes;
-use countersign::Scheme;
+use countersign::{Limits, Scheme};
 use http::{Request, Response, header};
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_http::{
@@ -23,8 +23,8 @@ fn orders() -> Router {
     Router::new().route("/orders", on_post(order))
 }
 
-async fn gzipped() -> Bytes {
-    let text = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::from(TEXT))) });
+async fn gzipped(text: &str) -> Bytes {
+    let text = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::from(text.to_owned()))) });
     let request = Request::get("/").header("accept-encoding", "gzip").body("").unwrap();
     let body = respond(CompressionLayer::new().layer(text), request).await.into_body();
     assert_eq!(body[..2], [0x1F, 0x8B]);
@@ -52,7 +52,7 @@ fn scheme() -> Scheme {
 }
 
 async fn signed_gzip(scheme: Scheme) -> Request<Bytes> {
-    let request = Request::post("/orders").header("content-encoding", "gzip").body(gzipped().await).unwrap();
+    let request = Request::post("/orders").header("content-encoding", "gzip").body(gzipped(TEXT).await).unwrap();
     signed_by(&signer_of(scheme), NOW, request)
 }
 
@@ -70,10 +70,26 @@ async fn a_request_is_decompressed_inside_and_its_encoding_signed() {
     read_as_it_is.headers_mut().remove(header::CONTENT_ENCODING);
     assert_eq!(refusal(app.clone(), read_as_it_is).await, refused(401, "invalid_signature"));
 
-    let plain = Request::post("/orders").body(gzipped().await).unwrap();
+    let plain = Request::post("/orders").body(gzipped(TEXT).await).unwrap();
     let mut read_as_gzip = signed_by(&signer_of(scheme()), NOW, plain);
     read_as_gzip.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
     assert_eq!(refusal(app, read_as_gzip).await, refused(401, "invalid_signature"));
+}
+
+#[tokio::test]
+async fn the_verifiers_limit_is_of_bytes_as_sent_and_axums_of_bytes_as_read() {
+    let hundred = Scheme::new().with_limits(Limits::new().with_body(100));
+    let app = |read: DefaultBodyLimit| {
+        let stack = ServiceBuilder::new().layer(layer_of(hundred.clone())).layer(RequestDecompressionLayer::new());
+        orders().layer(stack.layer(read))
+    };
+    let text = "x".repeat(1000);
+    let body = gzipped(&text).await;
+    let small = || signed(Request::post("/orders").header("content-encoding", "gzip").body(body.clone()).unwrap());
+    assert_eq!(ask(app(DefaultBodyLimit::max(1000)), small()).await, (200, format!("demo orders {text}")));
+    assert_eq!(ask(app(DefaultBodyLimit::max(999)), small()).await.0, 413);
+    let plain = signed(Request::post("/orders").body(text).unwrap());
+    assert_eq!(refusal(app(DefaultBodyLimit::max(1000)), plain).await, refused(413, "body_too_large"));
 }
 
 #[tokio::test]
