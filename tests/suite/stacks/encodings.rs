@@ -37,10 +37,8 @@ async fn answers_and_refusals_are_compressed_outside_and_readable() {
     lets_in_only_signed(app.clone(), "demo orders 1").await;
     // The client's end of it, which asks for gzip and undoes it.
     lets_in_only_signed(DecompressionLayer::new().layer(app.clone()), "demo orders 1").await;
-    for (sent, status) in
-        [(signed(post("/orders", "text/plain", TEXT)), 200), (post("/orders", "text/plain", TEXT), 400)]
-    {
-        let mut sent = sent;
+    let request = || post("/orders", "text/plain", TEXT);
+    for (mut sent, status) in [(signed(request()), 200), (request(), 400)] {
         sent.headers_mut().insert(header::ACCEPT_ENCODING, "gzip".parse().unwrap());
         let response = respond(app.clone(), sent).await;
         assert_eq!((response.status().as_u16(), &response.body()[..2]), (status, &[0x1F, 0x8B][..]));
@@ -99,15 +97,9 @@ async fn an_encoding_that_is_not_signed_lets_others_choose_how_a_body_is_read() 
     let mut read_as_it_is = signed_gzip(Scheme::new()).await;
     read_as_it_is.headers_mut().remove(header::CONTENT_ENCODING);
     let (status, text) = ask(app.clone(), read_as_it_is).await;
-    assert_eq!(
-        (status, &*text),
-        (400, "Request body didn't contain valid UTF-8: invalid utf-8 sequence of 1 bytes from index 1"),
-        "the handler was given gzip"
-    );
-    assert_eq!(
-        refusal(app, Request::post("/orders").header("content-encoding", "gzip").body("").unwrap()).await,
-        refused(400, "missing_field")
-    );
+    assert!(status == 400 && text.contains("valid UTF-8"), "the handler was given gzip, and says {text}");
+    let unsigned = Request::post("/orders").header("content-encoding", "gzip").body("").unwrap();
+    assert_eq!(refusal(app, unsigned).await, refused(400, "missing_field"));
 }
 
 #[tokio::test]
