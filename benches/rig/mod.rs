@@ -50,7 +50,7 @@ pub(crate) fn post_json() -> Request<Bytes> {
     request
 }
 
-fn request(method: Method, target: &str, body: Bytes) -> Request<Bytes> {
+pub(crate) fn request(method: Method, target: &str, body: Bytes) -> Request<Bytes> {
     let request = Request::builder().method(method).uri(target);
     let request = request.header("host", "api.example.com").header("user-agent", "bench/1.0").header("accept", "*/*");
     request.body(body).unwrap()
