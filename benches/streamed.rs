@@ -14,7 +14,6 @@ use std::convert::Infallible;
 use axum::body::Body;
 use bytes::Bytes;
 use countersign::{StaticKeys, Verifier};
-use criterion::Criterion;
 use futures_util::{FutureExt, stream};
 use http::{Method, Request};
 use http_body::Frame;

@@ -41,7 +41,8 @@ use crate::protocol::{BoxError, Rejection};
 #[diagnostic::on_unimplemented(
     message = "the request body `{Self}` cannot be verified as it is",
     note = "axum's `Body` needs the feature `axum`, hyper's `Incoming` the feature `hyper`",
-    note = "wrap any other body one line above: `MapRequestBodyLayer::new(UnverifiedBody::new)`"
+    note = "wrap any other body one line above: \
+            `.layer(tower_http::map_request_body::MapRequestBodyLayer::new(countersign::server::UnverifiedBody::new))`"
 )]
 pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + sealed::Sealed + 'static {
     /// The body that the service gets.

@@ -12,13 +12,15 @@ use crate::{
     protocol::{Rejection, RejectionKind},
 };
 
-/// A handler that takes a `Caller` is never called unverified: without a layer around its route the answer is a 500.
+/// A handler that takes a `Caller` is never called unverified: without a layer around its route the answer is a 500. So
+/// it is for what is exempt, or only reported.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Rejection> {
         parts.extensions.get().cloned().ok_or_else(|| {
-            let detail = "the handler takes a Caller, but no VerifyLayer stands around its route";
+            let detail = "the handler takes a Caller, but no VerifyLayer stands around its route, or one that let this \
+                          request in unverified: a handler for both takes an Option<Caller>";
             let rejection = Rejection::new(RejectionKind::Misconfigured, detail);
             event::rejected(&rejection);
             rejection

@@ -17,6 +17,11 @@ use serde::Serialize;
 use crate::protocol::Rejection;
 
 /// Makes the answer to a rejected request. Closures from `&Rejection` to `Response<Bytes>` do.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no answer to a rejection",
+    note = "a closure does if its argument has a type and it returns `Response<Bytes>`: \
+            `|rejection: &Rejection| rejection.to_response()`"
+)]
 pub trait RenderRejection: Send + Sync + 'static {
     /// The answer. It should say no more than the rejection does.
     fn render(&self, rejection: &Rejection) -> Response<Bytes>;

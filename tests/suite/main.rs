@@ -17,5 +17,6 @@ mod rollout;
 mod secrets;
 mod stacks;
 mod streamed;
+mod types;
 mod vectors;
 mod window;

@@ -96,27 +96,3 @@ where
     *forged.body_mut() = "2";
     assert_eq!(refusal(service, forged).await, refused(401, "body_mismatch"));
 }
-
-#[test]
-fn public_types_are_what_stacks_need() {
-    /// Neither can be cloned.
-    struct Keys;
-    struct Nonces;
-    fn is<T: Send + Sync + Unpin + 'static>() {}
-    fn clones<T: Clone>() {}
-    is::<countersign::Verifier<Keys, Nonces>>();
-    clones::<countersign::Verifier<Keys, Nonces>>();
-    is::<VerifyLayer<Keys, Nonces>>();
-    clones::<VerifyLayer<Keys, Nonces>>();
-    is::<countersign::server::Verify<(), Keys, Nonces>>();
-    clones::<countersign::server::Verify<(), Keys, Nonces>>();
-    is::<Caller>();
-    is::<countersign::Rejection>();
-    is::<countersign::Signer>();
-    is::<countersign::client::Sign<()>>();
-    fn is_body<T: Send + Unpin + Default + 'static>() {}
-    is_body::<ServiceBody>();
-    is::<BodyError>();
-    fn has_default<T: Default>() {}
-    has_default::<countersign::server::ResponseBody<Full<Bytes>>>();
-}

@@ -1,0 +1,105 @@
+//! What the compiler knows of the public types: stacks are put together by it alone.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use countersign::{
+    AppId, BodyDigest, BodyHasher, Caller, Key, KeyRing, Limits, Nonce, Payload, Rejection, RejectionKind, Scheme,
+    Secret, SignError, SignLayer, Signer, StaticKeys, Timestamp, Token, Verifier, VerifyLayer,
+    client::{Sign, SignFuture},
+    danger::{ReportOnly, ReportOnlyLayer},
+    server::{BodyError, ProblemJson, RequestBody, ResponseBody, ResponseFuture, ServiceBody, UnverifiedBody, Verify},
+    store::{DynKeyStore, DynNonceStore, KeyFn, MemoryNonceStore, StoreError},
+};
+use http::{Request, Response};
+use http_body_util::Full;
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+use tower::{
+    Layer, Service, ServiceBuilder,
+    layer::util::{Identity, Stack},
+    util::BoxCloneSyncService,
+};
+
+/// Neither can be cloned, nor shown: the types around them can all the same.
+struct Keys;
+struct Nonces;
+
+assert_impl_all!(Verifier<Keys, Nonces>: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(VerifyLayer<Keys, Nonces>: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(Verify<(), Keys, Nonces>: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(ReportOnlyLayer<Keys, Nonces>: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(ReportOnly<(), Keys, Nonces>: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(SignLayer: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(Sign<()>: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(Signer: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(Caller: Clone, Debug, Send, Sync, Unpin);
+
+assert_impl_all!(ResponseFuture<(), ()>: Future, Debug, Send, Unpin);
+assert_impl_all!(SignFuture<()>: Future, Debug, Send, Unpin);
+
+assert_impl_all!(ServiceBody: http_body::Body<Data = Bytes, Error = BodyError>, RequestBody, Debug, Default, Send, Unpin);
+assert_impl_all!(UnverifiedBody: http_body::Body<Data = Bytes>, RequestBody, Debug, Send, Unpin);
+assert_impl_all!(axum::body::Body: RequestBody);
+assert_impl_all!(hyper::body::Incoming: RequestBody);
+assert_impl_all!(ResponseBody<Full<Bytes>>: http_body::Body<Data = Bytes>, Debug, Default, Send, Sync, Unpin);
+// A stream need not be shared between threads, and is not.
+assert_not_impl_any!(ServiceBody: Sync);
+
+assert_impl_all!(Rejection: std::error::Error, Send, Sync, Unpin);
+assert_impl_all!(BodyError: std::error::Error, Clone, Send, Sync, Unpin);
+assert_impl_all!(SignError: std::error::Error, Send, Sync, Unpin);
+assert_impl_all!(StoreError: std::error::Error, Send, Sync, Unpin);
+
+assert_impl_all!(Scheme: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(Limits: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(Payload<'static>: Copy, Debug, Send, Sync, Unpin);
+assert_impl_all!(RejectionKind: Copy, Debug, Eq, std::hash::Hash, Send, Sync, Unpin);
+assert_impl_all!(AppId: Clone, Debug, Eq, std::hash::Hash, Send, Sync, Unpin);
+assert_impl_all!(Nonce: Clone, Debug, Eq, std::hash::Hash, Send, Sync, Unpin);
+assert_impl_all!(Timestamp: Copy, Debug, Ord, std::hash::Hash, Send, Sync, Unpin);
+assert_impl_all!(BodyDigest: Copy, Debug, Eq, std::hash::Hash, Send, Sync, Unpin);
+assert_impl_all!(BodyHasher: Clone, Debug, Default, std::io::Write, Send, Sync, Unpin);
+assert_impl_all!(MemoryNonceStore: Debug, Send, Sync, Unpin);
+assert_impl_all!(StaticKeys: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(KeyFn<fn()>: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(ProblemJson: Clone, Debug, Default, Send, Sync, Unpin);
+
+// What is secret is not compared byte by byte, nor hashed into a table by chance.
+assert_impl_all!(Secret: Debug, Send, Sync, Unpin);
+assert_not_impl_any!(Secret: PartialEq, std::hash::Hash, std::fmt::Display);
+assert_not_impl_any!(Key: PartialEq, std::hash::Hash, std::fmt::Display);
+assert_not_impl_any!(KeyRing: PartialEq, std::hash::Hash, std::fmt::Display);
+assert_not_impl_any!(Token: PartialEq, std::hash::Hash, std::fmt::Display);
+
+type Renderer = fn(&Rejection) -> Response<Bytes>;
+
+/// A layer that a service keeps in a struct of its own, whatever its stores are.
+struct Stacks {
+    fixed: VerifyLayer<StaticKeys>,
+    chosen: VerifyLayer<Box<dyn DynKeyStore>, Box<dyn DynNonceStore>, Renderer>,
+    built: ServiceBuilder<Stack<VerifyLayer<StaticKeys>, Identity>>,
+    erased: BoxCloneSyncService<Request<UnverifiedBody>, Response<ResponseBody<Full<Bytes>>>, std::convert::Infallible>,
+}
+
+#[tokio::test]
+async fn layers_and_services_can_be_named_and_erased() {
+    let service = tower::service_fn(async |_: Request<ServiceBody>| Ok(Response::new(Full::default())));
+    let keys = crate::rig::keys;
+    let mut stacks = Stacks {
+        fixed: VerifyLayer::new(keys()),
+        chosen: Verifier::new(Box::new(keys()) as Box<dyn DynKeyStore>)
+            .with_nonces(Box::new(MemoryNonceStore::new()) as Box<dyn DynNonceStore>)
+            .into_layer()
+            .with_renderer(Rejection::to_response),
+        built: ServiceBuilder::new().layer(VerifyLayer::new(keys())),
+        erased: BoxCloneSyncService::new(VerifyLayer::new(keys()).layer(service)),
+    };
+    let unsigned = || Request::new(UnverifiedBody::new(Full::<Bytes>::default()));
+    let statuses = [
+        stacks.erased.call(unsigned()).await.unwrap().status(),
+        stacks.fixed.layer(service).call(unsigned()).await.unwrap().status(),
+        stacks.chosen.layer(service).call(unsigned()).await.unwrap().status(),
+        stacks.built.service(service).call(unsigned()).await.unwrap().status(),
+    ];
+    assert_eq!(statuses, [400; 4].map(|status| http::StatusCode::from_u16(status).unwrap()));
+}
