@@ -60,6 +60,7 @@
 //! - `client` (default): the signing side's clock and random source, and its tower layer.
 //! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, `Caller` as an extractor.
 //! - `hyper`: hyper's `Incoming` as a request body.
+//! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
 //! - `tracing`: events for operators: the clock steps back, a store fails, the service is put together wrongly.
 //! - `test-util`: the suite that every store passes.
 //!
@@ -101,7 +102,7 @@ pub mod server;
 pub mod store;
 
 #[cfg(feature = "client")]
-pub use self::client::SignLayer;
+pub use self::client::{OriginError, SignLayer};
 pub use self::protocol::{
     AppId, BodyDigest, BodyHasher, Carrier, Field, FieldError, Key, KeyRing, KeyRingError, Limits, Nonce, Parameters,
     Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretTooShort, SignError, Signer, Timestamp,

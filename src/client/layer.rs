@@ -2,13 +2,17 @@
 
 use tower_layer::Layer;
 
-use super::service::Sign;
+use super::{
+    origin::{OriginError, Origins},
+    service::Sign,
+};
 use crate::protocol::Signer;
 
 /// Signs every request on its way to a client.
 ///
 /// Put it inside retries and redirects, so that each attempt is signed anew with its own nonce. What rewrites requests
-/// goes above it, and nothing that does goes below.
+/// goes above it, and nothing that does goes below. Whenever anything above follows redirects, set the
+/// [origins](Self::with_origins): what is redirected to is signed otherwise, wherever that is.
 ///
 /// ```
 /// # use countersign::{Secret, Signer, SignLayer};
@@ -23,12 +27,48 @@ use crate::protocol::Signer;
 #[must_use]
 pub struct SignLayer {
     signer: Signer,
+    origins: Origins,
 }
 
 impl SignLayer {
     /// Signs with this signer.
     pub fn new(signer: Signer) -> Self {
-        Self { signer }
+        Self { signer, origins: Origins::default() }
+    }
+
+    /// Signs for these origins alone. Default: for all.
+    ///
+    /// An origin is a scheme, a host and a port. Case does not matter, nor whether a default port is written out. The
+    /// host is compared as text: one host by two names is two origins.
+    ///
+    /// A request to another origin is sent on without a signature, and without what it carries of one: the fields and
+    /// the body digest in headers, the fields in the query unless the [carrier](crate::Carrier) is headers alone, and
+    /// the token in its [place](crate::TokenPlace). For `Bearer` that is any `Authorization: Bearer`, so call another
+    /// service that wants one of its own through another client.
+    ///
+    /// A request whose URL names no origin, as clients of a single connection take it, is not sent: that is a
+    /// [`SignError`](crate::SignError).
+    ///
+    /// ```
+    /// # use countersign::{Secret, Signer, SignLayer};
+    /// # use http_body_util::Full;
+    /// # use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    /// # use tower::ServiceBuilder;
+    /// # use tower_http::follow_redirect::FollowRedirectLayer;
+    /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+    /// # let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+    /// let client = ServiceBuilder::new()
+    ///     .layer(FollowRedirectLayer::new())
+    ///     .layer(SignLayer::new(signer).with_origins(["https://api.example.com"])?)
+    ///     .service(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is none, or one is more than an origin or less: it has a path, or no scheme.
+    pub fn with_origins(self, origins: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, OriginError> {
+        Ok(Self { origins: Origins::only(origins)?, ..self })
     }
 }
 
@@ -36,6 +76,6 @@ impl<S> Layer<S> for SignLayer {
     type Service = Sign<S>;
 
     fn layer(&self, inner: S) -> Sign<S> {
-        Sign::new(inner, self.signer.clone())
+        Sign::new(inner, self.signer.clone(), self.origins.clone())
     }
 }

@@ -2,10 +2,12 @@
 //! a client.
 
 mod layer;
+mod origin;
 mod service;
 mod signer;
 
 pub use self::{
     layer::SignLayer,
+    origin::OriginError,
     service::{Sign, SignFuture},
 };

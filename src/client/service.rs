@@ -12,6 +12,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use tower_service::Service;
 
+use super::origin::Origins;
 use crate::protocol::{BoxError, Payload, SignError, Signer};
 
 /// Signs requests before the client sends them.
@@ -22,13 +23,14 @@ use crate::protocol::{BoxError, Payload, SignError, Signer};
 /// without this layer.
 #[derive(Clone, Debug)]
 pub struct Sign<S> {
-    inner: S,
-    signer: Signer,
+    pub(super) inner: S,
+    pub(super) signer: Signer,
+    pub(super) origins: Origins,
 }
 
 impl<S> Sign<S> {
-    pub(super) fn new(inner: S, signer: Signer) -> Self {
-        Self { inner, signer }
+    pub(super) fn new(inner: S, signer: Signer, origins: Origins) -> Self {
+        Self { inner, signer, origins }
     }
 }
 
@@ -51,11 +53,15 @@ where
         // would panic.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let signer = self.signer.clone();
+        let (signer, origins) = (self.signer.clone(), self.origins.clone());
         SignFuture(Box::pin(async move {
             let (mut parts, body) = request.into_parts();
+            let is_signed = origins.include(&parts.uri)?;
             let body = read(body, signer.scheme().limits().body()).await?;
-            signer.sign_parts(&mut parts, Payload::Bytes(&body))?;
+            match is_signed {
+                true => signer.sign_parts(&mut parts, Payload::Bytes(&body))?,
+                false => signer.unsign(&mut parts)?,
+            }
             inner.call(Request::from_parts(parts, Full::new(body))).await.map_err(Into::into)
         }))
     }

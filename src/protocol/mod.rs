@@ -32,6 +32,8 @@ mod secret;
 mod sign_error;
 mod signer;
 mod token;
+#[cfg(feature = "client")]
+mod unsign;
 
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use self::rejection::BoxError;

@@ -94,14 +94,19 @@ fn cookie_line(token: &Token) -> String {
 /// What follows `Bearer` in the Authorization header; other schemes carry no token. RFC 6750, section 2.1.
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Rejection> {
     let value = single(headers, &header::AUTHORIZATION)?.map(trim).unwrap_or_default();
-    let scheme = value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len());
-    let (scheme, token) = value.split_at(scheme);
+    let (scheme, token) = auth_scheme(value);
     match token {
         _ if !scheme.eq_ignore_ascii_case(b"bearer") => Ok(None),
         // Spaces only: what else may follow some readers would take for a token, and some would not.
         [] | [b' ', ..] => Ok(Some(&token[token.iter().take_while(|&&b| b == b' ').count()..])),
         _ => Err(Rejection::malformed("authorization", "expected a space after Bearer")),
     }
+}
+
+/// The name at the head of an Authorization header, and what follows it.
+pub(crate) fn auth_scheme(value: &[u8]) -> (&[u8], &[u8]) {
+    let end = value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len());
+    value.split_at(end)
 }
 
 /// The one cookie of this name, over all Cookie headers. RFC 6265, section 4.2.1.
