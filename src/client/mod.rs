@@ -3,9 +3,15 @@
 
 mod layer;
 mod origin;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+#[cfg(feature = "reqwest")]
+mod reqwest_future;
 mod service;
 mod signer;
 
+#[cfg(feature = "reqwest")]
+pub use self::reqwest_future::SignReqwestFuture;
 pub use self::{
     layer::SignLayer,
     origin::OriginError,

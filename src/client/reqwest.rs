@@ -1,0 +1,169 @@
+//! reqwest: its requests signed, and its client under [`SignLayer`](crate::SignLayer).
+
+use std::{
+    mem,
+    task::{Context, Poll},
+};
+
+use http::{Uri, request::Parts};
+use reqwest::{Body, Request, Response, Url};
+use tower_service::Service;
+
+use super::{reqwest_future::SignReqwestFuture, service::Sign};
+use crate::protocol::{BodyDigest, BoxError, Payload, SignError, Signer};
+
+/// With the feature `reqwest`: its requests.
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+impl Signer {
+    /// Signs a request whose body, if any, is in memory.
+    ///
+    /// The request is signed as reqwest sends it. What the client does to it later is not signed:
+    ///
+    /// - **redirects**, which reqwest follows by default. It sends the signature and the token along, to other origins
+    ///   too. Build the client with [`redirect::Policy::none`](reqwest::redirect::Policy::none).
+    /// - **headers that the client adds**: its default headers and its cookie store. A default `Content-Type` or signed
+    ///   header breaks the signature, and a default token header is not signed and goes to every origin. Set them on
+    ///   the request.
+    /// - **retries** of [`ClientBuilder::retry`](reqwest::ClientBuilder::retry), which send the same nonce again.
+    ///   reqwest's own default is fine: it repeats only what no server has looked at.
+    ///
+    /// With the query as [carrier](crate::Carrier), the sign and the token stand in the URL, which reqwest's errors
+    /// print: log them [`without_url`](reqwest::Error::without_url).
+    ///
+    /// ```
+    /// # use countersign::{Secret, Signer};
+    /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+    /// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    /// let request = client
+    ///     .post("https://api.example.com/orders")
+    ///     .header("content-type", "application/json")
+    ///     .body(r#"{"symbol":"BTC","amount":10}"#)
+    ///     .build()?;
+    /// let request = signer.sign_reqwest(request)?;
+    /// assert!(request.headers().contains_key("x-sign"));
+    /// // client.execute(request).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sign`](Signer::sign); or the body streams, as files and reqwest's multipart forms do, or the URL is
+    /// none that reqwest could send.
+    pub fn sign_reqwest(&self, request: Request) -> Result<Request, SignError> {
+        rewrite(request, |parts, body| {
+            let bytes = match body {
+                Some(body) => body.as_bytes().ok_or_else(streams)?,
+                None => &[],
+            };
+            self.sign_parts(parts, Payload::Bytes(bytes))
+        })
+    }
+
+    /// Signs a request whose body streams, by the digest of all its bytes: a file, for example.
+    ///
+    /// What is said of [`sign_reqwest`](Signer::sign_reqwest) goes for this too.
+    ///
+    /// ```
+    /// # use countersign::{BodyDigest, Secret, Signer};
+    /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+    /// # let (client, chunks) = (reqwest::Client::new(), futures_util::stream::iter([Ok::<_, std::io::Error>("abc")]));
+    /// let request = client.put("https://api.example.com/files/1").body(reqwest::Body::wrap_stream(chunks)).build()?;
+    /// let request = signer.sign_reqwest_digest(request, BodyDigest::of(b"abc"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sign`](Signer::sign); or the body is a form, whose parameters are signed, or the URL is none that
+    /// reqwest could send.
+    pub fn sign_reqwest_digest(&self, request: Request, digest: BodyDigest) -> Result<Request, SignError> {
+        rewrite(request, |parts, _| self.sign_parts(parts, Payload::Digest(digest)))
+    }
+}
+
+/// With the feature `reqwest`: around its client, whose redirects must be switched off.
+///
+/// What is said of [`Signer::sign_reqwest`] goes for this too. A body that streams is not read here: it is a
+/// [`SignError`]; sign it with [`Signer::sign_reqwest_digest`] and send it with the client itself.
+///
+/// A client that follows redirects by itself is found out when it has: a response from another URL than the one that
+/// was signed is a [`SignError`]. The signature has been there by then, and a chain that leads back to where it began
+/// is not seen. A service that makes responses without reqwest gives them their URL with
+/// [`ResponseBuilderExt`](reqwest::ResponseBuilderExt).
+///
+/// ```
+/// # use countersign::{Secret, Signer, SignLayer};
+/// # use tower::ServiceBuilder;
+/// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+/// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+/// let client = ServiceBuilder::new().layer(SignLayer::new(signer)).service(client);
+/// # fn takes(_: impl tower::Service<reqwest::Request, Response = reqwest::Response>) {}
+/// # takes(client);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+impl<S> Service<Request> for Sign<S>
+where
+    S: Service<Request, Response = Response, Error: Into<BoxError>>,
+{
+    type Response = Response;
+    /// [`SignError`], or the client's own.
+    type Error = BoxError;
+    type Future = SignReqwestFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.prepare(request) {
+            Ok((request, signed)) => SignReqwestFuture::sent(self.inner.call(request), signed),
+            Err(error) => SignReqwestFuture::refused(error),
+        }
+    }
+}
+
+impl<S> Sign<S> {
+    /// The request as it is to be sent and, if it is signed, the URL that is.
+    fn prepare(&self, request: Request) -> Result<(Request, Option<Url>), SignError> {
+        if self.origins.include(&uri_as_sent(request.url())?)? {
+            let request = self.signer.sign_reqwest(request)?;
+            let url = request.url().clone();
+            return Ok((request, Some(url)));
+        }
+        Ok((rewrite(request, |parts, _| self.signer.unsign(parts))?, None))
+    }
+}
+
+/// Has `write` write on the head that reqwest makes of this request.
+fn rewrite(
+    mut request: Request,
+    write: impl FnOnce(&mut Parts, Option<&Body>) -> Result<(), SignError>,
+) -> Result<Request, SignError> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = request.method().clone();
+    parts.uri = uri_as_sent(request.url())?;
+    parts.version = request.version();
+    parts.headers = mem::take(request.headers_mut());
+    write(&mut parts, request.body())?;
+    *request.headers_mut() = parts.headers;
+    if parts.uri.query() != request.url().query() {
+        request.url_mut().set_query(parts.uri.query());
+        // A URL escapes what it is given by rules of its own.
+        if uri_as_sent(request.url())?.path_and_query() != parts.uri.path_and_query() {
+            return Err(SignError::without_source("reqwest's URL spells the query otherwise than it was signed"));
+        }
+    }
+    Ok(request)
+}
+
+/// By the line that reqwest has for it.
+fn uri_as_sent(url: &Url) -> Result<Uri, SignError> {
+    url.as_str().parse().map_err(|error: http::uri::InvalidUri| SignError::new("reqwest cannot send this URL", error))
+}
+
+fn streams() -> SignError {
+    SignError::without_source(
+        "the body streams, so its digest is not known: sign it with Signer::sign_reqwest_digest, or make it bytes",
+    )
+}

@@ -1,0 +1,89 @@
+//! The response to come from reqwest, if it comes from where the request was signed for.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use reqwest::{Response, Url};
+
+use crate::protocol::{BoxError, SignError};
+
+pin_project! {
+    /// The future of [`Sign`](super::Sign) around reqwest.
+    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+    pub struct SignReqwestFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Refused { error: Option<SignError> },
+        Sent { #[pin] response: F, signed: Option<Url> },
+    }
+}
+
+impl<F> SignReqwestFuture<F> {
+    pub(super) fn refused(error: SignError) -> Self {
+        Self { state: State::Refused { error: Some(error) } }
+    }
+
+    /// `signed` is the URL that was, of a request that was.
+    pub(super) fn sent(response: F, mut signed: Option<Url>) -> Self {
+        // It does not travel.
+        if let Some(url) = &mut signed {
+            url.set_fragment(None);
+        }
+        Self { state: State::Sent { response, signed } }
+    }
+}
+
+impl<F, E> Future for SignReqwestFuture<F>
+where
+    F: Future<Output = Result<Response, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Refused { error } => match error.take() {
+                Some(error) => Poll::Ready(Err(error.into())),
+                // Nobody polls again what has ended.
+                None => Poll::Pending,
+            },
+            StateProjection::Sent { response, signed } => {
+                let response = ready!(response.poll(context)).map_err(Into::into)?;
+                Poll::Ready(match signed {
+                    Some(signed) => not_redirected(response, signed).map_err(Into::into),
+                    None => Ok(response),
+                })
+            }
+        }
+    }
+}
+
+fn not_redirected(response: Response, signed: &Url) -> Result<Response, SignError> {
+    let mut from = response.url().clone();
+    from.set_fragment(None);
+    if from == *signed {
+        return Ok(response);
+    }
+    // The origin alone: the rest of a URL may hold the signature.
+    let origin = from.origin().ascii_serialization();
+    Err(SignError::without_source(format!(
+        "a redirect was followed below the signature, which went along to {origin}: build the reqwest client with \
+         redirect::Policy::none(), and follow redirects above SignLayer"
+    )))
+}
+
+impl<F> fmt::Debug for SignReqwestFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignReqwestFuture(..)")
+    }
+}
