@@ -1,0 +1,104 @@
+//! hyper-util's client under the layer.
+
+use bytes::Bytes;
+use countersign::{Carrier, Scheme, SignLayer, TokenPlace};
+use http::{HeaderName, Request, Response, StatusCode};
+use http_body_util::Full;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+use super::{client, server};
+use crate::rig::{self, signer, signer_of};
+
+const NASTY: [&str; 8] = [
+    "/p;x/%2e%2e/a%20b/./c?q='a|b",
+    "/a/../b//c?x=*~!+",
+    "/%e4%F6?%C3%A9=1&a=%41",
+    "/p?b=2&a=1&b=1",
+    "/p?q=a?b/c&d=e=f",
+    "/~u/(x)@y:$&,=",
+    "/p?a=%00%0a",
+    "/",
+];
+
+#[tokio::test]
+async fn the_layer_signs_what_hyper_sends() {
+    let address = server(Scheme::new()).await;
+    for target in NASTY {
+        for body in ["", "{\"a\":1}"] {
+            let request = Request::post(format!("http://{address}{target}"))
+                .header("content-type", "Application/JSON; charset=utf-8")
+                .body(Full::new(Bytes::from(body)))
+                .unwrap();
+            let response = client(signer()).oneshot(request).await.unwrap();
+            let status = response.status();
+            let seen = rig::bytes(response.into_body()).await;
+            assert_eq!(status, StatusCode::OK, "{target}: {seen:?}");
+            assert_eq!(seen, format!("{target} {body}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_form_over_the_wire() {
+    let address = server(Scheme::new()).await;
+    let form = |body: &'static str| {
+        Request::post(format!("http://{address}/pay?x=1"))
+            .header("content-type", "application/x-www-form-urlencoded; charset=UTF-8")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap()
+    };
+    for body in ["to=bob+smith&amount=%31&memo=", "", "&&"] {
+        let response = client(signer()).oneshot(form(body)).await.unwrap();
+        assert_eq!(rig::bytes(response.into_body()).await, format!("/pay?x=1 {body}"));
+    }
+}
+
+#[tokio::test]
+async fn every_carrier_and_place_over_the_wire() {
+    let host = || [HeaderName::from_static("host"), HeaderName::from_static("idempotency-key")];
+    let schemes = [
+        Scheme::new().with_carrier(Carrier::Query),
+        Scheme::new().with_carrier(Carrier::Either),
+        Scheme::new().with_signed_headers(host()).unwrap(),
+        Scheme::new().with_audience("orders.example.com").unwrap(),
+        Scheme::new().with_token_place(TokenPlace::Bearer).unwrap(),
+        Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap(),
+        Scheme::new().with_token_place(TokenPlace::Bearer).unwrap().with_carrier(Carrier::Query),
+    ];
+    for scheme in schemes {
+        let address = server(scheme.clone()).await;
+        let signer = signer_of(scheme.clone()).with_token("tok_+/=".parse().unwrap());
+        let request = Request::post(format!("http://{address}/p?b=2&a=1"))
+            .header("cookie", "theme=dark; other=1")
+            .body(Full::new(Bytes::from("body")))
+            .unwrap();
+        let response = client(signer).oneshot(request).await.unwrap();
+        assert_eq!(rig::bytes(response.into_body()).await, "/p?b=2&a=1 body", "{scheme:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_signed_is_not_sent() {
+    let limits = countersign::Limits::new().with_body(10);
+    let signer = signer_of(Scheme::new().with_limits(limits));
+    let never =
+        service_fn(|_: Request<Full<Bytes>>| async { Ok::<_, std::convert::Infallible>(Response::new("sent")) });
+    let client = ServiceBuilder::new().layer(SignLayer::new(signer)).service(never);
+    let send = |body: &'static str| client.clone().oneshot(Request::new(Full::new(Bytes::from(body))));
+    assert_eq!(*send("ten bytes!").await.unwrap().body(), "sent");
+    let error = send("eleven byte").await.unwrap_err();
+    assert!(error.is::<countersign::SignError>());
+    assert!(error.to_string().contains("10 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_header_of_the_callers_own_is_what_is_signed() {
+    let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
+    let address = server(scheme.clone()).await;
+    let request = Request::get(format!("http://{address}/p?a=1"))
+        .header("host", "orders.example.com")
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let response = client(signer_of(scheme)).oneshot(request).await.unwrap();
+    assert_eq!(rig::bytes(response.into_body()).await, "/p?a=1 ");
+}

@@ -1,0 +1,103 @@
+//! The client: what is signed arrives byte for byte as it was signed, each attempt has a nonce of its own, and nobody
+//! sees a signature whom it is not for.
+
+mod hyper;
+mod origins;
+mod redirect;
+mod reqwest;
+mod retry;
+mod signer;
+mod wire;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Router, extract::State, middleware::Next};
+use bytes::Bytes;
+use countersign::{Scheme, SignLayer, Signer, StaticKeys, Verifier, VerifyLayer, client::Sign};
+use http::{HeaderMap, Uri};
+use http_body_util::Full;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::net::TcpListener;
+use tower::ServiceBuilder;
+
+use crate::rig;
+
+/// hyper-util's client.
+fn unsigning() -> Client<HttpConnector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// The same, signing.
+fn client(signer: Signer) -> Sign<Client<HttpConnector, Full<Bytes>>> {
+    ServiceBuilder::new().layer(SignLayer::new(signer)).service(unsigning())
+}
+
+/// An axum service behind the verifier that answers the target and the body it saw.
+async fn server(scheme: Scheme) -> SocketAddr {
+    serve(Router::new().fallback(echo).layer(verifying(scheme))).await
+}
+
+/// On the system's clock, for what clients sign.
+fn verifying(scheme: Scheme) -> VerifyLayer<StaticKeys> {
+    Verifier::new(rig::keys()).with_scheme(scheme).into_layer()
+}
+
+async fn echo(request: axum::extract::Request) -> String {
+    let target = request.uri().to_string();
+    format!("{target} {}", String::from_utf8_lossy(&rig::bytes(request.into_body()).await))
+}
+
+async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// The requests that a server got, as they came off the wire.
+#[derive(Clone, Default)]
+struct Arrived(Arc<Mutex<Vec<(Uri, HeaderMap)>>>);
+
+impl Arrived {
+    /// Writes down what comes to this app.
+    fn at(&self, app: Router) -> Router {
+        app.layer(axum::middleware::from_fn_with_state(self.clone(), write_down))
+    }
+
+    fn all(&self) -> Vec<(Uri, HeaderMap)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// One header of each.
+    fn values_of(&self, name: &str) -> Vec<Option<String>> {
+        let text = |headers: &HeaderMap| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        self.all().iter().map(|(_, headers)| text(headers)).collect()
+    }
+}
+
+async fn write_down(
+    State(arrived): State<Arrived>,
+    request: axum::extract::Request,
+    next: Next,
+) -> axum::response::Response {
+    arrived.0.lock().unwrap().push((request.uri().clone(), request.headers().clone()));
+    next.run(request).await
+}
+
+/// A status and, of a refusal, its code: of anything else its text.
+async fn outcome<B>(response: http::Response<B>) -> (u16, String)
+where
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
+{
+    let status = response.status().as_u16();
+    let body = rig::bytes(response.into_body()).await;
+    let code =
+        serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|body| Some(body["code"].as_str()?.into()));
+    (status, code.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()))
+}

@@ -1,0 +1,144 @@
+//! The origins that a client signs for, and what it does for the others.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use countersign::{Carrier, OriginError, Scheme, SignError, SignLayer, Signer, TokenPlace};
+use http::Request;
+use http_body_util::Full;
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+
+use crate::rig::{get, signer, signer_of};
+
+/// The request as it leaves the layer.
+async fn sent(signer: Signer, origins: &[&str], request: Request<&str>) -> Result<Request<Full<Bytes>>, BoxError> {
+    let wire = service_fn(|request: Request<Full<Bytes>>| async { Ok::<_, Infallible>(request) });
+    let sign = SignLayer::new(signer).with_origins(origins).unwrap();
+    let body = Full::new(Bytes::copy_from_slice(request.body().as_bytes()));
+    ServiceBuilder::new().layer(sign).service(wire).oneshot(request.map(|_| body)).await
+}
+
+#[tokio::test]
+async fn case_and_a_default_port_make_no_other_origin() {
+    for (origin, url, is_signed) in [
+        ("http://a", "http://a/p?x=1", true),
+        ("http://a", "HTTP://A:80/", true),
+        ("HTTP://A:80", "http://a/", true),
+        ("http://a:80/", "http://a", true),
+        ("https://a", "https://A:443/", true),
+        ("https://a:443", "https://a/", true),
+        ("http://a", "http://user:pw@a:80/", true),
+        ("http://a", "http://a:/", true),
+        ("http://[::1]:8080", "http://[::1]:8080/", true),
+        ("unix://a", "UNIX://a/p", true),
+        ("http://a", "https://a/", false),
+        ("http://a:443", "https://a/", false),
+        ("https://a:80", "http://a/", false),
+        ("http://a", "http://a:443/", false),
+        ("http://a", "http://a:8080/", false),
+        ("https://a", "https://a:80/", false),
+        ("http://a", "http://a.example/", false),
+        ("http://a.example", "http://a.example.evil/", false),
+        ("http://a", "http://a@b/", false),
+        ("http://a", "http://a:80@b/", false),
+        ("http://a", "http://b/?http://a", false),
+        ("unix://a", "unix://a:80/", false),
+    ] {
+        let request = sent(signer(), &["http://first", origin], get(url)).await.unwrap();
+        assert_eq!(request.headers().contains_key("x-sign"), is_signed, "{origin} for {url}");
+        assert_eq!(request.headers().is_empty(), !is_signed, "{origin} for {url}");
+    }
+}
+
+#[test]
+fn what_is_more_or_less_than_an_origin_is_refused() {
+    let refusal = |origin: &str| SignLayer::new(signer()).with_origins(["http://a", origin]).unwrap_err();
+    for text in [
+        "",
+        "a",
+        "a:80",
+        "/",
+        "//a",
+        "http:",
+        "http://",
+        "http://:80",
+        "http://a/p",
+        "http://a/?",
+        "http://a?x",
+        "http://a#f",
+        "http://a:99999",
+        "http://a:x",
+        " http://a",
+        "http://bücher.example",
+        "http://a,http://b",
+        "*",
+    ] {
+        assert_eq!(refusal(text), OriginError::Malformed(text.to_owned()));
+    }
+    let with_password = refusal("http://user:hunter2@a");
+    assert_eq!(with_password, OriginError::UserInfo);
+    assert!(!format!("{with_password} {with_password:?}").contains("hunter2"));
+    assert_eq!(SignLayer::new(signer()).with_origins([""; 0]).unwrap_err(), OriginError::Empty);
+}
+
+#[tokio::test]
+async fn what_another_origin_gets_has_no_field_that_the_caller_put_there() {
+    let mut headers = get("http://other/p?a=1").map(|_| "body");
+    for (name, value) in [
+        ("x-app-id", "demo"),
+        ("x-timestamp", "1"),
+        ("x-nonce", "n"),
+        ("x-token", "tok"),
+        ("x-sign", "s"),
+        ("x-content-sha256", "d"),
+    ] {
+        headers.headers_mut().insert(name, value.parse().unwrap());
+    }
+    for carrier in [Carrier::Headers, Carrier::Query, Carrier::Either] {
+        let signer = signer_of(Scheme::new().with_carrier(carrier));
+        let request = sent(signer, &["http://a"], headers.clone()).await.unwrap();
+        assert!(request.headers().is_empty(), "{carrier:?} {:?}", request.headers());
+        assert_eq!(request.uri(), "http://other/p?a=1");
+    }
+    let query = "http://other/p?a=1&appId=demo&&timestamp=1&%6eonce=n&b=&token=tok&sign=s&sign";
+    for (carrier, left) in [
+        (Carrier::Headers, query),
+        (Carrier::Query, "http://other/p?a=1&&b="),
+        (Carrier::Either, "http://other/p?a=1&&b="),
+    ] {
+        let request = sent(signer_of(Scheme::new().with_carrier(carrier)), &["http://a"], get(query)).await.unwrap();
+        assert_eq!(request.uri(), left);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_token_stays_as_the_caller_put_it() {
+    let cookie = TokenPlace::Cookie("sid".into());
+    for (place, name, before, after) in [
+        (TokenPlace::Bearer, "authorization", vec!["Bearer tok"], vec![]),
+        (TokenPlace::Bearer, "authorization", vec![" bEARER\ttok"], vec![]),
+        (TokenPlace::Bearer, "authorization", vec!["Basic dXNlcg==", "Bearer tok"], vec!["Basic dXNlcg=="]),
+        (TokenPlace::Field, "authorization", vec!["Bearer other"], vec!["Bearer other"]),
+        (TokenPlace::Field, "cookie", vec!["sid=1"], vec!["sid=1"]),
+        (cookie.clone(), "cookie", vec!["sid=tok"], vec![]),
+        (cookie.clone(), "cookie", vec!["a=1; sid = tok;b=sid=x", "sid=tok; sid"], vec!["a=1; b=sid=x"]),
+        (cookie, "cookie", vec!["SID=1; sid2=2"], vec!["SID=1; sid2=2"]),
+    ] {
+        let mut request = get("http://other/p?&a=1&&b=&");
+        for value in before {
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let scheme = Scheme::new().with_carrier(Carrier::Query).with_token_place(place.clone()).unwrap();
+        let request = sent(signer_of(scheme), &["http://a"], request).await.unwrap();
+        assert_eq!(request.headers().get_all(name).iter().collect::<Vec<_>>(), after, "{place:?}");
+        assert_eq!(request.uri(), "http://other/p?&a=1&&b=&");
+    }
+}
+
+#[tokio::test]
+async fn a_url_without_an_origin_is_not_sent() {
+    for target in ["/p?a=1", "*", "a:80"] {
+        let error = sent(signer(), &["http://a"], get(target)).await.unwrap_err();
+        assert!(error.is::<SignError>() && error.to_string().contains("write scheme and host into it"), "{error}");
+    }
+}

@@ -1,0 +1,164 @@
+//! Redirects above the layer are signed anew, for the layer's origins alone.
+
+use std::net::SocketAddr;
+
+use axum::{Router, routing::any};
+use bytes::Bytes;
+use countersign::{Carrier, Scheme, SignLayer, Signer, TokenPlace};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header::LOCATION};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+use tower_http::follow_redirect::{
+    FollowRedirectLayer,
+    policy::{Limited, PolicyExt, clone_body_fn},
+};
+
+use super::{Arrived, echo, outcome, serve, unsigning, verifying};
+use crate::rig::{signer, signer_of};
+
+/// A verified service that redirects from `/old`, to anywhere.
+async fn home(scheme: Scheme, status: StatusCode, to: &str) -> (SocketAddr, Arrived) {
+    let (arrived, to) = (Arrived::default(), to.to_owned());
+    let old = any(move || async move { (status, [(LOCATION, to)]) });
+    let app = Router::new().route("/old", old).fallback(echo).layer(verifying(scheme));
+    (serve(arrived.at(app)).await, arrived)
+}
+
+/// A service of somebody else, who looks at what comes.
+async fn elsewhere() -> (SocketAddr, Arrived) {
+    let arrived = Arrived::default();
+    (serve(arrived.at(Router::new().fallback(echo))).await, arrived)
+}
+
+/// Follows wherever it is sent, with all that it has: no policy here filters credentials.
+fn follow() -> FollowRedirectLayer<impl tower_http::follow_redirect::policy::Policy<Full<Bytes>, BoxError> + Clone> {
+    let bodies = clone_body_fn(|body: &Full<Bytes>| Some(body.clone()));
+    FollowRedirectLayer::with_policy(bodies.and::<_, Full<Bytes>, BoxError>(Limited::new(3)))
+}
+
+/// Redirects above the signature, which is for this origin.
+fn following(
+    signer: Signer,
+    origin: SocketAddr,
+) -> impl Service<Request<Full<Bytes>>, Response = Response<Incoming>, Error = BoxError> {
+    let sign = SignLayer::new(signer).with_origins([format!("http://{origin}")]).unwrap();
+    ServiceBuilder::new().layer(follow()).layer(sign).service(unsigning())
+}
+
+fn post(url: &str) -> Request<Full<Bytes>> {
+    Request::post(url).body(Full::new(Bytes::from("body"))).unwrap()
+}
+
+#[tokio::test]
+async fn a_redirect_within_the_origin_is_signed_anew_and_let_in() {
+    for (status, seen) in [(StatusCode::FOUND, "/new?x=1 "), (StatusCode::TEMPORARY_REDIRECT, "/new?x=1 body")] {
+        let (address, arrived) = home(Scheme::new(), status, "/new?x=1").await;
+        let request = post(&format!("http://{address}/old"));
+        let response = following(signer(), address).oneshot(request).await.unwrap();
+        assert_eq!(outcome(response).await, (200, seen.into()));
+        let nonces = arrived.values_of("x-nonce");
+        assert!(nonces.len() == 2 && nonces[0].is_some() && nonces[0] != nonces[1], "{nonces:?}");
+    }
+}
+
+/// The token where a caller puts it for this place.
+fn bring_token(request: &mut Request<Full<Bytes>>, place: &TokenPlace, carrier: Carrier) {
+    let (name, value) = match (place, carrier) {
+        (TokenPlace::Field, Carrier::Query) => {
+            *request.uri_mut() = format!("{}&token=tok-en", request.uri()).parse().unwrap();
+            return;
+        }
+        (TokenPlace::Bearer, _) => ("authorization", "Bearer tok-en"),
+        (TokenPlace::Cookie(_), _) => ("cookie", "theme=dark; sid=tok-en"),
+        _ => ("x-token", "tok-en"),
+    };
+    request.headers_mut().insert(name, value.parse().unwrap());
+}
+
+/// All that tells of a signature in a request to the signer's origin.
+fn secrets((uri, headers): &(Uri, HeaderMap)) -> Vec<String> {
+    let names = ["x-app-id", "x-timestamp", "x-nonce", "x-sign", "x-content-sha256"];
+    let fields = names.iter().filter_map(|name| headers.get(*name)).map(|value| value.to_str().unwrap().to_owned());
+    let parameters = uri.query().unwrap().split('&').filter(|pair| *pair != "a=1");
+    let values = parameters.map(|pair| pair.split_once('=').unwrap().1.to_owned());
+    fields.chain(values).chain(["tok-en".to_owned()]).collect()
+}
+
+#[tokio::test]
+async fn another_origin_sees_nothing_of_the_signature_or_the_token() {
+    let places = [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".into())];
+    for carrier in [Carrier::Headers, Carrier::Query, Carrier::Either] {
+        for (place, brought) in places.iter().flat_map(|place| [(place, true), (place, false)]) {
+            let scheme = Scheme::new().with_carrier(carrier).with_token_place(place.clone()).unwrap();
+            let (other, seen_there) = elsewhere().await;
+            let to = format!("http://{other}/new?x=1");
+            let (address, seen_here) = home(scheme.clone(), StatusCode::TEMPORARY_REDIRECT, &to).await;
+            let mut request = post(&format!("http://{address}/old?a=1"));
+            let mut signer = signer_of(scheme);
+            match brought {
+                true => bring_token(&mut request, place, carrier),
+                false => signer = signer.with_token("tok-en".parse().unwrap()),
+            }
+            let response = following(signer, address).oneshot(request).await.unwrap();
+            assert_eq!(outcome(response).await, (200, "/new?x=1 body".into()));
+
+            let secrets = secrets(&seen_here.all()[0]);
+            assert!(secrets.len() >= 6, "{secrets:?}");
+            let (uri, headers) = &seen_there.all()[0];
+            let values = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+            let there: Vec<_> = values.chain([uri.to_string()]).collect();
+            for secret in secrets {
+                assert!(
+                    !there.iter().any(|text| text.contains(&secret)),
+                    "{carrier:?} {place:?}: {secret} in {there:?}"
+                );
+            }
+            assert!(
+                !headers.keys().any(|name| name == "authorization" || name.as_str().starts_with("x-")),
+                "{there:?}"
+            );
+            let is_cookie = brought && matches!(place, TokenPlace::Cookie(_));
+            assert_eq!(headers.get("cookie").map(|value| value == "theme=dark"), is_cookie.then_some(true));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_location_that_repeats_the_query_takes_no_field_along() {
+    let (other, seen_there) = elsewhere().await;
+    let repeat = move |uri: Uri| async move {
+        let to = format!("http://{other}/new?{}", uri.query().unwrap());
+        (StatusCode::FOUND, [(LOCATION, to)])
+    };
+    let address = serve(Router::new().fallback(repeat)).await;
+    let signer = signer_of(Scheme::new().with_carrier(Carrier::Query)).with_token("tok-en".parse().unwrap());
+    following(signer, address).oneshot(post(&format!("http://{address}/old?a=1&b="))).await.unwrap();
+    assert_eq!(seen_there.all()[0].0, "/new?a=1&b=");
+}
+
+#[tokio::test]
+async fn without_origins_another_origin_is_signed_for() {
+    let (other, seen_there) = elsewhere().await;
+    let (address, _) = home(Scheme::new(), StatusCode::FOUND, &format!("http://{other}/new")).await;
+    let client = ServiceBuilder::new().layer(follow()).layer(SignLayer::new(signer())).service(unsigning());
+    client.oneshot(post(&format!("http://{address}/old"))).await.unwrap();
+    assert!(seen_there.values_of("x-sign")[0].is_some());
+}
+
+#[tokio::test]
+async fn a_redirect_below_the_layer_is_refused_at_home_and_tells_others_the_signature() {
+    let follow = || FollowRedirectLayer::with_policy(Limited::new(3));
+    let client = ServiceBuilder::new().layer(SignLayer::new(signer())).layer(follow()).service(unsigning());
+    for (to, code) in [("/new", "invalid_signature"), ("/old", "replayed_nonce")] {
+        let (address, _) = home(Scheme::new(), StatusCode::FOUND, to).await;
+        let request = Request::get(format!("http://{address}/old")).body(Full::default()).unwrap();
+        assert_eq!(outcome(client.clone().oneshot(request).await.unwrap()).await, (401, code.into()));
+    }
+    let (other, seen_there) = elsewhere().await;
+    let (address, seen_here) = home(Scheme::new(), StatusCode::FOUND, &format!("http://{other}/new")).await;
+    let request = Request::get(format!("http://{address}/old")).body(Full::default()).unwrap();
+    client.oneshot(request).await.unwrap();
+    assert!(seen_there.values_of("x-sign")[0].is_some());
+    assert_eq!(seen_there.values_of("x-sign"), seen_here.values_of("x-sign"));
+}

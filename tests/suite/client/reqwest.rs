@@ -1,0 +1,191 @@
+//! reqwest: its requests signed, and its client under the layer.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{Router, response::IntoResponse};
+use countersign::{BodyDigest, Carrier, Scheme, SignError, SignLayer, Signer, TokenPlace, client::Sign};
+use http::{StatusCode, Uri, header::LOCATION};
+use reqwest::{Body, Client, Method, Request, Response, redirect::Policy};
+use tower::{ServiceBuilder, ServiceExt};
+
+use super::{Arrived, echo, outcome, serve, server, verifying};
+use crate::rig::{signer, signer_of};
+
+fn unsigning() -> Client {
+    Client::builder().no_proxy().redirect(Policy::none()).build().unwrap()
+}
+
+fn client(signer: Signer) -> Sign<Client> {
+    ServiceBuilder::new().layer(SignLayer::new(signer)).service(unsigning())
+}
+
+async fn outcome_of(response: Response) -> (u16, String) {
+    outcome(http::Response::<Body>::from(response)).await
+}
+
+fn streaming() -> Body {
+    Body::wrap_stream(futures_util::stream::iter(["str", "eam"].map(Ok::<_, std::io::Error>)))
+}
+
+/// Redirects from `/old?a=1` to this place.
+async fn redirecting_to(to: String) -> (SocketAddr, Arrived) {
+    let arrived = Arrived::default();
+    let app = Router::new().fallback(move |uri: Uri| async move {
+        match uri == "/old?a=1" {
+            true => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, to)]).into_response(),
+            false => StatusCode::OK.into_response(),
+        }
+    });
+    (serve(arrived.at(app)).await, arrived)
+}
+
+#[tokio::test]
+async fn what_was_signed_is_let_in_and_what_was_changed_is_not() {
+    for carrier in [Carrier::Headers, Carrier::Query] {
+        let scheme = Scheme::new().with_carrier(carrier);
+        let (address, signer) = (server(scheme.clone()).await, signer_of(scheme));
+        let url = format!("http://{address}/o rders?side=BUY&note='#frag");
+        let order = || unsigning().post(&url).header("content-type", "text/plain").body("body").build().unwrap();
+        let seen = (200, "/o%20rders?side=BUY&note=%27 body".to_owned());
+        assert_eq!(outcome_of(client(signer.clone()).oneshot(order()).await.unwrap()).await, seen);
+        let sign = || signer.sign_reqwest(order()).unwrap();
+        assert_eq!(outcome_of(unsigning().execute(sign()).await.unwrap()).await, seen);
+
+        let mut changed = sign();
+        let url = changed.url().as_str().replace("BUY", "SELL").parse().unwrap();
+        *changed.url_mut() = url;
+        assert_eq!(outcome_of(unsigning().execute(changed).await.unwrap()).await, (401, "invalid_signature".into()));
+        let mut changed = sign();
+        *changed.body_mut() = Some("another".into());
+        assert_eq!(outcome_of(unsigning().execute(changed).await.unwrap()).await, (401, "body_mismatch".into()));
+    }
+}
+
+#[test]
+fn signing_keeps_all_else_of_the_request() {
+    for carrier in [Carrier::Headers, Carrier::Query] {
+        let request = unsigning().post("http://a/p?a=1#frag").header("x-own", "1").body("body");
+        let request = request.timeout(Duration::from_secs(7)).version(http::Version::HTTP_2).build().unwrap();
+        let signer = signer_of(Scheme::new().with_carrier(carrier));
+        let signed = signer.sign_reqwest(request).unwrap();
+        assert_eq!(signed.method(), Method::POST);
+        assert_eq!(signed.version(), http::Version::HTTP_2);
+        assert_eq!(signed.timeout(), Some(&Duration::from_secs(7)));
+        assert_eq!(signed.headers()["x-own"], "1");
+        assert_eq!(signed.body().unwrap().as_bytes(), Some(&b"body"[..]));
+        assert_eq!(signed.url().fragment(), Some("frag"));
+        assert!(signed.url().as_str().starts_with("http://a/p?a=1"));
+        assert_eq!(signed.url().query().unwrap().contains("&sign="), carrier == Carrier::Query);
+        assert_eq!(signed.headers().contains_key("x-sign"), carrier == Carrier::Headers);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_streams_is_never_signed_as_empty() {
+    let request = || unsigning().put("http://127.0.0.1:1/files/1").body(streaming()).build().unwrap();
+    let by_layer = client(signer()).oneshot(request()).await.unwrap_err().downcast::<SignError>().unwrap();
+    for error in [signer().sign_reqwest(request()).unwrap_err(), *by_layer] {
+        assert!(error.to_string().contains("sign_reqwest_digest"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_let_in_by_its_digest() {
+    let address = server(Scheme::new()).await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let bytes = std::fs::read(path).unwrap();
+    let send = async |digest: BodyDigest| {
+        let file = tokio::fs::File::open(path).await.unwrap();
+        let request = unsigning().put(format!("http://{address}/files/1")).body(file).build().unwrap();
+        let request = signer().sign_reqwest_digest(request, digest).unwrap();
+        outcome_of(unsigning().execute(request).await.unwrap()).await
+    };
+    let seen = format!("/files/1 {}", String::from_utf8_lossy(&bytes));
+    assert_eq!(send(BodyDigest::of(&bytes)).await, (200, seen));
+    assert_eq!(send(BodyDigest::of(b"another file")).await, (401, "body_mismatch".into()));
+}
+
+#[tokio::test]
+async fn a_redirect_below_the_signature_is_found_out() {
+    let elsewhere = Arrived::default();
+    let other = serve(elsewhere.at(Router::new().fallback(echo))).await;
+    let following = Client::builder().no_proxy().build().unwrap();
+    let client = ServiceBuilder::new().layer(SignLayer::new(signer())).service(following.clone());
+    for (to, is_other) in
+        [(format!("http://{other}/old?a=1"), true), ("/new?a=1".into(), false), ("?a=2".into(), false)]
+    {
+        let (address, _) = redirecting_to(to).await;
+        let request = following.get(format!("http://{address}/old?a=1")).build().unwrap();
+        let error = client.clone().oneshot(request).await.unwrap_err().downcast::<SignError>().unwrap().to_string();
+        let origin = format!("http://{}:", if is_other { other } else { address });
+        assert!(error.contains("redirect::Policy::none()") && error.contains(&origin), "{error}");
+    }
+    assert!(elsewhere.values_of("x-sign")[0].is_some(), "this is why it is an error");
+}
+
+#[tokio::test]
+async fn a_redirect_that_is_not_followed_comes_back() {
+    let (address, _) = redirecting_to("/new".to_owned()).await;
+    let request = unsigning().get(format!("http://{address}/old?a=1")).build().unwrap();
+    let response = client(signer()).oneshot(request).await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()[LOCATION]),
+        (StatusCode::TEMPORARY_REDIRECT, &"/new".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn a_urls_spelling_and_fragment_are_no_redirect() {
+    for scheme in [Scheme::new(), Scheme::new().with_carrier(Carrier::Query)] {
+        let address = server(scheme.clone()).await;
+        for target in ["", "?", "/p#frag", "/a/../p?x='é &b#frag?c", "/p?#"] {
+            let request = unsigning().get(format!("HTTP://{address}{target}")).build().unwrap();
+            let response = client(signer_of(scheme.clone())).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_origin_gets_the_request_without_the_fields() {
+    let arrived = Arrived::default();
+    let other = serve(arrived.at(Router::new().fallback(echo))).await;
+    let scheme = Scheme::new().with_carrier(Carrier::Query).with_token_place(TokenPlace::Bearer).unwrap();
+    let home = server(scheme.clone()).await;
+    let sign = SignLayer::new(signer_of(scheme)).with_origins([format!("http://{home}")]).unwrap();
+    let client = ServiceBuilder::new().layer(sign).service(unsigning());
+    let request = |address: SocketAddr| {
+        let request = unsigning().put(format!("http://{address}/p?a='&nonce=old&sign=old#frag"));
+        request.bearer_auth("tok").body("body").build().unwrap()
+    };
+    let response = client.clone().oneshot(request(home)).await.unwrap();
+    assert_eq!(outcome_of(response).await, (200, "/p?a=%27 body".into()));
+    // What is not signed may stream.
+    let mut unsigned = request(other);
+    *unsigned.body_mut() = Some(streaming());
+    assert_eq!(outcome_of(client.oneshot(unsigned).await.unwrap()).await, (200, "/p?a=%27 stream".into()));
+    assert_eq!(arrived.values_of("authorization"), [None]);
+    assert_eq!(arrived.all()[0].0, "/p?a=%27");
+}
+
+#[tokio::test]
+async fn user_info_of_the_url_is_no_token_and_gives_way_to_one() {
+    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
+    let arrived = Arrived::default();
+    let address = serve(arrived.at(Router::new().fallback(echo).layer(verifying(scheme.clone())))).await;
+    let url = format!("http://user:pw@{address}/p");
+    let with_token = signer_of(scheme.clone()).with_token("tok".parse().unwrap());
+    let built = || unsigning().get(&url).build().unwrap();
+    assert!(built().headers().contains_key("authorization"), "a builder turns it into a header, before signing");
+    let made = Request::new(Method::GET, url.parse().unwrap());
+    for (signer, request) in
+        [(signer_of(scheme.clone()), built()), (with_token, built()), (signer_of(scheme.clone()), made)]
+    {
+        assert_eq!(outcome_of(client(signer).oneshot(request).await.unwrap()).await, (200, "/p ".into()));
+    }
+    let basic = "Basic dXNlcjpwdw==".to_owned();
+    assert_eq!(arrived.values_of("authorization"), [Some(basic), Some("Bearer tok".into()), None]);
+    let both = unsigning().get(&url).bearer_auth("tok").build().unwrap();
+    let error = signer_of(scheme).sign_reqwest(both).unwrap_err();
+    assert!(error.to_string().contains("authorization: it is there twice"), "{error}");
+}

@@ -1,0 +1,104 @@
+//! The signer by itself: what it writes on a request, and what it takes off.
+
+use std::collections::HashSet;
+
+use countersign::{BodyDigest, Carrier, Payload, Scheme, TokenPlace};
+use http::{HeaderName, Request};
+
+use crate::rig::{self, NOW, get, post, signed_by, signer, signer_of, verifier};
+
+#[tokio::test]
+async fn signing_again_replaces_the_fields() {
+    for carrier in [Carrier::Headers, Carrier::Query] {
+        let scheme = Scheme::new().with_carrier(carrier);
+        let signer = signer_of(scheme.clone()).with_token("new".parse().unwrap());
+        let old = signer_of(scheme.clone()).with_token("old".parse().unwrap());
+        let once = signed_by(&old, NOW - 1000, post("/p?a=1&b=", "text/plain", "x"));
+        let mut again = signed_by(&signer, NOW, once);
+        let verified = rig::verify(&verifier().0.with_scheme(scheme.clone()), again.clone()).await.unwrap();
+        assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().token().unwrap().expose(), "new");
+        // Without a body the digest of the old one goes.
+        *again.body_mut() = "";
+        let again = signed_by(&signer, NOW, again);
+        assert!(!again.headers().contains_key("x-content-sha256"));
+        assert_eq!(rig::code(&verifier().0.with_scheme(scheme), again).await, "accepted");
+    }
+}
+
+#[tokio::test]
+async fn signing_for_the_query_takes_the_fields_out_of_the_headers() {
+    let query = Scheme::new().with_carrier(Carrier::Query);
+    let by_headers = signed_by(&signer().with_token("old".parse().unwrap()), NOW, get("/p?a=1"));
+    let by_query = signed_by(&signer_of(query.clone()), NOW, by_headers);
+    assert!(by_query.headers().is_empty(), "{:?}", by_query.headers());
+    assert_eq!(rig::code(&verifier().0.with_scheme(query), by_query).await, "accepted");
+}
+
+#[tokio::test]
+async fn a_request_may_bring_its_own_token() {
+    let places = [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".into())];
+    let headers = [("x-token", "tok_1"), ("authorization", "Bearer tok_1"), ("cookie", "a=1; sid=tok_1")];
+    for (place, (name, value)) in places.into_iter().zip(headers) {
+        let scheme = Scheme::new().with_token_place(place).unwrap();
+        let mut request = get("/");
+        request.headers_mut().insert(name, value.parse().unwrap());
+        let request = signed_by(&signer_of(scheme.clone()), NOW, request);
+        let verified = rig::verify(&verifier().0.with_scheme(scheme), request).await.unwrap();
+        assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().token().unwrap().expose(), "tok_1");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_signed_by_its_digest() {
+    let (mut parts, ()) = Request::put("/files/1").body(()).unwrap().into_parts();
+    let payload = Payload::Digest(BodyDigest::of(b"a large file"));
+    signer().sign_at(&mut parts, payload, NOW.try_into().unwrap(), rig::fresh_nonce()).unwrap();
+    assert_eq!(rig::code(&verifier().0, Request::from_parts(parts.clone(), "another file")).await, "body_mismatch");
+    assert_eq!(rig::code(&verifier().0, Request::from_parts(parts, "a large file")).await, "accepted");
+}
+
+#[test]
+fn each_signature_has_a_nonce_of_its_own() {
+    let nonces: HashSet<_> = (0..10_000)
+        .map(|_| {
+            let nonce = signer().sign(get("/")).unwrap().headers()["x-nonce"].to_str().unwrap().to_owned();
+            assert!(nonce.len() == 32 && nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{nonce}");
+            nonce
+        })
+        .collect();
+    assert_eq!(nonces.len(), 10_000);
+}
+
+#[test]
+fn a_host_that_could_be_sent_in_two_ways_is_not_signed() {
+    let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
+    for (uri, is_signed) in [
+        ("http://example.com/", true),
+        ("http://example.com:8080/", true),
+        ("http://example.com:443/", true),
+        ("http://example.com:80/", false),
+        ("https://example.com:443/", false),
+        ("http://user@example.com/", false),
+    ] {
+        let result = signer_of(scheme.clone()).sign(get(uri));
+        assert_eq!(result.is_ok(), is_signed, "{uri}");
+        assert!(signer().sign(get(uri)).is_ok(), "{uri}: where the host is not signed it does not matter");
+    }
+}
+
+#[test]
+fn a_parameter_named_like_a_field_is_not_dropped_in_silence() {
+    let either = signer_of(Scheme::new().with_carrier(Carrier::Either));
+    let error = either.sign(get("/?token=abc&x=1")).unwrap_err();
+    assert!(error.to_string().contains("token: "), "{error}");
+}
+
+#[tokio::test]
+async fn secrets_travel_in_sensitive_headers() {
+    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
+    let bearer = signer_of(scheme).with_token("tok".parse().unwrap()).sign(get("/")).unwrap();
+    let field = signer().with_token("tok".parse().unwrap()).sign(get("/")).unwrap();
+    for value in [&bearer.headers()["authorization"], &bearer.headers()["x-sign"], &field.headers()["x-token"]] {
+        assert!(value.is_sensitive());
+    }
+}
