@@ -127,13 +127,16 @@ async fn upload(directory: &Path, mib: usize, discard: bool) -> Result<(), Error
 
     let (mut service, address) = start_service(directory, discard)?;
     let result = async {
-        for (what, digest) in
-            [("sent, checked and stored", digest), ("a wrong digest", BodyDigest::of(b"another file"))]
-        {
+        let wrong = BodyDigest::of(b"another file");
+        for (what, digest, expected) in [("a wrong digest", wrong, 401), ("sent and checked", digest, 200)] {
             let start = Instant::now();
             let (status, text) = send(&path, &format!("http://{address}/file"), digest).await?;
             rate(what, start.elapsed());
             println!("  {status}: {text}");
+            let is_stored = directory.join("received").exists();
+            if status != expected || (!discard && is_stored != (expected == 200)) {
+                return Err(format!("{expected} was expected").into());
+            }
         }
         Ok(())
     };
