@@ -14,6 +14,9 @@ use crate::protocol::Signer;
 /// goes above it, and nothing that does goes below. Whenever anything above follows redirects, set the
 /// [origins](Self::with_origins): what is redirected to is signed otherwise, wherever that is.
 ///
+/// Where `host` is signed, requests must have it in their URL or as a header. tonic's channel writes it further below:
+/// make the client `with_origin`.
+///
 /// ```
 /// # use countersign::{Secret, Signer, SignLayer};
 /// # use tower::ServiceBuilder;

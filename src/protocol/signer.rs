@@ -84,8 +84,9 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// No verifier could accept the request: its content type or an escape in its parameters is malformed, for
-    /// example. The request may have lost the fields of an earlier signature then.
+    /// No verifier could accept the request: its content type or an escape in its parameters is malformed, or the host
+    /// is signed and the request does not say which one it is, for example. The request may have lost the fields of an
+    /// earlier signature then.
     pub fn sign_at(
         &self,
         parts: &mut Parts,
@@ -124,7 +125,7 @@ impl Signer {
         timestamp: Timestamp,
         nonce: Nonce,
     ) -> Result<Fields, SignError> {
-        self.refuse_ambiguous_host(parts)?;
+        self.refuse_uncertain_host(parts)?;
         let carried = Carried::of_signer(&self.scheme, &parts.uri, &parts.headers).map_err(SignError::refused)?;
         let token = match &self.token {
             Some(token) => TokenClaim::new(&self.scheme, Some(token.clone())),
@@ -156,11 +157,15 @@ impl Signer {
     }
 
     /// A Host header of the caller's own is what clients send, whatever the URL says. Without one, some clients drop a
-    /// default port and user info on their way to the wire, and some do not.
-    fn refuse_ambiguous_host(&self, parts: &Parts) -> Result<(), SignError> {
-        let is_signed = self.scheme.signed_headers().contains(&header::HOST);
-        let Some(authority) = parts.uri.authority() else {
+    /// default port and user info on their way to the wire, and some do not; and of a URL without a host only they know
+    /// which one they will send.
+    fn refuse_uncertain_host(&self, parts: &Parts) -> Result<(), SignError> {
+        if !self.scheme.signed_headers().contains(&header::HOST) || parts.headers.contains_key(header::HOST) {
             return Ok(());
+        }
+        let Some(authority) = parts.uri.authority() else {
+            let reason = "the host is signed, and the request has none yet: sign its whole URL, or set the Host header";
+            return Err(SignError::without_source(reason));
         };
         let default_port = match parts.uri.scheme_str() {
             Some("http") => Some(80),
@@ -168,8 +173,7 @@ impl Signer {
             _ => None,
         };
         let has_default_port = authority.port_u16().is_some_and(|port| Some(port) == default_port);
-        let is_ambiguous = has_default_port || authority.as_str().contains('@');
-        if is_signed && is_ambiguous && !parts.headers.contains_key(header::HOST) {
+        if has_default_port || authority.as_str().contains('@') {
             let reason =
                 "the host is signed: leave user info and a default port out of the URL, or set the Host header";
             return Err(SignError::without_source(reason));

@@ -87,6 +87,16 @@ fn a_host_that_could_be_sent_in_two_ways_is_not_signed() {
 }
 
 #[test]
+fn a_host_that_the_request_does_not_name_is_not_signed_as_absent() {
+    let signer = signer_of(Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap());
+    let error = signer.sign(get("/orders")).unwrap_err();
+    assert!(error.to_string().contains("the host is signed"), "{error}");
+    let mut named = get("/orders");
+    named.headers_mut().insert("host", "orders.example.com".parse().unwrap());
+    assert!(signer.sign(named).is_ok());
+}
+
+#[test]
 fn a_parameter_named_like_a_field_is_not_dropped_in_silence() {
     let either = signer_of(Scheme::new().with_carrier(Carrier::Either));
     let error = either.sign(get("/?token=abc&x=1")).unwrap_err();
