@@ -43,6 +43,7 @@ pub(crate) use self::{
     carrier::with_query,
     header::single,
     params::strip,
+    percent::escape,
 };
 pub use self::{
     claim::Claim,

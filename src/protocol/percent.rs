@@ -52,12 +52,13 @@ pub(crate) fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u
 
 /// A byte as it stands in the string to sign, and how many of the three bytes that takes.
 pub(crate) fn encode(byte: u8) -> ([u8; 3], usize) {
+    if UNRESERVED.has(byte) { ([byte, 0, 0], 1) } else { (escape(byte), 3) }
+}
+
+/// A byte as `%XX`, uppercase.
+pub(crate) fn escape(byte: u8) -> [u8; 3] {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    if UNRESERVED.has(byte) {
-        ([byte, 0, 0], 1)
-    } else {
-        ([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]], 3)
-    }
+    [b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 /// RFC 3986, section 2.3.

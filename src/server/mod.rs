@@ -13,6 +13,7 @@ mod exemption;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
 mod future;
+mod grpc;
 mod head;
 mod layer;
 pub(crate) mod report_only;
@@ -25,6 +26,7 @@ pub use self::{
     body::{BodyError, RequestBody, ServiceBody, UnverifiedBody},
     caller::Caller,
     future::ResponseFuture,
+    grpc::GrpcRejections,
     layer::VerifyLayer,
     response::{ProblemJson, RenderRejection, ResponseBody},
     service::Verify,
