@@ -8,7 +8,10 @@ use countersign::{
     Secret, SignError, SignLayer, Signer, StaticKeys, Timestamp, Token, Verifier, VerifyLayer,
     client::{Sign, SignFuture},
     danger::{ReportOnly, ReportOnlyLayer},
-    server::{BodyError, ProblemJson, RequestBody, ResponseBody, ResponseFuture, ServiceBody, UnverifiedBody, Verify},
+    server::{
+        BodyError, GrpcRejections, ProblemJson, RequestBody, ResponseBody, ResponseFuture, ServiceBody, UnverifiedBody,
+        Verify,
+    },
     store::{DynKeyStore, DynNonceStore, KeyFn, MemoryNonceStore, StoreError},
 };
 use http::{Request, Response};
@@ -63,6 +66,7 @@ assert_impl_all!(MemoryNonceStore: Debug, Send, Sync, Unpin);
 assert_impl_all!(StaticKeys: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(KeyFn<fn()>: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(ProblemJson: Clone, Debug, Default, Send, Sync, Unpin);
+assert_impl_all!(GrpcRejections: Clone, Debug, Default, Send, Sync, Unpin);
 
 // What is secret is not compared byte by byte, nor hashed into a table by chance.
 assert_impl_all!(Secret: Debug, Send, Sync, Unpin);

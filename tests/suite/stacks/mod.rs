@@ -8,6 +8,7 @@ mod encodings;
 mod hyper;
 mod limits;
 mod timeouts;
+mod tonic;
 mod tower;
 mod tower_http;
 

@@ -1,0 +1,312 @@
+//! gRPC: tonic's server behind the verifier, and its client in front of it.
+
+use std::{convert::Infallible, error::Error as _, net::SocketAddr, task};
+
+use ::tonic::{
+    Code, Request, Response, Status, Streaming,
+    body::Body,
+    client::{Grpc, GrpcService},
+    server::NamedService,
+    transport::{Channel, Server, server::TcpIncoming},
+};
+use ::tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use ::tonic_prost::ProstCodec;
+use bytes::Bytes;
+use countersign::{
+    Caller, Carrier, Field, Limits, Scheme, Secret, SignError, SignLayer, Signer, StaticKeys, Verifier, VerifyLayer,
+    client::Sign,
+    clock::ManualClock,
+    server::{GrpcRejections, RenderRejection, UnverifiedBody},
+    store::NonceStore,
+};
+use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use http::{HeaderName, uri::PathAndQuery};
+use http_body_util::Full;
+use tokio::net::TcpListener;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
+
+use crate::{
+    replay::Down,
+    rig::{self, NOW, get, keys, signed, signer, signer_of, verifier},
+};
+
+const SAY: &str = "/test.Echo/Say";
+const SPELL: &str = "/test.Echo/Spell";
+const JOIN: &str = "/test.Echo/Join";
+
+type Codec = ProstCodec<String, String>;
+type Answer<T> = Result<Response<T>, Status>;
+
+/// A service as it is generated from a .proto, by hand.
+#[derive(Clone)]
+struct Echo;
+
+impl NamedService for Echo {
+    const NAME: &'static str = "test.Echo";
+}
+
+impl Service<http::Request<Body>> for Echo {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> task::Poll<Result<(), Infallible>> {
+        task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(Codec::default());
+            Ok(match request.uri().path() {
+                SAY => grpc.unary(service_fn(say), request).await,
+                SPELL => grpc.server_streaming(service_fn(spell), request).await,
+                _ => grpc.client_streaming(service_fn(join), request).await,
+            })
+        })
+    }
+}
+
+async fn say(request: Request<String>) -> Answer<String> {
+    let app = request.extensions().get::<Caller>().unwrap().app_id().clone();
+    let header = |name| request.metadata().get(name).unwrap().to_str().unwrap();
+    let (te, content_type) = (header("te"), header("content-type"));
+    Ok(Response::new(format!("{app} says {} by {te} and {content_type}", request.get_ref())))
+}
+
+async fn spell(request: Request<String>) -> Answer<stream::BoxStream<'static, Result<String, Status>>> {
+    let letters: Vec<_> = request.into_inner().chars().map(|letter| Ok(letter.to_string())).collect();
+    Ok(Response::new(stream::iter(letters).boxed()))
+}
+
+async fn join(request: Request<Streaming<String>>) -> Answer<String> {
+    let words: Vec<_> = request.into_inner().try_collect().await?;
+    Ok(Response::new(words.join(" ")))
+}
+
+/// The service over TCP, behind this layer.
+async fn serve<N: NonceStore, R: RenderRejection>(layer: VerifyLayer<StaticKeys, N, R>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().layer(MapRequestBodyLayer::new(UnverifiedBody::new)).layer(layer).add_service(Echo);
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    address
+}
+
+/// The same behind this verifier, which refuses as gRPC does.
+async fn serve_behind<N: NonceStore>(verifier: Verifier<StaticKeys, N>) -> SocketAddr {
+    serve(verifier.into_layer().with_renderer(GrpcRejections::new())).await
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+type Signing = Sign<MapRequestBody<Channel, fn(Full<Bytes>) -> Body>>;
+
+fn signing(address: SocketAddr, signer: Signer) -> Signing {
+    ServiceBuilder::new()
+        .layer(SignLayer::new(signer))
+        .layer(MapRequestBodyLayer::new(Body::new as fn(Full<Bytes>) -> Body))
+        .service(channel(address))
+}
+
+/// What a client says to the service, and hears of it.
+async fn ask<S, B>(client: S, text: impl Into<String>) -> Result<String, Status>
+where
+    S: GrpcService<Body, ResponseBody = B>,
+    B: http_body::Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
+{
+    ask_by(Grpc::new(client), text).await
+}
+
+async fn ask_by<S, B>(mut grpc: Grpc<S>, text: impl Into<String>) -> Result<String, Status>
+where
+    S: GrpcService<Body, ResponseBody = B>,
+    B: http_body::Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
+{
+    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    let answer = grpc.unary(Request::new(text.into()), PathAndQuery::from_static(SAY), Codec::default()).await;
+    answer.map(Response::into_inner)
+}
+
+fn forger() -> Signer {
+    Signer::new("demo".parse().unwrap(), Secret::new("wrong-key-wrong-key").unwrap())
+}
+
+#[tokio::test]
+async fn a_signed_call_is_answered_to_its_caller() {
+    let address = serve_behind(Verifier::new(keys())).await;
+    let answer = ask(signing(address, signer()), "hello").await.unwrap();
+    assert_eq!(answer, "demo says hello by trailers and application/grpc");
+}
+
+#[tokio::test]
+async fn a_call_without_a_signature_is_an_invalid_argument() {
+    let address = serve_behind(Verifier::new(keys())).await;
+    let status = ask(channel(address), "hello").await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().starts_with("missing_field: x-app-id: "), "{status}");
+}
+
+#[tokio::test]
+async fn a_call_signed_with_another_key_is_unauthenticated() {
+    let address = serve_behind(Verifier::new(keys())).await;
+    let status = ask(signing(address, forger()), "hello").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(status.message().starts_with("invalid_signature: "), "{status}");
+    assert!(status.metadata().get("www-authenticate").is_none(), "it belongs to a 401");
+    assert_eq!(status.metadata().get("cache-control").unwrap(), "no-store");
+}
+
+#[tokio::test]
+async fn a_stale_call_is_told_the_servers_time() {
+    let address = serve_behind(Verifier::new(keys()).with_clock(ManualClock::at(NOW))).await;
+    let status = ask(signing(address, signer()), "hello").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(status.message().starts_with("stale_timestamp: "), "{status}");
+    assert_eq!(status.metadata().get("x-server-time").unwrap(), &*NOW.to_string());
+}
+
+#[tokio::test]
+async fn a_call_sent_twice_is_answered_once() {
+    let address = serve_behind(Verifier::new(keys())).await;
+    let twice = service_fn(move |request: http::Request<Full<Bytes>>| async move {
+        let channel = channel(address);
+        let first = channel.clone().oneshot(request.clone().map(Body::new)).await?;
+        assert!(!first.headers().contains_key("grpc-status"), "it was let in");
+        channel.oneshot(request.map(Body::new)).await
+    });
+    let client = SignLayer::new(signer()).layer(twice);
+    let status = ask(client, "hello").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(status.message().starts_with("replayed_nonce: "), "{status}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_unavailable_and_says_when_to_try_again() {
+    let address = serve_behind(Verifier::new(keys()).with_nonces(Down)).await;
+    let status = ask(signing(address, signer()), "hello").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert_eq!(status.metadata().get("retry-after").unwrap(), "1");
+    assert!(!format!("{status:?}").contains("10.1.2.3"), "that is for operators: {status:?}");
+}
+
+#[tokio::test]
+async fn too_large_a_message_is_resource_exhausted_however_much_of_it_is_left_to_send() {
+    let small = Scheme::new().with_limits(Limits::new().with_body(1024));
+    let address = serve_behind(Verifier::new(keys()).with_scheme(small)).await;
+    // The second is more than a connection sends before the other end reads.
+    for length in [1024, 1024 * 1024] {
+        let status = ask(signing(address, signer()), "x".repeat(length)).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.message().starts_with("body_too_large: "), "{status}");
+    }
+    assert!(ask(signing(address, signer()), "x".repeat(1000)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_grpc_client_cannot_read_a_problem() {
+    let address = serve(VerifyLayer::new(keys())).await;
+    let refused = [ask(channel(address), "hello").await, ask(signing(address, forger()), "hello").await];
+    for status in refused.map(Result::unwrap_err) {
+        assert_eq!(status.code(), Code::Internal, "tonic took the problem for a message: {status}");
+        assert!(!status.message().contains("missing_field") && !status.message().contains("invalid_signature"));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_head_with_a_status_and_nothing_after_it() {
+    let scheme = Scheme::new().with_limits(Limits::new().with_query(8));
+    let (verifier, _) = verifier();
+    let service = verifier
+        .with_scheme(scheme)
+        .into_layer()
+        .with_renderer(GrpcRejections::new())
+        .layer(service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::new()))) }));
+    let verified_above = rig::verify(&rig::verifier().0, signed(get("/"))).await.unwrap().map(UnverifiedBody::new);
+    let requests = [
+        (rig::arriving(get("/")), "3", "missing_field: "),
+        (rig::arriving(get("/?a=1&b=2&c=3")), "3", "query_too_long: "),
+        (verified_above, "13", "misconfigured: "),
+    ];
+    for (request, status, code) in requests {
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+        assert_eq!(response.headers()["grpc-status"], status);
+        assert!(response.headers()["grpc-message"].to_str().unwrap().starts_with(code));
+        assert!(http_body::Body::is_end_stream(response.body()), "a head with END_STREAM");
+    }
+}
+
+#[tokio::test]
+async fn a_message_travels_in_any_alphabet() {
+    let name = "100% ключ\n~";
+    let scheme = Scheme::new().with_carrier(Carrier::Query).with_parameter_name(Field::AppId, name).unwrap();
+    let rejection = rig::verify(&verifier().0.with_scheme(scheme.clone()), get("/")).await.unwrap_err();
+    assert!(rejection.detail().starts_with(name), "{rejection}");
+    let response = GrpcRejections::new().render(&rejection);
+    let message = response.headers()["grpc-message"].to_str().unwrap();
+    assert!(message.starts_with("missing_field: 100%25 %D0%BA%D0%BB%D1%8E%D1%87%0A~: "), "{message}");
+
+    let address = serve_behind(Verifier::new(keys()).with_scheme(scheme)).await;
+    let status = ask(channel(address), "hello").await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, &*rejection.to_string()));
+}
+
+#[tokio::test]
+async fn a_signed_host_is_that_of_the_clients_origin() {
+    let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
+    let address = serve_behind(Verifier::new(keys()).with_scheme(scheme.clone())).await;
+    let client = signing(address, signer_of(scheme));
+    // The channel writes the authority below the signature, so the client above has to know it.
+    let origin = format!("http://{address}").parse().unwrap();
+    assert!(ask_by(Grpc::with_origin(client.clone(), origin), "hello").await.is_ok());
+    let other = "http://example.com".parse().unwrap();
+    let status = ask_by(Grpc::with_origin(client.clone(), other), "hello").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    let status = ask(client, "hello").await.unwrap_err();
+    assert!(status.source().unwrap().is::<SignError>(), "without one nothing is sent: {status}");
+}
+
+#[tokio::test]
+async fn a_health_check_needs_no_signature_where_it_is_exempt() {
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let verifier = Verifier::new(keys()).with_exemption(|head| head.uri.path() == "/grpc.health.v1.Health/Check");
+    let layer = verifier.into_layer().with_renderer(GrpcRejections::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = Server::builder().layer(MapRequestBodyLayer::new(UnverifiedBody::new)).layer(layer);
+    tokio::spawn(server.add_service(health).add_service(Echo).serve_with_incoming(TcpIncoming::from(listener)));
+
+    let mut client = HealthClient::new(channel(address));
+    let answer = client.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    let status = client.watch(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "only the check is exempt: {status}");
+    assert!(ask(channel(address), "hello").await.is_err());
+    assert!(ask(signing(address, signer()), "hello").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_stream_of_answers_passes() {
+    let address = serve_behind(Verifier::new(keys())).await;
+    let mut grpc = Grpc::new(signing(address, signer()));
+    grpc.ready().await.unwrap();
+    let request = Request::new("abc".to_owned());
+    let answers = grpc.server_streaming(request, PathAndQuery::from_static(SPELL), Codec::default()).await.unwrap();
+    assert_eq!(answers.into_inner().try_collect::<Vec<_>>().await.unwrap(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_stream_of_messages_arrives_whole() {
+    let address = serve_behind(Verifier::new(keys())).await;
+    let mut grpc = Grpc::new(signing(address, signer()));
+    for words in [&["one", "two", "three"][..], &[]] {
+        grpc.ready().await.unwrap();
+        let request = Request::new(stream::iter(words.iter().map(|&word| word.to_owned())));
+        let answer = grpc.client_streaming(request, PathAndQuery::from_static(JOIN), Codec::default()).await;
+        assert_eq!(answer.unwrap().into_inner(), words.join(" "));
+    }
+}
