@@ -65,7 +65,7 @@ struct Arguments {
     max_nonces: u64,
     /// The largest body that is taken
     #[arg(long, value_name = "BYTES", default_value_t = Limits::new().body())]
-    body_limit: usize,
+    body_limit: u64,
     /// What the service gets of parameters
     #[arg(long, value_enum, default_value_t = ParametersArgument::Stripped)]
     parameters: ParametersArgument,

@@ -1,5 +1,5 @@
 //! Pages for those who run it.
 
-/// How a running service comes to refuse what is not signed, and nobody notices.
+/// Adding signatures to a running service without an outage.
 #[cfg_attr(feature = "axum", doc = include_str!("../docs/rollout.md"))]
 pub mod rollout {}

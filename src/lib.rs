@@ -62,7 +62,7 @@
 //! - `hyper`: hyper's `Incoming` as a request body.
 //! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
 //! - `tracing`: events for operators: the clock steps back, a store fails, the service is put together wrongly.
-//! - `test-util`: the suite that every store passes.
+//! - `test-util`: for tests, of yours: `Caller::for_test` and its like, and the suite that every store passes.
 //!
 //! Without any, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.
 
@@ -89,8 +89,7 @@ pub mod danger {
 }
 #[cfg(feature = "server")]
 mod event;
-#[cfg(feature = "server")]
-#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+#[cfg(any(doc, doctest))]
 pub mod guide;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "half of it is for verifiers"))]
 pub mod protocol;
@@ -102,14 +101,17 @@ pub mod server;
 pub mod store;
 
 #[cfg(feature = "client")]
+#[doc(inline)]
 pub use self::client::{OriginError, SignLayer};
+#[doc(inline)]
 pub use self::protocol::{
     AppId, BodyDigest, BodyHasher, Carrier, Field, FieldError, Key, KeyRing, KeyRingError, Limits, Nonce, Parameters,
-    Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretTooShort, SignError, Signer, Timestamp,
-    Token, TokenPlace,
+    Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError, SignError, Signer, Timestamp, Token,
+    TokenPlace,
 };
 #[cfg(feature = "server")]
+#[doc(inline)]
 pub use self::{
-    server::{Caller, Verifier, VerifyLayer},
+    server::{Caller, PrefixError, Verifier, VerifyLayer},
     store::StaticKeys,
 };

@@ -29,7 +29,7 @@ fn main() {
     let signer = Signer::new("demo".parse().unwrap(), Secret::new(KEY).unwrap());
     let verifier = || {
         let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]);
-        let scheme = Scheme::new().with_limits(Limits::new().with_body(FRAMES * FRAME));
+        let scheme = Scheme::new().with_limits(Limits::new().with_body((FRAMES * FRAME) as u64));
         Verifier::new(keys).with_scheme(scheme).with_streamed_bodies()
     };
     let refusing = verifier().into_layer().layer(service_fn(count));

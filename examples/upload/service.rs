@@ -19,7 +19,7 @@ type Directory = Option<PathBuf>;
 
 pub(crate) fn verifier() -> Result<Verifier<StaticKeys>, Error> {
     let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)]);
-    let scheme = Scheme::new().with_limits(Limits::new().with_body(usize::MAX));
+    let scheme = Scheme::new().with_limits(Limits::new().with_body(u64::MAX));
     Ok(Verifier::new(keys).with_scheme(scheme).with_streamed_bodies())
 }
 

@@ -11,9 +11,9 @@ mod service;
 mod signer;
 
 #[cfg(feature = "reqwest")]
-pub use self::reqwest_future::SignReqwestFuture;
+pub use self::reqwest_future::ReqwestResponseFuture;
 pub use self::{
     layer::SignLayer,
     origin::OriginError,
-    service::{Sign, SignFuture},
+    service::{ResponseFuture, Sign},
 };

@@ -9,7 +9,7 @@ use http::{Uri, request::Parts};
 use reqwest::{Body, Request, Response, Url};
 use tower_service::Service;
 
-use super::{reqwest_future::SignReqwestFuture, service::Sign};
+use super::{reqwest_future::ReqwestResponseFuture, service::Sign};
 use crate::protocol::{BodyDigest, BoxError, Payload, SignError, Signer};
 
 /// With the feature `reqwest`: its requests.
@@ -109,7 +109,7 @@ where
     type Response = Response;
     /// [`SignError`], or the client's own.
     type Error = BoxError;
-    type Future = SignReqwestFuture<S::Future>;
+    type Future = ReqwestResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context).map_err(Into::into)
@@ -117,8 +117,8 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         match self.prepare(request) {
-            Ok((request, signed)) => SignReqwestFuture::sent(self.inner.call(request), signed),
-            Err(error) => SignReqwestFuture::refused(error),
+            Ok((request, signed)) => ReqwestResponseFuture::sent(self.inner.call(request), signed),
+            Err(error) => ReqwestResponseFuture::refused(error),
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::protocol::{BoxError, SignError};
 pin_project! {
     /// The future of [`Sign`](super::Sign) around reqwest.
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
-    pub struct SignReqwestFuture<F> {
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ReqwestResponseFuture<F> {
         #[pin]
         state: State<F>,
     }
@@ -28,7 +29,7 @@ pin_project! {
     }
 }
 
-impl<F> SignReqwestFuture<F> {
+impl<F> ReqwestResponseFuture<F> {
     pub(super) fn refused(error: SignError) -> Self {
         Self { state: State::Refused { error: Some(error) } }
     }
@@ -43,7 +44,7 @@ impl<F> SignReqwestFuture<F> {
     }
 }
 
-impl<F, E> Future for SignReqwestFuture<F>
+impl<F, E> Future for ReqwestResponseFuture<F>
 where
     F: Future<Output = Result<Response, E>>,
     E: Into<BoxError>,
@@ -82,8 +83,8 @@ fn not_redirected(response: Response, signed: &Url) -> Result<Response, SignErro
     )))
 }
 
-impl<F> fmt::Debug for SignReqwestFuture<F> {
+impl<F> fmt::Debug for ReqwestResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SignReqwestFuture(..)")
+        f.write_str("ReqwestResponseFuture(..)")
     }
 }

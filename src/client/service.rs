@@ -32,6 +32,23 @@ impl<S> Sign<S> {
     pub(super) fn new(inner: S, signer: Signer, origins: Origins) -> Self {
         Self { inner, signer, origins }
     }
+
+    /// The service inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the service out.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, B> Service<Request<B>> for Sign<S>
@@ -42,7 +59,7 @@ where
     type Response = S::Response;
     /// [`SignError`], or the client's own.
     type Error = BoxError;
-    type Future = SignFuture<S::Response>;
+    type Future = ResponseFuture<S::Response>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context).map_err(Into::into)
@@ -54,7 +71,7 @@ where
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let (signer, origins) = (self.signer.clone(), self.origins.clone());
-        SignFuture(Box::pin(async move {
+        ResponseFuture(Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let is_signed = origins.include(&parts.uri)?;
             let body = read(body, signer.scheme().limits().body()).await?;
@@ -67,11 +84,11 @@ where
     }
 }
 
-async fn read<B>(body: B, limit: usize) -> Result<Bytes, SignError>
+async fn read<B>(body: B, limit: u64) -> Result<Bytes, SignError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let body = Limited::new(body, limit).collect().await;
+    let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect().await;
     body.map(|body| body.to_bytes()).map_err(|error| {
         let reason = format!("the body could not be read for its digest, up to the limit of {limit} bytes");
         SignError::new(reason, error)
@@ -79,9 +96,10 @@ where
 }
 
 /// The future of [`Sign`].
-pub struct SignFuture<T>(Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>);
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<T>(Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>);
 
-impl<T> Future for SignFuture<T> {
+impl<T> Future for ResponseFuture<T> {
     type Output = Result<T, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -89,8 +107,8 @@ impl<T> Future for SignFuture<T> {
     }
 }
 
-impl<T> fmt::Debug for SignFuture<T> {
+impl<T> fmt::Debug for ResponseFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SignFuture(..)")
+        f.write_str("ResponseFuture(..)")
     }
 }

@@ -68,6 +68,24 @@ impl Claim {
         Ok(Self { sign: carried.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
     }
 
+    /// Who it says it is from. Nothing is proved: for logs and limits.
+    #[must_use]
+    pub fn app_id(&self) -> &AppId {
+        &self.fields.app_id
+    }
+
+    /// When it says it was signed. Nothing is proved.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.fields.timestamp
+    }
+
+    /// The nonce that it brings. Nothing is proved.
+    #[must_use]
+    pub fn nonce(&self) -> &Nonce {
+        &self.fields.nonce
+    }
+
     pub(crate) fn new(fields: Fields, sign: Signature) -> Self {
         Self { fields: Arc::new(fields), sign }
     }

@@ -23,6 +23,12 @@ impl BodyDigest {
         Self(Sha256::digest(body).into())
     }
 
+    /// The 32 bytes themselves.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         lowercase_hex(bytes).map(Self)
     }

@@ -28,7 +28,7 @@ impl Window {
 
     /// Refuses what was signed before `second`, since when alone nonces are remembered.
     #[must_use]
-    pub fn not_before(self, second: u64) -> Self {
+    pub fn with_not_before(self, second: u64) -> Self {
         Self { not_before: second, ..self }
     }
 
@@ -36,7 +36,7 @@ impl Window {
     /// second. Where several verifiers share a store, that of the most tolerant one, and the difference of their
     /// clocks.
     #[must_use]
-    pub fn retention(self, seconds: u64) -> Self {
+    pub fn with_retention(self, seconds: u64) -> Self {
         Self { retention: seconds.max(self.retention), ..self }
     }
 

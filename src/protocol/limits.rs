@@ -1,17 +1,17 @@
-//! What a verifier reads of a request at most.
+//! How much of a request is read at most.
 
-/// Bounds on what a verifier reads of a request.
+/// Bounds on what is read of a request: by a verifier, and by a signing client of a body that it hashes.
 ///
 /// ```
 /// # use countersign::{Limits, Scheme};
 /// let scheme = Scheme::new().with_limits(Limits::new().with_body(10 * 1024 * 1024));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     parameters: usize,
     query: usize,
     form: usize,
-    body: usize,
+    body: u64,
 }
 
 impl Limits {
@@ -41,7 +41,7 @@ impl Limits {
 
     /// The most bytes of a body, forms included. Default: 2 MiB.
     #[must_use]
-    pub fn with_body(self, bytes: usize) -> Self {
+    pub fn with_body(self, bytes: u64) -> Self {
         Self { body: bytes, ..self }
     }
 
@@ -60,12 +60,12 @@ impl Limits {
     /// The most bytes of a form: never more than of a body.
     #[must_use]
     pub fn form(&self) -> usize {
-        self.form.min(self.body)
+        self.form.min(usize::try_from(self.body).unwrap_or(usize::MAX))
     }
 
     /// The most bytes of a body.
     #[must_use]
-    pub fn body(&self) -> usize {
+    pub fn body(&self) -> u64 {
         self.body
     }
 }

@@ -56,7 +56,7 @@ pub use self::{
     params::Parameters,
     rejection::{Rejection, RejectionKind},
     scheme::{Carrier, Scheme, SchemeError, TokenPlace},
-    secret::{Key, KeyRing, KeyRingError, Secret, SecretTooShort},
+    secret::{Key, KeyRing, KeyRingError, Secret, SecretError},
     sign_error::SignError,
     signer::{Payload, Signer},
 };

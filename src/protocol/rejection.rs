@@ -57,6 +57,33 @@ impl RejectionKind {
         self.row().2
     }
 
+    /// The kind that an answer's `code` names, for clients that act on it.
+    ///
+    /// ```
+    /// # use countersign::RejectionKind;
+    /// assert_eq!(RejectionKind::from_code("replayed_nonce"), Some(RejectionKind::ReplayedNonce));
+    /// assert_eq!(RejectionKind::from_code("of_a_later_version"), None);
+    /// ```
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    const ALL: [Self; 12] = [
+        Self::MissingField,
+        Self::MalformedField,
+        Self::MalformedParameters,
+        Self::QueryTooLong,
+        Self::StaleTimestamp,
+        Self::InvalidSignature,
+        Self::InvalidToken,
+        Self::ReplayedNonce,
+        Self::BodyTooLarge,
+        Self::BodyMismatch,
+        Self::Unavailable,
+        Self::Misconfigured,
+    ];
+
     fn row(self) -> (&'static str, StatusCode, &'static str) {
         match self {
             Self::MissingField => ("missing_field", StatusCode::BAD_REQUEST, "Missing field"),
@@ -72,6 +99,13 @@ impl RejectionKind {
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
             Self::Misconfigured => ("misconfigured", StatusCode::INTERNAL_SERVER_ERROR, "Misconfigured"),
         }
+    }
+}
+
+/// The code.
+impl fmt::Display for RejectionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
     }
 }
 
@@ -92,6 +126,14 @@ struct Inner {
 impl Rejection {
     pub(crate) fn new(kind: RejectionKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner { kind, field: None, detail: detail.into(), server_time: None, source: None }))
+    }
+
+    /// A rejection for tests of what renders or counts them.
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn for_test(kind: RejectionKind) -> Self {
+        Self::new(kind, "for a test")
     }
 
     pub(crate) fn missing(field: impl Into<Cow<'static, str>>, advice: impl fmt::Display) -> Self {

@@ -213,16 +213,21 @@ impl Scheme {
         self.parameters.get(field).map(|name| &**name)
     }
 
-    pub(crate) fn carrier(&self) -> Carrier {
+    /// Where the fields travel.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
         self.carrier
     }
 
-    pub(crate) fn token_place(&self) -> &TokenPlace {
+    /// Where the token travels.
+    #[must_use]
+    pub fn token_place(&self) -> &TokenPlace {
         &self.token_place
     }
 
-    /// In ascending order.
-    pub(crate) fn signed_headers(&self) -> &[HeaderName] {
+    /// Headers that are signed beside the rest, in ascending order.
+    #[must_use]
+    pub fn signed_headers(&self) -> &[HeaderName] {
         &self.signed_headers
     }
 

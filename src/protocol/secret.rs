@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 /// let secret = Secret::new("0123456789abcdef0123456789abcdef")?;
 /// assert_eq!(format!("{secret:?}"), "Secret(..)");
 /// assert!(Secret::new("too short").is_err());
-/// # Ok::<(), countersign::SecretTooShort>(())
+/// # Ok::<(), countersign::SecretError>(())
 /// ```
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -29,10 +29,10 @@ impl Secret {
     /// # Errors
     ///
     /// Fewer than [`Secret::MIN_LEN`] bytes could be guessed.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretTooShort> {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretError> {
         let bytes = Zeroizing::new(bytes.into());
         if bytes.len() < Self::MIN_LEN {
-            return Err(SecretTooShort { len: bytes.len() });
+            return Err(SecretError { len: bytes.len() });
         }
         Ok(Self(bytes))
     }
@@ -52,7 +52,7 @@ impl fmt::Debug for Secret {
 /// A secret has fewer than [`Secret::MIN_LEN`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret has {len} bytes: at least {} are needed, 32 random ones are recommended", Secret::MIN_LEN)]
-pub struct SecretTooShort {
+pub struct SecretError {
     len: usize,
 }
 

@@ -71,6 +71,12 @@ impl Signer {
         Self { token: Some(token), ..self }
     }
 
+    /// Whose requests it signs.
+    #[must_use]
+    pub fn app_id(&self) -> &AppId {
+        &self.app_id
+    }
+
     /// What it has agreed on with the verifier.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {

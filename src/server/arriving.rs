@@ -108,7 +108,7 @@ fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
 ///
 /// A body in one frame is not copied. The frames of any other are, so that what is held is the bytes, and not the
 /// frames, of which a caller can make one for each byte.
-async fn read<B: RequestBody>(body: B, limit: usize) -> Result<Bytes, Rejection> {
+async fn read<B: RequestBody>(body: B, limit: u64) -> Result<Bytes, Rejection> {
     let mut body = std::pin::pin!(body);
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -117,7 +117,7 @@ async fn read<B: RequestBody>(body: B, limit: usize) -> Result<Bytes, Rejection>
             Some(frame) => frame.map_err(broken)?.into_data().unwrap_or_default(),
             None => break,
         };
-        if data.len() > limit - first.len() - rest.len() {
+        if (first.len() + rest.len() + data.len()) as u64 > limit {
             return Err(too_large(limit));
         }
         if first.is_empty() && rest.is_empty() {
@@ -155,7 +155,7 @@ pub(super) fn mismatch() -> Rejection {
     )
 }
 
-pub(super) fn too_large(limit: usize) -> Rejection {
+pub(super) fn too_large(limit: u64) -> Rejection {
     Rejection::new(RejectionKind::BodyTooLarge, format!("the body has more than the {limit} bytes that are taken"))
 }
 

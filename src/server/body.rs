@@ -46,7 +46,7 @@ use crate::protocol::{BoxError, Rejection};
 )]
 pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + sealed::Sealed + 'static {
     /// The body that the service gets.
-    type ServiceBody: Send;
+    type ServiceBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
     #[doc(hidden)]
     fn verified(body: VerifiedBody) -> Self::ServiceBody;
@@ -60,7 +60,8 @@ pub(super) mod sealed {
     pub trait Sealed {}
 }
 
-/// The body that the service gets: what was signed, and nothing else.
+/// The body that the service gets: what was signed, and nothing else; or as it came, where the request is
+/// [exempt](crate::Verifier::with_exemption) or only [reported](crate::danger::ReportOnlyLayer).
 #[derive(Debug, Default)]
 pub struct ServiceBody(Kind);
 
@@ -82,6 +83,14 @@ impl ServiceBody {
             Verified::Whole(bytes) => Kind::Whole(Full::new(bytes)),
             Verified::Streamed(body, _) | Verified::Watched(body, _) => Kind::Boxed(body),
         })
+    }
+
+    /// A body for tests of services that take one. Nobody has signed it.
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn for_test(bytes: impl Into<Bytes>) -> Self {
+        Self(Kind::Whole(Full::new(bytes.into())))
     }
 
     fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
@@ -132,8 +141,8 @@ impl RequestBody for ServiceBody {
     }
 }
 
-/// A body [that streams](crate::Verifier::with_streamed_bodies) is refused before its end. What has come of it is not
-/// what was signed.
+/// A body ends before its end: one [that streams](crate::Verifier::with_streamed_bodies) is refused, and what has come of
+/// it is not what was signed; or one that is not verified broke off.
 ///
 /// Around an axum `Body` it is a source of the error. The caller gets the rejection's answer, whatever the service says.
 #[derive(Clone, Debug)]
@@ -214,11 +223,11 @@ impl fmt::Debug for UnverifiedBody {
 }
 
 #[cfg(feature = "axum")]
-impl sealed::Sealed for axum_core::body::Body {}
+impl sealed::Sealed for axum::body::Body {}
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-impl RequestBody for axum_core::body::Body {
+impl RequestBody for axum::body::Body {
     type ServiceBody = Self;
 
     fn verified(body: VerifiedBody) -> Self {

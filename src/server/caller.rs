@@ -30,14 +30,22 @@ impl Caller {
     /// ```
     /// # use countersign::Caller;
     /// let mut request = http::Request::new(());
-    /// request.extensions_mut().insert(Caller::for_test("demo".parse()?, None));
+    /// request.extensions_mut().insert(Caller::for_test("demo".parse()?));
     /// # Ok::<(), countersign::FieldError>(())
     /// ```
     #[cfg(feature = "test-util")]
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
-    pub fn for_test(app_id: AppId, token: Option<Token>) -> Self {
-        Self(Unrepeated::for_test(app_id, token))
+    pub fn for_test(app_id: AppId) -> Self {
+        Self(Unrepeated::for_test(app_id, None))
+    }
+
+    /// The same with this token, for tests.
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn with_test_token(self, token: Token) -> Self {
+        Self(Unrepeated::for_test(self.app_id().clone(), Some(token)))
     }
 
     /// Whose key signed.

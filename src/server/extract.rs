@@ -1,6 +1,6 @@
 //! axum: the [`Caller`] as an extractor, a [`Rejection`] as an answer.
 
-use axum_core::{
+use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };

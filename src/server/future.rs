@@ -7,6 +7,7 @@ use std::{
 };
 
 /// The future of [`Verify`](super::Verify) and [`ReportOnly`](crate::danger::ReportOnly).
+#[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, E>(Pin<Box<dyn Future<Output = Result<T, E>> + Send>>);
 
 impl<T, E> ResponseFuture<T, E> {

@@ -11,7 +11,7 @@ use crate::protocol::{Claim, Head, Rejection, RejectionKind, Scheme, single};
 pub(super) struct Length {
     /// Its Content-Length.
     pub(super) declared: Option<u64>,
-    pub(super) limit: usize,
+    pub(super) limit: u64,
 }
 
 /// Reads the fields and all else that the head tells, and how long the body may be.
@@ -36,9 +36,9 @@ pub(super) fn read<'r>(
     }
     let claim = Claim::extract(scheme, uri, &parts.headers)?;
     let head = Head::read(scheme, prefix, uri, parts)?;
-    let limit = if head.is_form() { limits.form() } else { limits.body() };
+    let limit = if head.is_form() { limits.form() as u64 } else { limits.body() };
     let declared = content_length(&parts.headers)?;
-    if declared.unwrap_or(0).max(body.size_hint().lower()) > limit as u64 {
+    if declared.unwrap_or(0).max(body.size_hint().lower()) > limit {
         return Err(too_large(limit));
     }
     Ok((claim, head, Length { declared, limit }))

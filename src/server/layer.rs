@@ -13,7 +13,7 @@ use crate::store::{KeyStore, MemoryNonceStore};
 
 /// Puts a [`Verifier`] in front of a service: only signed, fresh, unrepeated requests reach it.
 ///
-/// Make one and clone it: each has nonces of its own. Options are the verifier's: `Verifier::new(keys).with_nonces(store).into_layer()`.
+/// Clones share their memory of nonces; two layers made by `new` do not. Options are the verifier's: `Verifier::new(keys).with_nonces(store).into_layer()`.
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, store::StaticKeys};
@@ -35,6 +35,11 @@ impl<K: KeyStore> VerifyLayer<K> {
 }
 
 impl<K, N, R> VerifyLayer<K, N, R> {
+    /// What it verifies with.
+    pub fn verifier(&self) -> &Verifier<K, N> {
+        &self.verifier
+    }
+
     /// Answers rejected requests in another way. Default: [`ProblemJson`].
     ///
     /// Start from [`Rejection::to_response`](crate::Rejection::to_response), which has the headers that clients and

@@ -36,6 +36,23 @@ impl<S, K, N, R> Verify<S, K, N, R> {
     pub(super) fn new(inner: S, verifier: Arc<Verifier<K, N>>, renderer: Arc<R>) -> Self {
         Self { inner, verifier, renderer }
     }
+
+    /// The service inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the service out.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, K, N, R, B, ResBody> Service<Request<B>> for Verify<S, K, N, R>

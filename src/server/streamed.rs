@@ -131,7 +131,7 @@ impl Check {
     /// Checks the length as well: whoever forwards as many bytes as were declared is done then, whatever follows.
     pub(super) fn take(&mut self, data: &[u8]) -> Result<(), Rejection> {
         self.received = self.received.saturating_add(data.len() as u64);
-        if self.received > self.length.limit as u64 {
+        if self.received > self.length.limit {
             return Err(too_large(self.length.limit));
         }
         if self.length.declared.is_some_and(|declared| self.received > declared) {

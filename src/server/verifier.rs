@@ -86,6 +86,18 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
+    /// What it has agreed on with its clients.
+    #[must_use]
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Where it remembers nonces.
+    #[must_use]
+    pub fn nonces(&self) -> &N {
+        &self.nonces
+    }
+
     /// What it has agreed on with its clients. Default: [`Scheme::new`].
     pub fn with_scheme(self, scheme: Scheme) -> Self {
         Self { scheme: Arc::new(scheme), ..self }
@@ -166,7 +178,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// The service gets them as they came, without a [`Caller`](super::Caller); only headers that could make them other
     /// requests (`x-original-url`, `x-http-method-override` and their like) are removed. Compare whole paths, as the
-    /// service reads them.
+    /// service reads them. A second call replaces the first.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -186,14 +198,14 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Verifies a request and returns the only one that may reach the service: stripped of what was not signed, its
     /// body checked, its [`Caller`](super::Caller) in the extensions.
     ///
-    /// The numbers are those of PROTOCOL.md. Dropping the future after step 8 has begun may have spent the nonce: the
-    /// caller then signs again.
+    /// Dropping the future once the nonce is being claimed may have spent it: the caller then signs again.
     ///
     /// # Errors
     ///
     /// Whatever [`RejectionKind`](crate::RejectionKind) says. What is not verified is not remembered, and but
     /// for a form its body is not read.
     pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::ServiceBody>, Rejection> {
+        // The numbers are those of PROTOCOL.md.
         let (scheme, time) = (&*self.scheme, self.clock.read());
         let window = self.window(time.birth);
         let (parts, body) = request.into_parts();
@@ -258,11 +270,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             (false, false) => birth,
             (false, true) => birth.saturating_add(tolerance).saturating_add(1),
         };
-        let window = Window::new(tolerance).not_before(not_before);
+        let window = Window::new(tolerance).with_not_before(not_before);
         match self.retention {
-            Some(retention) => window.retention(retention.as_secs()),
+            Some(retention) => window.with_retention(retention.as_secs()),
             // A minute more than its own, for the difference of the verifiers' clocks.
-            None if shared => window.retention(tolerance.saturating_add(1 + 60)),
+            None if shared => window.with_retention(tolerance.saturating_add(1 + 60)),
             None => window,
         }
     }
@@ -293,6 +305,10 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("scheme", &self.scheme)
             .field("parameters", &self.parameters)
             .field("prefix", &self.prefix)
+            .field("handover", &self.handover)
+            .field("exempts", &self.exemption.is_some())
+            .field("strict_restart", &self.strict_restart)
+            .field("retention", &self.retention)
             .finish_non_exhaustive()
     }
 }

@@ -39,7 +39,22 @@ fn the_table_of_codes() {
     ];
     for (kind, code, status) in table {
         assert_eq!((kind.code(), kind.status().as_u16()), (code, status));
+        assert_eq!(RejectionKind::from_code(code), Some(kind), "clients find it by its code");
     }
+}
+
+#[tokio::test]
+async fn services_and_renderers_are_tested_without_a_verifier() {
+    let hello = async |request: Request<countersign::server::ServiceBody>| {
+        let caller = request.extensions().get::<Caller>().unwrap().clone();
+        let token = caller.token().map(|token| token.expose().to_owned());
+        (caller.app_id().to_string(), token, rig::bytes(request.into_body()).await)
+    };
+    let mut request = Request::new(countersign::server::ServiceBody::for_test("body"));
+    let caller = Caller::for_test("demo".parse().unwrap()).with_test_token("tok_1".parse().unwrap());
+    request.extensions_mut().insert(caller);
+    assert_eq!(hello(request).await, ("demo".to_owned(), Some("tok_1".to_owned()), Bytes::from("body")));
+    assert_eq!(Rejection::for_test(RejectionKind::ReplayedNonce).to_response().status(), 401);
 }
 
 #[tokio::test]

@@ -73,8 +73,8 @@ async fn pass_by<N: NonceStore>(verifier: &Verifier<StaticKeys, N>, request: Req
     Outcome { request: response.into_body(), told }
 }
 
-fn small(limit: usize) -> Verifier<StaticKeys> {
-    verifier().0.with_scheme(Scheme::new().with_limits(Limits::new().with_body(limit).with_form(limit)))
+fn small(limit: u32) -> Verifier<StaticKeys> {
+    verifier().0.with_scheme(Scheme::new().with_limits(Limits::new().with_body(limit.into()).with_form(limit as usize)))
 }
 
 type Frames = Vec<Result<Frame<Bytes>, &'static str>>;
@@ -208,6 +208,18 @@ async fn who_knows_a_streamed_bodys_length_and_stops_there_has_its_verdict_told(
     }));
     service.oneshot(arriving(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
     assert_eq!(*told.lock().unwrap(), [true]);
+}
+
+#[tokio::test]
+async fn a_streamed_body_that_the_service_does_not_read_is_not_refused() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = told.clone();
+    let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {
+        telling.lock().unwrap().push(verdict.is_ok());
+    });
+    let service = layer.layer(service_fn(async |_: Request<ServiceBody>| Ok::<_, Infallible>(Response::new(()))));
+    service.oneshot(arriving(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [true], "nor would it be behind the verifying layer");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn streaming() -> Verifier<StaticKeys> {
     streaming_up_to(1000)
 }
 
-fn streaming_up_to(limit: usize) -> Verifier<StaticKeys> {
+fn streaming_up_to(limit: u64) -> Verifier<StaticKeys> {
     let scheme = Scheme::new().with_limits(Limits::new().with_body(limit));
     verifier().0.with_scheme(scheme).with_streamed_bodies()
 }

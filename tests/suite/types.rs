@@ -6,7 +6,7 @@ use bytes::Bytes;
 use countersign::{
     AppId, BodyDigest, BodyHasher, Caller, Key, KeyRing, Limits, Nonce, Payload, Rejection, RejectionKind, Scheme,
     Secret, SignError, SignLayer, Signer, StaticKeys, Timestamp, Token, Verifier, VerifyLayer,
-    client::{Sign, SignFuture},
+    client::{self, Sign},
     danger::{ReportOnly, ReportOnlyLayer},
     server::{
         BodyError, GrpcRejections, ProblemJson, RequestBody, ResponseBody, ResponseFuture, ServiceBody, UnverifiedBody,
@@ -38,7 +38,7 @@ assert_impl_all!(Signer: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(Caller: Clone, Debug, Send, Sync, Unpin);
 
 assert_impl_all!(ResponseFuture<(), ()>: Future, Debug, Send, Unpin);
-assert_impl_all!(SignFuture<()>: Future, Debug, Send, Unpin);
+assert_impl_all!(client::ResponseFuture<()>: Future, Debug, Send, Unpin);
 
 assert_impl_all!(ServiceBody: http_body::Body<Data = Bytes, Error = BodyError>, RequestBody, Debug, Default, Send, Unpin);
 assert_impl_all!(UnverifiedBody: http_body::Body<Data = Bytes>, RequestBody, Debug, Send, Unpin);

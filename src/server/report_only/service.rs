@@ -36,6 +36,23 @@ impl<S, K, N> ReportOnly<S, K, N> {
     pub(super) fn new(inner: S, verifier: Arc<Verifier<K, N>>, tell: Arc<Tell>) -> Self {
         Self { inner, verifier, tell }
     }
+
+    /// The service inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the service out.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, K, N, B> Service<Request<B>> for ReportOnly<S, K, N>

@@ -25,6 +25,16 @@ pin_project! {
         check: Option<Check>,
         watch: Watch,
     }
+
+    impl<B> PinnedDrop for WatchedBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            // The service did not want the rest, and what nobody reads is not refused.
+            let this = this.project();
+            if this.check.take().is_some() {
+                this.watch.tell(Ok(()));
+            }
+        }
+    }
 }
 
 /// Who waits for the verdict on a body.
