@@ -87,6 +87,8 @@ pub mod clock;
 pub mod danger {
     pub use crate::server::report_only::{ReportOnly, ReportOnlyLayer, Verdict};
 }
+#[cfg(any(feature = "client", feature = "server"))]
+mod collect;
 #[cfg(feature = "server")]
 mod event;
 #[cfg(any(doc, doctest))]

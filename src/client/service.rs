@@ -9,11 +9,14 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use tower_service::Service;
 
 use super::origin::Origins;
-use crate::protocol::{BoxError, Payload, SignError, Signer};
+use crate::{
+    collect::{CollectError, collect},
+    protocol::{BoxError, Payload, SignError, Signer},
+};
 
 /// Signs requests before the client sends them.
 ///
@@ -88,10 +91,11 @@ async fn read<B>(body: B, limit: u64) -> Result<Bytes, SignError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect().await;
-    body.map(|body| body.to_bytes()).map_err(|error| {
-        let reason = format!("the body could not be read for its digest, up to the limit of {limit} bytes");
-        SignError::new(reason, error)
+    collect(body, limit).await.map_err(|error| match error {
+        CollectError::TooLarge => SignError::without_source(format!(
+            "the body has more than the {limit} bytes that are read of it: raise the limit, or sign its digest"
+        )),
+        CollectError::Broken(error) => SignError::new("the body could not be read", error),
     })
 }
 

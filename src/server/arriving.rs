@@ -2,16 +2,19 @@
 
 use std::error::Error;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, combinators::UnsyncBoxBody};
 
 use super::{
-    body::{BodyError, RequestBody},
+    body::{BodyError, RequestBody, UnverifiedBody},
     head::Length,
     report_only::{Watch, WatchedBody},
     streamed::{BodyRefusal, StreamedBody},
 };
-use crate::protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme};
+use crate::{
+    collect::{CollectError, collect},
+    protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme},
+};
 
 pub(super) enum Arriving<B> {
     /// Not a byte of it was asked for.
@@ -39,7 +42,7 @@ pub struct VerifiedBody(Verified);
 pub(super) enum Verified {
     Whole(Bytes),
     Streamed(UnsyncBoxBody<Bytes, BodyError>, BodyRefusal),
-    Watched(UnsyncBoxBody<Bytes, BodyError>, Watch),
+    Watched(UnverifiedBody, Watch),
 }
 
 impl VerifiedBody {
@@ -90,7 +93,7 @@ impl<B: RequestBody> Arriving<B> {
                 Handover::Watched if !body.is_end_stream() => {
                     let watch = Watch::default();
                     let body = WatchedBody::new(body, digest, length, watch.clone());
-                    return Ok(VerifiedBody(Verified::Watched(body.boxed_unsync(), watch)));
+                    return Ok(VerifiedBody(Verified::Watched(UnverifiedBody::new(body), watch)));
                 }
                 _ => signed(read(body, length.limit).await?, digest)?,
             },
@@ -104,30 +107,11 @@ fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
     if BodyDigest::of(&bytes) == digest { Ok(bytes) } else { Err(mismatch()) }
 }
 
-/// Reads a whole body; trailers are dropped.
-///
-/// A body in one frame is not copied. The frames of any other are, so that what is held is the bytes, and not the
-/// frames, of which a caller can make one for each byte.
 async fn read<B: RequestBody>(body: B, limit: u64) -> Result<Bytes, Rejection> {
-    let mut body = std::pin::pin!(body);
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    while !body.is_end_stream() {
-        let data = match body.as_mut().frame().await {
-            Some(frame) => frame.map_err(broken)?.into_data().unwrap_or_default(),
-            None => break,
-        };
-        if (first.len() + rest.len() + data.len()) as u64 > limit {
-            return Err(too_large(limit));
-        }
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-        } else {
-            rest.extend_from_slice(&std::mem::take(&mut first));
-            rest.extend_from_slice(&data);
-        }
-    }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    collect(body, limit).await.map_err(|error| match error {
+        CollectError::TooLarge => too_large(limit),
+        CollectError::Broken(error) => broken(error),
+    })
 }
 
 /// Makes sure that no byte arrives where none was signed.
@@ -159,16 +143,20 @@ pub(super) fn too_large(limit: u64) -> Rejection {
     Rejection::new(RejectionKind::BodyTooLarge, format!("the body has more than the {limit} bytes that are taken"))
 }
 
-/// A body that ends with an error: somebody's limit above us, or a connection that broke.
+/// A body that ends with an error.
 pub(super) fn broken(error: impl Into<BoxError>) -> Rejection {
     let error = error.into();
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
+    broken_by(&*error).because(error)
+}
+
+/// Somebody's limit above us, or a connection that broke.
+pub(super) fn broken_by(error: &(dyn Error + 'static)) -> Rejection {
+    let mut cause = Some(error);
     while let Some(link) = cause {
         if link.is::<LengthLimitError>() {
-            let detail = "the body has more bytes than are taken";
-            return Rejection::new(RejectionKind::BodyTooLarge, detail).because(error);
+            return Rejection::new(RejectionKind::BodyTooLarge, "the body has more bytes than are taken");
         }
         cause = link.source();
     }
-    Rejection::malformed("body", "it broke off before its end").because(error)
+    Rejection::malformed("body", "it broke off before its end")
 }

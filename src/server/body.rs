@@ -81,8 +81,13 @@ impl ServiceBody {
     fn verified(body: VerifiedBody) -> Self {
         Self(match body.into_inner() {
             Verified::Whole(bytes) => Kind::Whole(Full::new(bytes)),
-            Verified::Streamed(body, _) | Verified::Watched(body, _) => Kind::Boxed(body),
+            Verified::Streamed(body, _) => Kind::Boxed(body),
+            Verified::Watched(body, _) => return Self::passing(body),
         })
+    }
+
+    fn passing(body: UnverifiedBody) -> Self {
+        Self(Kind::Boxed(body.map_err(|error| BodyError::new(broken(error))).boxed_unsync()))
     }
 
     /// A body for tests of services that take one. Nobody has signed it.
@@ -91,10 +96,6 @@ impl ServiceBody {
     #[must_use]
     pub fn for_test(bytes: impl Into<Bytes>) -> Self {
         Self(Kind::Whole(Full::new(bytes.into())))
-    }
-
-    fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
-        Self(Kind::Boxed(body.map_err(|error| BodyError::new(broken(error))).boxed_unsync()))
     }
 }
 
@@ -136,8 +137,8 @@ impl RequestBody for ServiceBody {
         Self::verified(body)
     }
 
-    fn unverified(body: UnverifiedBody, waiver: Waiver) -> Self {
-        Self::unverified(body, waiver)
+    fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
+        Self::passing(body)
     }
 }
 
@@ -211,8 +212,8 @@ impl RequestBody for UnverifiedBody {
         ServiceBody::verified(body)
     }
 
-    fn unverified(body: UnverifiedBody, waiver: Waiver) -> ServiceBody {
-        ServiceBody::unverified(body, waiver)
+    fn unverified(body: UnverifiedBody, _: Waiver) -> ServiceBody {
+        ServiceBody::passing(body)
     }
 }
 
@@ -234,13 +235,23 @@ impl RequestBody for axum::body::Body {
         match body.into_inner() {
             Verified::Whole(bytes) if bytes.is_empty() => Self::empty(),
             Verified::Whole(bytes) => bytes.into(),
-            Verified::Streamed(body, _) | Verified::Watched(body, _) => Self::new(body),
+            Verified::Streamed(body, _) => Self::new(body),
+            Verified::Watched(body, _) => passing_axum(body),
         }
     }
 
     fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
-        Self::new(body)
+        passing_axum(body)
     }
+}
+
+/// axum looks for the error of a limit no deeper than it wraps errors itself, so none is wrapped twice.
+#[cfg(feature = "axum")]
+fn passing_axum(body: UnverifiedBody) -> axum::body::Body {
+    axum::body::Body::new(body.map_err(|error| match error.downcast::<axum::Error>() {
+        Ok(error) => error.into_inner(),
+        Err(error) => error,
+    }))
 }
 
 #[cfg(feature = "hyper")]
@@ -255,7 +266,7 @@ impl RequestBody for hyper::body::Incoming {
         ServiceBody::verified(body)
     }
 
-    fn unverified(body: UnverifiedBody, waiver: Waiver) -> ServiceBody {
-        ServiceBody::unverified(body, waiver)
+    fn unverified(body: UnverifiedBody, _: Waiver) -> ServiceBody {
+        ServiceBody::passing(body)
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts};
+use http_body::Body;
 
 use super::{
     arriving::{Verified, VerifiedBody},
@@ -76,8 +77,11 @@ impl Delivery {
             targets.replace(&mut parts);
         }
         match body.get() {
-            Verified::Whole(bytes) => correct_length(&mut parts.headers, bytes.len()),
-            Verified::Streamed(_, refusal) => {
+            Verified::Whole(bytes) => correct_length(&mut parts.headers, bytes.len() as u64),
+            Verified::Streamed(body, refusal) => {
+                if let Some(length) = body.size_hint().exact() {
+                    correct_length(&mut parts.headers, length);
+                }
                 parts.extensions.insert(refusal.clone());
             }
             Verified::Watched(_, watch) => {
@@ -112,8 +116,8 @@ impl Targets {
     }
 }
 
-/// A form that was stripped is shorter than it was declared.
-fn correct_length(headers: &mut HeaderMap, length: usize) {
+/// A form that was stripped is shorter than it was declared. Of any other body hyper sees to it.
+fn correct_length(headers: &mut HeaderMap, length: u64) {
     if let Some(declared) = headers.get_mut(header::CONTENT_LENGTH) {
         let actual = HeaderValue::from(length);
         if *declared != actual {
@@ -139,7 +143,7 @@ pub(super) fn remove_overrides(headers: &mut HeaderMap, signed: &[HeaderName]) {
 }
 
 /// Keeps sign and token out of what the service logs.
-fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
+pub(super) fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
     let token = match scheme.token_place() {
         TokenPlace::Field => scheme.header_name(Field::Token),
         TokenPlace::Bearer => &header::AUTHORIZATION,

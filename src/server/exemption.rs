@@ -6,9 +6,9 @@ use http::{Request, request::Parts};
 
 use super::{
     body::{RequestBody, UnverifiedBody},
-    delivery::remove_overrides,
+    delivery::{hide_secrets, remove_overrides},
 };
-use crate::protocol::Rejection;
+use crate::protocol::{Rejection, Scheme};
 
 /// Which requests need no signature.
 #[derive(Clone)]
@@ -30,8 +30,9 @@ impl Exemption {
 
 impl Waiver {
     /// The request as it came, but for what could make it one that is not exempt.
-    pub(super) fn exempt<B: RequestBody>(self, mut parts: Parts, body: B) -> Request<B::ServiceBody> {
+    pub(super) fn exempt<B: RequestBody>(self, mut parts: Parts, body: B, scheme: &Scheme) -> Request<B::ServiceBody> {
         remove_overrides(&mut parts.headers, &[]);
+        hide_secrets(scheme, &mut parts.headers);
         Request::from_parts(parts, B::unverified(UnverifiedBody::new(body), self))
     }
 

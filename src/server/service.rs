@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::{
     body::RequestBody,
+    caller::Caller,
     future::ResponseFuture,
     response::{ProblemJson, RenderRejection, ResponseBody, keep_private},
     streamed::BodyRefusal,
@@ -83,6 +84,7 @@ where
                 Ok(request) => request,
                 Err(rejection) => return Ok(refuse(&*renderer, &rejection)),
             };
+            let is_verified = request.extensions().get::<Caller>().is_some();
             let streamed = request.extensions().get::<BodyRefusal>().cloned();
             let response = inner.call(request).await;
             // What the service makes of a body that is not the signed one is no answer.
@@ -90,7 +92,9 @@ where
                 return Ok(refuse(&*renderer, rejection));
             }
             let mut response = response?;
-            keep_private(response.headers_mut());
+            if is_verified {
+                keep_private(response.headers_mut());
+            }
             Ok(response.map(ResponseBody::of_service))
         })
     }

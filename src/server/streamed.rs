@@ -141,8 +141,16 @@ impl Check {
         Ok(())
     }
 
+    /// Whether as many bytes are there as were declared: whoever forwards that many asks for no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.length.declared == Some(self.received)
+    }
+
     /// After the last of it.
     pub(super) fn finish(&mut self) -> Result<(), Rejection> {
+        if self.length.declared.is_some_and(|declared| self.received < declared) {
+            return Err(Rejection::malformed("body", "it broke off before its end"));
+        }
         if mem::take(&mut self.hasher).finish() == self.digest { Ok(()) } else { Err(mismatch()) }
     }
 }

@@ -149,9 +149,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// The body then ends well only if it is the one that was signed: its last data frame is held back until the digest
     /// matches, and in its place comes a [`BodyError`](super::BodyError). **Until it has ended well, the service must
-    /// not act on what it has read**: it writes to a temporary file, say, and renames that at the end. A body of known
-    /// length that it forwards to another server is never completed with wrong bytes. If the body is refused before
-    /// the service has answered, the caller gets the rejection's answer in place of the service's.
+    /// not act on what it has read**: it writes to a temporary file, say, and renames that at the end. A parser that is
+    /// done is not the end of the body: what follows a form's last boundary, or a JSON value, may show that all of it
+    /// is forged. Read on until there is no frame any more, and give axum's `Multipart` no streamed body.
+    ///
+    /// A body of known length that is forwarded to another server is never completed with wrong bytes. If the body is
+    /// refused before the service has answered, the caller gets the rejection's answer in place of the service's. A
+    /// client that waits for an answer before it sends on will wait in vain, for its last frame is not handed on.
     ///
     /// Memory holds one frame. The [limit](crate::Limits::with_body) (2 MiB by default) stands; raise it. Forms are read
     /// whole all the same, up to [theirs](crate::Limits::with_form).
@@ -178,7 +182,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// The service gets them as they came, without a [`Caller`](super::Caller); only headers that could make them other
     /// requests (`x-original-url`, `x-http-method-override` and their like) are removed. Compare whole paths, as the
-    /// service reads them. A second call replaces the first.
+    /// service reads them, and the method, for frameworks that look for another one in the query too. A second call
+    /// replaces the first.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -210,7 +215,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let window = self.window(time.birth);
         let (parts, body) = request.into_parts();
         if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(&parts)) {
-            return Ok(waiver.exempt(parts, body));
+            return Ok(waiver.exempt(parts, body, scheme));
         }
         let uri = signed_uri(&parts);
 

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use countersign::{Caller, StaticKeys, Verifier, server::UnverifiedBody};
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::rig::{self, arriving, code, get, post, signed, verifier};
 
@@ -49,6 +50,17 @@ async fn an_exempt_request_cannot_be_made_another_one() {
     }
     let request = open_health().verify(arriving(request)).await.unwrap();
     assert!(request.headers().is_empty(), "{:?}", request.headers());
+}
+
+#[tokio::test]
+async fn an_exempt_answer_is_as_public_as_the_service_makes_it() {
+    let service = open_health()
+        .into_layer()
+        .layer(service_fn(async |_| Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))));
+    let exempt = service.clone().oneshot(arriving(get("/health"))).await.unwrap();
+    assert!(!exempt.headers().contains_key("cache-control"));
+    let verified = service.oneshot(arriving(signed(get("/orders")))).await.unwrap();
+    assert_eq!(verified.headers()["cache-control"], "private");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod replay;
 mod report_only;
 mod rig;
 mod rollout;
+mod scripted;
 mod secrets;
 mod stacks;
 mod streamed;

@@ -16,6 +16,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::rig::{self, arriving, form, get, post, signed, signed_by, verifier, verifier_on};
 
@@ -166,6 +167,77 @@ async fn a_body_that_breaks_off_breaks_off_there_for_the_service_too() {
     assert_eq!(outcome.request.body().error, Some("body_too_large"));
 }
 
+/// axum's extractors look for a limit's error no deeper than axum itself wraps it.
+#[tokio::test]
+async fn somebody_elses_limit_is_413_as_it_is_without_the_layer() {
+    let too_long = || {
+        let frames = [Ok::<_, Infallible>(Bytes::from("one")), Ok(Bytes::from("two"))];
+        axum::body::Body::from_stream(futures_util::stream::iter(frames))
+    };
+    let app = || axum::Router::new().route("/", axum::routing::post(async |body: Bytes| body));
+    let limit = RequestBodyLimitLayer::new(3);
+    let reporting = |verifier| app().layer(ReportOnlyLayer::new(verifier, |_, _| {}));
+    let exempting = verifier().0.with_exemption(|_| true).into_layer();
+    for (layer, app) in [
+        ("none", app()),
+        ("reporting", reporting(verifier().0)),
+        ("reporting at the end", reporting(verifier().0.with_streamed_bodies())),
+        ("exempting", app().layer(exempting)),
+    ] {
+        for request in [post("/", "text/plain", "onetwo"), signed(post("/", "text/plain", "onetwo"))] {
+            let request = request.map(|_| too_long());
+            let response = app.clone().layer(limit).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 413, "{layer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sign_and_token_are_kept_out_of_logs_whatever_the_verdict() {
+    let plain = |request: Request<&'static str>| {
+        let mut request = arriving(request);
+        for value in request.headers_mut().values_mut() {
+            value.set_sensitive(false);
+        }
+        request
+    };
+    let token = rig::signer().with_token("tok_1".parse().unwrap());
+    let mut swapped = signed_by(&token, rig::NOW, post("/", "text/plain", "TEXT"));
+    *swapped.body_mut() = "text";
+    let good = signed_by(&token, rig::NOW, post("/", "text/plain", "text"));
+    for request in [swapped, good] {
+        let outcome = pass_by(&verifier().0, plain(request.clone())).await;
+        assert!(outcome.request.headers()["x-sign"].is_sensitive());
+        assert!(outcome.request.headers()["x-token"].is_sensitive());
+        let tell = |head: &http::request::Parts, _: Result<&Caller, &_>| assert!(head.headers["x-sign"].is_sensitive());
+        ReportOnlyLayer::new(verifier().0, tell).layer(service_fn(look)).oneshot(plain(request)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_two_layers_the_inner_ones_verdict_stands() {
+    let counting = |verifier| {
+        let told = Arc::new(Mutex::new(0));
+        let telling = told.clone();
+        (ReportOnlyLayer::new(verifier, move |_, _| *telling.lock().unwrap() += 1), told)
+    };
+    let elsewhere = verifier().0.with_scheme(Scheme::new().with_audience("elsewhere").unwrap());
+    let (refusing, _) = counting(elsewhere);
+    let (verifying, _) = counting(verifier().0);
+    let stack = refusing.layer(verifying.layer(service_fn(look)));
+    let request = stack.oneshot(arriving(signed(get("/")))).await.unwrap().into_body();
+    assert!(request.extensions().get::<Caller>().is_some());
+    assert!(request.extensions().get::<RejectionKind>().is_none());
+
+    // What the layer above has verified is no verdict of the one below, for which it is exempt.
+    let (exempting, told) = counting(verifier().0.with_exemption(|_| true));
+    let stack = verifier().0.into_layer().layer(exempting.layer(service_fn(async |_: Request<ServiceBody>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    })));
+    stack.oneshot(arriving(signed(get("/")))).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_store_that_is_down_refuses_nobody() {
     let (verifier, _) = verifier_on(crate::replay::Down);
@@ -208,6 +280,28 @@ async fn who_knows_a_streamed_bodys_length_and_stops_there_has_its_verdict_told(
     }));
     service.oneshot(arriving(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
     assert_eq!(*told.lock().unwrap(), [true]);
+}
+
+/// Over HTTP/2 the end comes after the last byte, and who forwards it over HTTP/1 does not wait for it.
+#[tokio::test]
+async fn who_stops_where_content_length_says_has_the_verdict_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = told.clone();
+    let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {
+        telling.lock().unwrap().push(verdict.is_ok());
+    });
+    let service = layer.layer(service_fn(async |mut request: Request<ServiceBody>| {
+        for _ in 0..2 {
+            request.body_mut().frame().await.unwrap().unwrap();
+        }
+        Ok::<_, Infallible>(Response::new(()))
+    }));
+    for second in ["two", "TWO"] {
+        let mut request = signed(post("/", "text/plain", "onetwo")).map(|_| body(vec![data("one"), data(second)]));
+        request.headers_mut().insert("content-length", 6.into());
+        service.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(*told.lock().unwrap(), [true, false]);
 }
 
 #[tokio::test]

@@ -186,6 +186,24 @@ async fn no_more_bytes_come_than_were_declared() {
     assert_eq!(verify(with_length(6, "onetwo", liar())).await, ["!malformed_field"], "the lesser of the two");
 }
 
+/// Why a service reads to the end before it acts.
+#[tokio::test]
+async fn a_parser_that_is_done_before_the_end_has_seen_what_nobody_signed() {
+    let forged = frames(["{\"to\":\"eve\"}", "junk"]);
+    let mut body = streaming().verify(upload("{\"to\":\"bob\"}", forged)).await.unwrap().into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, "{\"to\":\"eve\"}", "a whole value, and not the signed one");
+    assert!(!body.is_end_stream());
+    assert_eq!(body.frame().await.unwrap().unwrap_err().rejection().kind(), RejectionKind::BodyMismatch);
+}
+
+#[tokio::test]
+async fn a_body_shorter_than_it_says_broke_off() {
+    let mut request = upload("onetwo", frames(["one"]));
+    request.headers_mut().insert("content-length", 6.into());
+    assert_eq!(seen(streaming().verify(request).await.unwrap()).await, ["!malformed_field"]);
+}
+
 #[tokio::test]
 async fn the_length_that_was_declared_is_forwarded() {
     let mut request = upload("onetwo", Full::from("onetwo"));

@@ -28,6 +28,8 @@ pub(super) struct Recording<B>(Arc<Mutex<Tape<B>>>);
 
 struct Tape<B> {
     body: Pin<Box<B>>,
+    /// It must not be asked again.
+    has_ended: bool,
     /// None when nothing is kept any more.
     read: Option<Read>,
 }
@@ -41,7 +43,7 @@ struct Read {
 
 impl<B: RequestBody> Recorded<B> {
     pub(super) fn new(body: B) -> (Self, Recording<B>) {
-        let tape = Arc::new(Mutex::new(Tape { body: Box::pin(body), read: Some(Read::default()) }));
+        let tape = Arc::new(Mutex::new(Tape { body: Box::pin(body), has_ended: false, read: Some(Read::default()) }));
         (Self(tape.clone()), Recording(tape))
     }
 }
@@ -64,28 +66,32 @@ fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
 }
 
 impl Read {
-    fn record(&mut self, frame: &Result<Frame<Bytes>, SharedError>) {
+    fn record(&mut self, frame: Result<Frame<Bytes>, BoxError>) -> Result<Frame<Bytes>, BoxError> {
         match frame {
-            Ok(frame) => match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => self.data.extend_from_slice(data),
-                (None, trailers) => self.trailers = trailers.cloned(),
-            },
-            Err(error) => self.error = Some(error.clone()),
+            Ok(frame) => {
+                match (frame.data_ref(), frame.trailers_ref()) {
+                    (Some(data), _) => self.data.extend_from_slice(data),
+                    (None, trailers) => self.trailers = trailers.cloned(),
+                }
+                Ok(frame)
+            }
+            Err(error) => Err(self.error.insert(SharedError::new(error)).clone().into()),
         }
     }
 }
 
 impl<B: RequestBody> Body for Recorded<B> {
     type Data = Bytes;
-    type Error = SharedError;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SharedError>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut tape = lock(&self.0);
-        let frame = ready!(tape.body.as_mut().poll_frame(context)).map(|frame| frame.map_err(SharedError::new));
-        if let (Some(frame), Some(read)) = (&frame, tape.read.as_mut()) {
-            read.record(frame);
-        }
-        Poll::Ready(frame)
+        let frame = ready!(tape.body.as_mut().poll_frame(context)).map(|frame| frame.map_err(Into::into));
+        tape.has_ended |= frame.is_none();
+        Poll::Ready(match tape.read.as_mut() {
+            Some(read) => frame.map(|frame| read.record(frame)),
+            None => frame,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -130,14 +136,20 @@ impl<B: RequestBody> Body for Playing<B> {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         if let Some(error) = read.error.take() {
-            return Poll::Ready(Some(Err(error.into())));
+            return Poll::Ready(Some(Err(error.into_inner())));
         }
-        lock(&self.tape).body.as_mut().poll_frame(context).map_err(Into::into)
+        let mut tape = lock(&self.tape);
+        match tape.has_ended {
+            true => Poll::Ready(None),
+            false => tape.body.as_mut().poll_frame(context).map_err(Into::into),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         let Read { data, trailers, error } = &self.read;
-        data.is_empty() && trailers.is_none() && error.is_none() && lock(&self.tape).body.is_end_stream()
+        let tape = lock(&self.tape);
+        let has_no_more = tape.has_ended || tape.body.is_end_stream();
+        data.is_empty() && trailers.is_none() && error.is_none() && has_no_more
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -147,11 +159,16 @@ impl<B: RequestBody> Body for Playing<B> {
 
 /// An error that both the verifier and the service are told.
 #[derive(Clone, Debug)]
-pub(super) struct SharedError(Arc<dyn Error + Send + Sync>);
+struct SharedError(Arc<BoxError>);
 
 impl SharedError {
-    fn new(error: impl Into<BoxError>) -> Self {
-        Self(error.into().into())
+    fn new(error: BoxError) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// The error itself, once the verifier has forgotten it.
+    fn into_inner(self) -> BoxError {
+        Arc::try_unwrap(self.0).unwrap_or_else(|shared| Self(shared).into())
     }
 }
 
@@ -164,6 +181,6 @@ impl fmt::Display for SharedError {
 impl Error for SharedError {
     /// The error itself, for those who look for its type.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
+        Some(&**self.0)
     }
 }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     event,
-    protocol::Rejection,
-    server::{Caller, RequestBody, ResponseFuture, Verifier, exemption::Waiver},
+    protocol::{Rejection, RejectionKind},
+    server::{Caller, RequestBody, ResponseFuture, Verifier, delivery::hide_secrets, exemption::Waiver},
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
@@ -78,11 +78,14 @@ where
         let tell = self.tell.clone();
         ResponseFuture::new(async move {
             let (parts, body) = request.into_parts();
-            let seen = parts.clone();
+            let mut seen = parts.clone();
+            hide_secrets(verifier.scheme(), &mut seen.headers);
             let (body, recording) = Recorded::new(body);
             let request = match verifier.verify(Request::from_parts(parts, body)).await {
-                Ok(request) => {
+                Ok(mut request) => {
                     recording.stop();
+                    // Of a layer like this one, above, with another verdict.
+                    request.extensions_mut().remove::<RejectionKind>();
                     tell_verified(tell, seen, &request);
                     request
                 }
@@ -100,7 +103,8 @@ where
 /// At once, or when the body has ended.
 fn tell_verified<B>(tell: Arc<Tell>, seen: Parts, request: &Request<B>) {
     let extensions = request.extensions();
-    let Some(caller) = extensions.get::<Caller>().cloned() else {
+    let is_known_already = seen.extensions.get::<Caller>().is_some();
+    let Some(caller) = extensions.get::<Caller>().filter(|_| !is_known_already).cloned() else {
         return;
     };
     match extensions.get::<Watch>() {

@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
-    protocol::{BodyDigest, Rejection},
-    server::{RequestBody, arriving::broken, body::BodyError, head::Length, streamed::Check},
+    protocol::{BodyDigest, BoxError, Rejection},
+    server::{RequestBody, arriving::broken_by, head::Length, streamed::Check},
 };
 
 pin_project! {
@@ -65,17 +65,17 @@ impl<B: RequestBody> WatchedBody<B> {
 
 impl<B: RequestBody> Body for WatchedBody<B> {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         let frame = ready!(this.body.as_mut().poll_frame(context));
-        let frame = frame.map(|frame| frame.map_err(|error| BodyError::new(broken(error))));
+        let frame = frame.map(|frame| frame.map_err(|error| error.into()));
         if let Some(check) = this.check
             && let Some(verdict) = judge(check, frame.as_ref(), this.body.is_end_stream())
         {
             *this.check = None;
-            this.watch.tell(verdict.as_ref().copied().map_err(BodyError::rejection));
+            this.watch.tell(verdict.as_ref().copied());
         }
         Poll::Ready(frame)
     }
@@ -92,16 +92,16 @@ impl<B: RequestBody> Body for WatchedBody<B> {
 /// The verdict, once there is one. Whoever knows a body's length does not ask for more than its last frame.
 fn judge(
     check: &mut Check,
-    frame: Option<&Result<Frame<Bytes>, BodyError>>,
+    frame: Option<&Result<Frame<Bytes>, BoxError>>,
     has_ended: bool,
-) -> Option<Result<(), BodyError>> {
+) -> Option<Result<(), Rejection>> {
     let taken = match frame {
-        Some(Ok(frame)) => check.take(frame.data_ref().map_or(&[], |data| data)).map_err(BodyError::new),
-        Some(Err(error)) => Err(error.clone()),
+        Some(Ok(frame)) => check.take(frame.data_ref().map_or(&[], |data| data)),
+        Some(Err(error)) => Err(broken_by(&**error)),
         None => Ok(()),
     };
     match taken {
-        Ok(()) if has_ended || frame.is_none() => Some(check.finish().map_err(BodyError::new)),
+        Ok(()) if has_ended || frame.is_none() || check.is_full() => Some(check.finish()),
         Ok(()) => None,
         refused => Some(refused),
     }

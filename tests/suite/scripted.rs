@@ -1,0 +1,232 @@
+//! Streamed and reported bodies against a model: whatever frames a body comes in, and whatever it says of itself.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use countersign::{
+    BodyDigest, Limits, Payload, Scheme, StaticKeys, Verifier,
+    danger::ReportOnlyLayer,
+    server::{ServiceBody, UnverifiedBody},
+};
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use proptest::{collection::vec, option, prelude::*};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::rig::{self, NOW, verifier};
+
+const LIMIT: u64 = 20;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Data(Vec<u8>),
+    Trailers,
+    Pending,
+    Fail,
+}
+
+/// A body that does these steps, then ends, and must not be asked again.
+struct Script {
+    steps: VecDeque<Step>,
+    is_over: bool,
+    tells_end: bool,
+    tells_length: bool,
+}
+
+impl Body for Script {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        assert!(!self.is_over, "asked for more after its end");
+        match self.steps.pop_front() {
+            Some(Step::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data.into())))),
+            Some(Step::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new())))),
+            Some(Step::Pending) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Step::Fail) => {
+                self.is_over = true;
+                Poll::Ready(Some(Err(std::io::Error::other("reset"))))
+            }
+            None => {
+                self.is_over = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tells_end && self.steps.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.tells_length {
+            true => SizeHint::with_exact(sent(self.steps.iter()).len() as u64),
+            false => SizeHint::new(),
+        }
+    }
+}
+
+fn sent<'a>(steps: impl Iterator<Item = &'a Step>) -> Vec<u8> {
+    let data = steps.map(|step| if let Step::Data(data) = step { &data[..] } else { &[] });
+    data.flatten().copied().collect()
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    steps: Vec<Step>,
+    /// What was signed, if it is not what is sent.
+    signed: Option<Vec<u8>>,
+    /// How far Content-Length is from the truth, where there is one.
+    declared: Option<i64>,
+    tells_end: bool,
+    tells_length: bool,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let data = vec(prop::sample::select(&b"ab"[..]), 0..7).prop_map(Step::Data);
+    let step = prop_oneof![10 => data, 2 => Just(Step::Pending), 1 => Just(Step::Trailers), 1 => Just(Step::Fail)];
+    let signed = option::weighted(0.4, vec(prop::sample::select(&b"ab"[..]), 0..12));
+    let declared = option::of(prop_oneof![4 => Just(0_i64), 1 => -3..3_i64]);
+    (vec(step, 0..7), signed, declared, any::<bool>(), any::<bool>()).prop_map(
+        |(mut steps, signed, declared, tells_end, tells_length)| {
+            // What comes after it broke off never comes.
+            let failed = steps.iter().position(|step| matches!(step, Step::Fail));
+            steps.truncate(failed.map_or(steps.len(), |at| at + 1));
+            Case { steps, signed, declared, tells_end, tells_length: tells_length && failed.is_none() }
+        },
+    )
+}
+
+impl Case {
+    fn sent(&self) -> Vec<u8> {
+        sent(self.steps.iter())
+    }
+
+    fn breaks_off(&self) -> bool {
+        matches!(self.steps.last(), Some(Step::Fail))
+    }
+
+    fn declared(&self) -> Option<u64> {
+        self.declared.map(|error| self.sent().len().saturating_add_signed(error as isize) as u64)
+    }
+
+    /// Whether it is the body that was signed, as long as it says, and no longer than it may be.
+    fn is_right(&self) -> bool {
+        let (sent, declared) = (self.sent(), self.declared());
+        let length = sent.len() as u64;
+        // What is known to be empty is read whole, and held to no word. Of two lengths the lesser counts, and the
+        // body's own is the truth.
+        let is_known = self.tells_length || (self.tells_end && self.steps.is_empty());
+        let is_as_long = declared.is_none_or(|declared| declared == length || is_known && declared > length);
+        !self.breaks_off()
+            && self.signed.as_ref().is_none_or(|signed| *signed == sent)
+            && is_as_long
+            && length.max(declared.unwrap_or(0)) <= LIMIT
+    }
+
+    fn request(&self) -> Request<UnverifiedBody> {
+        let (mut parts, ()) = Request::put("/files/1").body(()).unwrap().into_parts();
+        let digest = BodyDigest::of(self.signed.as_ref().unwrap_or(&self.sent()));
+        let nonce = rig::fresh_nonce();
+        rig::signer().sign_at(&mut parts, Payload::Digest(digest), NOW.try_into().unwrap(), nonce).unwrap();
+        if let Some(declared) = self.declared() {
+            parts.headers.insert("content-length", declared.into());
+        }
+        let steps = self.steps.clone().into();
+        let (tells_end, tells_length) = (self.tells_end, self.tells_length);
+        Request::from_parts(parts, UnverifiedBody::new(Script { steps, is_over: false, tells_end, tells_length }))
+    }
+}
+
+fn whole() -> Verifier<StaticKeys> {
+    verifier().0.with_scheme(Scheme::new().with_limits(Limits::new().with_body(LIMIT)))
+}
+
+/// What a service gets of a body: its bytes, and whether it ended well.
+async fn read(body: &mut ServiceBody) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => bytes.extend_from_slice(&data),
+            Ok(Err(_trailers)) => {}
+            Err(_) => return (bytes, false),
+        }
+    }
+    (bytes, true)
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_streamed_body_ends_well_if_and_only_if_it_is_the_signed_one(case in case()) {
+        block_on(async {
+            let verified = whole().with_streamed_bodies().verify(case.request()).await;
+            let Ok(request) = verified else {
+                prop_assert!(!case.is_right());
+                return Ok(());
+            };
+            let forwarded: Option<usize> = request.headers().get("content-length").map(|n| n.to_str().unwrap().parse().unwrap());
+            let (sent, mut body) = (case.sent(), request.into_body());
+            let exact = body.size_hint().exact();
+            prop_assert!(!body.is_end_stream() || case.is_right());
+            let (bytes, ended_well) = read(&mut body).await;
+            prop_assert_eq!(ended_well, case.is_right());
+            prop_assert!(body.is_end_stream());
+            prop_assert!(sent.starts_with(&bytes));
+            if ended_well {
+                prop_assert_eq!(&bytes, &sent);
+                prop_assert!(forwarded.is_none_or(|length| length == bytes.len()));
+                prop_assert!(exact.is_none_or(|exact| exact == bytes.len() as u64));
+            } else if !sent.is_empty() {
+                // Never as many bytes as whoever forwards it waits for.
+                prop_assert!(forwarded.is_none_or(|length| bytes.len() < length.max(1)));
+                prop_assert!(exact.is_none_or(|exact| (bytes.len() as u64) < exact.max(1)));
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_reported_body_goes_on_as_it_came_and_is_told_once(case in case(), streams in any::<bool>()) {
+        block_on(async {
+            let verifier = if streams { whole().with_streamed_bodies() } else { whole() };
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let telling = told.clone();
+            let layer = ReportOnlyLayer::new(verifier, move |_, verdict| telling.lock().unwrap().push(verdict.is_ok()));
+            let service = layer.layer(service_fn(async |request: Request<ServiceBody>| {
+                Ok::<_, Infallible>(Response::new(read(&mut request.into_body()).await))
+            }));
+            let (bytes, ended_well) = service.oneshot(case.request()).await.unwrap().into_body();
+            prop_assert_eq!(bytes, case.sent());
+            prop_assert_eq!(ended_well, !case.breaks_off());
+            // Read whole, a body needs no Content-Length to be right, so only what is streamed is held to its word.
+            let told = told.lock().unwrap().clone();
+            prop_assert_eq!(told.len(), 1);
+            // What comes after as many bytes as were declared, whoever forwards it does not see.
+            let left = case.declared().map(|declared| declared as i64 - case.sent().len() as i64);
+            let is_seen_whole = left.is_none_or(|left| left > 0 || left == 0 && !case.breaks_off());
+            if is_seen_whole && (streams || case.declared.is_none()) {
+                prop_assert_eq!(told[0], case.is_right());
+            }
+            Ok(())
+        })?;
+    }
+}
