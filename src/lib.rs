@@ -95,6 +95,8 @@ mod event;
 pub mod guide;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "half of it is for verifiers"))]
 pub mod protocol;
+#[cfg(any(feature = "client", feature = "server"))]
+mod ready;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod server;

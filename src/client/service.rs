@@ -1,7 +1,7 @@
 //! The client that [`SignLayer`](super::SignLayer) makes.
 
 use std::{
-    fmt, mem,
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -16,6 +16,7 @@ use super::origin::Origins;
 use crate::{
     collect::{CollectError, collect},
     protocol::{BoxError, Payload, SignError, Signer},
+    ready::take_ready,
 };
 
 /// Signs requests before the client sends them.
@@ -69,10 +70,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // Readiness is not cloned: a limit's permit, for one, is held by the service that was polled. Calling the clone
-        // would panic.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let (signer, origins) = (self.signer.clone(), self.origins.clone());
         ResponseFuture(Box::pin(async move {
             let (mut parts, body) = request.into_parts();

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, combinators::UnsyncBoxBody};
 
 use super::{
-    body::{BodyError, RequestBody, UnverifiedBody},
+    body::{RequestBody, UnverifiedBody},
     head::Length,
     report_only::{Watch, WatchedBody},
+    service_body::BodyError,
     streamed::{BodyRefusal, StreamedBody},
 };
 use crate::{

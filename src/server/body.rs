@@ -1,22 +1,19 @@
-//! Bodies on both sides of the verifier: what it takes, and what it hands on.
+//! Bodies that a verifier takes.
 
 use std::{
-    error::Error,
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
-use super::{
-    arriving::{Verified, VerifiedBody, broken},
-    exemption::Waiver,
-};
-use crate::protocol::{BoxError, Rejection};
+#[cfg(feature = "axum")]
+use super::arriving::Verified;
+use super::{arriving::VerifiedBody, exemption::Waiver, service_body::ServiceBody};
+use crate::protocol::BoxError;
 
 /// A request body that can be verified, and the type in which the service then gets it.
 ///
@@ -37,6 +34,15 @@ use crate::protocol::{BoxError, Rejection};
 ///     }));
 /// # let _ = service.oneshot(Request::new(String::new()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Without that line it does not compile, and the compiler says what is missing:
+///
+/// ```compile_fail,E0277
+/// # use countersign::{Secret, StaticKeys, Verifier};
+/// # async fn verify(verifier: Verifier<StaticKeys>) {
+/// verifier.verify(http::Request::new(String::new())).await;
+/// # }
 /// ```
 #[diagnostic::on_unimplemented(
     message = "the request body `{Self}` cannot be verified as it is",
@@ -60,74 +66,6 @@ pub(super) mod sealed {
     pub trait Sealed {}
 }
 
-/// The body that the service gets: what was signed, and nothing else; or as it came, where the request is
-/// [exempt](crate::Verifier::with_exemption) or only [reported](crate::danger::ReportOnlyLayer).
-#[derive(Debug, Default)]
-pub struct ServiceBody(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    Whole(Full<Bytes>),
-    Boxed(UnsyncBoxBody<Bytes, BodyError>),
-}
-
-impl Default for Kind {
-    fn default() -> Self {
-        Self::Whole(Full::default())
-    }
-}
-
-impl ServiceBody {
-    fn verified(body: VerifiedBody) -> Self {
-        Self(match body.into_inner() {
-            Verified::Whole(bytes) => Kind::Whole(Full::new(bytes)),
-            Verified::Streamed(body, _) => Kind::Boxed(body),
-            Verified::Watched(body, _) => return Self::passing(body),
-        })
-    }
-
-    fn passing(body: UnverifiedBody) -> Self {
-        Self(Kind::Boxed(body.map_err(|error| BodyError::new(broken(error))).boxed_unsync()))
-    }
-
-    /// A body for tests of services that take one. Nobody has signed it.
-    #[cfg(feature = "test-util")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
-    #[must_use]
-    pub fn for_test(bytes: impl Into<Bytes>) -> Self {
-        Self(Kind::Whole(Full::new(bytes.into())))
-    }
-}
-
-impl Body for ServiceBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
-            Kind::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Kind::Boxed(body) => Pin::new(body).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Kind::Whole(body) => body.is_end_stream(),
-            Kind::Boxed(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Whole(body) => body.size_hint(),
-            Kind::Boxed(body) => body.size_hint(),
-        }
-    }
-}
-
 impl sealed::Sealed for ServiceBody {}
 
 impl RequestBody for ServiceBody {
@@ -139,37 +77,6 @@ impl RequestBody for ServiceBody {
 
     fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
         Self::passing(body)
-    }
-}
-
-/// A body ends before its end: one [that streams](crate::Verifier::with_streamed_bodies) is refused, and what has come of
-/// it is not what was signed; or one that is not verified broke off.
-///
-/// Around an axum `Body` it is a source of the error. The caller gets the rejection's answer, whatever the service says.
-#[derive(Clone, Debug)]
-pub struct BodyError(Arc<Rejection>);
-
-impl BodyError {
-    pub(super) fn new(rejection: Rejection) -> Self {
-        Self(Arc::new(rejection))
-    }
-
-    /// Why: it does not have the signed digest, is too large, or broke off.
-    #[must_use]
-    pub fn rejection(&self) -> &Rejection {
-        &self.0
-    }
-}
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request's body was refused before its end")
-    }
-}
-
-impl Error for BodyError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
     }
 }
 

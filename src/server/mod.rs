@@ -16,19 +16,23 @@ mod future;
 mod grpc;
 mod head;
 mod layer;
+mod options;
 pub(crate) mod report_only;
 mod response;
 mod service;
+mod service_body;
 mod streamed;
 mod verifier;
 
 pub use self::{
-    body::{BodyError, RequestBody, ServiceBody, UnverifiedBody},
+    body::{RequestBody, UnverifiedBody},
     caller::Caller,
     future::ResponseFuture,
     grpc::GrpcRejections,
     layer::VerifyLayer,
+    options::PrefixError,
     response::{ProblemJson, RenderRejection, ResponseBody},
     service::Verify,
-    verifier::{PrefixError, Verifier},
+    service_body::{BodyError, ServiceBody},
+    verifier::Verifier,
 };

@@ -1,7 +1,7 @@
 //! The service that [`VerifyLayer`](super::VerifyLayer) makes.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     event,
     protocol::Rejection,
+    ready::take_ready,
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
@@ -73,10 +74,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // Readiness is not cloned: a limit's permit, for one, is held by the service that was polled. Calling the clone
-        // would panic.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let verifier = self.verifier.clone();
         let renderer = self.renderer.clone();
         ResponseFuture::new(async move {

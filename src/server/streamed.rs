@@ -13,8 +13,9 @@ use pin_project_lite::pin_project;
 
 use super::{
     arriving::{broken, mismatch, too_large},
-    body::{BodyError, RequestBody},
+    body::RequestBody,
     head::Length,
+    service_body::BodyError,
 };
 use crate::protocol::{BodyDigest, BodyHasher, Rejection};
 

@@ -1,7 +1,7 @@
 //! The service that refuses nothing.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     event,
     protocol::{Rejection, RejectionKind},
+    ready::take_ready,
     server::{Caller, RequestBody, ResponseFuture, Verifier, delivery::hide_secrets, exemption::Waiver},
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
@@ -71,9 +72,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // As in `Verify`: readiness is not cloned.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+        let mut inner = take_ready(&mut self.inner);
         let verifier = self.verifier.clone();
         let tell = self.tell.clone();
         ResponseFuture::new(async move {

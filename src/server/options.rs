@@ -1,0 +1,150 @@
+//! What can be set on a verifier.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Uri, request::Parts};
+
+use super::{arriving::Handover, exemption::Exemption, layer::VerifyLayer, verifier::Verifier};
+use crate::{
+    clock::{Clock, SteadyClock},
+    protocol::{Parameters, Scheme},
+    store::{KeyStore, NonceStore},
+};
+
+impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
+    /// Remembers nonces in this store, from now on: where it does not outlive the process, what was signed before is
+    /// refused. Default: a [`MemoryNonceStore`] of its own.
+    pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
+        Verifier {
+            keys: self.keys,
+            nonces: Arc::new(nonces),
+            clock: Arc::new(self.clock.reborn()),
+            strict_restart: self.strict_restart,
+            retention: self.retention,
+            scheme: self.scheme,
+            parameters: self.parameters,
+            prefix: self.prefix,
+            handover: self.handover,
+            exemption: self.exemption,
+        }
+    }
+
+    /// What it has agreed on with its clients.
+    #[must_use]
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Where it remembers nonces.
+    #[must_use]
+    pub fn nonces(&self) -> &N {
+        &self.nonces
+    }
+
+    /// What it has agreed on with its clients. Default: [`Scheme::new`].
+    pub fn with_scheme(self, scheme: Scheme) -> Self {
+        Self { scheme: Arc::new(scheme), ..self }
+    }
+
+    /// What the service gets of a query and of a form. Default: [`Parameters::Stripped`].
+    pub fn with_parameters(self, parameters: Parameters) -> Self {
+        Self { parameters, ..self }
+    }
+
+    /// What a proxy takes off the paths that clients sign: `/api` for example. Default: nothing.
+    ///
+    /// # Errors
+    ///
+    /// The prefix is no path, or ends with a slash.
+    pub fn with_prefix(self, prefix: &str) -> Result<Self, PrefixError> {
+        let is_path = prefix.parse::<Uri>().is_ok_and(|uri| uri.authority().is_none() && uri.path() == prefix);
+        if !prefix.is_empty() && (!is_path || !prefix.starts_with('/') || prefix.ends_with('/')) {
+            return Err(PrefixError(prefix.to_owned()));
+        }
+        Ok(Self { prefix: prefix.into(), ..self })
+    }
+
+    /// Reads time here. Default: [`SystemClock`].
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self { clock: Arc::new(SteadyClock::new(clock)), ..self }
+    }
+
+    /// Refuses also what was signed up to the tolerance after the start, where nonces do not outlive the process.
+    ///
+    /// A process that was restarted has forgotten the nonces of requests that were stamped ahead of its start, or in
+    /// the very second of it. With this, none of them can pass twice; for the tolerance's length clients with a right
+    /// clock are refused too. Default: off.
+    pub fn with_strict_restart(self) -> Self {
+        Self { strict_restart: true, ..self }
+    }
+
+    /// How long nonces are remembered from their timestamp on, in whole seconds.
+    ///
+    /// Verifiers that share a store must all have what the most tolerant of them needs: its tolerance, a second, and
+    /// the difference of their clocks. Never less than this verifier's own tolerance and a second. Default: that, and
+    /// 60 seconds more in a store that [outlives the process](NonceStore::outlives_process).
+    pub fn with_retention(self, retention: Duration) -> Self {
+        Self { retention: Some(retention), ..self }
+    }
+
+    /// Calls the service while a body arrives, for bodies that are too large to be held in memory. Default: it is called
+    /// when the whole body is there and has been checked.
+    ///
+    /// The body then ends well only if it is the one that was signed: its last data frame is held back until the digest
+    /// matches, and in its place comes a [`BodyError`](super::BodyError). **Until it has ended well, the service must
+    /// not act on what it has read**: it writes to a temporary file, say, and renames that at the end. A parser that is
+    /// done is not the end of the body: what follows a form's last boundary, or a JSON value, may show that all of it
+    /// is forged. Read on until there is no frame any more, and give axum's `Multipart` no streamed body.
+    ///
+    /// A body of known length that is forwarded to another server is never completed with wrong bytes. If the body is
+    /// refused before the service has answered, the caller gets the rejection's answer in place of the service's. A
+    /// client that waits for an answer before it sends on will wait in vain, for its last frame is not handed on.
+    ///
+    /// Memory holds one frame. The [limit](crate::Limits::with_body) (2 MiB by default) stands; raise it. Forms are read
+    /// whole all the same, up to [theirs](crate::Limits::with_form).
+    ///
+    /// ```
+    /// # use countersign::{Limits, Scheme, Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let scheme = Scheme::new().with_limits(Limits::new().with_body(4 << 30)); // 4 GiB
+    /// let uploads = Verifier::new(keys).with_scheme(scheme).with_streamed_bodies().into_layer();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_streamed_bodies(self) -> Self {
+        Self { handover: Handover::Streamed, ..self }
+    }
+
+    /// Has nobody refused, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
+    pub(super) fn watching(self) -> Self {
+        let handover = if self.handover == Handover::Whole { Handover::Whole } else { Handover::Watched };
+        Self { handover, ..self }
+    }
+
+    /// Lets these requests in without a signature: what must stay open where there are no routes, gRPC's health check
+    /// for example. With routes, leave the open ones outside the layer. Default: none.
+    ///
+    /// The service gets them as they came, without a [`Caller`](super::Caller); only headers that could make them other
+    /// requests (`x-original-url`, `x-http-method-override` and their like) are removed. Compare whole paths, as the
+    /// service reads them, and the method, for frameworks that look for another one in the query too. A second call
+    /// replaces the first.
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let verifier = Verifier::new(keys).with_exemption(|head| head.uri.path() == "/grpc.health.v1.Health/Check");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_exemption(self, covers: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self { exemption: Some(Exemption::new(covers)), ..self }
+    }
+
+    /// The tower layer that verifies with this.
+    pub fn into_layer(self) -> VerifyLayer<K, N> {
+        VerifyLayer::from(self)
+    }
+}
+
+/// A proxy cannot take this off a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("prefix {0:?}: expected a path that starts with / and does not end with it, /api for example")]
+pub struct PrefixError(String);
