@@ -6,7 +6,6 @@
 mod arriving;
 mod body;
 mod caller;
-
 mod delivery;
 mod exemption;
 #[cfg(feature = "axum")]
