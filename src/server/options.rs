@@ -13,7 +13,7 @@ use crate::{
 
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Remembers nonces in this store, from now on: where it does not outlive the process, what was signed before is
-    /// refused. Default: a [`MemoryNonceStore`] of its own.
+    /// refused. Default: a [`MemoryNonceStore`](crate::store::MemoryNonceStore) of its own.
     pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
         Verifier {
             keys: self.keys,
@@ -64,7 +64,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(Self { prefix: prefix.into(), ..self })
     }
 
-    /// Reads time here. Default: [`SystemClock`].
+    /// Reads time here. Default: [`SystemClock`](crate::clock::SystemClock).
     pub fn with_clock(self, clock: impl Clock) -> Self {
         Self { clock: Arc::new(SteadyClock::new(clock)), ..self }
     }

@@ -147,9 +147,7 @@ impl<B: RequestBody> Body for Playing<B> {
 
     fn is_end_stream(&self) -> bool {
         let Read { data, trailers, error } = &self.read;
-        let tape = lock(&self.tape);
-        let has_no_more = tape.has_ended || tape.body.is_end_stream();
-        data.is_empty() && trailers.is_none() && error.is_none() && has_no_more
+        data.is_empty() && trailers.is_none() && error.is_none() && lock(&self.tape).body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
