@@ -86,6 +86,9 @@ pub mod clock;
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod danger {
     pub use crate::server::report_only::{ReportOnly, ReportOnlyLayer, Verdict};
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub use crate::store::redis::check_redis_that_evicts;
 }
 #[cfg(any(feature = "client", feature = "server"))]
 mod collect;

@@ -10,10 +10,15 @@ mod key;
 mod memory;
 mod nonce;
 mod quota;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 mod table;
 
 use crate::protocol::BoxError;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisNonceStore;
 pub use self::{
     key::{DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,

@@ -10,6 +10,7 @@ mod fields;
 mod parameters;
 mod processes;
 mod properties;
+mod redis;
 mod replay;
 mod report_only;
 mod rig;

@@ -1,0 +1,58 @@
+//! How a connection is made: to one server, to the master that Sentinel names, or to a cluster.
+
+use redis::{
+    AsyncConnectionConfig, Client, RedisResult,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    sentinel::SentinelClient,
+};
+use tokio::sync::Mutex;
+
+/// Makes the connection of a [`RedisNonceStore`](super::RedisNonceStore): each time that it has none, or has lost the
+/// one it had.
+///
+/// It is bounded in time by the store. Clones of the connection share it.
+pub trait Connect: Send + Sync + 'static {
+    /// Sends commands, those of its clones mixed.
+    type Connection: ConnectionLike + Clone + Send + Sync + 'static;
+
+    /// Makes a connection that is ready for commands.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers, or not as expected.
+    fn connect(&self) -> impl Future<Output = RedisResult<Self::Connection>> + Send;
+}
+
+/// One server: `redis://`, `rediss://` (feature `redis-tls`) or `redis+unix://`.
+impl Connect for Client {
+    type Connection = MultiplexedConnection;
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        self.get_multiplexed_async_connection_with_config(&unbounded()).await
+    }
+}
+
+/// The master of a name: the sentinels are asked each time, so a failover is followed.
+impl Connect for Mutex<SentinelClient> {
+    type Connection = MultiplexedConnection;
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        self.lock().await.get_async_connection_with_config(&unbounded()).await
+    }
+}
+
+/// A cluster, whose client follows slots from node to node.
+impl Connect for ClusterClient {
+    type Connection = ClusterConnection;
+
+    async fn connect(&self) -> RedisResult<ClusterConnection> {
+        self.get_async_connection().await
+    }
+}
+
+/// The store has deadlines of its own, for all that a claim waits for together.
+fn unbounded() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
+}

@@ -1,0 +1,143 @@
+//! One connection that many claims share: made when it is needed, and made anew when it is broken.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::RedisError;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{connect::Connect, error::ClaimError};
+
+/// How long making a connection may take.
+const CONNECTING: Duration = Duration::from_secs(1);
+
+/// After a failure nobody tries again for this long: a thousand claims a second need not make a thousand connections.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection on which claims have waited in vain, and that has said nothing for this long, is given up.
+const SILENCE: Duration = Duration::from_millis(500);
+
+pub(super) struct Link<C: Connect> {
+    connector: C,
+    state: Mutex<State<C::Connection>>,
+}
+
+struct State<T> {
+    line: Option<Line<T>>,
+    attempt: Option<watch::Receiver<Option<Attempt<T>>>>,
+    /// Of the last attempt, if that failed.
+    failure: Option<(Instant, Failure)>,
+}
+
+/// What came of making a connection.
+type Attempt<T> = Result<Line<T>, Failure>;
+
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    Refused(RedisError),
+    TimedOut,
+}
+
+/// A connection, and when it was last heard.
+#[derive(Clone)]
+pub(super) struct Line<T> {
+    pub(super) connection: T,
+    since: Instant,
+    /// Milliseconds after `since`.
+    heard: Arc<AtomicU64>,
+}
+
+impl<C: Connect> Link<C> {
+    pub(super) fn new(connector: C) -> Arc<Self> {
+        let state = State { line: None, attempt: None, failure: None };
+        Arc::new(Self { connector, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<C::Connection>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that there is, or the one that is being made. Of all who come at once one makes it.
+    pub(super) async fn line(self: &Arc<Self>) -> Result<Line<C::Connection>, ClaimError> {
+        let mut attempt = {
+            let mut state = self.state();
+            if let Some(line) = &state.line {
+                return Ok(line.clone());
+            }
+            match (&state.attempt, &state.failure) {
+                (Some(attempt), _) => attempt.clone(),
+                (None, Some((at, failure))) if at.elapsed() < PAUSE => return Err(failure.clone().into()),
+                (None, _) => state.attempt.insert(self.attempt()).clone(),
+            }
+        };
+        match attempt.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(attempt)) => attempt.clone().map_err(ClaimError::from),
+            // The task that made it is gone, with its runtime.
+            _ => Err(Failure::TimedOut.into()),
+        }
+    }
+
+    /// In a task of its own: whoever asked first may give up first.
+    fn attempt(self: &Arc<Self>) -> watch::Receiver<Option<Attempt<C::Connection>>> {
+        let (tell, told) = watch::channel(None);
+        let link = self.clone();
+        tokio::spawn(async move {
+            let attempt = match timeout(CONNECTING, link.connector.connect()).await {
+                Ok(Ok(connection)) => Ok(Line::new(connection)),
+                Ok(Err(error)) => Err(Failure::Refused(error)),
+                Err(_) => Err(Failure::TimedOut),
+            };
+            let mut state = link.state();
+            state.attempt = None;
+            state.failure = attempt.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
+            state.line = attempt.as_ref().ok().cloned();
+            drop(state);
+            tell.send_replace(Some(attempt));
+        });
+        told
+    }
+
+    /// Gives a connection up, and with it whatever still waits on it: the next claim makes another one.
+    pub(super) fn give_up(&self, line: &Line<C::Connection>) {
+        let mut state = self.state();
+        if state.line.as_ref().is_some_and(|current| current.is(line)) {
+            state.line = None;
+        }
+    }
+
+    /// A claim has waited in vain on this connection.
+    pub(super) fn unheard(&self, line: &Line<C::Connection>) {
+        if line.is_silent() {
+            self.give_up(line);
+        }
+    }
+}
+
+impl<T> Line<T> {
+    fn new(connection: T) -> Self {
+        Self { connection, since: Instant::now(), heard: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// The server has answered, whatever it was.
+    pub(super) fn heard(&self) {
+        self.heard.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn is_silent(&self) -> bool {
+        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
+        self.since.elapsed().saturating_sub(heard) >= SILENCE
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.heard, &other.heard)
+    }
+}

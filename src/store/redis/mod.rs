@@ -1,0 +1,19 @@
+//! Nonces in Redis, shared by verifiers on many machines.
+//!
+//! The `store` makes a command of each claim and sends it over a `link`, which `connect`s when it must. `check` looks
+//! before a service starts.
+
+mod check;
+mod connect;
+mod error;
+mod link;
+mod store;
+
+#[doc(hidden)]
+pub use self::check::check_redis_that_evicts;
+pub use self::{
+    check::{CheckError, RedisReport},
+    connect::Connect,
+    error::ClaimError,
+    store::RedisNonceStore,
+};

@@ -1,0 +1,190 @@
+//! Nonces in Redis: one command for each claim.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike, sentinel::SentinelClient};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
+
+use super::{
+    connect::Connect,
+    error::ClaimError,
+    link::{Line, Link},
+};
+use crate::{
+    protocol::{AppId, Lifetime, Nonce, Occurrence},
+    store::{NonceStore, StoreError},
+};
+
+/// Remembers nonces in Redis, for verifiers on many machines: a request is let in once between them all.
+///
+/// A claim is one `SET key 1 NX PX ttl`, which Redis decides atomically. All claims share one connection, which is made
+/// by the first of them and made anew when it breaks. A claim that has no answer within the deadline, or finds too many
+/// others waiting, is an error, and its request is answered with 503; **it may have been made all the same**: the caller
+/// signs again, with a fresh nonce.
+///
+/// It needs a tokio runtime, Redis 6.2 or Valkey 7.2 and newer, and a server that drops no key to make room:
+/// [`check`](Self::check) looks. docs/redis.md tells how to run it.
+///
+/// ```no_run
+/// # use countersign::{StaticKeys, Verifier, store::RedisNonceStore};
+/// # fn verifier(keys: StaticKeys) -> Result<Verifier<StaticKeys, RedisNonceStore>, Box<dyn std::error::Error>> {
+/// let nonces = RedisNonceStore::new(redis::Client::open("redis://10.0.0.7/")?);
+/// let verifier = Verifier::new(keys).with_nonces(nonces);
+/// # Ok(verifier)
+/// # }
+/// ```
+pub struct RedisNonceStore<C: Connect = redis::Client> {
+    link: Arc<Link<C>>,
+    in_flight: Arc<Semaphore>,
+    most_in_flight: usize,
+    deadline: Duration,
+    prefix: Arc<str>,
+}
+
+impl<C: Connect> RedisNonceStore<C> {
+    /// On one server (`redis::Client`) or a cluster (`redis::cluster::ClusterClient`). Nothing is sent yet.
+    ///
+    /// A cluster's client sends a command again when it loses the answer, and may then find the nonce taken by itself:
+    /// the caller gets `replayed_nonce`. Build it with few `retries`.
+    pub fn new(connector: C) -> Self {
+        Self {
+            link: Link::new(connector),
+            in_flight: Arc::new(Semaphore::new(Self::MOST_IN_FLIGHT)),
+            most_in_flight: Self::MOST_IN_FLIGHT,
+            deadline: Self::DEADLINE,
+            prefix: "cs1:".into(),
+        }
+    }
+
+    const DEADLINE: Duration = Duration::from_millis(250);
+    const MOST_IN_FLIGHT: usize = 1024;
+
+    /// How long a claim may take, all that it waits for together. Default: 250 ms.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// How many claims may wait at once; whatever comes beyond is an error right away. Default: 1,024.
+    #[must_use]
+    pub fn with_most_in_flight(self, claims: usize) -> Self {
+        let claims = claims.min(Semaphore::MAX_PERMITS);
+        Self { in_flight: Arc::new(Semaphore::new(claims)), most_in_flight: claims, ..self }
+    }
+
+    /// What each key begins with, for a Redis that others use too. Default: `cs1:`.
+    ///
+    /// Verifiers share nonces only if they have it in common. Leave braces out: a cluster keeps all keys with the same
+    /// text in braces on one node.
+    #[must_use]
+    pub fn with_key_prefix(self, prefix: impl Into<Arc<str>>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// Sends a command, and notices how the connection fares.
+    pub(super) async fn set(&self, command: &Cmd) -> Result<Value, ClaimError> {
+        let line = self.link.line().await?;
+        let mut watch = Watch { link: &self.link, line: &line, is_answered: false };
+        let answer = line.connection.clone().req_packed_command(command).await;
+        // What the server refuses is an answer too.
+        let answer = answer.and_then(Value::extract_error);
+        watch.is_answered = true;
+        match answer {
+            Ok(value) => {
+                line.heard();
+                Ok(value)
+            }
+            Err(error) => {
+                match leaves_connection_usable(&error) {
+                    true => line.heard(),
+                    false => self.link.give_up(&line),
+                }
+                Err(ClaimError::Refused(error))
+            }
+        }
+    }
+}
+
+impl RedisNonceStore<Mutex<SentinelClient>> {
+    /// On the master that the sentinels name, whichever that is at the time.
+    ///
+    /// A replica that becomes the master may not have the last claims yet: docs/redis.md tells what that means.
+    #[must_use]
+    pub fn on_master(sentinels: SentinelClient) -> Self {
+        Self::new(Mutex::new(sentinels))
+    }
+}
+
+impl<C: Connect> NonceStore for RedisNonceStore<C> {
+    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return Err(ClaimError::Busy(self.most_in_flight).into());
+        };
+        let milliseconds = lifetime.ttl().as_millis() as u64;
+        if milliseconds == 0 {
+            return Ok(Occurrence::Late);
+        }
+        let mut command = Cmd::new();
+        command.arg("SET").arg(key(&self.prefix, app, nonce)).arg(1).arg("NX").arg("PX").arg(milliseconds);
+        let answer =
+            timeout(self.deadline, self.set(&command)).await.map_err(|_| ClaimError::Deadline(self.deadline))?;
+        match answer? {
+            Value::Okay => Ok(Occurrence::First),
+            Value::Nil => Ok(Occurrence::Repeated),
+            _ => Err(ClaimError::Unexpected.into()),
+        }
+    }
+
+    fn outlives_process(&self) -> bool {
+        true
+    }
+}
+
+/// A slash is in neither's grammar, so that no two pairs meet.
+fn key(prefix: &str, app: &AppId, nonce: &Nonce) -> String {
+    [prefix, app.as_str(), "/", nonce.as_str()].concat()
+}
+
+/// Whether the server has understood, and said no for reasons of its own: it is full, say, or still loading.
+fn leaves_connection_usable(error: &RedisError) -> bool {
+    match error.kind() {
+        // A master that became a replica stays one: look for the new master.
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => false,
+        ErrorKind::Server(_) | ErrorKind::Extension => error.code() != Some("NOAUTH"),
+        _ => false,
+    }
+}
+
+/// Notices when a claim is given up before it has an answer.
+struct Watch<'a, C: Connect> {
+    link: &'a Link<C>,
+    line: &'a Line<C::Connection>,
+    is_answered: bool,
+}
+
+impl<C: Connect> Drop for Watch<'_, C> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.link.unheard(self.line);
+        }
+    }
+}
+
+impl<C: Connect> Clone for RedisNonceStore<C> {
+    fn clone(&self) -> Self {
+        Self { link: self.link.clone(), in_flight: self.in_flight.clone(), prefix: self.prefix.clone(), ..*self }
+    }
+}
+
+impl<C: Connect> fmt::Debug for RedisNonceStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisNonceStore")
+            .field("deadline", &self.deadline)
+            .field("most_in_flight", &self.most_in_flight)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}

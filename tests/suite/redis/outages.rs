@@ -1,0 +1,231 @@
+//! Redis is away, slow, full or not itself: 503 in time, never a yes, and well again by itself.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use super::*;
+
+/// What claims may take at most: the deadline, and a little for a busy machine.
+const IN_TIME: Duration = Duration::from_millis(250 + 150);
+
+/// Asserts that a claim fails, in time.
+async fn fails<C: Connect>(store: &RedisNonceStore<C>, nonce: &str) -> String {
+    let start = Instant::now();
+    let error = claim(store, nonce).await.expect_err("nobody could know");
+    assert!(start.elapsed() < IN_TIME, "{:?}: {error:?}", start.elapsed());
+    let source = std::error::Error::source(&error).unwrap();
+    match source.source() {
+        Some(deeper) => format!("{source}: {deeper}"),
+        None => source.to_string(),
+    }
+}
+
+/// Asserts that claims are answered again within two seconds, and in time until then.
+async fn gets_well<C: Connect>(store: &RedisNonceStore<C>) {
+    let start = Instant::now();
+    for n in 0.. {
+        let asked = Instant::now();
+        let answer = claim(store, &format!("well-again-{n}")).await;
+        assert!(asked.elapsed() < IN_TIME);
+        match answer {
+            Ok(occurrence) => return assert_eq!(occurrence, Occurrence::First),
+            Err(error) => assert!(start.elapsed() < Duration::from_secs(2), "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn killed_and_restarted_empty() {
+    let mut server = RedisServer::start();
+    let store = store(&server);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    server.kill();
+    for n in 0..5 {
+        fails(&store, &format!("nonce-{n}")).await;
+    }
+    server.restart();
+    gets_well(&store).await;
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First, "what it forgot without a file");
+}
+
+#[tokio::test]
+async fn not_there_yet() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let store = store(&server);
+    assert!(fails(&store, "nonce-1").await.starts_with("there is no connection to Redis"));
+    server.restart();
+    gets_well(&store).await;
+}
+
+#[tokio::test]
+async fn stopped_and_resumed() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    server.freeze();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        fails(&store, "nonce-2").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.thaw();
+    gets_well(&store).await;
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::Repeated);
+    assert_eq!(claim(&store, "nonce-2").await.unwrap(), Occurrence::Repeated, "its answers were lost, and it was made");
+}
+
+#[tokio::test]
+async fn full() {
+    let server = RedisServer::start_with(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
+    let store = store(&server);
+    let mut n = 0;
+    let error = loop {
+        if let Err(error) = claim(&store, &format!("{n:0>120}")).await {
+            break format!("{error:?}");
+        }
+        n += 1;
+        assert!(n < 100_000, "never full");
+    };
+    assert!(error.contains("OOM"), "{error}");
+    for i in 0..n.min(1000) {
+        let again = claim(&store, &format!("{i:0>120}")).await;
+        assert!(!matches!(again, Ok(Occurrence::First)), "what was claimed is not forgotten");
+    }
+    server.tell::<()>(&["CONFIG", "SET", "maxmemory", "100mb"]);
+    gets_well(&store).await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_asked_for_later() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    server.tell::<()>(&["CONFIG", "SET", "requirepass", "sesame"]);
+    let mut raw = server.client().get_connection();
+    assert!(raw.is_err() || redis::cmd("PING").query::<String>(raw.as_mut().unwrap()).is_err());
+    let fresh = self::store(&server);
+    assert!(fails(&fresh, "nonce-2").await.contains("NOAUTH"));
+}
+
+#[tokio::test]
+async fn a_master_that_became_a_replica() {
+    let (master, replica) = (RedisServer::start_with(&["--port", "0"]), RedisServer::start());
+    let store = store(&replica);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    replica.tell::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert!(fails(&store, "nonce-2").await.to_lowercase().contains("read only"), "it takes no writes");
+    replica.tell::<()>(&["REPLICAOF", "NO", "ONE"]);
+    gets_well(&store).await;
+    drop(master);
+}
+
+/// A server of the test's own on loopback, which does `with` each connection what it likes.
+fn pretender(with: impl Fn(std::net::TcpStream) + Send + Clone + 'static) -> redis::Client {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let with = with.clone();
+            std::thread::spawn(move || with(stream.unwrap()));
+        }
+    });
+    redis::Client::open(url).unwrap()
+}
+
+#[tokio::test]
+async fn one_that_accepts_and_never_answers() {
+    let store = RedisNonceStore::new(pretender(|stream| {
+        std::thread::sleep(Duration::from_secs(30));
+        drop(stream);
+    }));
+    for n in 0..8 {
+        fails(&store, &format!("nonce-{n}")).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_talks_garbage() {
+    let store = RedisNonceStore::new(pretender(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n\x00\xff$999999999\r\n");
+        std::thread::sleep(Duration::from_secs(30));
+    }));
+    for n in 0..8 {
+        fails(&store, &format!("nonce-{n}")).await;
+    }
+}
+
+/// Answers as Redis does to whatever it is asked, `answer` to a SET.
+fn answering(mut stream: std::net::TcpStream, answer: &[u8]) -> bool {
+    let mut buffer = [0; 4096];
+    let Ok(length @ 1..) = stream.read(&mut buffer) else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    let is_set = text.contains("\r\nSET\r\n");
+    let commands = text.matches("\r\nCLIENT\r\n").count();
+    let answers = if is_set { answer.to_vec() } else { b"+OK\r\n".repeat(commands.max(1)) };
+    stream.write_all(&answers).is_ok() && !is_set
+}
+
+#[tokio::test]
+async fn one_that_is_loading() {
+    let store = RedisNonceStore::new(pretender(|stream| {
+        while answering(stream.try_clone().unwrap(), b"-LOADING Redis is loading the dataset in memory\r\n")
+            || stream.peek(&mut [0]).is_ok_and(|n| n > 0)
+        {}
+    }));
+    for n in 0..4 {
+        assert!(fails(&store, &format!("nonce-{n}")).await.to_lowercase().contains("loading"));
+    }
+}
+
+#[tokio::test]
+async fn one_that_closes_after_each_answer() {
+    let store = RedisNonceStore::new(pretender(|stream| while answering(stream.try_clone().unwrap(), b"+OK\r\n") {}));
+    let mut answered = 0;
+    for n in 0..20 {
+        let start = Instant::now();
+        answered += usize::from(claim(&store, &format!("nonce-{n}")).await.is_ok());
+        assert!(start.elapsed() < IN_TIME);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(answered >= 10, "{answered} of 20");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_that_wait_are_told_at_once_or_in_time() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    claim(&store, "nonce-1").await.unwrap();
+    server.freeze();
+    let start = Instant::now();
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..10_000 {
+        let store = store.clone();
+        waiting.spawn(async move { claim(&store, &format!("nonce-{n}")).await.map_err(|error| format!("{error:?}")) });
+    }
+    let errors: Vec<_> = waiting.join_all().await.into_iter().map(|answer| answer.unwrap_err()).collect();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let busy = errors.iter().filter(|error| error.contains("Busy")).count();
+    assert!(busy >= 10_000 - 2 * 1024, "{busy} of them need not have waited");
+    server.thaw();
+    gets_well(&store).await;
+}
+
+#[tokio::test]
+async fn the_caller_gets_503_and_the_service_nothing() {
+    let mut server = RedisServer::start();
+    let verifier = Verifier::new(rig::keys()).with_nonces(store(&server));
+    let sign = || rig::signer().sign(rig::get("/")).unwrap();
+    assert!(rig::verify(&verifier, sign()).await.is_ok());
+    server.kill();
+    let rejection = rig::verify(&verifier, sign()).await.unwrap_err();
+    assert_eq!(rejection.kind(), RejectionKind::Unavailable);
+    assert_eq!(rejection.to_response().headers()["retry-after"], "1");
+    assert!(!String::from_utf8_lossy(rejection.to_response().body()).contains("Redis"), "that is for operators");
+}

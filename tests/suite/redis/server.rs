@@ -1,0 +1,98 @@
+//! A Redis of a test's own: on a unix socket, gone with the test.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+pub(super) struct RedisServer {
+    process: Child,
+    directory: PathBuf,
+    options: Vec<String>,
+}
+
+impl RedisServer {
+    pub(super) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With options of its command line.
+    pub(super) fn start_with(options: &[&str]) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("countersign-redis-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+        let process = spawn(&directory, &options);
+        let server = Self { process, directory, options };
+        server.wait();
+        server
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("redis+unix://{}", self.directory.join("socket").display())
+    }
+
+    pub(super) fn client(&self) -> redis::Client {
+        redis::Client::open(self.url()).unwrap()
+    }
+
+    /// What it answers to a command, over a connection of the test's own.
+    pub(super) fn tell<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let (name, arguments) = command.split_first().unwrap();
+        redis::cmd(name).arg(arguments).query(&mut self.client().get_connection().unwrap()).unwrap()
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.process = spawn(&self.directory, &self.options);
+        self.wait();
+    }
+
+    /// Stops it in the middle of whatever it does: connections stay open, and nobody answers.
+    pub(super) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(super) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(signal).arg(self.process.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn wait(&self) {
+        let start = Instant::now();
+        while self.client().get_connection().is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "redis-server does not come up");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn spawn(directory: &PathBuf, options: &[String]) -> Child {
+    // It forgets everything when it ends, and listens nowhere else.
+    let child = Command::new("redis-server")
+        .args(["--port", "0", "--unixsocket", "socket", "--save", "", "--appendonly", "no"])
+        .args(options)
+        .current_dir(directory)
+        .stdout(Stdio::null())
+        .spawn();
+    child.expect("these tests need redis-server: apt-get install redis-server")
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}

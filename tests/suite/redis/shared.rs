@@ -1,0 +1,73 @@
+//! One truth about nonces, between verifiers that share a Redis.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use countersign::store::conformance;
+use tokio::task::JoinSet;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_law_of_nonce_stores() {
+    let server = RedisServer::start();
+    conformance::nonce_store(|| {
+        server.tell::<()>(&["FLUSHALL"]);
+        store(&server)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_is_one_short_key_that_ends_when_it_must() {
+    let server = RedisServer::start();
+    assert_eq!(claim(&store(&server), "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(server.tell::<Vec<String>>(&["KEYS", "*"]), ["cs1:demo/nonce-1"]);
+    let left: i64 = server.tell(&["PTTL", "cs1:demo/nonce-1"]);
+    assert!((590_000..=601_000).contains(&left), "{left} ms");
+    let named = store(&server).with_key_prefix("orders:");
+    assert_eq!(claim(&named, "nonce-1").await.unwrap(), Occurrence::First, "another prefix, other nonces");
+    assert_eq!(server.tell::<i64>(&["EXISTS", "orders:demo/nonce-1"]), 1);
+}
+
+#[tokio::test]
+async fn a_claim_after_its_end_is_late_without_asking() {
+    let server = RedisServer::start();
+    let (app, nonce): (AppId, Nonce) = ("demo".parse().unwrap(), "nonce-1".parse().unwrap());
+    let late = store(&server).claim(&app, &nonce, Lifetime::new(NOW, NOW)).await;
+    assert_eq!(late.unwrap(), Occurrence::Late);
+    assert_eq!(server.tell::<i64>(&["DBSIZE"]), 0);
+}
+
+/// As processes have them: each with a connection of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_3_000_requests_raced_at_two_verifiers_each_has_one_winner() {
+    const REQUESTS: usize = 3000;
+    let server = RedisServer::start();
+    let accepted: Arc<Vec<AtomicUsize>> = Arc::new((0..REQUESTS).map(|_| AtomicUsize::new(0)).collect());
+    let verifiers = [(); 2].map(|()| Verifier::new(rig::keys()).with_nonces(store(&server)));
+    let requests: Vec<_> = (0..REQUESTS).map(|_| rig::signer().sign(rig::get("/orders")).unwrap()).collect();
+    let mut racers = JoinSet::new();
+    for verifier in &verifiers {
+        for chunk in requests.chunks(REQUESTS / 16).enumerate() {
+            let (verifier, accepted) = (verifier.clone(), accepted.clone());
+            let (n, requests) = (chunk.0 * (REQUESTS / 16), chunk.1.to_vec());
+            racers.spawn(async move {
+                for (i, request) in requests.into_iter().enumerate() {
+                    match rig::verify(&verifier, request).await {
+                        Ok(_) => drop(accepted[n + i].fetch_add(1, Ordering::Relaxed)),
+                        Err(rejection) => assert_eq!(rejection.kind(), RejectionKind::ReplayedNonce, "{rejection:?}"),
+                    }
+                }
+            });
+        }
+    }
+    racers.join_all().await;
+    assert!(accepted.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    // The nonces outlive the window by the difference of the verifiers' clocks.
+    let key: String = server.tell(&["RANDOMKEY"]);
+    let left: i64 = server.tell(&["PTTL", &key]);
+    assert!((350_000..=361_000).contains(&left), "{left} ms");
+}
