@@ -1,5 +1,6 @@
 //! Nonces in Redis: against servers that these tests start, stop and break.
 
+mod check;
 mod outages;
 mod server;
 mod shared;

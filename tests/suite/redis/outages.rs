@@ -172,6 +172,20 @@ fn answering(mut stream: std::net::TcpStream, answer: &[u8]) -> bool {
     stream.write_all(&answers).is_ok() && !is_set
 }
 
+/// A server that answers every question about itself with this.
+pub(super) fn pretending_to_be(info: &str) -> redis::Client {
+    let answer = format!("${}\r\n{info}\r\n", info.len()).into_bytes();
+    pretender(move |mut stream| {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            let commands = text.matches("\r\nCLIENT\r\n").count();
+            let answers = if text.contains("\r\nINFO\r\n") { answer.clone() } else { b"+OK\r\n".repeat(commands) };
+            stream.write_all(&answers).unwrap();
+        }
+    })
+}
+
 #[tokio::test]
 async fn one_that_is_loading() {
     let store = RedisNonceStore::new(pretender(|stream| {

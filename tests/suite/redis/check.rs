@@ -1,0 +1,59 @@
+//! What is found out before a service starts.
+
+use countersign::{danger::check_redis_that_evicts, store::redis::CheckError};
+
+use super::*;
+
+#[tokio::test]
+async fn a_redis_that_keeps_what_it_is_told_is_taken() {
+    let forgetful = RedisServer::start();
+    let report = store(&forgetful).check().await.unwrap();
+    assert_eq!((report.servers, report.has_append_only_file), (1, false), "a restart would forget, and it says so");
+    let persistent = RedisServer::start_with(&["--appendonly", "yes"]);
+    assert!(store(&persistent).check().await.unwrap().has_append_only_file);
+    assert_eq!(persistent.tell::<i64>(&["DBSIZE"]), 0, "it only looks");
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_refused_unless_somebody_knows_better() {
+    for policy in ["allkeys-lru", "volatile-ttl", "volatile-lru", "allkeys-random"] {
+        let server = RedisServer::start_with(&["--maxmemory-policy", policy]);
+        let error = store(&server).check().await.unwrap_err();
+        assert!(matches!(&error, CheckError::Evicts(found) if found == policy), "{error}");
+        assert!(error.to_string().contains("noeviction"), "{error}");
+        assert_eq!(check_redis_that_evicts(&store(&server)).await.unwrap().servers, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_refused() {
+    let server = RedisServer::start();
+    server.tell::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    let error = store(&server).check().await.unwrap_err();
+    assert!(matches!(error, CheckError::Replica), "{error}");
+}
+
+#[tokio::test]
+async fn one_that_is_not_there_or_does_not_answer_is_no_yes() {
+    let mut server = RedisServer::start();
+    let frozen = store(&server);
+    frozen.check().await.unwrap();
+    server.freeze();
+    assert!(matches!(frozen.check().await.unwrap_err(), CheckError::Silent));
+    server.kill();
+    assert!(matches!(store(&server).check().await.unwrap_err(), CheckError::Unanswered(_)));
+}
+
+#[test]
+fn a_version_is_read_as_numbers() {
+    let server = outages::pretending_to_be("redis_version:6.0.16\r\nrole:master\r\nmaxmemory_policy:noeviction\r\n");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(RedisNonceStore::new(server).check()).unwrap_err();
+    assert!(matches!(&error, CheckError::TooOld(version) if version == "6.0.16"), "{error}");
+    for version in ["6.2.0", "7.2.4", "10.0.1"] {
+        let info =
+            format!("redis_version:{version}\r\nrole:master\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n");
+        let server = outages::pretending_to_be(&info);
+        assert!(runtime.block_on(RedisNonceStore::new(server).check()).is_ok(), "{version}");
+    }
+}
