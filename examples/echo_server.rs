@@ -30,7 +30,7 @@ use clap::{
 };
 use countersign::{
     AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Parameters, Scheme, Secret, StaticKeys, TokenPlace, Verifier,
-    store::MemoryNonceStore,
+    store::{DynNonceStore, MemoryNonceStore, RedisNonceStore},
 };
 use http::{HeaderMap, HeaderName, Method, Uri, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -63,6 +63,9 @@ struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     max_nonces: u64,
+    /// Remember nonces in this Redis, together with others: redis://HOST:PORT/ or redis+unix:///PATH
+    #[arg(long, value_name = "URL", conflicts_with = "max_nonces")]
+    redis: Option<String>,
     /// The largest body that is taken
     #[arg(long, value_name = "BYTES", default_value_t = Limits::new().body())]
     body_limit: u64,
@@ -104,7 +107,14 @@ async fn main() -> ExitCode {
         Ok(verifier) => verifier,
         Err(error) => Arguments::command().error(ErrorKind::ValueValidation, error).exit(),
     };
-    match serve(arguments.listen, verifier).await {
+    let nonces = match nonces(&arguments).await {
+        Ok(nonces) => nonces,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(arguments.listen, verifier.with_nonces(nonces)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -154,7 +164,6 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
             CarrierArgument::Either => Carrier::Either,
         });
     Verifier::new(StaticKeys::new(apps))
-        .with_nonces(MemoryNonceStore::with_capacity(usize::try_from(arguments.max_nonces).unwrap_or(usize::MAX)))
         .with_scheme(scheme)
         .with_parameters(match arguments.parameters {
             ParametersArgument::Stripped => Parameters::Stripped,
@@ -165,6 +174,26 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
         .map_err(|_| {
             "--prefix: expected a path that starts with / and does not end with it, /api for example".to_owned()
         })
+}
+
+/// A Redis that would forget nonces is found out before anybody relies on it. The URL is not repeated: it may hold a
+/// password.
+async fn nonces(arguments: &Arguments) -> Result<Box<dyn DynNonceStore>, String> {
+    let Some(url) = &arguments.redis else {
+        let capacity = usize::try_from(arguments.max_nonces).unwrap_or(usize::MAX);
+        return Ok(Box::new(MemoryNonceStore::with_capacity(capacity)));
+    };
+    let client = redis::Client::open(&**url);
+    let client = client.map_err(|_| "--redis: expected a URL such as redis://127.0.0.1:6379/")?;
+    let store = RedisNonceStore::new(client);
+    let report = store.check().await.map_err(|error| match std::error::Error::source(&error) {
+        Some(cause) => format!("--redis: {error}: {cause}"),
+        None => format!("--redis: {error}"),
+    })?;
+    if !report.has_append_only_file {
+        eprintln!("note: this Redis has no append-only file: when it restarts it forgets nonces");
+    }
+    Ok(Box::new(store))
 }
 
 fn token_place(text: &str) -> Result<TokenPlace, String> {
@@ -186,7 +215,7 @@ fn parse_app(app: &str) -> Result<(AppId, KeyRing), String> {
     Ok((id, keys))
 }
 
-async fn serve(listen: SocketAddr, verifier: Verifier<StaticKeys>) -> std::io::Result<()> {
+async fn serve(listen: SocketAddr, verifier: Verifier<StaticKeys, Box<dyn DynNonceStore>>) -> std::io::Result<()> {
     let handled = Arc::new(AtomicU64::new(0));
     let app = Router::new()
         .fallback(echo)

@@ -24,7 +24,7 @@ const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Cargo puts examples beside the tests' own directory.
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
     let path: PathBuf = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is not there: run `cargo build --examples` first", path.display());
@@ -32,7 +32,7 @@ fn example(name: &str) -> Command {
 }
 
 /// Runs a command to its end.
-fn output_of(command: &mut Command) -> Output {
+pub(crate) fn output_of(command: &mut Command) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
     bounded(pid, PATIENCE, move || child.wait_with_output().unwrap())
@@ -58,14 +58,14 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A running echo server, which is killed when dropped.
-struct EchoServer {
+pub(crate) struct EchoServer {
     child: Option<Child>,
     base: String,
 }
 
 impl EchoServer {
     /// It knows the app `demo` with the rig's key.
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::with_app(&format!("demo:{KEY}"), arguments)
     }
 
@@ -83,7 +83,7 @@ impl EchoServer {
     }
 
     /// Sends a request as it is.
-    async fn send(&self, request: Request<Bytes>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
         let (mut parts, body) = request.into_parts();
         parts.uri = format!("{}{}", self.base, parts.uri).parse().unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
@@ -117,8 +117,8 @@ impl Drop for EchoServer {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }

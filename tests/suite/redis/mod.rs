@@ -2,6 +2,7 @@
 
 mod check;
 mod outages;
+mod processes;
 mod server;
 mod shared;
 
