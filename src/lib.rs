@@ -60,6 +60,7 @@
 //! - `client` (default): the signing side's clock and random source, and its tower layer.
 //! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, `Caller` as an extractor.
 //! - `hyper`: hyper's `Incoming` as a request body.
+//! - `redis`: nonces that verifiers on many machines share; `redis-tls` for TLS to it.
 //! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
 //! - `tracing`: events for operators: the clock steps back, a store fails, the service is put together wrongly.
 //! - `test-util`: for tests, of yours: `Caller::for_test` and its like, and the suite that every store passes.
@@ -68,7 +69,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(all(doctest, feature = "axum", feature = "client"))]
+#[cfg(all(doctest, feature = "axum", feature = "client", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -26,7 +26,7 @@ use crate::{
 /// signs again, with a fresh nonce.
 ///
 /// It needs a tokio runtime, Redis 6.2 or Valkey 7.2 and newer, and a server that drops no key to make room:
-/// [`check`](Self::check) looks. docs/redis.md tells how to run it.
+/// [`check`](Self::check) looks. The [guide](https://docs.rs/countersign/latest/countersign/guide/redis/) tells how to run it.
 ///
 /// ```no_run
 /// # use countersign::{StaticKeys, Verifier, store::RedisNonceStore};
@@ -111,7 +111,7 @@ impl<C: Connect> RedisNonceStore<C> {
 impl RedisNonceStore<Mutex<SentinelClient>> {
     /// On the master that the sentinels name, whichever that is at the time.
     ///
-    /// A replica that becomes the master may not have the last claims yet: docs/redis.md tells what that means.
+    /// A replica that becomes the master may not have the last claims yet: the guide tells what that means.
     #[must_use]
     pub fn on_master(sentinels: SentinelClient) -> Self {
         Self::new(Mutex::new(sentinels))
