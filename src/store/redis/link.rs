@@ -74,9 +74,10 @@ impl<C: Connect> Link<C> {
                 return Ok(line.clone());
             }
             match (&state.attempt, &state.failure) {
-                (Some(attempt), _) => attempt.clone(),
-                (None, Some((at, failure))) if at.elapsed() < PAUSE => return Err(failure.clone().into()),
-                (None, _) => state.attempt.insert(self.attempt()).clone(),
+                // One whose task is gone comes to nothing: with its runtime, or by a panic of the client's.
+                (Some(attempt), _) if attempt.has_changed().is_ok() => attempt.clone(),
+                (_, Some((at, failure))) if at.elapsed() < PAUSE => return Err(failure.clone().into()),
+                _ => state.attempt.insert(self.attempt()).clone(),
             }
         };
         match attempt.wait_for(Option::is_some).await.as_deref() {

@@ -5,6 +5,7 @@ mod outages;
 mod processes;
 mod server;
 mod shared;
+mod tls;
 
 use countersign::{
     AppId, Nonce, RejectionKind, Verifier,

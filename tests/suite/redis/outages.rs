@@ -243,3 +243,24 @@ async fn the_caller_gets_503_and_the_service_nothing() {
     assert_eq!(rejection.to_response().headers()["retry-after"], "1");
     assert!(!String::from_utf8_lossy(rejection.to_response().body()).contains("Redis"), "that is for operators");
 }
+
+/// A client that panics when it makes its first connection, as one does that finds no provider of cryptography.
+struct Panicking(std::sync::atomic::AtomicBool, redis::Client);
+
+impl Connect for Panicking {
+    type Connection = redis::aio::MultiplexedConnection;
+
+    async fn connect(&self) -> redis::RedisResult<Self::Connection> {
+        let is_first = !self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(!is_first, "on purpose");
+        self.1.connect().await
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_panics_fails_its_claims_and_no_others() {
+    let server = RedisServer::start();
+    let store = RedisNonceStore::new(Panicking(false.into(), server.client()));
+    fails(&store, "nonce-1").await;
+    gets_well(&store).await;
+}

@@ -1,7 +1,7 @@
 //! A Redis of a test's own: on a unix socket, gone with the test.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -20,10 +20,16 @@ impl RedisServer {
 
     /// With options of its command line.
     pub(super) fn start_with(options: &[&str]) -> Self {
+        Self::start_after(|_| {}, options)
+    }
+
+    /// In a directory that is prepared before.
+    pub(super) fn start_after(prepare: impl FnOnce(&Path), options: &[&str]) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("countersign-redis-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
+        prepare(&directory);
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         let process = spawn(&directory, &options);
         let server = Self { process, directory, options };
@@ -76,6 +82,11 @@ impl RedisServer {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// That nobody listens on just now.
+pub(super) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(directory: &PathBuf, options: &[String]) -> Child {

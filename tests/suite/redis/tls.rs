@@ -1,0 +1,55 @@
+//! Redis over TLS.
+
+use std::{path::Path, process::Command};
+
+use redis::{Client, TlsCertificates};
+
+use super::*;
+
+/// A certificate for `localhost` that signs itself.
+fn certificate(directory: &Path) -> Vec<u8> {
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
+    let names = [
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+    ];
+    let output = Command::new("openssl").args(request).args(names).current_dir(directory).output();
+    assert!(output.expect("this test needs openssl").status.success());
+    std::fs::read(directory.join("cert.pem")).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_is_known_by_its_certificate() {
+    let port = server::free_port().to_string();
+    let mut root = Vec::new();
+    let server = RedisServer::start_after(
+        |directory| root = certificate(directory),
+        &[
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            "cert.pem",
+            "--tls-key-file",
+            "key.pem",
+            "--tls-ca-cert-file",
+            "cert.pem",
+            "--tls-auth-clients",
+            "no",
+        ],
+    );
+    let url = format!("rediss://localhost:{port}/");
+    let trusting = TlsCertificates { client_tls: None, root_cert: Some(root) };
+    let store = RedisNonceStore::new(Client::build_with_tls(&*url, trusting).unwrap());
+    assert_eq!(store.check().await.unwrap().servers, 1);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::Repeated);
+    let wary = RedisNonceStore::new(Client::open(&*url).unwrap());
+    assert!(format!("{:?}", claim(&wary, "nonce-2").await.unwrap_err()).contains("certificate"));
+    assert_eq!(server.tell::<i64>(&["DBSIZE"]), 1);
+}
