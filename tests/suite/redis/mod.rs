@@ -1,6 +1,7 @@
 //! Nonces in Redis: against servers that these tests start, stop and break.
 
 mod check;
+mod cluster;
 mod outages;
 mod processes;
 mod server;

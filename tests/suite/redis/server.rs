@@ -1,6 +1,7 @@
-//! A Redis of a test's own: on a unix socket, gone with the test.
+//! A Redis of a test's own: on a unix socket, and on a port where others must find it; gone with the test.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -25,16 +26,38 @@ impl RedisServer {
 
     /// In a directory that is prepared before.
     pub(super) fn start_after(prepare: impl FnOnce(&Path), options: &[&str]) -> Self {
+        Self::try_start(prepare, options).expect("redis-server ends right away")
+    }
+
+    /// On a free port of loopback too, with the lines of its configuration file.
+    ///
+    /// Nobody can reserve a port, nor the one 10,000 above where a cluster's node meets others: a server that ends
+    /// because one is taken is followed by another. All are below those that connections get from the system.
+    pub(super) fn start_on_port(configuration: &str, options: &[&str]) -> (Self, u16) {
+        for attempt in 0..100 {
+            let port = 10_000 + (RandomState::new().hash_one(attempt) % 12_000) as u16;
+            let text = port.to_string();
+            let options = [options, &["--port", &text, "--bind", "127.0.0.1"]].concat();
+            let configure = |directory: &Path| std::fs::write(directory.join("redis.conf"), configuration).unwrap();
+            if let Some(server) = Self::try_start(configure, &options) {
+                return (server, port);
+            }
+        }
+        panic!("no port is free, or redis-server does not like {configuration} {options:?}");
+    }
+
+    /// `None` if it ends before it answers.
+    fn try_start(prepare: impl FnOnce(&Path), options: &[&str]) -> Option<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("countersign-redis-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("redis.conf"), "").unwrap();
         prepare(&directory);
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         let process = spawn(&directory, &options);
-        let server = Self { process, directory, options };
-        server.wait();
-        server
+        let mut server = Self { process, directory, options };
+        server.answers().then_some(server)
     }
 
     pub(super) fn url(&self) -> String {
@@ -58,7 +81,7 @@ impl RedisServer {
 
     pub(super) fn restart(&mut self) {
         self.process = spawn(&self.directory, &self.options);
-        self.wait();
+        assert!(self.answers(), "redis-server does not come up again");
     }
 
     /// Stops it in the middle of whatever it does: connections stay open, and nobody answers.
@@ -75,12 +98,17 @@ impl RedisServer {
         assert!(status.success());
     }
 
-    fn wait(&self) {
+    /// Waits until it answers, or has ended.
+    fn answers(&mut self) -> bool {
         let start = Instant::now();
         while self.client().get_connection().is_err() {
+            if self.process.try_wait().unwrap().is_some() {
+                return false;
+            }
             assert!(start.elapsed() < Duration::from_secs(10), "redis-server does not come up");
             std::thread::sleep(Duration::from_millis(5));
         }
+        true
     }
 }
 
@@ -90,8 +118,9 @@ pub(super) fn free_port() -> u16 {
 }
 
 fn spawn(directory: &PathBuf, options: &[String]) -> Child {
-    // It forgets everything when it ends, and listens nowhere else.
+    // It forgets everything when it ends, and listens nowhere else unless told to.
     let child = Command::new("redis-server")
+        .arg("redis.conf")
         .args(["--port", "0", "--unixsocket", "socket", "--save", "", "--appendonly", "no"])
         .args(options)
         .current_dir(directory)

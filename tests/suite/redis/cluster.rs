@@ -1,0 +1,167 @@
+//! A cluster: claims are spread over its nodes, and whatever happens to one of them happens to its claims only.
+
+use std::time::{Duration, Instant};
+
+use countersign::store::conformance;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+
+use super::*;
+
+/// What claims may take at most: the deadline, and a little for a busy machine.
+const IN_TIME: Duration = Duration::from_millis(250 + 250);
+
+/// What the cluster may take to agree with itself, and the store to follow.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+const CLAIMS: usize = 60;
+
+/// Three masters without replicas: slots of a dead one are nobody's.
+struct Cluster {
+    nodes: Vec<RedisServer>,
+    ports: Vec<u16>,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage"];
+        let options = [&options[..], &["no", "--cluster-announce-ip", "127.0.0.1"]].concat();
+        let (nodes, ports): (Vec<_>, Vec<_>) = (0..3).map(|_| RedisServer::start_on_port("", &options)).unzip();
+        let cluster = Self { nodes, ports };
+        for (node, slots) in cluster.nodes.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
+            node.tell::<()>(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]);
+            node.tell::<()>(&["CLUSTER", "MEET", "127.0.0.1", &cluster.ports[0].to_string()]);
+        }
+        let start = Instant::now();
+        while !cluster.agrees() {
+            assert!(start.elapsed() < PATIENCE, "the nodes do not find each other");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        cluster
+    }
+
+    /// Whether each node knows who serves each slot, and serves its own.
+    fn agrees(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let info = node.tell::<String>(&["CLUSTER", "INFO"]);
+            ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"].iter().all(|line| info.contains(line))
+        })
+    }
+
+    fn client(&self) -> ClusterClient {
+        let client = ClusterClientBuilder::new(self.ports.iter().map(|port| format!("redis://127.0.0.1:{port}")))
+            .retries(1)
+            .min_retry_wait(10)
+            .max_retry_wait(50)
+            .connection_timeout(Duration::from_millis(100))
+            .response_timeout(Duration::from_millis(200));
+        client.build().unwrap()
+    }
+
+    fn store(&self) -> RedisNonceStore<ClusterClient> {
+        RedisNonceStore::new(self.client())
+    }
+
+    /// Which node has the nonce's slot.
+    fn home(&self, nonce: &str) -> usize {
+        let alive = self.nodes.iter().find(|node| node.client().get_connection().is_ok()).unwrap();
+        let slot: usize = alive.tell(&["CLUSTER", "KEYSLOT", &format!("cs1:demo/{nonce}")]);
+        [5461, 10923, 16384].iter().position(|end| slot < *end).unwrap()
+    }
+}
+
+/// Claims in time, or fails in time.
+async fn in_time(store: &RedisNonceStore<ClusterClient>, nonce: &str) -> Result<Occurrence, String> {
+    let start = Instant::now();
+    let answer = claim(store, nonce).await;
+    assert!(start.elapsed() < IN_TIME, "{:?}: {answer:?}", start.elapsed());
+    answer.map_err(|error| format!("{error:?}"))
+}
+
+/// Waits until a round of fresh claims has what it must: an answer exactly where `is_served` says so of the node.
+async fn settles(
+    cluster: &Cluster,
+    store: &RedisNonceStore<ClusterClient>,
+    name: &str,
+    is_served: impl Fn(usize) -> bool,
+) -> Duration {
+    let start = Instant::now();
+    for round in 0.. {
+        let mut wrong = Vec::new();
+        for n in 0..CLAIMS {
+            let nonce = format!("{name}-{round}-{n}");
+            let answer = in_time(store, &nonce).await;
+            let home = cluster.home(&nonce);
+            match &answer {
+                // A claim whose answer was lost is sent again, and finds itself: 401, and never a yes too many.
+                Ok(Occurrence::Repeated) => wrong.push((home, answer)),
+                Ok(occurrence) => {
+                    assert_eq!(*occurrence, Occurrence::First);
+                    assert!(is_served(home), "the node is dead");
+                }
+                Err(_) if is_served(home) => wrong.push((home, answer)),
+                Err(_) => (),
+            }
+        }
+        if wrong.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{:?}: {wrong:?}", start.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    start.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_node_has_its_share_of_claims_and_all_of_them_one_truth() {
+    let cluster = Cluster::start().await;
+    let (store, other) = (cluster.store(), cluster.store());
+    for n in 0..300 {
+        assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), Occurrence::First);
+    }
+    for n in 0..300 {
+        assert_eq!(claim(&other, &format!("nonce-{n}")).await.unwrap(), Occurrence::Repeated);
+    }
+    let sizes: Vec<u64> = cluster.nodes.iter().map(|node| node.tell(&["DBSIZE"])).collect();
+    assert_eq!(sizes.iter().sum::<u64>(), 300);
+    assert!(sizes.iter().all(|size| (50..150).contains(size)), "{sizes:?}");
+    assert_eq!(store.check().await.unwrap().servers, 3);
+    conformance::nonce_store(|| {
+        for node in &cluster.nodes {
+            node.tell::<()>(&["FLUSHALL"]);
+        }
+        cluster.store()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_node_fails_its_own_claims_and_is_found_when_it_is_back() {
+    let mut cluster = Cluster::start().await;
+    let store = cluster.store();
+    for n in 0..CLAIMS {
+        assert_eq!(in_time(&store, &format!("before-{n}")).await, Ok(Occurrence::First));
+    }
+    cluster.nodes[1].kill();
+    let without = settles(&cluster, &store, "without", |node| node != 1).await;
+    for n in 0..CLAIMS {
+        let nonce = format!("before-{n}");
+        if cluster.home(&nonce) != 1 {
+            assert_eq!(in_time(&store, &nonce).await, Ok(Occurrence::Repeated));
+        }
+    }
+    cluster.nodes[1].restart();
+    let with = settles(&cluster, &store, "with", |_| true).await;
+    println!("without it after {without:?}, with it again after {with:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hangs_fails_its_own_claims_and_is_found_when_it_goes_on() {
+    let cluster = Cluster::start().await;
+    let store = cluster.store();
+    settles(&cluster, &store, "before", |_| true).await;
+    cluster.nodes[1].freeze();
+    let without = settles(&cluster, &store, "without", |node| node != 1).await;
+    cluster.nodes[1].thaw();
+    let with = settles(&cluster, &store, "with", |_| true).await;
+    println!("without it after {without:?}, with it again after {with:?}");
+}
