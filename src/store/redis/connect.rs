@@ -17,6 +17,12 @@ pub trait Connect: Send + Sync + 'static {
     /// Sends commands, those of its clones mixed.
     type Connection: ConnectionLike + Clone + Send + Sync + 'static;
 
+    /// Whether the connection stands for many and makes them anew by itself, as a cluster's does.
+    ///
+    /// It is then kept when a command fails, for that says nothing of the others, and is given up only when nobody
+    /// answers on it.
+    const MENDS_ITSELF: bool = false;
+
     /// Makes a connection that is ready for commands.
     ///
     /// # Errors
@@ -46,6 +52,8 @@ impl Connect for Mutex<SentinelClient> {
 /// A cluster, whose client follows slots from node to node.
 impl Connect for ClusterClient {
     type Connection = ClusterConnection;
+
+    const MENDS_ITSELF: bool = true;
 
     async fn connect(&self) -> RedisResult<ClusterConnection> {
         self.get_async_connection().await

@@ -100,6 +100,8 @@ impl<C: Connect> RedisNonceStore<C> {
             Err(error) => {
                 match leaves_connection_usable(&error) {
                     true => line.heard(),
+                    // One node of a cluster is in trouble: a new connection would cost the claims of all others.
+                    false if C::MENDS_ITSELF => self.link.unheard(&line),
                     false => self.link.give_up(&line),
                 }
                 Err(ClaimError::Refused(error))

@@ -43,7 +43,9 @@ impl Cluster {
     fn agrees(&self) -> bool {
         self.nodes.iter().all(|node| {
             let info = node.tell::<String>(&["CLUSTER", "INFO"]);
-            ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"].iter().all(|line| info.contains(line))
+            ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"]
+                .iter()
+                .all(|line| info.contains(line))
         })
     }
 
@@ -63,9 +65,15 @@ impl Cluster {
 
     /// Which node has the nonce's slot.
     fn home(&self, nonce: &str) -> usize {
-        let alive = self.nodes.iter().find(|node| node.client().get_connection().is_ok()).unwrap();
-        let slot: usize = alive.tell(&["CLUSTER", "KEYSLOT", &format!("cs1:demo/{nonce}")]);
+        let slot: usize = self.nodes[0].tell(&["CLUSTER", "KEYSLOT", &format!("cs1:demo/{nonce}")]);
         [5461, 10923, 16384].iter().position(|end| slot < *end).unwrap()
+    }
+
+    /// How many connections node 2 has taken, this one included.
+    fn connections(&self) -> u64 {
+        let info: String = self.nodes[2].tell(&["INFO", "stats"]);
+        let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().parse().unwrap()
     }
 }
 
@@ -75,6 +83,18 @@ async fn in_time(store: &RedisNonceStore<ClusterClient>, nonce: &str) -> Result<
     let answer = claim(store, nonce).await;
     assert!(start.elapsed() < IN_TIME, "{:?}: {answer:?}", start.elapsed());
     answer.map_err(|error| format!("{error:?}"))
+}
+
+/// Asserts that claims that fail on node 1 make no connection to another node anew: others' claims wait on those.
+async fn leaves_others_alone(cluster: &Cluster, store: &RedisNonceStore<ClusterClient>, name: &str) {
+    let of = |home| (0..).map(|n| format!("{name}-{n}")).filter(move |nonce| cluster.home(nonce) == home);
+    in_time(store, &format!("{name}-first")).await.ok();
+    let before = cluster.connections();
+    for (failing, served) in of(1).zip(of(2)).take(15) {
+        in_time(store, &failing).await.expect_err("node 1 cannot know");
+        assert_eq!(in_time(store, &served).await, Ok(Occurrence::First));
+    }
+    assert_eq!(cluster.connections(), before + 1, "but for this one");
 }
 
 /// Waits until a round of fresh claims has what it must: an answer exactly where `is_served` says so of the node.
@@ -143,6 +163,7 @@ async fn a_dead_node_fails_its_own_claims_and_is_found_when_it_is_back() {
     }
     cluster.nodes[1].kill();
     let without = settles(&cluster, &store, "without", |node| node != 1).await;
+    leaves_others_alone(&cluster, &store, "alone").await;
     for n in 0..CLAIMS {
         let nonce = format!("before-{n}");
         if cluster.home(&nonce) != 1 {
@@ -161,6 +182,7 @@ async fn a_node_that_hangs_fails_its_own_claims_and_is_found_when_it_goes_on() {
     settles(&cluster, &store, "before", |_| true).await;
     cluster.nodes[1].freeze();
     let without = settles(&cluster, &store, "without", |node| node != 1).await;
+    leaves_others_alone(&cluster, &store, "alone").await;
     cluster.nodes[1].thaw();
     let with = settles(&cluster, &store, "with", |_| true).await;
     println!("without it after {without:?}, with it again after {with:?}");

@@ -4,6 +4,7 @@ mod check;
 mod cluster;
 mod outages;
 mod processes;
+mod sentinel;
 mod server;
 mod shared;
 mod tls;
