@@ -19,8 +19,8 @@ pub trait Connect: Send + Sync + 'static {
 
     /// Whether the connection stands for many and makes them anew by itself, as a cluster's does.
     ///
-    /// It is then kept when a command fails, for that says nothing of the others, and is given up only when nobody
-    /// answers on it.
+    /// It is then kept when a command fails, for that says nothing of the others. It is given up when nobody answers on
+    /// it, and replaced by a new one now and then for as long as commands fail.
     const MENDS_ITSELF: bool = false;
 
     /// Makes a connection that is ready for commands.

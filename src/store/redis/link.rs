@@ -10,6 +10,7 @@ use std::{
 
 use redis::RedisError;
 use tokio::{
+    runtime::Handle,
     sync::watch,
     time::{Instant, timeout},
 };
@@ -24,6 +25,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection on which claims have waited in vain, and that has said nothing for this long, is given up.
 const SILENCE: Duration = Duration::from_millis(500);
+
+/// A connection that mends itself does not notice a node that hangs and is replaced by its replica: after a failure one
+/// this old is replaced.
+const RENEWAL: Duration = Duration::from_secs(3);
 
 pub(super) struct Link<C: Connect> {
     connector: C,
@@ -100,7 +105,9 @@ impl<C: Connect> Link<C> {
             let mut state = link.state();
             state.attempt = None;
             state.failure = attempt.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
-            state.line = attempt.as_ref().ok().cloned();
+            if let Ok(line) = &attempt {
+                state.line = Some(line.clone());
+            }
             drop(state);
             tell.send_replace(Some(attempt));
         });
@@ -115,10 +122,24 @@ impl<C: Connect> Link<C> {
         }
     }
 
-    /// A claim has waited in vain on this connection.
-    pub(super) fn unheard(&self, line: &Line<C::Connection>) {
+    /// A claim has waited in vain on this connection, or has failed on one that mends itself.
+    pub(super) fn unheard(self: &Arc<Self>, line: &Line<C::Connection>) {
         if line.is_silent() {
             self.give_up(line);
+        } else if C::MENDS_ITSELF {
+            self.renew(line);
+        }
+    }
+
+    /// Makes another connection, while claims go on over this one.
+    fn renew(self: &Arc<Self>, line: &Line<C::Connection>) {
+        let mut state = self.state();
+        let is_current = state.line.as_ref().is_some_and(|current| current.is(line));
+        let is_due =
+            line.since.elapsed() >= RENEWAL && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
+        // A claim may be dropped where there is no runtime any more.
+        if is_current && is_due && state.attempt.is_none() && Handle::try_current().is_ok() {
+            state.attempt = Some(self.attempt());
         }
     }
 }

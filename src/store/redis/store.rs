@@ -48,7 +48,23 @@ impl<C: Connect> RedisNonceStore<C> {
     /// On one server (`redis::Client`) or a cluster (`redis::cluster::ClusterClient`). Nothing is sent yet.
     ///
     /// A cluster's client sends a command again when it loses the answer, and may then find the nonce taken by itself:
-    /// the caller gets `replayed_nonce`. Build it with few `retries`.
+    /// the caller gets `replayed_nonce`. Build it with few `retries`: one follows a slot that has moved. While it connects
+    /// to a node that does not answer, twice in a row, claims for all others wait: `connection_timeout` must be less than
+    /// half of the deadline. As built by default, a store that starts while one node hangs has no connection at all.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use countersign::store::RedisNonceStore;
+    /// let cluster = redis::cluster::ClusterClientBuilder::new(["redis://10.0.0.7/", "redis://10.0.0.8/"])
+    ///     .retries(1)
+    ///     .min_retry_wait(10)
+    ///     .max_retry_wait(50)
+    ///     .connection_timeout(Duration::from_millis(100))
+    ///     .response_timeout(Duration::from_millis(200))
+    ///     .build()?;
+    /// let nonces = RedisNonceStore::new(cluster);
+    /// # Ok::<_, redis::RedisError>(())
+    /// ```
     pub fn new(connector: C) -> Self {
         Self {
             link: Link::new(connector),
@@ -162,7 +178,7 @@ fn leaves_connection_usable(error: &RedisError) -> bool {
 
 /// Notices when a claim is given up before it has an answer.
 struct Watch<'a, C: Connect> {
-    link: &'a Link<C>,
+    link: &'a Arc<Link<C>>,
     line: &'a Line<C::Connection>,
     is_answered: bool,
 }

@@ -15,6 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 const CLAIMS: usize = 60;
 
+const OPTIONS: [&str; 10] = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "1000",
+    "--cluster-require-full-coverage",
+    "no",
+    "--cluster-announce-ip",
+    "127.0.0.1",
+    "--repl-diskless-sync-delay",
+    "0",
+];
+
 /// Three masters without replicas: slots of a dead one are nobody's.
 struct Cluster {
     nodes: Vec<RedisServer>,
@@ -23,19 +36,13 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
-        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage"];
-        let options = [&options[..], &["no", "--cluster-announce-ip", "127.0.0.1"]].concat();
-        let (nodes, ports): (Vec<_>, Vec<_>) = (0..3).map(|_| RedisServer::start_on_port("", &options)).unzip();
+        let (nodes, ports): (Vec<_>, Vec<_>) = (0..3).map(|_| RedisServer::start_on_port("", &OPTIONS)).unzip();
         let cluster = Self { nodes, ports };
         for (node, slots) in cluster.nodes.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
             node.tell::<()>(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]);
             node.tell::<()>(&["CLUSTER", "MEET", "127.0.0.1", &cluster.ports[0].to_string()]);
         }
-        let start = Instant::now();
-        while !cluster.agrees() {
-            assert!(start.elapsed() < PATIENCE, "the nodes do not find each other");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until("the nodes find each other", || cluster.agrees()).await;
         cluster
     }
 
@@ -77,6 +84,14 @@ impl Cluster {
     }
 }
 
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Claims in time, or fails in time.
 async fn in_time(store: &RedisNonceStore<ClusterClient>, nonce: &str) -> Result<Occurrence, String> {
     let start = Instant::now();
@@ -94,7 +109,8 @@ async fn leaves_others_alone(cluster: &Cluster, store: &RedisNonceStore<ClusterC
         in_time(store, &failing).await.expect_err("node 1 cannot know");
         assert_eq!(in_time(store, &served).await, Ok(Occurrence::First));
     }
-    assert_eq!(cluster.connections(), before + 1, "but for this one");
+    let made = cluster.connections() - before;
+    assert!(made <= 5, "{made}: this one, and one or two of a new connection every three seconds");
 }
 
 /// Waits until a round of fresh claims has what it must: an answer exactly where `is_served` says so of the node.
@@ -186,4 +202,26 @@ async fn a_node_that_hangs_fails_its_own_claims_and_is_found_when_it_goes_on() {
     cluster.nodes[1].thaw();
     let with = settles(&cluster, &store, "with", |_| true).await;
     println!("without it after {without:?}, with it again after {with:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replica_of_a_node_that_hangs_gets_its_claims() {
+    let mut cluster = Cluster::start().await;
+    let replica = RedisServer::start_on_port("", &OPTIONS).0;
+    replica.tell::<()>(&["CLUSTER", "MEET", "127.0.0.1", &cluster.ports[1].to_string()]);
+    let id: String = cluster.nodes[1].tell(&["CLUSTER", "MYID"]);
+    let replicate = |id| redis::cmd("CLUSTER").arg("REPLICATE").arg(id).exec(&mut replica.client().get_connection()?);
+    until("the replica knows its master", || replicate(&id).is_ok()).await;
+    until("the replica has its copy", || {
+        cluster.nodes[1].tell::<String>(&["INFO", "replication"]).contains("state=online")
+    })
+    .await;
+    cluster.nodes.push(replica);
+    let knows = |node: &RedisServer| node.tell::<String>(&["CLUSTER", "NODES"]).contains("slave");
+    until("all who vote know of it", || cluster.nodes.iter().all(knows)).await;
+    let store = cluster.store();
+    settles(&cluster, &store, "before", |_| true).await;
+    cluster.nodes[1].freeze();
+    let took = settles(&cluster, &store, "after", |_| true).await;
+    println!("its replica has taken over after {took:?}");
 }

@@ -27,7 +27,7 @@ struct Group {
 
 impl Group {
     async fn start() -> Self {
-        let (master, port) = RedisServer::start_on_port("", &[]);
+        let (master, port) = RedisServer::start_on_port("", &["--repl-diskless-sync-delay", "0"]);
         let (replica, replica_port) = RedisServer::start_on_port(&format!("replicaof 127.0.0.1 {port}"), &[]);
         let mut group = Self { master, replica, port: replica_port, sentinels: Vec::new() };
         poll("a replica", || group.master.tell::<String>(&["INFO", "replication"]).contains("state=online")).await;
