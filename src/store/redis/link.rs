@@ -42,6 +42,13 @@ struct State<T> {
     failure: Option<(Instant, Failure)>,
 }
 
+impl<T> State<T> {
+    /// An attempt whose task is gone comes to nothing: with its runtime, or by a panic of the client's.
+    fn is_attempting(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.has_changed().is_ok())
+    }
+}
+
 /// What came of making a connection.
 type Attempt<T> = Result<Line<T>, Failure>;
 
@@ -79,8 +86,7 @@ impl<C: Connect> Link<C> {
                 return Ok(line.clone());
             }
             match (&state.attempt, &state.failure) {
-                // One whose task is gone comes to nothing: with its runtime, or by a panic of the client's.
-                (Some(attempt), _) if attempt.has_changed().is_ok() => attempt.clone(),
+                (Some(attempt), _) if state.is_attempting() => attempt.clone(),
                 (_, Some((at, failure))) if at.elapsed() < PAUSE => return Err(failure.clone().into()),
                 _ => state.attempt.insert(self.attempt()).clone(),
             }
@@ -138,7 +144,7 @@ impl<C: Connect> Link<C> {
         let is_due =
             line.since.elapsed() >= RENEWAL && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
         // A claim may be dropped where there is no runtime any more.
-        if is_current && is_due && state.attempt.is_none() && Handle::try_current().is_ok() {
+        if is_current && is_due && !state.is_attempting() && Handle::try_current().is_ok() {
             state.attempt = Some(self.attempt());
         }
     }

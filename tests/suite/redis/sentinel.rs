@@ -50,9 +50,7 @@ impl Group {
 
     fn store(&self) -> Store {
         let nodes: Vec<_> = self.sentinels.iter().map(|(_, port)| format!("redis://127.0.0.1:{port}")).collect();
-        RedisNonceStore::on_master(
-            SentinelClient::build(nodes, "nonces".to_owned(), None, SentinelServerType::Master).unwrap(),
-        )
+        RedisNonceStore::on_master(SentinelClient::build(nodes, "nonces", None, SentinelServerType::Master).unwrap())
     }
 
     /// Waits until the replica has all that the master has.
