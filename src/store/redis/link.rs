@@ -36,7 +36,7 @@ pub(super) struct Link<C: Connect> {
 }
 
 struct State<T> {
-    line: Option<Line<T>>,
+    line: Option<Arc<Line<T>>>,
     attempt: Option<watch::Receiver<Option<Attempt<T>>>>,
     /// Of the last attempt, if that failed.
     failure: Option<(Instant, Failure)>,
@@ -50,7 +50,7 @@ impl<T> State<T> {
 }
 
 /// What came of making a connection.
-type Attempt<T> = Result<Line<T>, Failure>;
+type Attempt<T> = Result<Arc<Line<T>>, Failure>;
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -60,12 +60,11 @@ pub(super) enum Failure {
 }
 
 /// A connection, and when it was last heard.
-#[derive(Clone)]
 pub(super) struct Line<T> {
     pub(super) connection: T,
     since: Instant,
     /// Milliseconds after `since`.
-    heard: Arc<AtomicU64>,
+    heard: AtomicU64,
 }
 
 impl<C: Connect> Link<C> {
@@ -79,7 +78,7 @@ impl<C: Connect> Link<C> {
     }
 
     /// The connection that there is, or the one that is being made. Of all who come at once one makes it.
-    pub(super) async fn line(self: &Arc<Self>) -> Result<Line<C::Connection>, ClaimError> {
+    pub(super) async fn line(self: &Arc<Self>) -> Result<Arc<Line<C::Connection>>, ClaimError> {
         let mut attempt = {
             let mut state = self.state();
             if let Some(line) = &state.line {
@@ -104,7 +103,7 @@ impl<C: Connect> Link<C> {
         let link = self.clone();
         tokio::spawn(async move {
             let attempt = match timeout(CONNECTING, link.connector.connect()).await {
-                Ok(Ok(connection)) => Ok(Line::new(connection)),
+                Ok(Ok(connection)) => Ok(Arc::new(Line::new(connection))),
                 Ok(Err(error)) => Err(Failure::Refused(error)),
                 Err(_) => Err(Failure::TimedOut),
             };
@@ -121,15 +120,15 @@ impl<C: Connect> Link<C> {
     }
 
     /// Gives a connection up, and with it whatever still waits on it: the next claim makes another one.
-    pub(super) fn give_up(&self, line: &Line<C::Connection>) {
+    pub(super) fn give_up(&self, line: &Arc<Line<C::Connection>>) {
         let mut state = self.state();
-        if state.line.as_ref().is_some_and(|current| current.is(line)) {
+        if state.line.as_ref().is_some_and(|current| Arc::ptr_eq(current, line)) {
             state.line = None;
         }
     }
 
     /// A claim has waited in vain on this connection, or has failed on one that mends itself.
-    pub(super) fn unheard(self: &Arc<Self>, line: &Line<C::Connection>) {
+    pub(super) fn unheard(self: &Arc<Self>, line: &Arc<Line<C::Connection>>) {
         if line.is_silent() {
             self.give_up(line);
         } else if C::MENDS_ITSELF {
@@ -138,9 +137,9 @@ impl<C: Connect> Link<C> {
     }
 
     /// Makes another connection, while claims go on over this one.
-    fn renew(self: &Arc<Self>, line: &Line<C::Connection>) {
+    fn renew(self: &Arc<Self>, line: &Arc<Line<C::Connection>>) {
         let mut state = self.state();
-        let is_current = state.line.as_ref().is_some_and(|current| current.is(line));
+        let is_current = state.line.as_ref().is_some_and(|current| Arc::ptr_eq(current, line));
         let is_due =
             line.since.elapsed() >= RENEWAL && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
         // A claim may be dropped where there is no runtime any more.
@@ -152,7 +151,7 @@ impl<C: Connect> Link<C> {
 
 impl<T> Line<T> {
     fn new(connection: T) -> Self {
-        Self { connection, since: Instant::now(), heard: Arc::new(AtomicU64::new(0)) }
+        Self { connection, since: Instant::now(), heard: AtomicU64::new(0) }
     }
 
     /// The server has answered, whatever it was.
@@ -163,9 +162,5 @@ impl<T> Line<T> {
     fn is_silent(&self) -> bool {
         let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
         self.since.elapsed().saturating_sub(heard) >= SILENCE
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.heard, &other.heard)
     }
 }

@@ -145,8 +145,10 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
         if milliseconds == 0 {
             return Ok(Occurrence::Late);
         }
-        let mut command = Cmd::new();
-        command.arg("SET").arg(key(&self.prefix, app, nonce)).arg(1).arg("NX").arg("PX").arg(milliseconds);
+        let key = key(&self.prefix, app, nonce);
+        // All of it and its six words in one piece each.
+        let mut command = Cmd::with_capacity(6, key.len() + 32);
+        command.arg("SET").arg(key).arg(1).arg("NX").arg("PX").arg(milliseconds);
         let answer =
             timeout(self.deadline, self.set(&command)).await.map_err(|_| ClaimError::Deadline(self.deadline))?;
         match answer? {
@@ -179,7 +181,7 @@ fn leaves_connection_usable(error: &RedisError) -> bool {
 /// Notices when a claim is given up before it has an answer.
 struct Watch<'a, C: Connect> {
     link: &'a Arc<Link<C>>,
-    line: &'a Line<C::Connection>,
+    line: &'a Arc<Line<C::Connection>>,
     is_answered: bool,
 }
 
