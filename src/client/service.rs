@@ -21,6 +21,26 @@ use crate::{
 
 /// Signs requests before the client sends them.
 ///
+/// Its calls have the body's type, which `ready()` does not know: use `oneshot` on a clone.
+///
+/// ```no_run
+/// # use countersign::{Secret, Signer, SignLayer};
+/// # use tower::{ServiceBuilder, ServiceExt};
+/// # use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// # async fn call(signer: Signer) -> Result<(), tower::BoxError> {
+/// # use http_body_util::Full;
+/// # use bytes::Bytes;
+/// let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// let client = ServiceBuilder::new().layer(SignLayer::new(signer)).service(client);
+/// let request = http::Request::get("https://api.example.com/orders").body(Full::<Bytes>::default())?;
+/// let response = client.clone().oneshot(request).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// If the compiler says that `ready` or `oneshot` exists but its bounds are not satisfied: over a `reqwest::Client` the
+/// feature `reqwest` is off; any other client takes another body than `Full<Bytes>`.
+///
 /// It takes any body, and reads it first, up to the [limit](crate::Limits::with_body), since its digest is signed;
 /// trailers are dropped. The client below gets the bytes as a `Full<Bytes>`; one that sends another body needs a
 /// `MapRequestBodyLayer` between. To send a large one, sign its digest with [`Signer::sign_parts`] and use the client
@@ -91,7 +111,7 @@ where
 {
     collect(body, limit).await.map_err(|error| match error {
         CollectError::TooLarge => SignError::without_source(format!(
-            "the body has more than the {limit} bytes that are read of it: raise the limit, or sign its digest"
+            "the body has more than the {limit} bytes that are read of it: raise `Limits::with_body` of the signer's scheme, or sign its digest and send it without this layer"
         )),
         CollectError::Broken(error) => SignError::new("the body could not be read", error),
     })

@@ -9,7 +9,8 @@ use crate::protocol::{Nonce, Payload, SignError, Signer, Timestamp};
 /// With the feature `client`: the system's clock and random source.
 impl Signer {
     /// Signs a request whose body is at hand; `""` is none. For a body that streams use
-    /// [`SignLayer`](crate::SignLayer), or [`sign_parts`](Signer::sign_parts) with its digest.
+    /// [`SignLayer`](crate::SignLayer), or [`sign_parts`](Signer::sign_parts) with its digest; for a `reqwest::Request`
+    /// the feature `reqwest` and `sign_reqwest`.
     ///
     /// ```
     /// # use countersign::{Secret, Signer};

@@ -50,7 +50,8 @@ impl Timely {
             None => Err(Rejection::new(
                 RejectionKind::InvalidSignature,
                 "the app id is unknown, or the signature is not that of this request: compare the string that you sign \
-                 with the protocol's, line by line",
+                 with the protocol's, line by line, and look for what changes the request after that (a default \
+                 header, a redirect, a proxy)",
             )),
         }
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A handler that takes a `Caller` is never called unverified: without a layer around its route the answer is a 500. So
-/// it is for what is exempt, or only reported.
+/// it is where a request is exempt or only reported: take an `Option<Caller>` there.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Rejection;
 

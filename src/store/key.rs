@@ -29,7 +29,8 @@ use crate::protocol::{AppId, KeyRing};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key store",
-    note = "`StaticKeys` holds fixed keys, `key_fn` makes a store of an async function"
+    note = "`StaticKeys` holds fixed keys, `key_fn` makes a store of an async function",
+    note = "a `Verifier` becomes a layer by `into_layer()`"
 )]
 pub trait KeyStore: Send + Sync + 'static {
     /// The app's active keys, or `None` of an app that is unknown or disabled.
