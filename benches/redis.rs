@@ -13,7 +13,13 @@
 //! The number of tasks can be given: `cargo bench --bench redis -- 8`. The last line tells how much of Redis's memory
 //! a nonce takes.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a bench that fails is no bench"
+)]
 
 mod rig;
 #[allow(dead_code, reason = "tests need more of it")]
