@@ -1,7 +1,10 @@
 //! The echo server on a Redis: as many processes as there are machines, and none that starts on one that forgets.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Request;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::processes::{EchoServer, example, output_of};
@@ -21,6 +24,33 @@ async fn a_request_is_let_in_once_by_two_processes_together() {
     let late = EchoServer::start(&["--redis", &redis.url()]);
     assert_eq!(late.send(request.clone()).await.status, 200);
     assert_eq!(servers[0].send(request).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_3_000_requests_raced_at_two_processes_each_has_one_winner() {
+    const REQUESTS: usize = 3000;
+    let redis = RedisServer::start();
+    let servers = [(); 2].map(|()| Arc::new(EchoServer::start(&["--redis", &redis.url()])));
+    let sign = |_| rig::signer().sign(Request::get("/orders").body(Bytes::new()).unwrap()).unwrap();
+    let requests: Vec<_> = (0..REQUESTS).map(sign).collect();
+    let mut racers = JoinSet::new();
+    for chunk in requests.chunks(REQUESTS / 20) {
+        let (chunk, servers) = (chunk.to_vec(), servers.clone());
+        racers.spawn(async move {
+            let mut accepted = Vec::new();
+            for request in chunk {
+                let [first, second] = &servers;
+                let (first, second) = tokio::join!(first.send(request.clone()), second.send(request));
+                let statuses = [first.status.as_u16(), second.status.as_u16()];
+                assert!(statuses.iter().all(|status| [200, 401].contains(status)), "{statuses:?}");
+                accepted.push(statuses.iter().filter(|&&status| status == 200).count());
+            }
+            accepted
+        });
+    }
+    let accepted: Vec<usize> = racers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(accepted, [1; REQUESTS]);
+    assert_eq!(redis.tell::<usize>(&["DBSIZE"]), REQUESTS);
 }
 
 #[tokio::test]
