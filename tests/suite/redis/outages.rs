@@ -3,6 +3,10 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -146,6 +150,20 @@ async fn one_that_accepts_and_never_answers() {
     for n in 0..8 {
         fails(&store, &format!("nonce-{n}")).await;
     }
+}
+
+/// A connection that is lost on its way to being made is not waited for forever.
+#[tokio::test]
+async fn one_that_never_answers_its_first_connection_is_asked_again() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let store = RedisNonceStore::new(pretender(move |stream| {
+        if count.fetch_add(1, Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_secs(30));
+        }
+        while answering(stream.try_clone().unwrap(), b"+OK\r\n") {}
+    }));
+    fails(&store, "nonce-1").await;
+    gets_well(&store).await;
 }
 
 #[tokio::test]
