@@ -42,13 +42,13 @@ impl SignLayer {
     /// Signs for these origins alone. Default: for all.
     ///
     /// An origin is a scheme, a host and a port. Case does not matter, nor whether a default port is written out. The
-    /// host is compared as text: one host by two names is two origins. So if a service answers `missing_field`, see how its
-    /// URL is written here.
+    /// host is compared as text: one host by two names is two origins. So if a service answers `missing_field`, see how
+    /// its URL is written here.
     ///
     /// A request to another origin is sent on without a signature, and without what it carries of one: the fields and
     /// the body digest in headers, the fields in the query unless the [carrier](crate::Carrier) is headers alone, and
-    /// the token in its [place](crate::TokenPlace); its body is read as any other is, up to the limit. For `Bearer` that is any `Authorization: Bearer`, so call another
-    /// service that wants one of its own through another client.
+    /// the token in its [place](crate::TokenPlace). For `Bearer` that is any `Authorization: Bearer`, so call another
+    /// service that wants one of its own through another client. Its body is read as any other is, up to the limit.
     ///
     /// A request whose URL names no origin, as clients of a single connection take it, is not sent: that is a
     /// [`SignError`](crate::SignError).

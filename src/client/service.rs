@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use super::origin::Origins;
 use crate::{
+    accessors::inner_accessors,
     collect::{CollectError, collect},
     protocol::{BoxError, Payload, SignError, Signer},
     ready::take_ready,
@@ -57,22 +58,7 @@ impl<S> Sign<S> {
         Self { inner, signer, origins }
     }
 
-    /// The service inside.
-    #[must_use]
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Takes the service out.
-    #[must_use]
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_accessors!();
 }
 
 impl<S, B> Service<Request<B>> for Sign<S>

@@ -18,6 +18,7 @@ use super::{
     verifier::Verifier,
 };
 use crate::{
+    accessors::inner_accessors,
     event,
     protocol::Rejection,
     ready::take_ready,
@@ -39,22 +40,7 @@ impl<S, K, N, R> Verify<S, K, N, R> {
         Self { inner, verifier, renderer }
     }
 
-    /// The service inside.
-    #[must_use]
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Takes the service out.
-    #[must_use]
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_accessors!();
 }
 
 impl<S, K, N, R, B, ResBody> Service<Request<B>> for Verify<S, K, N, R>

@@ -14,6 +14,7 @@ use super::{
     watched::Watch,
 };
 use crate::{
+    accessors::inner_accessors,
     event,
     protocol::{Rejection, RejectionKind},
     ready::take_ready,
@@ -38,22 +39,7 @@ impl<S, K, N> ReportOnly<S, K, N> {
         Self { inner, verifier, tell }
     }
 
-    /// The service inside.
-    #[must_use]
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Takes the service out.
-    #[must_use]
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_accessors!();
 }
 
 impl<S, K, N, B> Service<Request<B>> for ReportOnly<S, K, N>

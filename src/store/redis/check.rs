@@ -29,7 +29,7 @@ impl<C: Connect> RedisNonceStore<C> {
     async fn ask(&self) -> Result<(RedisReport, Vec<String>), CheckError> {
         let mut info = Cmd::new();
         info.arg("INFO");
-        let answer = timeout(PATIENCE, self.set(&info)).await.map_err(|_| CheckError::Silent)??;
+        let answer = timeout(PATIENCE, self.send(&info)).await.map_err(|_| CheckError::Silent)??;
         let mut found = Findings::default();
         match answer {
             // A cluster's masters, each by its address.
@@ -42,8 +42,8 @@ impl<C: Connect> RedisNonceStore<C> {
 
 /// [`RedisNonceStore::check`], whatever the server's `maxmemory-policy` is.
 ///
-/// A server that drops nonces when it is full lets replays in: at 8 MB `allkeys-lru` let in 141,932 of 150,000. This is
-/// for one whose memory cannot be full by other means, and whose policy cannot be set.
+/// A server that drops nonces when it is full lets replays in. This is for one whose memory cannot be full by other
+/// means, and whose policy cannot be set.
 ///
 /// # Errors
 ///

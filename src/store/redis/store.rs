@@ -101,7 +101,7 @@ impl<C: Connect> RedisNonceStore<C> {
     }
 
     /// Sends a command, and notices how the connection fares.
-    pub(super) async fn set(&self, command: &Cmd) -> Result<Value, ClaimError> {
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, ClaimError> {
         let line = self.link.line().await?;
         let mut watch = Watch { link: &self.link, line: &line, is_answered: false };
         let answer = line.connection.clone().req_packed_command(command).await;
@@ -150,7 +150,7 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
         let mut command = Cmd::with_capacity(6, key.len() + 32);
         command.arg("SET").arg(key).arg(1).arg("NX").arg("PX").arg(milliseconds);
         let answer =
-            timeout(self.deadline, self.set(&command)).await.map_err(|_| ClaimError::Deadline(self.deadline))?;
+            timeout(self.deadline, self.send(&command)).await.map_err(|_| ClaimError::Deadline(self.deadline))?;
         match answer? {
             Value::Okay => Ok(Occurrence::First),
             Value::Nil => Ok(Occurrence::Repeated),
