@@ -1,5 +1,7 @@
 //! How a connection is made: to one server, to the master that Sentinel names, or to a cluster.
 
+use std::time::Duration;
+
 use redis::{
     AsyncConnectionConfig, Client, RedisResult,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -8,6 +10,9 @@ use redis::{
     sentinel::SentinelClient,
 };
 use tokio::sync::Mutex;
+
+/// With the waits that the clients have by themselves, one server that hangs costs two seconds.
+const OF_SEVERAL: Duration = Duration::from_secs(5);
 
 /// Makes the connection of a [`RedisNonceStore`](super::RedisNonceStore): each time that it has none, or has lost the
 /// one it had.
@@ -22,6 +27,13 @@ pub trait Connect: Send + Sync + 'static {
     /// It is then kept when a command fails, for that says nothing of the others. It is given up when nobody answers on
     /// it, and replaced by a new one now and then for as long as commands fail.
     const MENDS_ITSELF: bool = false;
+
+    /// How long making a connection may take, before it is tried anew: one second by default, and five where several
+    /// servers are asked, for each of those that hang is waited for in turn.
+    ///
+    /// It is made behind the claims' back: what bounds the wait of a claim is
+    /// [`RedisNonceStore::with_deadline`](super::RedisNonceStore::with_deadline).
+    const CONNECTING: Duration = Duration::from_secs(1);
 
     /// Makes a connection that is ready for commands.
     ///
@@ -44,6 +56,8 @@ impl Connect for Client {
 impl Connect for Mutex<SentinelClient> {
     type Connection = MultiplexedConnection;
 
+    const CONNECTING: Duration = OF_SEVERAL;
+
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         self.lock().await.get_async_connection_with_config(&unbounded()).await
     }
@@ -54,6 +68,8 @@ impl Connect for ClusterClient {
     type Connection = ClusterConnection;
 
     const MENDS_ITSELF: bool = true;
+
+    const CONNECTING: Duration = OF_SEVERAL;
 
     async fn connect(&self) -> RedisResult<ClusterConnection> {
         self.get_async_connection().await

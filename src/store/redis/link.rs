@@ -17,9 +17,6 @@ use tokio::{
 
 use super::{connect::Connect, error::ClaimError};
 
-/// How long making a connection may take.
-const CONNECTING: Duration = Duration::from_secs(1);
-
 /// After a failure nobody tries again for this long: a thousand claims a second need not make a thousand connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,7 +99,7 @@ impl<C: Connect> Link<C> {
         let (tell, told) = watch::channel(None);
         let link = self.clone();
         tokio::spawn(async move {
-            let attempt = match timeout(CONNECTING, link.connector.connect()).await {
+            let attempt = match timeout(C::CONNECTING, link.connector.connect()).await {
                 Ok(Ok(connection)) => Ok(Arc::new(Line::new(connection))),
                 Ok(Err(error)) => Err(Failure::Refused(error)),
                 Err(_) => Err(Failure::TimedOut),

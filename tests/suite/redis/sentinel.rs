@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::*;
 
 /// What claims may take at most: the deadline, and a little for a busy machine.
-const IN_TIME: Duration = Duration::from_millis(250 + 250);
+const IN_TIME: Duration = Duration::from_millis(250 + 500);
 
 /// What a failover may take: half a second until the master is missed, up to one until a sentinel starts, votes that
 /// are cast again when they are split, and two seconds for the store.
@@ -30,7 +30,7 @@ impl Group {
         let (master, port) = RedisServer::start_on_port("", &["--repl-diskless-sync-delay", "0"]);
         let (replica, replica_port) = RedisServer::start_on_port(&format!("replicaof 127.0.0.1 {port}"), &[]);
         let mut group = Self { master, replica, port: replica_port, sentinels: Vec::new() };
-        poll("a replica", || group.master.tell::<String>(&["INFO", "replication"]).contains("state=online")).await;
+        poll("a replica", || group.replica.has_its_copy()).await;
         let configuration = format!(
             "sentinel monitor nonces 127.0.0.1 {port} 2\n\
              sentinel down-after-milliseconds nonces 500\n\
@@ -185,4 +185,18 @@ async fn a_master_that_hangs_is_left_for_the_new_one() {
     gets_well(&store).await;
     group.master.thaw();
     assert_eq!(all(&store, "told").await, [Occurrence::Repeated; 50]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_that_hangs_is_passed_over() {
+    let mut group = Group::start().await;
+    let store = group.store();
+    assert_eq!(all(&store, "told").await, [Occurrence::First; 50]);
+    group.replicate().await;
+    // The first that the client asks.
+    group.sentinels[0].0.freeze();
+    group.master.kill();
+    gets_well(&store).await;
+    assert_eq!(all(&store, "told").await, [Occurrence::Repeated; 50]);
+    group.sentinels[0].0.thaw();
 }

@@ -74,6 +74,11 @@ impl RedisServer {
         redis::cmd(name).arg(arguments).query(&mut self.client().get_connection().unwrap()).unwrap()
     }
 
+    /// Whether it is a replica that has all of its master's keys.
+    pub(super) fn has_its_copy(&self) -> bool {
+        self.tell::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+    }
+
     pub(super) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
