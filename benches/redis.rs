@@ -45,10 +45,10 @@ use self::server::RedisServer;
 
 const TASKS: usize = 64;
 
-/// What a task does in a batch: 64 do 20,480 operations.
-const EACH: usize = 320;
+/// What a task does in a batch: 64 do 2,048 operations.
+const EACH: usize = 32;
 
-const BATCHES: usize = 40;
+const BATCHES: usize = 400;
 
 /// How long a verifier with the default tolerance of 300 seconds has nonces in Redis remembered.
 const SECONDS: u64 = 361;

@@ -106,5 +106,5 @@ impl Clock for ManualClock {
 }
 
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into())
 }

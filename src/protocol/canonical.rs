@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, Method, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 
 use super::{
     claim::Fields,
     content_type::ContentType,
     digest::BodyDigest,
     field::Field,
-    header::{single, trim},
+    header::trim,
+    headers::{FoundHeaders, Known, single},
     params::ParameterList,
     rejection::{InField, Rejection},
     scheme::Scheme,
@@ -29,30 +30,40 @@ pub(crate) struct Head<'r> {
     content_type: ContentType<'r>,
     digest: Option<BodyDigest>,
     headers: SignedHeaders<'r>,
+    has_overrides: bool,
 }
 
 impl<'r> Head<'r> {
-    pub(crate) fn read(scheme: &'r Scheme, prefix: &'r str, uri: &'r Uri, parts: &'r Parts) -> Result<Self, Rejection> {
-        if parts.method == Method::CONNECT {
+    pub(crate) fn read(
+        scheme: &'r Scheme,
+        prefix: &'r str,
+        uri: &'r Uri,
+        method: &'r Method,
+        headers: &FoundHeaders<'r>,
+    ) -> Result<Self, Rejection> {
+        if *method == Method::CONNECT {
             return Err(Rejection::malformed_parameters("CONNECT has no path to sign"));
         }
         if uri.authority().is_some() && uri.scheme().is_none() {
             return Err(Rejection::malformed_parameters("a target without a path is for CONNECT alone"));
         }
-        refuse_hop_by_hop(scheme, &parts.headers)?;
+        if headers.has(Known::Connection) {
+            refuse_hop_by_hop(scheme, headers.all())?;
+        }
         let path = match uri.path() {
             "" => "/",
             path => path,
         };
         Ok(Self {
-            method: &parts.method,
+            method,
             audience: scheme.audience(),
             prefix: if path == "*" { "" } else { prefix },
             path,
             raw_query: uri.query().unwrap_or_default(),
-            content_type: ContentType::read(&parts.headers)?,
-            digest: body_digest(scheme, &parts.headers)?,
-            headers: signed_headers(scheme, uri, &parts.headers)?,
+            content_type: ContentType::read(headers)?,
+            digest: body_digest(scheme, headers)?,
+            headers: signed_headers(scheme, uri, headers.all())?,
+            has_overrides: headers.has(Known::Override),
         })
     }
 
@@ -61,8 +72,14 @@ impl<'r> Head<'r> {
         self.content_type.is_form()
     }
 
+    /// Whether there are headers by which the request could become another one.
+    #[cfg(feature = "server")]
+    pub(crate) fn has_overrides(&self) -> bool {
+        self.has_overrides
+    }
+
     /// Line 5.
-    pub(crate) fn read_query(self, scheme: &Scheme) -> Result<HeadAndQuery<'r>, Rejection> {
+    pub(crate) fn read_query(&'r self, scheme: &Scheme) -> Result<HeadAndQuery<'r>, Rejection> {
         let limit = scheme.limits().parameters();
         let query = ParameterList::parse(self.raw_query.as_bytes(), scheme.query_fields(), limit)?;
         Ok(HeadAndQuery { head: self, query })
@@ -71,7 +88,7 @@ impl<'r> Head<'r> {
 
 /// All but line 6.
 pub(crate) struct HeadAndQuery<'r> {
-    head: Head<'r>,
+    head: &'r Head<'r>,
     query: ParameterList<'r>,
 }
 
@@ -94,7 +111,7 @@ impl<'r> HeadAndQuery<'r> {
 
 /// All that is signed of a request itself, with every parameter read.
 pub(crate) struct CanonicalRequest<'r> {
-    head: Head<'r>,
+    head: &'r Head<'r>,
     query: ParameterList<'r>,
     form: ParameterList<'r>,
 }
@@ -187,10 +204,9 @@ impl Sink for Vec<u8> {
     }
 }
 
-fn body_digest(scheme: &Scheme, headers: &HeaderMap) -> Result<Option<BodyDigest>, Rejection> {
-    let name = scheme.header_name(Field::BodyDigest);
-    let digest = single(headers, name)?;
-    digest.map(BodyDigest::parse).transpose().in_field(name.as_str())
+fn body_digest(scheme: &Scheme, headers: &FoundHeaders<'_>) -> Result<Option<BodyDigest>, Rejection> {
+    let digest = headers.single(Known::Field(Field::BodyDigest))?;
+    digest.map(BodyDigest::parse).transpose().in_field(scheme.header_name(Field::BodyDigest).as_str())
 }
 
 fn signed_headers<'a>(
@@ -226,7 +242,7 @@ fn refuse_hop_by_hop(scheme: &Scheme, headers: &HeaderMap) -> Result<(), Rejecti
     for value in headers.get_all(header::CONNECTION) {
         for option in value.as_bytes().split(|&b| b == b',').map(trim) {
             let fixed = [header::CONTENT_TYPE, header::AUTHORIZATION, header::COOKIE];
-            let mut bound = scheme.field_headers().iter().chain(scheme.signed_headers()).chain(&fixed);
+            let mut bound = scheme.header_table().fields().chain(scheme.signed_headers()).chain(&fixed);
             if let Some(name) = bound.find(|name| option.eq_ignore_ascii_case(name.as_str().as_bytes())) {
                 return Err(Rejection::malformed(
                     name.as_str().to_owned(),

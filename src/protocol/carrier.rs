@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, Uri, request::Parts, uri::PathAndQuery};
+use http::{HeaderValue, Uri, request::Parts, uri::PathAndQuery};
 
 use super::{
     field::{Field, FieldError},
-    header::single,
+    headers::{FoundHeaders, Known},
     names::{FIELDS, PerField},
     params, percent,
     rejection::{InField, Rejection},
     scheme::{Carrier, Scheme, TokenPlace},
+    segment::segments,
 };
 
 /// The fields of a request, as unparsed text.
@@ -23,13 +24,13 @@ pub(crate) struct Carried<'a> {
 type QueryFields<'a> = PerField<Option<Cow<'a, [u8]>>>;
 
 enum Found<'a> {
-    Headers(&'a HeaderMap),
+    Headers(&'a FoundHeaders<'a>),
     Query(QueryFields<'a>),
 }
 
 impl<'a> Carried<'a> {
     /// Finds out which carrier the request uses, of those that the scheme takes.
-    pub(crate) fn find(scheme: &'a Scheme, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Self, Rejection> {
+    pub(crate) fn find(scheme: &'a Scheme, uri: &'a Uri, headers: &'a FoundHeaders<'a>) -> Result<Self, Rejection> {
         let query = match scheme.carrier() {
             Carrier::Headers => None,
             Carrier::Query | Carrier::Either => Some(read_query(scheme, uri)?),
@@ -49,7 +50,11 @@ impl<'a> Carried<'a> {
     }
 
     /// The carrier that signers write, and what an earlier signature left there.
-    pub(crate) fn of_signer(scheme: &'a Scheme, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Self, Rejection> {
+    pub(crate) fn of_signer(
+        scheme: &'a Scheme,
+        uri: &'a Uri,
+        headers: &'a FoundHeaders<'a>,
+    ) -> Result<Self, Rejection> {
         let carrier = match scheme.carrier() {
             Carrier::Headers => Found::Headers(headers),
             Carrier::Query => Found::Query(read_query(scheme, uri)?),
@@ -86,7 +91,7 @@ impl<'a> Carried<'a> {
         parse: impl FnOnce(&[u8]) -> Result<T, FieldError>,
     ) -> Result<Option<T>, Rejection> {
         let value = match &self.carrier {
-            Found::Headers(headers) => single(headers, self.scheme.header_name(field))?,
+            Found::Headers(headers) => headers.single(Known::Field(field))?,
             Found::Query(fields) => fields.get(field).and_then(Option::as_deref),
         };
         value.map(parse).transpose().in_field(self.name(field))
@@ -103,15 +108,15 @@ impl<'a> Carried<'a> {
 
 fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Rejection> {
     let mut fields = QueryFields::default();
-    for segment in params::segments(uri.query().unwrap_or_default().as_bytes()) {
-        let field = scheme.field_parameters().find(segment.name);
+    for segment in segments(uri.query().unwrap_or_default().as_bytes()) {
+        let field = scheme.field_parameters().find(segment.name().raw());
         let Some(field) = field.filter(|&field| travels_as_field(scheme, field)) else {
             continue;
         };
-        if !percent::escapes_are_right(segment.value) {
+        if segment.value().is_broken() {
             return Err(parameter_malformed(scheme, field, "a % without two hex digits after it"));
         }
-        let value = percent::decoded(segment.value);
+        let value = percent::decoded(segment.value().raw());
         if fields.get_mut(field).and_then(|slot| slot.replace(value)).is_some() {
             return Err(parameter_malformed(scheme, field, "it is there twice"));
         }
@@ -128,9 +133,9 @@ fn parameter_malformed(scheme: &Scheme, field: Field, problem: &str) -> Rejectio
 }
 
 /// `parameter` is a field that was found in the query.
-fn refuse_field_headers(scheme: &Scheme, headers: &HeaderMap, parameter: Field) -> Result<(), Rejection> {
+fn refuse_field_headers(scheme: &Scheme, headers: &FoundHeaders<'_>, parameter: Field) -> Result<(), Rejection> {
     let mut fields = FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field));
-    match fields.find(|&field| headers.contains_key(scheme.header_name(field))) {
+    match fields.find(|&field| headers.has(Known::Field(field))) {
         Some(field) => {
             let name = scheme.header_name(field).as_str().to_owned();
             let parameter = scheme.parameter_name(parameter).unwrap_or_default();

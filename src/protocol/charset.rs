@@ -24,6 +24,7 @@ impl Charset {
     }
 
     pub(crate) fn has_all(&self, text: &[u8]) -> bool {
-        text.iter().all(|&byte| self.has(byte))
+        // Every byte is looked at in any case, which is faster for text as short as this.
+        text.iter().fold(true, |all, &byte| all & self.has(byte))
     }
 }

@@ -8,6 +8,7 @@ use super::{
     carrier::{self, Carried},
     digest::Signature,
     field::{AppId, Field, Nonce, Timestamp},
+    headers::FoundHeaders,
     rejection::Rejection,
     scheme::Scheme,
     token::TokenClaim,
@@ -58,12 +59,16 @@ impl Claim {
     ///
     /// A field is missing or malformed, or fields travel in headers and in the query at once.
     pub fn extract(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> Result<Self, Rejection> {
+        Self::read(scheme, uri, &scheme.header_table().find_in(headers))
+    }
+
+    pub(crate) fn read(scheme: &Scheme, uri: &Uri, headers: &FoundHeaders<'_>) -> Result<Self, Rejection> {
         let carried = Carried::find(scheme, uri, headers)?;
         let fields = Fields {
             app_id: carried.required(Field::AppId, AppId::parse)?,
             timestamp: carried.required(Field::Timestamp, Timestamp::parse)?,
             nonce: carried.required(Field::Nonce, Nonce::parse)?,
-            token: TokenClaim::extract(scheme, &carried, headers)?,
+            token: TokenClaim::extract(scheme, &carried, headers.all())?,
         };
         Ok(Self { sign: carried.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
     }

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, header};
-
 use super::{
     canonical::Sink,
     charset::Charset,
-    header::{is_token, is_token_byte, single, trim},
+    header::{is_token, is_token_byte, trim},
+    headers::{FoundHeaders, Known},
     rejection::Rejection,
 };
 
@@ -22,9 +21,9 @@ pub(crate) struct ContentType<'a> {
 }
 
 impl<'a> ContentType<'a> {
-    pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Rejection> {
+    pub(crate) fn read(headers: &FoundHeaders<'a>) -> Result<Self, Rejection> {
         let malformed = |problem: &str| Rejection::malformed("content-type", problem);
-        let Some(value) = single(headers, &header::CONTENT_TYPE)? else {
+        let Some(value) = headers.single(Known::ContentType)? else {
             return Ok(Self::default());
         };
         let (essence, parameters) = split(value).ok_or_else(|| malformed("expected one type/subtype"))?;
@@ -33,7 +32,7 @@ impl<'a> ContentType<'a> {
         } else {
             None
         };
-        Ok(Self { essence, boundary, encoded: headers.contains_key(header::CONTENT_ENCODING) })
+        Ok(Self { essence, boundary, encoded: headers.has(Known::ContentEncoding) })
     }
 
     /// Whether the body is a form, whose parameters are signed: exactly this type, and no Content-Encoding.

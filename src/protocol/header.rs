@@ -1,18 +1,6 @@
-//! Header values as HTTP defines them.
+//! The grammar of header values, as HTTP defines it.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
-use super::{charset::Charset, rejection::Rejection};
-
-/// The value of a header that may occur once.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Rejection> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    match values.next() {
-        Some(_) => Err(Rejection::malformed(name.as_str().to_owned(), "it is there twice")),
-        None => Ok(first.map(HeaderValue::as_bytes)),
-    }
-}
+use super::charset::Charset;
 
 /// Without outer spaces and tabs.
 pub(crate) fn trim(mut text: &[u8]) -> &[u8] {

@@ -100,6 +100,18 @@ struct MacWriter<'k> {
 }
 
 impl MacWriter<'_> {
+    #[cold]
+    fn put_beyond(&mut self, bytes: &[u8]) {
+        self.flush();
+        match self.buffer.get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len = bytes.len();
+            }
+            None => self.mac.update(bytes),
+        }
+    }
+
     fn flush(&mut self) {
         self.mac.update(&self.buffer[..self.len]);
         self.len = 0;
@@ -107,15 +119,15 @@ impl MacWriter<'_> {
 }
 
 impl Sink for MacWriter<'_> {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        if bytes.len() > self.buffer.len() - self.len {
-            self.flush();
-            if bytes.len() > self.buffer.len() {
-                return self.mac.update(bytes);
+        match self.buffer.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
             }
+            None => self.put_beyond(bytes),
         }
-        self.buffer[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
     }
 
     fn put_key(&mut self) {

@@ -21,6 +21,7 @@ mod field;
 mod freshness;
 mod hasher;
 mod header;
+mod headers;
 mod limits;
 mod mac;
 mod names;
@@ -29,6 +30,7 @@ mod percent;
 mod rejection;
 mod scheme;
 mod secret;
+mod segment;
 mod sign_error;
 mod signer;
 mod token;
@@ -41,7 +43,7 @@ pub(crate) use self::rejection::BoxError;
 pub(crate) use self::{
     canonical::{CanonicalRequest, Head, HeadAndQuery},
     carrier::with_query,
-    header::single,
+    headers::{FoundHeaders, Known, OVERRIDES},
     params::strip,
     percent::escape,
 };

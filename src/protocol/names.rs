@@ -1,8 +1,6 @@
-//! What the fields are called in headers and in a query.
+//! What the fields are called in a query.
 
 use std::borrow::Cow;
-
-use http::{HeaderName, header};
 
 use super::{field::Field, percent};
 
@@ -25,67 +23,6 @@ impl<T> PerField<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &T)> {
         FIELDS.into_iter().zip(&self.0)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct FieldHeaders {
-    fields: PerField<HeaderName>,
-    body_digest: HeaderName,
-}
-
-/// Headers that have a meaning of their own here or in HTTP, so that no field can be named like them.
-const RESERVED: [HeaderName; 13] = [
-    header::AUTHORIZATION,
-    header::CONNECTION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::COOKIE,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-    header::CACHE_CONTROL,
-];
-
-impl Default for FieldHeaders {
-    fn default() -> Self {
-        Self {
-            fields: PerField([
-                HeaderName::from_static("x-app-id"),
-                HeaderName::from_static("x-timestamp"),
-                HeaderName::from_static("x-nonce"),
-                HeaderName::from_static("x-token"),
-                HeaderName::from_static("x-sign"),
-            ]),
-            body_digest: HeaderName::from_static("x-content-sha256"),
-        }
-    }
-}
-
-impl FieldHeaders {
-    pub(crate) fn name(&self, field: Field) -> &HeaderName {
-        self.fields.get(field).unwrap_or(&self.body_digest)
-    }
-
-    pub(crate) fn rename(&mut self, field: Field, name: HeaderName) {
-        match self.fields.get_mut(field) {
-            Some(current) => *current = name,
-            None => self.body_digest = name,
-        }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeaderName> {
-        self.fields.0.iter().chain([&self.body_digest])
-    }
-
-    /// A name that is reserved or stands for two fields.
-    pub(crate) fn unusable(&self) -> Option<&HeaderName> {
-        let twice = |name| self.iter().filter(|other| *other == name).count() > 1;
-        self.iter().find(|name| RESERVED.contains(name) || twice(*name))
     }
 }
 

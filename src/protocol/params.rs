@@ -1,15 +1,16 @@
 //! Parameters of a query or a form: split, decode, leave out the empty, encode, sort.
 //!
-//! Text of unreserved characters alone is its own encoding, and is never copied. Of the rest names are encoded once,
-//! for they are compared, and values on their way into the string to sign.
+//! Text that is spelled as it is signed is never copied. Of the rest names are encoded once, for they are compared, and
+//! values on their way into the string to sign.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use super::{
     canonical::Sink,
     names::FieldParameters,
-    percent::{self, UNRESERVED},
+    percent,
     rejection::Rejection,
+    segment::{Segment, segments},
 };
 
 /// What the service is given of a query, and of a form that came without a digest.
@@ -36,17 +37,11 @@ pub(crate) struct ParameterList<'a> {
 }
 
 struct Parameter<'a> {
-    /// Encoded already: it is compared many times.
-    name: Cow<'a, [u8]>,
-    value: Text<'a>,
-}
-
-/// Text with its escapes.
-#[derive(Clone, Copy)]
-struct Text<'a> {
-    raw: &'a [u8],
-    /// Only unreserved characters: it is its own encoding.
-    plain: bool,
+    /// The first bytes of its name, to compare by: few names share all of them.
+    start: u64,
+    segment: Segment<'a>,
+    /// Its name as it is signed where it travelled otherwise: it is compared many times.
+    encoded_name: Option<Box<[u8]>>,
 }
 
 impl<'a> ParameterList<'a> {
@@ -55,7 +50,7 @@ impl<'a> ParameterList<'a> {
         let mut list = Self::default();
         let mut count = 0;
         for segment in segments(raw) {
-            if fields.is_some_and(|fields| fields.find(segment.name).is_some()) {
+            if fields.is_some_and(|fields| fields.find(segment.name().raw()).is_some()) {
                 list.had_field = true;
                 continue;
             }
@@ -64,19 +59,23 @@ impl<'a> ParameterList<'a> {
                 let detail = format!("more than {limit} parameters: send them in a JSON body instead");
                 return Err(Rejection::malformed_parameters(detail));
             }
-            let (name, value) = (Text::checked(segment.name)?, Text::checked(segment.value)?);
+            if segment.is_broken() {
+                return Err(Rejection::malformed_parameters(
+                    "a % without two hex digits after it: write a percent sign as %25",
+                ));
+            }
             if segment.is_empty() {
                 list.had_empty = true;
-            } else {
-                if list.sorted.is_empty() {
-                    // As many as most requests have: one allocation, small enough to be moved about.
-                    list.sorted.reserve(8);
-                }
-                list.sorted.push(Parameter { name: name.encoded(), value });
+                continue;
             }
+            if list.sorted.is_empty() {
+                // As many as most requests have, in one allocation.
+                list.sorted.reserve(8);
+            }
+            list.sorted.push(Parameter::new(segment));
         }
         // Stable: values of a repeated name keep the order in which they travelled.
-        list.sorted.sort_by(|a, b| a.name.cmp(&b.name));
+        list.sorted.sort_by(Parameter::by_name);
         Ok(list)
     }
 
@@ -86,9 +85,7 @@ impl<'a> ParameterList<'a> {
             if i > 0 {
                 out.put(b"&");
             }
-            out.put(&parameter.name);
-            out.put(b"=");
-            parameter.value.write(out);
+            parameter.write(out);
         }
     }
 
@@ -112,15 +109,52 @@ impl<'a> ParameterList<'a> {
     }
 }
 
+impl<'a> Parameter<'a> {
+    fn new(segment: Segment<'a>) -> Self {
+        match segment.name().encoded() {
+            Cow::Borrowed(name) => Self { start: start(segment.raw(), name.len()), segment, encoded_name: None },
+            Cow::Owned(name) => Self { start: start(&name, name.len()), segment, encoded_name: Some(name.into()) },
+        }
+    }
+
+    fn name(&self) -> &[u8] {
+        self.encoded_name.as_deref().unwrap_or(self.segment.name().raw())
+    }
+
+    fn by_name(&self, other: &Self) -> Ordering {
+        self.start.cmp(&other.start).then_with(|| self.name().cmp(other.name()))
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        if self.segment.is_canonical() {
+            return out.put(self.segment.raw());
+        }
+        out.put(self.name());
+        out.put(b"=");
+        self.segment.value().write(out);
+    }
+}
+
+/// The first of `len` bytes, as a number that orders them as they order themselves: no encoded name has a zero in it.
+fn start(text: &[u8], len: usize) -> u64 {
+    let first = text.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0; 8];
+        padded[..text.len()].copy_from_slice(text);
+        padded
+    });
+    let beyond = u64::MAX.checked_shr(8 * len as u32).unwrap_or(0);
+    u64::from_be_bytes(first) & !beyond
+}
+
 /// `raw` without the segments that [`ParameterList::parse`] leaves out, every other byte as it was.
 pub(crate) fn strip(raw: &[u8], fields: Option<&FieldParameters>) -> Vec<u8> {
-    let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name).is_some());
+    let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name().raw()).is_some());
     join(raw, |segment| !segment.is_empty() && !is_field(segment))
 }
 
 /// `raw` without the fields: empty parameters stay.
 pub(crate) fn without_fields(raw: &[u8], fields: &FieldParameters) -> Vec<u8> {
-    join(raw, |segment| fields.find(segment.name).is_none())
+    join(raw, |segment| fields.find(segment.name().raw()).is_none())
 }
 
 fn join(raw: &[u8], keep: impl Fn(&Segment<'_>) -> bool) -> Vec<u8> {
@@ -129,59 +163,9 @@ fn join(raw: &[u8], keep: impl Fn(&Segment<'_>) -> bool) -> Vec<u8> {
         if !kept.is_empty() {
             kept.push(b'&');
         }
-        kept.extend_from_slice(segment.raw);
+        kept.extend_from_slice(segment.raw());
     }
     kept
-}
-
-/// What stands between two `&`.
-pub(crate) struct Segment<'a> {
-    raw: &'a [u8],
-    pub(crate) name: &'a [u8],
-    pub(crate) value: &'a [u8],
-}
-
-impl Segment<'_> {
-    fn is_empty(&self) -> bool {
-        self.name.is_empty() || self.value.is_empty()
-    }
-}
-
-/// Splits at `&`, then each segment at its first `=`. No text has no segments.
-pub(crate) fn segments(raw: &[u8]) -> impl Iterator<Item = Segment<'_>> {
-    raw.split(|&b| b == b'&').take(if raw.is_empty() { 0 } else { usize::MAX }).map(|raw| {
-        let (name, value) = match raw.iter().position(|&b| b == b'=') {
-            Some(i) => (&raw[..i], &raw[i + 1..]),
-            None => (raw, &raw[raw.len()..]),
-        };
-        Segment { raw, name, value }
-    })
-}
-
-impl<'a> Text<'a> {
-    fn checked(raw: &'a [u8]) -> Result<Self, Rejection> {
-        let plain = UNRESERVED.has_all(raw);
-        if !plain && !percent::escapes_are_right(raw) {
-            return Err(Rejection::malformed_parameters(
-                "a % without two hex digits after it: write a percent sign as %25",
-            ));
-        }
-        Ok(Self { raw, plain })
-    }
-
-    fn encoded(self) -> Cow<'a, [u8]> {
-        if self.plain { self.raw.into() } else { percent::encoded(percent::decode(self.raw)).collect() }
-    }
-
-    fn write(&self, out: &mut impl Sink) {
-        if self.plain {
-            return out.put(self.raw);
-        }
-        for byte in percent::decode(self.raw) {
-            let (encoded, len) = percent::encode(byte);
-            out.put(&encoded[..len]);
-        }
-    }
 }
 
 /// Adds a parameter to a query.

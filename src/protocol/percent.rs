@@ -30,18 +30,6 @@ pub(crate) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Every `%` has two hex digits after it.
-pub(crate) fn escapes_are_right(raw: &[u8]) -> bool {
-    let mut rest = raw;
-    while let Some(i) = rest.iter().position(|&b| b == b'%') {
-        match &rest[i + 1..] {
-            [hi, lo, after @ ..] if hi.is_ascii_hexdigit() && lo.is_ascii_hexdigit() => rest = after,
-            _ => return false,
-        }
-    }
-    true
-}
-
 /// Every byte but the unreserved as `%XX`, uppercase.
 pub(crate) fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     bytes.flat_map(|byte| {

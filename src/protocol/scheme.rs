@@ -4,11 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderName, header};
 
-use super::{
-    field::Field,
-    limits::Limits,
-    names::{FieldHeaders, FieldParameters},
-};
+use super::{field::Field, headers::HeaderTable, limits::Limits, names::FieldParameters};
 
 /// Where the five fields travel. The body digest is a header in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +47,7 @@ pub enum TokenPlace {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Scheme {
-    headers: FieldHeaders,
+    headers: HeaderTable,
     parameters: FieldParameters,
     carrier: Carrier,
     token_place: TokenPlace,
@@ -66,7 +62,7 @@ impl Scheme {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            headers: FieldHeaders::default(),
+            headers: HeaderTable::default(),
             parameters: FieldParameters::protocol(),
             carrier: Carrier::default(),
             token_place: TokenPlace::default(),
@@ -168,7 +164,7 @@ impl Scheme {
         let unsignable = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::COOKIE];
         for (i, name) in self.signed_headers.iter().enumerate() {
             let twice = i > 0 && self.signed_headers[i - 1] == *name;
-            if twice || self.headers.iter().any(|field| field == name) || unsignable.contains(name) {
+            if twice || self.headers.fields().any(|field| field == name) || unsignable.contains(name) {
                 return Err(SchemeError::SignedHeader(name.clone()));
             }
         }
@@ -231,7 +227,7 @@ impl Scheme {
         &self.signed_headers
     }
 
-    pub(crate) fn field_headers(&self) -> &FieldHeaders {
+    pub(crate) fn header_table(&self) -> &HeaderTable {
         &self.headers
     }
 

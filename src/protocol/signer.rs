@@ -132,7 +132,8 @@ impl Signer {
         nonce: Nonce,
     ) -> Result<Fields, SignError> {
         self.refuse_uncertain_host(parts)?;
-        let carried = Carried::of_signer(&self.scheme, &parts.uri, &parts.headers).map_err(SignError::refused)?;
+        let found = self.scheme.header_table().find_in(&parts.headers);
+        let carried = Carried::of_signer(&self.scheme, &parts.uri, &found).map_err(SignError::refused)?;
         let token = match &self.token {
             Some(token) => TokenClaim::new(&self.scheme, Some(token.clone())),
             None => TokenClaim::extract(&self.scheme, &carried, &parts.headers).map_err(SignError::refused)?,
@@ -144,7 +145,8 @@ impl Signer {
     }
 
     fn write_digest(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<(), SignError> {
-        let is_form = ContentType::read(&parts.headers).map_err(SignError::refused)?.is_form();
+        let found = self.scheme.header_table().find_in(&parts.headers);
+        let is_form = ContentType::read(&found).map_err(SignError::refused)?.is_form();
         let digest = match payload {
             // A form without parameters is refused unless its digest says that it is meant.
             Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
@@ -195,7 +197,8 @@ impl Signer {
         then: impl FnOnce(&StringToSign<'_>) -> T,
     ) -> Result<T, SignError> {
         let uri = uri_as_sent(parts);
-        let head = Head::read(&self.scheme, "", &uri, parts).map_err(SignError::refused)?;
+        let found = self.scheme.header_table().find_in(&parts.headers);
+        let head = Head::read(&self.scheme, "", &uri, &parts.method, &found).map_err(SignError::refused)?;
         let is_form = head.is_form();
         let request = head.read_query(&self.scheme).map_err(SignError::refused)?;
         let request = match payload {

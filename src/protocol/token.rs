@@ -12,7 +12,8 @@ use super::{
     carrier::Carried,
     digest::BodyDigest,
     field::{Field, Token},
-    header::{is_token_byte, single, trim},
+    header::{is_token_byte, trim},
+    headers::single,
     rejection::{InField, Rejection},
     scheme::{Scheme, TokenPlace},
 };

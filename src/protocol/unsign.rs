@@ -7,6 +7,7 @@ use super::{
     header::trim,
     params,
     scheme::{Scheme, TokenPlace},
+    segment::segments,
     sign_error::SignError,
     signer::Signer,
     token::auth_scheme,
@@ -15,7 +16,7 @@ use super::{
 impl Signer {
     /// Takes off all that a signer of this scheme writes, and the token of the caller's own from where it travels.
     pub(crate) fn unsign(&self, parts: &mut Parts) -> Result<(), SignError> {
-        for name in self.scheme().field_headers().iter() {
+        for name in self.scheme().header_table().fields() {
             parts.headers.remove(name);
         }
         remove_token(self.scheme(), &mut parts.headers);
@@ -40,7 +41,7 @@ fn remove_parameters(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Err
         return Ok(());
     };
     let query = query.as_bytes();
-    if params::segments(query).any(|segment| fields.find(segment.name).is_some()) {
+    if segments(query).any(|segment| fields.find(segment.name().raw()).is_some()) {
         parts.uri = with_query(&parts.uri, &params::without_fields(query, fields))?;
     }
     Ok(())

@@ -1,16 +1,16 @@
 //! What the service is given: nothing that was not signed, and who signed.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
 use http_body::Body;
 
 use super::{
     arriving::{Verified, VerifiedBody},
-    body::RequestBody,
     caller::Caller,
 };
 use crate::protocol::{
-    Authentic, BodyDigest, Field, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip, with_query,
+    Authentic, BodyDigest, Field, Head, OVERRIDES, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip,
+    with_query,
 };
 
 /// The target that was signed: what the client put on the request line, not what routers made of it.
@@ -25,7 +25,8 @@ pub(super) fn signed_uri(parts: &Parts) -> &Uri {
 /// The request as the service gets it: of every text the one that was signed.
 pub(super) struct Delivery {
     /// Where they differ from those that came.
-    targets: Option<Targets>,
+    targets: Option<Box<Targets>>,
+    has_overrides: bool,
     pub(super) digest: Option<BodyDigest>,
     /// A form, as far as its parameters bind it.
     pub(super) bound_form: Bytes,
@@ -40,6 +41,7 @@ struct Targets {
 impl Delivery {
     pub(super) fn new(
         authentic: &Authentic<'_>,
+        head: &Head<'_>,
         form: Option<&Bytes>,
         parts: &Parts,
         policy: Parameters,
@@ -54,27 +56,22 @@ impl Delivery {
             }
             _ => None,
         };
-        let targets = delivered_query.map(|query| Targets::new(parts, &query)).transpose().map_err(|error| {
-            Rejection::malformed_parameters("the query cannot be written as it was signed").because(error)
-        })?;
+        let targets =
+            delivered_query.map(|query| Targets::new(parts, &query).map(Box::new)).transpose().map_err(|error| {
+                Rejection::malformed_parameters("the query cannot be written as it was signed").because(error)
+            })?;
         let bound_form = match (form, policy) {
             (Some(_), Parameters::Signed) => request.form().to_text().into(),
             (Some(form), _) if request.form().left_something_out() => strip(form, None).into(),
             (form, _) => form.cloned().unwrap_or_default(),
         };
-        Ok(Self { targets, digest: request.digest(), bound_form })
+        Ok(Self { targets, has_overrides: head.has_overrides(), digest: request.digest(), bound_form })
     }
 
-    /// Makes the request that may reach the service.
-    pub(super) fn request<B: RequestBody>(
-        self,
-        mut parts: Parts,
-        body: VerifiedBody,
-        verified: Unrepeated,
-        scheme: &Scheme,
-    ) -> Request<B::ServiceBody> {
+    /// Makes the head that may reach the service, with who signed it.
+    pub(super) fn rewrite(self, parts: &mut Parts, body: &VerifiedBody, verified: Unrepeated, scheme: &Scheme) {
         if let Some(targets) = self.targets {
-            targets.replace(&mut parts);
+            targets.replace(parts);
         }
         match body.get() {
             Verified::Whole(bytes) => correct_length(&mut parts.headers, bytes.len() as u64),
@@ -88,10 +85,11 @@ impl Delivery {
                 parts.extensions.insert(watch.clone());
             }
         }
-        remove_overrides(&mut parts.headers, scheme.signed_headers());
+        if self.has_overrides {
+            remove_overrides(&mut parts.headers, scheme.signed_headers());
+        }
         hide_secrets(scheme, &mut parts.headers);
         parts.extensions.insert(Caller::new(verified));
-        Request::from_parts(parts, B::verified(body))
     }
 }
 
@@ -128,17 +126,8 @@ fn correct_length(headers: &mut HeaderMap, length: u64) {
 
 /// Removes the headers by which an unsigned byte could make the request another one.
 pub(super) fn remove_overrides(headers: &mut HeaderMap, signed: &[HeaderName]) {
-    static OVERRIDES: [HeaderName; 5] = [
-        HeaderName::from_static("x-http-method-override"),
-        HeaderName::from_static("x-http-method"),
-        HeaderName::from_static("x-method-override"),
-        HeaderName::from_static("x-original-url"),
-        HeaderName::from_static("x-rewrite-url"),
-    ];
-    for name in &OVERRIDES {
-        if headers.contains_key(name) && !signed.contains(name) {
-            headers.remove(name);
-        }
+    for name in OVERRIDES.iter().filter(|name| !signed.contains(name)) {
+        headers.remove(name);
     }
 }
 

@@ -1,10 +1,10 @@
 //! What is checked by the head of a request alone, before its app's keys are looked up.
 
-use http::{HeaderMap, Uri, header, request::Parts};
+use http::{Uri, request::Parts};
 use http_body::Body;
 
 use super::{arriving::too_large, caller::Caller};
-use crate::protocol::{Claim, Head, Rejection, RejectionKind, Scheme, single};
+use crate::protocol::{Claim, FoundHeaders, Head, Known, Rejection, RejectionKind, Scheme};
 
 /// How many bytes a body may have.
 #[derive(Clone, Copy)]
@@ -34,10 +34,11 @@ pub(super) fn read<'r>(
         let detail = format!("the query has more than {} bytes: send a body instead", limits.query());
         return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
     }
-    let claim = Claim::extract(scheme, uri, &parts.headers)?;
-    let head = Head::read(scheme, prefix, uri, parts)?;
+    let found = scheme.header_table().find_in(&parts.headers);
+    let claim = Claim::read(scheme, uri, &found)?;
+    let head = Head::read(scheme, prefix, uri, &parts.method, &found)?;
     let limit = if head.is_form() { limits.form() as u64 } else { limits.body() };
-    let declared = content_length(&parts.headers)?;
+    let declared = content_length(&found)?;
     if declared.unwrap_or(0).max(body.size_hint().lower()) > limit {
         return Err(too_large(limit));
     }
@@ -53,8 +54,8 @@ impl Length {
 }
 
 /// RFC 9110, section 8.6.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
-    let Some(value) = single(headers, &header::CONTENT_LENGTH)? else {
+fn content_length(headers: &FoundHeaders<'_>) -> Result<Option<u64>, Rejection> {
+    let Some(value) = headers.single(Known::ContentLength)? else {
         return Ok(None);
     };
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));

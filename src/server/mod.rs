@@ -22,6 +22,7 @@ mod service;
 mod service_body;
 mod streamed;
 mod verifier;
+mod waiting;
 
 pub use self::{
     body::{RequestBody, UnverifiedBody},

@@ -11,6 +11,7 @@ use super::{
     delivery::{Delivery, signed_uri},
     exemption::Exemption,
     head,
+    waiting::noting,
 };
 use crate::{
     clock::{SteadyClock, SystemClock},
@@ -77,31 +78,40 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// Whatever [`RejectionKind`](crate::RejectionKind) says. What is not verified is not remembered, and but
     /// for a form its body is not read.
-    pub async fn verify<B: RequestBody>(&self, request: Request<B>) -> Result<Request<B::ServiceBody>, Rejection> {
+    pub fn verify<B: RequestBody>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Request<B::ServiceBody>, Rejection>> + Send + use<'_, K, N, B> {
+        // Outside, so that the future holds them once.
+        let (mut parts, body) = request.into_parts();
         // The numbers are those of PROTOCOL.md.
-        let (scheme, time) = (&*self.scheme, self.clock.read());
-        let window = self.window(time.birth);
-        let (parts, body) = request.into_parts();
-        if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(&parts)) {
-            return Ok(waiver.exempt(parts, body, scheme));
-        }
-        let uri = signed_uri(&parts);
+        async move {
+            let (scheme, time) = (&*self.scheme, self.clock.read());
+            let window = self.window(time.birth);
+            if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(&parts)) {
+                return Ok(waiver.exempt(parts, body, scheme));
+            }
+            let uri = signed_uri(&parts);
 
-        let (claim, head, length) = head::read(scheme, &self.prefix, uri, &parts, &body)?; // 1
-        let timely = claim.timely(time.now, &window)?; // 2
-        let is_form = head.is_form();
-        let request = self.read_query(head)?; // 3
-        let keys = self.keys.keys(timely.app_id()).await.map_err(Rejection::unavailable)?; // 4
-        let body = Arriving::read_form(body, is_form, length).await?; // 5
-        let request = self.read_form(request, body.form())?;
-        let authentic = timely.authenticate(request, keys.as_ref())?; // 6
-        let delivery = Delivery::new(&authentic, body.form(), &parts, self.parameters, scheme)?;
-        let unrepeated = authentic.claim_nonce(&*self.nonces, self.clock.now(), &window).await?; // 8
-        let body = body.check(delivery.digest, delivery.bound_form.clone(), length, scheme, self.handover).await?; // 9
-        Ok(delivery.request::<B>(parts, body, unrepeated, scheme)) // 10
+            let (claim, head, length) = head::read(scheme, &self.prefix, uri, &parts, &body)?; // 1
+            let timely = claim.timely(time.now, &window)?; // 2
+            let is_form = head.is_form();
+            let request = self.read_query(&head)?; // 3
+            let mut waited = is_form;
+            let keys = noting(&mut waited, self.keys.keys(timely.app_id())).await.map_err(Rejection::unavailable)?; // 4
+            let body = Arriving::read_form(body, is_form, length).await?; // 5
+            let request = self.read_form(request, body.form())?;
+            let authentic = timely.authenticate(request, keys.as_ref())?; // 6
+            let delivery = Delivery::new(&authentic, &head, body.form(), &parts, self.parameters, scheme)?;
+            let now = if waited { self.clock.now() } else { time.now };
+            let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await?; // 8
+            let body = body.check(delivery.digest, delivery.bound_form.clone(), length, scheme, self.handover).await?; // 9
+            delivery.rewrite(&mut parts, &body, unrepeated, scheme); // 10
+            Ok(Request::from_parts(parts, B::verified(body)))
+        }
     }
 
-    fn read_query<'r>(&self, head: Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
+    fn read_query<'r>(&self, head: &'r Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
         let request = head.read_query(&self.scheme)?;
         self.refuse_empty(request.query().had_empty(), "query")?;
         Ok(request)

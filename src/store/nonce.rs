@@ -75,14 +75,23 @@ impl Authentic<'_> {
     /// # Errors
     ///
     /// The timestamp lies outside the window, the nonce was used before, or the store failed.
-    pub async fn claim_nonce<N>(self, store: &N, now: u64, window: &Window) -> Result<Unrepeated, Rejection>
+    pub fn claim_nonce<'s, N>(
+        self,
+        store: &'s N,
+        now: u64,
+        window: &Window,
+    ) -> impl Future<Output = Result<Unrepeated, Rejection>> + Send + use<'s, N>
     where
         N: NonceStore + ?Sized,
     {
-        let pending = self.pending(now, window)?;
-        let claim = store.claim(pending.app_id(), pending.nonce(), pending.lifetime());
-        let occurrence = claim.await.map_err(Rejection::unavailable)?;
-        pending.settle(occurrence)
+        // Here, so that the future need not hold the request.
+        let pending = self.pending(now, window);
+        async move {
+            let pending = pending?;
+            let claim = store.claim(pending.app_id(), pending.nonce(), pending.lifetime());
+            let occurrence = claim.await.map_err(Rejection::unavailable)?;
+            pending.settle(occurrence)
+        }
     }
 }
 

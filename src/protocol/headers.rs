@@ -1,0 +1,190 @@
+//! The headers that mean something to the protocol, found in one walk over all that came.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{field::Field, rejection::Rejection};
+
+/// A header that has a meaning here, by its place in a [`HeaderTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Field(Field),
+    Connection,
+    ContentEncoding,
+    ContentLength,
+    ContentType,
+    /// Any of [`OVERRIDES`].
+    Override,
+}
+
+/// The headers by which an unsigned byte could make the request another one.
+pub(crate) static OVERRIDES: [HeaderName; 5] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
+/// Headers that have a meaning of their own here or in HTTP, so that no field can be named like them.
+const RESERVED: [HeaderName; 13] = [
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    header::CACHE_CONTROL,
+];
+
+const FIELDS: usize = 6;
+const OVERRIDE: usize = FIELDS + 4;
+const NAMES: usize = OVERRIDE + OVERRIDES.len();
+
+impl Known {
+    /// Its name's place, which is where what was found is noted too.
+    const fn place(self) -> usize {
+        match self {
+            Self::Field(field) => field as usize,
+            Self::Connection => FIELDS,
+            Self::ContentEncoding => FIELDS + 1,
+            Self::ContentLength => FIELDS + 2,
+            Self::ContentType => FIELDS + 3,
+            Self::Override => OVERRIDE,
+        }
+    }
+}
+
+/// What each of them is called: the fields, by [`Field`]'s order, then the others.
+#[derive(Clone, Debug)]
+pub(crate) struct HeaderTable {
+    names: [HeaderName; NAMES],
+    /// Bits of the names that have so many bytes: of most headers the length alone tells that they are none of these.
+    by_length: [u16; LONG + 1],
+}
+
+/// Names of this length and longer stand together.
+const LONG: usize = 32;
+
+impl Default for HeaderTable {
+    fn default() -> Self {
+        let [method_override, method, method_override_2, original_url, rewrite_url] = OVERRIDES.clone();
+        let names = [
+            HeaderName::from_static("x-app-id"),
+            HeaderName::from_static("x-timestamp"),
+            HeaderName::from_static("x-nonce"),
+            HeaderName::from_static("x-token"),
+            HeaderName::from_static("x-sign"),
+            HeaderName::from_static("x-content-sha256"),
+            header::CONNECTION,
+            header::CONTENT_ENCODING,
+            header::CONTENT_LENGTH,
+            header::CONTENT_TYPE,
+            method_override,
+            method,
+            method_override_2,
+            original_url,
+            rewrite_url,
+        ];
+        Self { by_length: by_length(&names), names }
+    }
+}
+
+impl HeaderTable {
+    pub(crate) fn name(&self, field: Field) -> &HeaderName {
+        &self.names[Known::Field(field).place()]
+    }
+
+    pub(crate) fn rename(&mut self, field: Field, name: HeaderName) {
+        self.names[Known::Field(field).place()] = name;
+        self.by_length = by_length(&self.names);
+    }
+
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
+        self.names[..FIELDS].iter()
+    }
+
+    /// A field's name that is reserved or stands for two fields.
+    pub(crate) fn unusable(&self) -> Option<&HeaderName> {
+        let twice = |name| self.fields().filter(|other| *other == name).count() > 1;
+        self.fields().find(|name| RESERVED.contains(name) || twice(*name))
+    }
+
+    pub(crate) fn find_in<'a>(&'a self, headers: &'a HeaderMap) -> FoundHeaders<'a> {
+        let mut found = FoundHeaders { table: self, all: headers, first: [None; OVERRIDE + 1], repeated: 0 };
+        for (name, value) in headers {
+            let name = name.as_str();
+            let mut candidates = self.by_length[name.len().min(LONG)];
+            while candidates != 0 {
+                let place = candidates.trailing_zeros() as usize;
+                candidates &= candidates - 1;
+                if self.names[place].as_str() == name {
+                    found.note(place.min(OVERRIDE), value);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn by_length(names: &[HeaderName; NAMES]) -> [u16; LONG + 1] {
+    let mut by_length = [0; LONG + 1];
+    for (place, name) in names.iter().enumerate() {
+        by_length[name.as_str().len().min(LONG)] |= 1 << place;
+    }
+    by_length
+}
+
+/// Which of them a request has.
+pub(crate) struct FoundHeaders<'a> {
+    table: &'a HeaderTable,
+    all: &'a HeaderMap,
+    first: [Option<&'a HeaderValue>; OVERRIDE + 1],
+    repeated: u16,
+}
+
+impl<'a> FoundHeaders<'a> {
+    fn note(&mut self, place: usize, value: &'a HeaderValue) {
+        match &mut self.first[place] {
+            None => self.first[place] = Some(value),
+            Some(_) => self.repeated |= 1 << place,
+        }
+    }
+
+    /// All that the request has.
+    pub(crate) fn all(&self) -> &'a HeaderMap {
+        self.all
+    }
+
+    pub(crate) fn has(&self, header: Known) -> bool {
+        self.first[header.place()].is_some()
+    }
+
+    /// The value of a header that may occur once.
+    pub(crate) fn single(&self, header: Known) -> Result<Option<&'a [u8]>, Rejection> {
+        let place = header.place();
+        match self.repeated & 1 << place {
+            0 => Ok(self.first[place].map(HeaderValue::as_bytes)),
+            _ => Err(twice(&self.table.names[place])),
+        }
+    }
+}
+
+/// The value of any other header that may occur once.
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    match values.next() {
+        Some(_) => Err(twice(name)),
+        None => Ok(first.map(HeaderValue::as_bytes)),
+    }
+}
+
+fn twice(name: &HeaderName) -> Rejection {
+    Rejection::malformed(name.as_str().to_owned(), "it is there twice")
+}

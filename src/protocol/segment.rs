@@ -1,0 +1,144 @@
+//! What a query or a form is made of: segments between `&`, each with a name and a value.
+
+use std::borrow::Cow;
+
+use super::{
+    canonical::Sink,
+    percent::{self, UNRESERVED},
+};
+
+/// What stands between two `&`.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment<'a> {
+    raw: &'a [u8],
+    name_len: usize,
+    name: Spelling,
+    value: Spelling,
+}
+
+/// A name or a value, as it travelled.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    raw: &'a [u8],
+    spelling: Spelling,
+}
+
+/// How a text is spelled; what is worse is greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Spelling {
+    /// As it stands in the string to sign: unreserved characters, and uppercase escapes of all others.
+    Canonical,
+    Other,
+    /// A `%` without two hex digits after it.
+    Broken,
+}
+
+/// Splits at `&`, then each segment at its first `=`. No text has no segments.
+pub(crate) fn segments(raw: &[u8]) -> Segments<'_> {
+    Segments { rest: (!raw.is_empty()).then_some(raw) }
+}
+
+/// Looks at each byte once.
+pub(crate) struct Segments<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Segment<'a>;
+
+    fn next(&mut self) -> Option<Segment<'a>> {
+        let text = self.rest.take()?;
+        let mut name = None;
+        let mut spelling = Spelling::Canonical;
+        let mut end = text.len();
+        for (i, &byte) in text.iter().enumerate().filter(|(_, byte)| !UNRESERVED.has(**byte)) {
+            match byte {
+                b'&' => {
+                    self.rest = Some(&text[i + 1..]);
+                    end = i;
+                    break;
+                }
+                b'=' if name.is_none() => {
+                    name = Some((i, spelling));
+                    spelling = Spelling::Canonical;
+                }
+                b'%' => spelling = spelling.max(of_escape(&text[i + 1..])),
+                _ => spelling = spelling.max(Spelling::Other),
+            }
+        }
+        let (name_len, name, value) = match name {
+            Some((len, name)) => (len, name, spelling),
+            None => (end, spelling, Spelling::Canonical),
+        };
+        Some(Segment { raw: &text[..end], name_len, name, value })
+    }
+}
+
+/// By what follows the percent sign.
+fn of_escape(after: &[u8]) -> Spelling {
+    match after {
+        [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            let is_uppercase = !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
+            let is_needed = percent::decode(&[b'%', *high, *low]).all(|byte| !UNRESERVED.has(byte));
+            if is_uppercase && is_needed { Spelling::Canonical } else { Spelling::Other }
+        }
+        _ => Spelling::Broken,
+    }
+}
+
+impl<'a> Segment<'a> {
+    pub(crate) fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    pub(crate) fn name(&self) -> Text<'a> {
+        Text { raw: &self.raw[..self.name_len], spelling: self.name }
+    }
+
+    pub(crate) fn value(&self) -> Text<'a> {
+        Text { raw: self.raw.get(self.name_len + 1..).unwrap_or_default(), spelling: self.value }
+    }
+
+    /// Such segments are not signed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.name_len == 0 || self.value().raw.is_empty()
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.name.max(self.value) == Spelling::Broken
+    }
+
+    /// Unless it is empty, its raw text is what stands in the string to sign.
+    pub(crate) fn is_canonical(&self) -> bool {
+        self.name.max(self.value) == Spelling::Canonical
+    }
+}
+
+impl<'a> Text<'a> {
+    pub(crate) fn raw(self) -> &'a [u8] {
+        self.raw
+    }
+
+    pub(crate) fn is_broken(self) -> bool {
+        self.spelling == Spelling::Broken
+    }
+
+    /// As it stands in the string to sign: copied only if it is spelled otherwise.
+    pub(crate) fn encoded(self) -> Cow<'a, [u8]> {
+        match self.spelling {
+            Spelling::Canonical => self.raw.into(),
+            _ => percent::encoded(percent::decode(self.raw)).collect(),
+        }
+    }
+
+    /// Writes what [`encoded`](Self::encoded) gives, without a copy.
+    pub(crate) fn write(self, out: &mut impl Sink) {
+        if self.spelling == Spelling::Canonical {
+            return out.put(self.raw);
+        }
+        for byte in percent::decode(self.raw) {
+            let (encoded, len) = percent::encode(byte);
+            out.put(&encoded[..len]);
+        }
+    }
+}
