@@ -29,7 +29,8 @@ impl<C: Connect> RedisNonceStore<C> {
     async fn ask(&self) -> Result<(RedisReport, Vec<String>), CheckError> {
         let mut info = Cmd::new();
         info.arg("INFO");
-        let answer = timeout(PATIENCE, self.send(&info)).await.map_err(|_| CheckError::Silent)??;
+        let answers = timeout(PATIENCE, self.link().exchange(vec![info])).await.map_err(|_| CheckError::Silent)??;
+        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(ClaimError::Refused)?;
         let mut found = Findings::default();
         match answer {
             // A cluster's masters, each by its address.

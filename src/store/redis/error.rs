@@ -8,7 +8,7 @@ use super::link::Failure;
 use crate::store::StoreError;
 
 /// A claim that nobody could decide. It is the source of a [`StoreError`], for operators.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
     /// As many claims wait already as may.

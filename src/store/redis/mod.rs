@@ -1,12 +1,14 @@
 //! Nonces in Redis, shared by verifiers on many machines.
 //!
-//! The `store` makes a command of each claim and sends it over a `link`, which `connect`s when it must. `check` looks
-//! before a service starts.
+//! The `store` makes a command of each claim and puts it into its `outbox`, whose rounds `exchange` it for an answer over
+//! a `link`, which `connect`s when it must. `check` looks before a service starts.
 
 mod check;
 mod connect;
 mod error;
+mod exchange;
 mod link;
+mod outbox;
 mod store;
 
 #[doc(hidden)]

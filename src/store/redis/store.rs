@@ -2,17 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike, sentinel::SentinelClient};
-use tokio::{
-    sync::{Mutex, Semaphore},
-    time::timeout,
-};
+use redis::{Cmd, Value, sentinel::SentinelClient};
+use tokio::sync::{Mutex, Semaphore};
 
-use super::{
-    connect::Connect,
-    error::ClaimError,
-    link::{Line, Link},
-};
+use super::{connect::Connect, error::ClaimError, link::Link, outbox::Outbox};
 use crate::{
     protocol::{AppId, Lifetime, Nonce, Occurrence},
     store::{NonceStore, StoreError},
@@ -21,7 +14,7 @@ use crate::{
 /// Remembers nonces in Redis, for verifiers on many machines: a request is let in once between them all.
 ///
 /// A claim is one `SET key 1 NX PX ttl`, which Redis decides atomically. All claims share one connection, which is made
-/// by the first of them and made anew when it breaks. A claim that has no answer within the deadline, or finds too many
+/// by the first of them and made anew when it breaks; those that come at the same time are sent in one piece. A claim that has no answer within the deadline, or finds too many
 /// others waiting, is an error, and its request is answered with 503; **it may have been made all the same**: the caller
 /// signs again, with a fresh nonce.
 ///
@@ -37,10 +30,9 @@ use crate::{
 /// # }
 /// ```
 pub struct RedisNonceStore<C: Connect = redis::Client> {
-    link: Arc<Link<C>>,
+    outbox: Arc<Outbox<C>>,
     in_flight: Arc<Semaphore>,
     most_in_flight: usize,
-    deadline: Duration,
     prefix: Arc<str>,
 }
 
@@ -50,7 +42,7 @@ impl<C: Connect> RedisNonceStore<C> {
     /// A cluster's client sends a command again when it loses the answer, and may then find the nonce taken by itself:
     /// the caller gets `replayed_nonce`. Build it with few `retries`: one follows a slot that has moved. While it connects
     /// to a node that does not answer, twice in a row, claims for all others wait: `connection_timeout` must be less than
-    /// half of the deadline. As built by default, a store that starts while one node hangs has no connection at all.
+    /// half of the deadline. As built by default, it takes two seconds to connect while one node hangs.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -67,10 +59,9 @@ impl<C: Connect> RedisNonceStore<C> {
     /// ```
     pub fn new(connector: C) -> Self {
         Self {
-            link: Link::new(connector),
+            outbox: Outbox::new(Link::new(connector), Self::DEADLINE),
             in_flight: Arc::new(Semaphore::new(Self::MOST_IN_FLIGHT)),
             most_in_flight: Self::MOST_IN_FLIGHT,
-            deadline: Self::DEADLINE,
             prefix: "cs1:".into(),
         }
     }
@@ -81,7 +72,7 @@ impl<C: Connect> RedisNonceStore<C> {
     /// How long a claim may take, all that it waits for together. Default: 250 ms.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
+        Self { outbox: Outbox::new(self.link().clone(), deadline), ..self }
     }
 
     /// How many claims may wait at once; whatever comes beyond is an error right away. Default: 1,024.
@@ -100,29 +91,8 @@ impl<C: Connect> RedisNonceStore<C> {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// Sends a command, and notices how the connection fares.
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, ClaimError> {
-        let line = self.link.line().await?;
-        let mut watch = Watch { link: &self.link, line: &line, is_answered: false };
-        let answer = line.connection.clone().req_packed_command(command).await;
-        // What the server refuses is an answer too.
-        let answer = answer.and_then(Value::extract_error);
-        watch.is_answered = true;
-        match answer {
-            Ok(value) => {
-                line.heard();
-                Ok(value)
-            }
-            Err(error) => {
-                match leaves_connection_usable(&error) {
-                    true => line.heard(),
-                    // One node of a cluster is in trouble: a new connection would cost the claims of all others.
-                    false if C::MENDS_ITSELF => self.link.unheard(&line),
-                    false => self.link.give_up(&line),
-                }
-                Err(ClaimError::Refused(error))
-            }
-        }
+    pub(super) fn link(&self) -> &Arc<Link<C>> {
+        self.outbox.link()
     }
 }
 
@@ -138,7 +108,7 @@ impl RedisNonceStore<Mutex<SentinelClient>> {
 
 impl<C: Connect> NonceStore for RedisNonceStore<C> {
     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-        let Ok(_permit) = self.in_flight.try_acquire() else {
+        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
             return Err(ClaimError::Busy(self.most_in_flight).into());
         };
         let milliseconds = lifetime.ttl().as_millis() as u64;
@@ -149,9 +119,7 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
         // All of it and its six words in one piece each.
         let mut command = Cmd::with_capacity(6, key.len() + 32);
         command.arg("SET").arg(key).arg(1).arg("NX").arg("PX").arg(milliseconds);
-        let answer =
-            timeout(self.deadline, self.send(&command)).await.map_err(|_| ClaimError::Deadline(self.deadline))?;
-        match answer? {
+        match self.outbox.send(command, permit).await? {
             Value::Okay => Ok(Occurrence::First),
             Value::Nil => Ok(Occurrence::Repeated),
             _ => Err(ClaimError::Unexpected.into()),
@@ -169,40 +137,16 @@ fn key(prefix: &str, app: &AppId, nonce: &Nonce) -> String {
 }
 
 /// Whether the server has understood, and said no for reasons of its own: it is full, say, or still loading.
-fn leaves_connection_usable(error: &RedisError) -> bool {
-    match error.kind() {
-        // A master that became a replica stays one: look for the new master.
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => false,
-        ErrorKind::Server(_) | ErrorKind::Extension => error.code() != Some("NOAUTH"),
-        _ => false,
-    }
-}
-
-/// Notices when a claim is given up before it has an answer.
-struct Watch<'a, C: Connect> {
-    link: &'a Arc<Link<C>>,
-    line: &'a Arc<Line<C::Connection>>,
-    is_answered: bool,
-}
-
-impl<C: Connect> Drop for Watch<'_, C> {
-    fn drop(&mut self) {
-        if !self.is_answered {
-            self.link.unheard(self.line);
-        }
-    }
-}
-
 impl<C: Connect> Clone for RedisNonceStore<C> {
     fn clone(&self) -> Self {
-        Self { link: self.link.clone(), in_flight: self.in_flight.clone(), prefix: self.prefix.clone(), ..*self }
+        Self { outbox: self.outbox.clone(), in_flight: self.in_flight.clone(), prefix: self.prefix.clone(), ..*self }
     }
 }
 
 impl<C: Connect> fmt::Debug for RedisNonceStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisNonceStore")
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.outbox.deadline())
             .field("most_in_flight", &self.most_in_flight)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use countersign::store::conformance;
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -39,6 +40,36 @@ async fn a_claim_after_its_end_is_late_without_asking() {
     let late = store(&server).claim(&app, &nonce, Lifetime::new(NOW, NOW)).await;
     assert_eq!(late.unwrap(), Occurrence::Late);
     assert_eq!(server.tell::<i64>(&["DBSIZE"]), 0);
+}
+
+/// They go out together, and what comes back must find its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_made_at_once_have_each_their_own_answer() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    for n in (0..500).step_by(3) {
+        assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), Occurrence::First);
+    }
+    let mut claims = JoinSet::new();
+    for n in 0..500 {
+        let store = store.clone();
+        claims.spawn(async move { (n, claim(&store, &format!("nonce-{n}")).await.unwrap()) });
+    }
+    for (n, occurrence) in claims.join_all().await {
+        assert_eq!(occurrence, if n % 3 == 0 { Occurrence::Repeated } else { Occurrence::First }, "{n}");
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_takes_no_later_claim_with_it() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Begun, and no more: whatever it has started ends with its runtime.
+    runtime().block_on(async {
+        assert!(claim(&store, "nonce-1").now_or_never().is_none());
+    });
+    assert_eq!(runtime().block_on(claim(&store, "nonce-2")).unwrap(), Occurrence::First);
 }
 
 /// As processes have them: each with a connection of its own.
