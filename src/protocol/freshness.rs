@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use super::{
     claim::{Claim, Fields},
     field::{AppId, Nonce, Timestamp},
+    key::KeyLabel,
     mac::Authentic,
     rejection::{Rejection, RejectionKind},
 };
 #[cfg(feature = "test-util")]
-use super::{field::Token, scheme::Scheme, token::TokenClaim};
+use super::{field::Token, key::KeyName, scheme::Scheme, token::TokenClaim};
 
 /// The timestamps that are accepted at a moment: a stretch around the clock, and none before a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,17 +144,17 @@ pub enum Occurrence {
 /// An authentic claim whose nonce is to be claimed.
 pub(crate) struct Pending {
     fields: Arc<Fields>,
-    key_index: usize,
+    key: KeyLabel,
     lifetime: Lifetime,
 }
 
 impl Authentic<'_> {
     /// Checks the window again, by the very reading of the clock from which the nonce's lifetime is computed.
     pub(crate) fn pending(self, now: u64, window: &Window) -> Result<Pending, Rejection> {
-        let (fields, key_index) = self.into_fields();
+        let (fields, key) = self.into_fields();
         window.check(fields.timestamp, now)?;
         let lifetime = Lifetime { now, until: window.end(fields.timestamp) };
-        Ok(Pending { fields, key_index, lifetime })
+        Ok(Pending { fields, key, lifetime })
     }
 }
 
@@ -173,7 +174,7 @@ impl Pending {
     /// Takes the store's word.
     pub(crate) fn settle(self, occurrence: Occurrence) -> Result<Unrepeated, Rejection> {
         match occurrence {
-            Occurrence::First => Ok(Unrepeated { fields: self.fields, key_index: self.key_index }),
+            Occurrence::First => Ok(Unrepeated { fields: self.fields, key: self.key }),
             Occurrence::Repeated => Err(Rejection::new(
                 RejectionKind::ReplayedNonce,
                 "the nonce was used before: sign each request, and each retry, with a fresh one",
@@ -198,22 +199,22 @@ impl Pending {
 #[derive(Clone, Debug)]
 pub struct Unrepeated {
     fields: Arc<Fields>,
-    key_index: usize,
+    key: KeyLabel,
 }
 
 impl Unrepeated {
     #[cfg(feature = "test-util")]
-    pub(crate) fn for_test(app_id: AppId, token: Option<Token>) -> Self {
+    pub(crate) fn for_test(app_id: AppId, token: Option<Token>, name: Option<KeyName>) -> Self {
         let (timestamp, nonce) = (Timestamp::for_test(), Nonce::for_test());
         let token = TokenClaim::new(&Scheme::new(), token);
-        Self { fields: Arc::new(Fields { app_id, timestamp, nonce, token }), key_index: 0 }
+        Self { fields: Arc::new(Fields { app_id, timestamp, nonce, token }), key: KeyLabel { index: 0, name } }
     }
 
     pub(crate) fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    pub(crate) fn key_index(&self) -> usize {
-        self.key_index
+    pub(crate) fn key(&self) -> &KeyLabel {
+        &self.key
     }
 }

@@ -14,8 +14,10 @@ use super::{
     claim::Fields,
     digest::Signature,
     freshness::Timely,
+    key::{Key, KeyLabel},
+    key_ring::KeyRing,
     rejection::{Rejection, RejectionKind},
-    secret::{Key, KeyRing, Secret},
+    secret::Secret,
 };
 
 /// A timely claim that one of the app's keys signed, with all that is signed.
@@ -25,28 +27,31 @@ use super::{
 /// ```compile_fail,E0451
 /// # use countersign::protocol::Authentic;
 /// fn forge<'r>(authentic: Authentic<'r>) -> Authentic<'r> {
-///     Authentic { key_index: 1, ..authentic }
+///     Authentic { ..authentic }
 /// }
 /// ```
 pub struct Authentic<'r> {
     fields: Arc<Fields>,
     request: CanonicalRequest<'r>,
-    key_index: usize,
+    key: KeyLabel,
 }
 
 impl Timely {
-    /// Checks the signature against each active key. Without keys (the app is unknown or disabled) the same work is
-    /// done with a key of nobody's, to the same answer.
+    /// Checks the signature against each key that is active at `now`, in Unix seconds. Without any (the app is unknown
+    /// or disabled, or it is no key's time) the same work is done with a key of nobody's, to the same answer.
     pub(crate) fn authenticate<'r>(
         self,
         request: CanonicalRequest<'r>,
         keys: Option<&KeyRing>,
+        now: u64,
     ) -> Result<Authentic<'r>, Rejection> {
         let string = StringToSign { request: &request, fields: self.claim().fields() };
+        let keys = keys.filter(|ring| ring.active_at(now).next().is_some());
         let known = Choice::from(u8::from(keys.is_some()));
+        let ring = keys.unwrap_or(&NOBODY);
         let signed = |key| bool::from(mac(key, &string).ct_eq(self.claim().sign().bytes()) & known);
-        match keys.unwrap_or(&NOBODY).keys().iter().position(signed) {
-            Some(key_index) => Ok(Authentic { fields: self.into_fields(), request, key_index }),
+        match ring.active_at(now).find(|(_, key)| signed(key)) {
+            Some((index, _)) => Ok(Authentic { fields: self.into_fields(), request, key: ring.label(index) }),
             None => Err(Rejection::new(
                 RejectionKind::InvalidSignature,
                 "the app id is unknown, or the signature is not that of this request: compare the string that you sign \
@@ -62,8 +67,8 @@ impl<'r> Authentic<'r> {
         &self.request
     }
 
-    pub(crate) fn into_fields(self) -> (Arc<Fields>, usize) {
-        (self.fields, self.key_index)
+    pub(crate) fn into_fields(self) -> (Arc<Fields>, KeyLabel) {
+        (self.fields, self.key)
     }
 }
 
@@ -132,7 +137,7 @@ impl Sink for MacWriter<'_> {
 
     fn put_key(&mut self) {
         self.flush();
-        self.mac.update(self.key.bytes());
+        self.mac.update(self.key.secret().bytes());
     }
 }
 
@@ -167,7 +172,7 @@ mod tests {
             ),
         ];
         for (key, data, expected) in cases {
-            let key = Key::of_any_length(key);
+            let key = Key::from(Secret::of_any_length(key));
             let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; BUFFER], len: 0 };
             // In pieces, as the lines of a string to sign arrive.
             data.chunks(7).for_each(|piece| writer.put(piece));

@@ -5,7 +5,7 @@
 //! 1. `claim`: the fields are read ([`Claim`]), from the `carrier` that holds them,
 //! 2. `freshness`: the timestamp lies in the [`Window`] ([`Timely`]),
 //! 3. `canonical`: what is covered is put in order, with its `params` and `content_type`,
-//! 4. `mac`: one of the app's keys signed it ([`Authentic`]),
+//! 4. `mac`: one of the app's keys (`key`, `key_ring`) signed it ([`Authentic`]),
 //! 5. `freshness` again: the nonce is new ([`Unrepeated`], by the word of a store).
 //!
 //! A [`Signer`] goes the other way. Without features, the crate is this module: it signs, and reads claims. Only the
@@ -22,6 +22,8 @@ mod freshness;
 mod hasher;
 mod header;
 mod headers;
+mod key;
+mod key_ring;
 mod limits;
 mod mac;
 mod names;
@@ -53,12 +55,14 @@ pub use self::{
     field::{AppId, Field, FieldError, Nonce, Timestamp, Token},
     freshness::{Lifetime, Occurrence, Timely, Unrepeated, Window},
     hasher::BodyHasher,
+    key::{Key, KeyName},
+    key_ring::{KeyRing, KeyRingError},
     limits::Limits,
     mac::Authentic,
     params::Parameters,
     rejection::{Rejection, RejectionKind},
     scheme::{Carrier, Scheme, SchemeError, TokenPlace},
-    secret::{Key, KeyRing, KeyRingError, Secret, SecretError},
+    secret::{Secret, SecretError},
     sign_error::SignError,
     signer::{Payload, Signer},
 };

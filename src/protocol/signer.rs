@@ -11,9 +11,10 @@ use super::{
     content_type::ContentType,
     digest::BodyDigest,
     field::{AppId, Field, Nonce, Timestamp, Token},
+    key::Key,
     mac,
     scheme::Scheme,
-    secret::{Key, Secret},
+    secret::Secret,
     sign_error::SignError,
     token::TokenClaim,
 };

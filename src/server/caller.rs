@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::protocol::{AppId, Nonce, Timestamp, Token, Unrepeated};
+use crate::protocol::{AppId, KeyName, Nonce, Timestamp, Token, Unrepeated};
 
 /// The verified identity behind a request, in its extensions once it is past the verifier.
 ///
@@ -37,7 +37,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn for_test(app_id: AppId) -> Self {
-        Self(Unrepeated::for_test(app_id, None))
+        Self(Unrepeated::for_test(app_id, None, None))
     }
 
     /// The same with this token, for tests.
@@ -45,7 +45,15 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn with_test_token(self, token: Token) -> Self {
-        Self(Unrepeated::for_test(self.app_id().clone(), Some(token)))
+        Self(Unrepeated::for_test(self.app_id().clone(), Some(token), self.0.key().name.clone()))
+    }
+
+    /// The same, as if a key of this name had signed, for tests.
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn with_test_key_name(self, name: KeyName) -> Self {
+        Self(Unrepeated::for_test(self.app_id().clone(), self.token().cloned(), Some(name)))
     }
 
     /// Whose key signed.
@@ -75,7 +83,13 @@ impl Caller {
     /// Which of the app's keys signed: its place in the [`KeyRing`](crate::KeyRing), from 0.
     #[must_use]
     pub fn key_index(&self) -> usize {
-        self.0.key_index()
+        self.0.key().index
+    }
+
+    /// What the key that signed is called, if it has a [name](crate::Key::with_name).
+    #[must_use]
+    pub fn key_name(&self) -> Option<&str> {
+        self.0.key().name.as_ref().map(KeyName::as_str)
     }
 }
 
@@ -85,6 +99,7 @@ impl fmt::Debug for Caller {
             .field("app_id", self.app_id())
             .field("timestamp", &self.timestamp())
             .field("key_index", &self.key_index())
+            .field("key_name", &self.key_name())
             .finish_non_exhaustive()
     }
 }

@@ -101,9 +101,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let keys = noting(&mut waited, self.keys.keys(timely.app_id())).await.map_err(Rejection::unavailable)?; // 4
             let body = Arriving::read_form(body, is_form, length).await?; // 5
             let request = self.read_form(request, body.form())?;
-            let authentic = timely.authenticate(request, keys.as_ref())?; // 6
-            let delivery = Delivery::new(&authentic, &head, body.form(), &parts, self.parameters, scheme)?;
             let now = if waited { self.clock.now() } else { time.now };
+            let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
+            let delivery = Delivery::new(&authentic, &head, body.form(), &parts, self.parameters, scheme)?;
             let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await?; // 8
             let body = body.check(delivery.digest, delivery.bound_form.clone(), length, scheme, self.handover).await?; // 9
             delivery.rewrite(&mut parts, &body, unrepeated, scheme); // 10

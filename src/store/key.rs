@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, pin::Pin, sync::Arc};
 use super::StoreError;
 use crate::protocol::{AppId, KeyRing};
 
-/// Finds an app's active keys.
+/// Finds an app's keys.
 ///
 /// # Law
 ///
@@ -33,7 +33,7 @@ use crate::protocol::{AppId, KeyRing};
     note = "a `Verifier` becomes a layer by `into_layer()`"
 )]
 pub trait KeyStore: Send + Sync + 'static {
-    /// The app's active keys, or `None` of an app that is unknown or disabled.
+    /// The app's keys, or `None` of an app that is unknown or disabled.
     ///
     /// # Errors
     ///

@@ -7,6 +7,7 @@ mod bodies;
 mod client;
 mod exemption;
 mod fields;
+mod keys;
 mod parameters;
 mod processes;
 mod properties;

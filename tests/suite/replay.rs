@@ -313,7 +313,4 @@ async fn any_active_key_signs_and_a_retired_one_does_not() {
     }
     let retired = countersign::Signer::new("demo".parse().unwrap(), Secret::new("e".repeat(32)).unwrap());
     assert_eq!(rig::code(&verifier, signed_by(&retired, NOW, get("/"))).await, "invalid_signature");
-    let five = (0..5).map(|_| rig::secret());
-    assert!(KeyRing::new(five).is_err());
-    assert!(KeyRing::new::<Secret>([]).is_err());
 }
