@@ -37,6 +37,21 @@ mod tracing {
             _ => {}
         }
     }
+
+    /// The keys of a file are in force from now on.
+    #[cfg(feature = "toml")]
+    pub(crate) fn keys_taken(path: &std::path::Path, is_open_to_others: bool) {
+        ::tracing::info!(target: TARGET, path = %path.display(), "keys were read");
+        if is_open_to_others {
+            warn!(target: TARGET, path = %path.display(), "every user of this machine may read or write this key file");
+        }
+    }
+
+    /// The keys stay as they were, the retired ones too.
+    #[cfg(feature = "toml")]
+    pub(crate) fn keys_not_taken(error: &crate::store::file::FileKeysError) {
+        warn!(target: TARGET, error = error as &dyn Error, "keys could not be read; those that were read before stay");
+    }
 }
 
 #[cfg(not(feature = "tracing"))]
@@ -46,4 +61,10 @@ mod untold {
     pub(crate) fn clock_stepped_back(_: i64) {}
 
     pub(crate) fn rejected(_: &Rejection) {}
+
+    #[cfg(feature = "toml")]
+    pub(crate) fn keys_taken(_: &std::path::Path, _: bool) {}
+
+    #[cfg(feature = "toml")]
+    pub(crate) fn keys_not_taken(_: &crate::store::file::FileKeysError) {}
 }

@@ -62,7 +62,9 @@
 //! - `hyper`: hyper's `Incoming` as a request body.
 //! - `redis`: nonces that verifiers on many machines share; `redis-tls` for TLS to it.
 //! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
-//! - `tracing`: events for operators: the clock steps back, a store fails, the service is put together wrongly.
+//! - `toml`: apps and their keys from a file, which is read again when it changes.
+//! - `tracing`: events for operators: the clock steps back, a store fails, keys are read or cannot be, the service is put
+//!   together wrongly.
 //! - `test-util`: for tests, of yours: `Caller::for_test` and its like, and the suite that every store passes.
 //!
 //! Without any, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.

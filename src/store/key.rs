@@ -29,7 +29,7 @@ use crate::protocol::{AppId, KeyRing};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key store",
-    note = "`StaticKeys` holds fixed keys, `key_fn` makes a store of an async function",
+    note = "`StaticKeys` holds fixed keys, `FileKeys` those of a file, `key_fn` makes a store of an async function",
     note = "a `Verifier` becomes a layer by `into_layer()`"
 )]
 pub trait KeyStore: Send + Sync + 'static {
@@ -57,11 +57,15 @@ impl StaticKeys {
     pub fn new<K: Into<KeyRing>>(apps: impl IntoIterator<Item = (AppId, K)>) -> Self {
         Self(apps.into_iter().map(|(app, keys)| (app, keys.into())).collect())
     }
+
+    pub(super) fn ring(&self, app: &AppId) -> Option<KeyRing> {
+        self.0.get(app).cloned()
+    }
 }
 
 impl KeyStore for StaticKeys {
     async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        Ok(self.0.get(app).cloned())
+        Ok(self.ring(app))
     }
 }
 

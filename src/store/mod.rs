@@ -6,6 +6,9 @@
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
+#[cfg(feature = "toml")]
+#[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
+pub mod file;
 mod key;
 mod memory;
 mod nonce;
@@ -17,6 +20,8 @@ mod table;
 
 use crate::protocol::BoxError;
 
+#[cfg(feature = "toml")]
+pub use self::file::FileKeys;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisNonceStore;
 pub use self::{

@@ -116,7 +116,7 @@ impl Write for Log {
 }
 
 /// All that is logged, at every level.
-fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
+pub(crate) fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
     let log = Log::default();
     let writer = log.clone();
     let subscriber =

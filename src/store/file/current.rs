@@ -1,0 +1,234 @@
+//! The keys that are in force, and what was seen of their file since.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    error::FileKeysError,
+    parse::parse,
+    read::{Content, read},
+    watch::{Watched, watch},
+};
+use crate::{
+    clock::milliseconds,
+    event,
+    protocol::{AppId, KeyRing},
+    store::StaticKeys,
+};
+
+/// What was read, and what was seen since.
+pub(super) struct Current {
+    path: Arc<Path>,
+    apps: RwLock<StaticKeys>,
+    /// Locked from the reading of the file to the taking of its keys, so that none overtakes a later one.
+    seen: Mutex<Seen>,
+    failure: Mutex<Option<FileKeysError>>,
+    /// In milliseconds.
+    interval: AtomicU64,
+    watcher: OnceLock<JoinHandle<()>>,
+}
+
+/// What came of reading the file: a digest of what it held, or why it could not be read.
+type Sight = Result<[u8; 32], String>;
+
+#[derive(Default)]
+struct Seen {
+    /// What was taken last, or refused.
+    judged: Option<Sight>,
+    /// What was seen since, once.
+    fresh: Option<Sight>,
+}
+
+/// How long a change has to stay the same, so that nobody is in the middle of writing it.
+const SETTLING: Duration = Duration::from_millis(100);
+
+impl Current {
+    pub(super) fn new(path: Arc<Path>, interval: Duration) -> Self {
+        Self {
+            path,
+            apps: RwLock::new(StaticKeys::new::<KeyRing>([])),
+            seen: Mutex::default(),
+            failure: Mutex::default(),
+            interval: AtomicU64::new(milliseconds(interval)),
+            watcher: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn watch(self: &Arc<Self>) -> Result<(), FileKeysError> {
+        let watcher = watch(Arc::downgrade(self), self.interval()).map_err(|error| {
+            FileKeysError::of_file(&self.path, format!("no thread can be started to watch it: {error}"))
+        })?;
+        self.watcher.get_or_init(|| watcher);
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn ring(&self, app: &AppId) -> Option<KeyRing> {
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).ring(app)
+    }
+
+    pub(super) fn failure(&self) -> Option<FileKeysError> {
+        lock(&self.failure).clone()
+    }
+
+    pub(super) fn set_interval(&self, interval: Duration) {
+        self.interval.store(milliseconds(interval).max(1), Relaxed);
+        self.wake();
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval.load(Relaxed))
+    }
+
+    pub(super) fn reload(&self) -> Result<(), FileKeysError> {
+        let mut seen = lock(&self.seen);
+        let content = read(&self.path);
+        *seen = Seen { judged: Some(sight(&content)), fresh: None };
+        self.take(content)
+    }
+
+    fn take(&self, content: Result<Content, String>) -> Result<(), FileKeysError> {
+        let taken = content.map_err(|detail| FileKeysError::of_file(&self.path, detail)).and_then(|content| {
+            let text = std::str::from_utf8(&content.bytes)
+                .map_err(|_| FileKeysError::of_file(&self.path, "it is no UTF-8 text"))?;
+            let apps = parse(text).map_err(|fault| FileKeysError::of_text(&self.path, text, fault))?;
+            Ok((apps, content.is_open_to_others))
+        });
+        match taken {
+            Ok((apps, is_open_to_others)) => {
+                let mut current = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+                let old = std::mem::replace(&mut *current, apps);
+                drop(current);
+                drop(old);
+                *lock(&self.failure) = None;
+                event::keys_taken(&self.path, is_open_to_others);
+                Ok(())
+            }
+            Err(error) => {
+                *lock(&self.failure) = Some(error.clone());
+                event::keys_not_taken(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.thread().unpark();
+        }
+    }
+}
+
+impl Watched for Current {
+    fn look(&self) -> Duration {
+        let mut seen = lock(&self.seen);
+        let content = read(&self.path);
+        let sight = Some(sight(&content));
+        if sight == seen.judged {
+            seen.fresh = None;
+        } else if sight == seen.fresh {
+            *seen = Seen { judged: sight, fresh: None };
+            // Whoever wants to know hears of it by the event, or asks for the last failure.
+            let _ = self.take(content);
+        } else {
+            seen.fresh = sight;
+            return SETTLING;
+        }
+        self.interval()
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+fn sight(content: &Result<Content, String>) -> Sight {
+    content.as_ref().map(|content| Sha256::digest(&content.bytes).into()).map_err(String::clone)
+}
+
+/// What is locked is whole even if a thread died elsewhere.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "that is how a test fails")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    /// It is looked at by hand.
+    fn watched(name: &str) -> Current {
+        let path = std::env::temp_dir().join(format!("countersign-{name}-{}.toml", std::process::id()));
+        fs::write(&path, file('a')).unwrap();
+        let current = Current::new(path.into(), INTERVAL);
+        current.reload().unwrap();
+        current
+    }
+
+    fn file(letter: char) -> String {
+        format!("[apps.{letter}]\nkeys = [{{ secret = 'text:0123456789abcdef' }}]\n")
+    }
+
+    fn knows(current: &Current, app: &str) -> bool {
+        current.ring(&app.parse().unwrap()).is_some()
+    }
+
+    #[test]
+    fn a_change_is_taken_when_it_has_stayed_the_same() {
+        let current = watched("settled");
+        assert_eq!(current.look(), INTERVAL);
+        fs::write(&current.path, file('b')).unwrap();
+        assert_eq!(current.look(), SETTLING);
+        assert!(knows(&current, "a") && !knows(&current, "b"));
+        assert_eq!(current.look(), INTERVAL);
+        assert!(knows(&current, "b") && !knows(&current, "a"));
+        fs::remove_file(&current.path).unwrap();
+    }
+
+    #[test]
+    fn what_is_half_written_is_not_taken_though_it_is_a_whole_file_to_read() {
+        let current = watched("half");
+        fs::write(&current.path, file('b')).unwrap();
+        assert_eq!(current.look(), SETTLING);
+        fs::write(&current.path, file('b') + &file('c')).unwrap();
+        assert_eq!(current.look(), SETTLING);
+        assert!(!knows(&current, "b"), "half of the file was taken");
+        assert_eq!(current.look(), INTERVAL);
+        assert!(knows(&current, "b") && knows(&current, "c"));
+        fs::remove_file(&current.path).unwrap();
+    }
+
+    #[test]
+    fn a_change_that_is_undone_is_none_and_a_gap_between_two_files_is_no_failure() {
+        let current = watched("undone");
+        fs::remove_file(&current.path).unwrap();
+        assert_eq!(current.look(), SETTLING);
+        fs::write(&current.path, file('a')).unwrap();
+        assert_eq!(current.look(), INTERVAL);
+        assert!(current.failure().is_none());
+        fs::remove_file(&current.path).unwrap();
+        assert_eq!([current.look(), current.look()], [SETTLING, INTERVAL]);
+        assert!(knows(&current, "a") && current.failure().is_some());
+        *lock(&current.failure) = None;
+        assert_eq!(current.look(), INTERVAL);
+        assert!(current.failure().is_none(), "a failure is told once");
+    }
+}

@@ -1,0 +1,122 @@
+//! What a key file says. Nothing in it is skipped: a misspelt `enabled = false` would leave an app enabled.
+
+use time::{Date, Month, UtcOffset};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+    value::{Datetime, Offset},
+};
+
+use super::{error::Fault, secret};
+use crate::{
+    protocol::{AppId, Key, KeyRing, KeyRingError},
+    store::StaticKeys,
+};
+
+/// The apps that are enabled.
+pub(super) fn parse(text: &str) -> Result<StaticKeys, Fault> {
+    // Its message is made of fixed words. Its Display is not: that shows the line.
+    let document = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(text.len(), |span| span.start);
+        Fault::new(at, error.message())
+    })?;
+    let document = document.get_ref();
+    check_names(document, &["apps"])?;
+    let apps = document.get("apps").ok_or_else(|| Fault::new(0, "there is no app: expected [apps.ID]"))?;
+    let apps = table(apps, "expected a table of apps: [apps.ID]")?;
+    if apps.is_empty() {
+        return Err(Fault::new(0, "there is no app: expected [apps.ID]; `enabled = false` shuts one out"));
+    }
+    let mut enabled = Vec::new();
+    for (id, app) in apps {
+        let app_id: AppId = id.get_ref().parse().map_err(|error| {
+            Fault::new(id.span().start, format!("the app's id: {error}; one with a dot stands in quotes"))
+        })?;
+        let (is_enabled, ring) = parse_app(&app_id, app)?;
+        if is_enabled {
+            enabled.push((app_id, ring));
+        }
+    }
+    Ok(StaticKeys::new(enabled))
+}
+
+type Item<'i> = Spanned<DeValue<'i>>;
+
+fn parse_app(id: &AppId, app: &Item<'_>) -> Result<(bool, KeyRing), Fault> {
+    let entries = table(app, "expected an app: [apps.ID]; an id with a dot stands in quotes")?;
+    check_names(entries, &["enabled", "keys"])?;
+    let is_enabled = match entries.get("enabled") {
+        None => true,
+        Some(enabled) => enabled.get_ref().as_bool().ok_or_else(|| fault(enabled, "expected true or false"))?,
+    };
+    let missing = || fault(app, format!("app {id} has no keys: expected [[apps.{id}.keys]]"));
+    let keys = entries.get("keys").ok_or_else(missing)?;
+    let items = keys.get_ref().as_array().ok_or_else(|| fault(keys, "expected [[apps.ID.keys]], in two brackets"))?;
+    let parsed = items.iter().map(parse_key).collect::<Result<Vec<_>, _>>()?;
+    let ring = KeyRing::new(parsed).map_err(|error| {
+        let culprit = match &error {
+            KeyRingError::NeverActive { index } | KeyRingError::SameSecret { indices: [_, index] } => items.get(*index),
+            _ => None,
+        };
+        fault(culprit.unwrap_or(keys), format!("app {id}: {error}"))
+    })?;
+    Ok((is_enabled, ring))
+}
+
+fn parse_key(item: &Item<'_>) -> Result<Key, Fault> {
+    let entries = table(item, "expected a key: { secret = \"hex:...\" }")?;
+    check_names(entries, &["name", "not-after", "not-before", "secret"])?;
+    let written = entries.get("secret").ok_or_else(|| fault(item, "the key has no secret"))?;
+    let secret = secret::decode(string(written)?).map_err(|error| fault(written, error))?;
+    let mut key = Key::from(secret);
+    if let Some(name) = entries.get("name") {
+        key = key.with_name(string(name)?.parse().map_err(|error| fault(name, format!("the key's name: {error}")))?);
+    }
+    if let Some(second) = entries.get("not-before") {
+        key = key.with_not_before(unix_seconds(second)?);
+    }
+    if let Some(second) = entries.get("not-after") {
+        key = key.with_not_after(unix_seconds(second)?);
+    }
+    Ok(key)
+}
+
+fn check_names(entries: &DeTable<'_>, known: &[&str]) -> Result<(), Fault> {
+    let unknown = entries.iter().map(|(name, _)| name).find(|name| !known.contains(&&**name.get_ref()));
+    match unknown {
+        None => Ok(()),
+        // It is not repeated: it may be a secret that has lost its place.
+        Some(name) => Err(Fault::new(name.span().start, format!("unknown name: expected {}", known.join(", ")))),
+    }
+}
+
+fn table<'t, 'i>(item: &'t Item<'i>, expected: &str) -> Result<&'t DeTable<'i>, Fault> {
+    item.get_ref().as_table().ok_or_else(|| fault(item, expected))
+}
+
+fn string<'t>(item: &'t Item<'_>) -> Result<&'t str, Fault> {
+    item.get_ref().as_str().ok_or_else(|| fault(item, "expected a text in quotes"))
+}
+
+fn unix_seconds(item: &Item<'_>) -> Result<u64, Fault> {
+    const EXPECTED: &str = "expected a date and time since 1970 with an offset, in whole seconds and without quotes: \
+                            2026-10-01T00:00:00Z";
+    item.get_ref().as_datetime().and_then(in_unix_seconds).ok_or_else(|| fault(item, EXPECTED))
+}
+
+fn in_unix_seconds(datetime: &Datetime) -> Option<u64> {
+    let (date, time, offset) = (datetime.date?, datetime.time?, datetime.offset?);
+    let minutes = match offset {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => i32::from(minutes),
+    };
+    let day = Date::from_calendar_date(date.year.into(), Month::try_from(date.month).ok()?, date.day).ok()?;
+    let moment = day.with_hms(time.hour, time.minute, time.second.unwrap_or(0)).ok()?;
+    let moment = moment.assume_offset(UtcOffset::from_whole_seconds(minutes * 60).ok()?);
+    let is_whole = time.nanosecond.unwrap_or(0) == 0;
+    u64::try_from(moment.unix_timestamp()).ok().filter(|_| is_whole)
+}
+
+fn fault(item: &Item<'_>, detail: impl Into<String>) -> Fault {
+    Fault::new(item.span().start, detail)
+}

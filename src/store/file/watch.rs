@@ -1,0 +1,59 @@
+//! Looks at the file again and again.
+
+use std::{
+    io,
+    sync::Weak,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// What is looked at.
+pub(super) trait Watched: Send + Sync + 'static {
+    /// Looks, and says when to look again.
+    fn look(&self) -> Duration;
+}
+
+/// On a thread of its own: a disk that hangs holds nobody else up, and no runtime is needed. It ends with what it
+/// watches; unpark it for a look at once.
+pub(super) fn watch(watched: Weak<impl Watched>, first_after: Duration) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("key-file".to_owned()).spawn(move || {
+        let mut wait = first_after;
+        loop {
+            thread::park_timeout(wait);
+            match watched.upgrade() {
+                Some(watched) => wait = watched.look(),
+                None => return,
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "that is how a test fails")]
+mod tests {
+    use std::sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    };
+
+    use super::*;
+
+    struct Seen(Sender<()>);
+
+    impl Watched for Seen {
+        fn look(&self) -> Duration {
+            self.0.send(()).unwrap();
+            Duration::from_millis(1)
+        }
+    }
+
+    #[test]
+    fn it_looks_until_there_is_nothing_to_look_at() {
+        let (tell, told) = channel();
+        let seen = Arc::new(Seen(tell));
+        let watcher = watch(Arc::downgrade(&seen), Duration::ZERO).unwrap();
+        (0..3).for_each(|_| told.recv().unwrap());
+        drop(seen);
+        watcher.join().unwrap();
+    }
+}

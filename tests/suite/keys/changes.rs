@@ -1,0 +1,125 @@
+//! Key files that change while they are in use.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use countersign::store::FileKeys;
+
+use super::{KeyFile, ring, written};
+
+fn app(id: &str) -> String {
+    format!("[apps.{id}]\nkeys = [{{ {} }}]\n", written('a'))
+}
+
+fn watched(file: &KeyFile) -> FileKeys {
+    file.open().unwrap().with_interval(Duration::from_millis(5))
+}
+
+/// Looks often, so that it ends as soon as it is so.
+async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so().await {
+        assert!(Instant::now() < end, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn eventually_knows(keys: &FileKeys, app: &str) {
+    eventually(app, async || ring(keys, app).await.is_some()).await;
+    assert_eq!(keys.last_failure(), None);
+}
+
+#[tokio::test]
+async fn a_rename_into_its_place_is_seen() {
+    let file = KeyFile::new(app("one"));
+    let keys = watched(&file);
+    file.replace(app("two"));
+    eventually_knows(&keys, "two").await;
+    assert!(ring(&keys, "one").await.is_none());
+}
+
+/// Of the same length, in the same second, and with the same date as before.
+#[tokio::test]
+async fn an_edit_in_place_is_seen_though_neither_length_nor_date_has_changed() {
+    let file = KeyFile::new(app("one"));
+    let date = fs::metadata(file.path()).unwrap().modified().unwrap();
+    let keys = watched(&file);
+    file.write(app("two"));
+    File::options().write(true).open(file.path()).unwrap().set_modified(date).unwrap();
+    assert_eq!(fs::metadata(file.path()).unwrap().modified().unwrap(), date);
+    eventually_knows(&keys, "two").await;
+}
+
+/// Kubernetes: `keys.toml` leads to `..data/keys.toml`, and `..data` to a folder that is changed for another.
+#[tokio::test]
+async fn a_swap_of_the_folder_that_a_link_leads_to_is_seen() {
+    let file = KeyFile::new("");
+    for id in ["one", "two"] {
+        fs::create_dir(file.folder().join(id)).unwrap();
+        fs::write(file.folder().join(id).join("keys.toml"), app(id)).unwrap();
+    }
+    fs::remove_file(file.path()).unwrap();
+    symlink("one", file.folder().join("..data")).unwrap();
+    symlink("..data/keys.toml", file.path()).unwrap();
+    let keys = watched(&file);
+    assert!(ring(&keys, "one").await.is_some());
+    symlink("two", file.folder().join("..new")).unwrap();
+    fs::rename(file.folder().join("..new"), file.folder().join("..data")).unwrap();
+    eventually_knows(&keys, "two").await;
+}
+
+#[tokio::test]
+async fn one_that_goes_away_keeps_its_keys_and_is_read_when_it_comes_back() {
+    let file = KeyFile::new(app("one"));
+    let keys = watched(&file);
+    fs::remove_file(file.path()).unwrap();
+    eventually("a failure", async || keys.last_failure().is_some()).await;
+    file.replace("[apps");
+    eventually("another failure", async || keys.last_failure().is_some_and(|error| error.line() == Some(1))).await;
+    assert!(ring(&keys, "one").await.is_some());
+    file.replace(app("one"));
+    eventually("well again, with what it held before", async || keys.last_failure().is_none()).await;
+    file.replace(app("two"));
+    eventually_knows(&keys, "two").await;
+}
+
+/// Of two files that are renamed into one place all the time, each reading has one or the other.
+#[test]
+fn one_that_is_replaced_while_it_is_read_is_read_whole() {
+    let many = |prefix: &str, count: usize| (0..count).map(|n| app(&format!("{prefix}{n}"))).collect::<String>();
+    let texts = [many("few", 50), many("many", 1000)];
+    let file = Arc::new(KeyFile::new(&texts[0]));
+    let keys = file.open().unwrap().with_interval(Duration::MAX);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writer = thread::spawn({
+        let (file, is_over) = (file.clone(), is_over.clone());
+        move || {
+            let mut turns = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                file.replace(&texts[turns % 2]);
+                turns += 1;
+            }
+            turns
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut seen = [0, 0];
+    for _ in 0..40 {
+        keys.reload().unwrap();
+        let knows = |app: &str| runtime.block_on(ring(&keys, app)).is_some();
+        let (few, many) = (["few0", "few49"].map(knows), ["many0", "many999"].map(knows));
+        assert!(few[0] == few[1] && many[0] == many[1] && few[0] != many[0], "half of a file was read");
+        seen[usize::from(many[0])] += 1;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    assert!(writer.join().unwrap() > 10);
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+}

@@ -1,0 +1,1 @@
+//! docs/keys.md: the recipe that it tells.
