@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use bytes::Bytes;
@@ -117,6 +117,9 @@ impl Write for Log {
 
 /// All that is logged, at every level.
 pub(crate) fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
+    // An event that another thread meets first, where nobody listens, may be taken for one that nobody ever wants.
+    static SOMEBODY_LISTENS: Once = Once::new();
+    SOMEBODY_LISTENS.call_once(|| tracing_subscriber::fmt().with_writer(std::io::sink).init());
     let log = Log::default();
     let writer = log.clone();
     let subscriber =

@@ -73,7 +73,7 @@ async fn each_failure_keeps_the_keys_and_is_told_until_the_file_is_well_again() 
 #[test]
 fn one_that_may_not_be_read() {
     let file = KeyFile::new(text('a'));
-    fs::set_permissions(file.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(file.path()).is_err() {
         assert!(reason(&file).starts_with("it cannot be read: Permission denied"), "{}", reason(&file));
     }
