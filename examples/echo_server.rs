@@ -9,6 +9,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -25,12 +26,12 @@ use axum::{
 };
 use bytes::Bytes;
 use clap::{
-    CommandFactory, Parser, ValueEnum,
+    ArgGroup, CommandFactory, Parser, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use countersign::{
     AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Parameters, Scheme, Secret, StaticKeys, TokenPlace, Verifier,
-    store::{DynNonceStore, MemoryNonceStore, RedisNonceStore},
+    store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
 use http::{HeaderMap, HeaderName, Method, Uri, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -41,14 +42,17 @@ use tokio::{
 
 /// Answers signed requests with what the service saw of them.
 #[derive(Parser)]
-#[command(name = "echo_server")]
+#[command(name = "echo_server", group(ArgGroup::new("apps").required(true)))]
 struct Arguments {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// An app and its secret, or up to 4 with commas between them; repeatable
-    #[arg(long, value_name = "ID:SECRET[,SECRET...]", required = true)]
+    #[arg(long, value_name = "ID:SECRET[,SECRET...]", group = "apps")]
     app: Vec<String>,
+    /// The apps and keys of a TOML file, which is read again when it changes; in place of --app
+    #[arg(long, value_name = "FILE", group = "apps")]
+    keys: Option<PathBuf>,
     /// How far a timestamp may lie from this clock, either way
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     tolerance: u32,
@@ -103,7 +107,20 @@ enum CarrierArgument {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| discreet(error).exit());
-    let verifier = match verifier(&arguments) {
+    // What becomes of the key file while it runs.
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
+    let apps = match static_keys(&arguments) {
+        Ok(apps) => apps,
+        Err(error) => Arguments::command().error(ErrorKind::ValueValidation, error).exit(),
+    };
+    let keys = match keys(&arguments, apps) {
+        Ok(keys) => keys,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let verifier = match verifier(&arguments, keys) {
         Ok(verifier) => verifier,
         Err(error) => Arguments::command().error(ErrorKind::ValueValidation, error).exit(),
     };
@@ -140,7 +157,7 @@ fn discreet(mut error: clap::Error) -> clap::Error {
     error
 }
 
-fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
+fn static_keys(arguments: &Arguments) -> Result<StaticKeys, String> {
     let apps = arguments.app.iter().map(|app| parse_app(app)).collect::<Result<Vec<_>, _>>()?;
     if let Some((id, _)) = apps.iter().enumerate().find(|(i, (id, _))| apps[..*i].iter().any(|(other, _)| other == id))
     {
@@ -149,6 +166,19 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
             apps[id].0
         ));
     }
+    Ok(StaticKeys::new(apps))
+}
+
+/// A file that is not there is not named: it may be a secret that should have followed another flag.
+fn keys(arguments: &Arguments, apps: StaticKeys) -> Result<Box<dyn DynKeyStore>, String> {
+    match &arguments.keys {
+        None => Ok(Box::new(apps)),
+        Some(path) if !path.exists() => Err("--keys: there is no such file".to_owned()),
+        Some(path) => Ok(Box::new(FileKeys::open(path).map_err(|error| format!("--keys: {error}"))?)),
+    }
+}
+
+fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifier<Box<dyn DynKeyStore>>, String> {
     let scheme = Scheme::new()
         .with_audience(&*arguments.audience)
         .map_err(|error| error.to_string())?
@@ -163,7 +193,7 @@ fn verifier(arguments: &Arguments) -> Result<Verifier<StaticKeys>, String> {
             CarrierArgument::Query => Carrier::Query,
             CarrierArgument::Either => Carrier::Either,
         });
-    Verifier::new(StaticKeys::new(apps))
+    Verifier::new(keys)
         .with_scheme(scheme)
         .with_parameters(match arguments.parameters {
             ParametersArgument::Stripped => Parameters::Stripped,
@@ -215,7 +245,10 @@ fn parse_app(app: &str) -> Result<(AppId, KeyRing), String> {
     Ok((id, keys))
 }
 
-async fn serve(listen: SocketAddr, verifier: Verifier<StaticKeys, Box<dyn DynNonceStore>>) -> std::io::Result<()> {
+async fn serve(
+    listen: SocketAddr,
+    verifier: Verifier<Box<dyn DynKeyStore>, Box<dyn DynNonceStore>>,
+) -> std::io::Result<()> {
     let handled = Arc::new(AtomicU64::new(0));
     let app = Router::new()
         .fallback(echo)

@@ -7,3 +7,7 @@ pub mod rollout {}
 /// Sharing nonces between machines by Redis: what it must be, how large, and what its outages do.
 #[cfg_attr(feature = "redis", doc = include_str!("../docs/redis.md"))]
 pub mod redis {}
+
+/// Changing an app's key for another while clients sign, and the file that keys are read from.
+#[cfg_attr(feature = "toml", doc = include_str!("../docs/keys.md"))]
+pub mod keys {}

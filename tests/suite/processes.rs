@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -16,7 +16,10 @@ use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 
-use crate::rig::{self, KEY, NOW, fresh_nonce, signer, signer_of};
+use crate::{
+    keys::KeyFile,
+    rig::{self, KEY, NOW, fresh_nonce, signer, signer_of},
+};
 
 const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
 
@@ -70,8 +73,12 @@ impl EchoServer {
     }
 
     fn with_app(app: &str, arguments: &[&str]) -> Self {
+        Self::with_keys_from(["--app", app], arguments)
+    }
+
+    fn with_keys_from(keys: [&str; 2], arguments: &[&str]) -> Self {
         let mut command = example("echo_server");
-        command.args(["--listen", "127.0.0.1:0", "--app", app]).args(arguments);
+        command.args(["--listen", "127.0.0.1:0"]).args(keys).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let (pid, stdout) = (child.id(), child.stdout.take().unwrap());
         let mut server = Self { child: Some(child), base: String::new() };
@@ -400,6 +407,56 @@ async fn a_key_can_be_rotated() {
 }
 
 #[tokio::test]
+async fn keys_come_from_a_file_and_a_change_of_it_counts_without_a_restart() {
+    let new = "fedcba9876543210fedcba9876543210";
+    let key = |key: &str| format!("{{ secret = 'text:{key}' }},");
+    let app = |keys: &str| format!("[apps.demo]\nkeys = [{keys}]\n");
+    let file = KeyFile::new(app(&key(KEY)));
+    let server = EchoServer::with_keys_from(["--keys", file.path().to_str().unwrap()], &[]);
+    let signer_with = |key: &str| Signer::new("demo".parse().unwrap(), Secret::new(key).unwrap());
+    let (old, new_signer) = (signer_with(KEY), signer_with(new));
+    server.send_signed(&old, get("/")).await.is(200, "");
+    server.send_signed(&new_signer, get("/")).await.is(401, "invalid_signature");
+    let eventually = async |signer: &Signer, status: u16| {
+        let end = Instant::now() + PATIENCE;
+        while server.send_signed(signer, get("/")).await.status != status {
+            assert!(Instant::now() < end, "the file is not read again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    file.replace(app(&(key(KEY) + &key(new))));
+    eventually(&new_signer, 200).await;
+    server.send_signed(&old, get("/")).await.is(200, "");
+    file.replace("[apps.demo]\nenabeld = false\n");
+    file.replace(app(&key(new)));
+    eventually(&old, 401).await;
+    server.send_signed(&new_signer, get("/")).await.is(200, "");
+}
+
+#[test]
+fn a_key_file_that_cannot_be_taken_ends_it_with_line_and_reason_and_no_secret() {
+    let secret = "hush-hush-hush-hush-hush-hush";
+    let file = KeyFile::new(format!("[apps.demo]\nkeys = [\n  {{ secret = '{secret}' }},\n]\n"));
+    let run = |path: &str| {
+        let output = output_of(example("echo_server").args(["--listen", "127.0.0.1:0", "--keys", path]));
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(output.stdout.is_empty() && !stderr.contains("hush") && stderr.lines().count() == 1, "{stderr}");
+        stderr
+    };
+    let path = file.path().to_str().unwrap().to_owned();
+    let expected = "line 3, column 14: a secret begins with text:, hex: or base64:";
+    assert!(run(&path).starts_with(&format!("error: --keys: {path}, {expected}")), "{}", run(&path));
+    file.write("[apps.demo]\nenabeld = false\n");
+    assert!(run(&path).contains("line 2, column 1: unknown name"), "{}", run(&path));
+    file.write("");
+    assert!(run(&path).contains("it is empty"), "{}", run(&path));
+    let folder = file.folder().to_str().unwrap().to_owned();
+    assert!(run(&folder).contains("it is no regular file"), "{}", run(&folder));
+    assert_eq!(run(&format!("demo:{secret}")), "error: --keys: there is no such file\n");
+}
+
+#[tokio::test]
 async fn several_apps_have_keys_of_their_own() {
     let other = "fedcba9876543210fedcba9876543210";
     let server = EchoServer::start(&["--app", &format!("other:{other}")]);
@@ -428,7 +485,7 @@ fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
     let app = format!("demo:{secret}");
     let app = app.as_str();
     let crowd = format!("demo:{}", [secret; 5].join(","));
-    let cases: [&[&str]; 25] = [
+    let cases: [&[&str]; 26] = [
         &["--app", app, "--frobnicate"],
         &[],
         &["--app", "demo:hush-hush"],
@@ -438,6 +495,7 @@ fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
         &["--app", &format!("de mo:{secret}")],
         &["--app", &crowd],
         &["--app", app, "--app", app],
+        &["--app", app, "--keys", "keys.toml"],
         &["--app", app, "--listen", "somewhere"],
         &["--app", app, "--listen", "127.0.0.1"],
         &["--app", app, "--max-nonces", "0"],

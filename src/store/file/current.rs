@@ -93,6 +93,11 @@ impl Current {
     }
 
     pub(super) fn reload(&self) -> Result<(), FileKeysError> {
+        self.load().inspect_err(event::keys_not_taken)
+    }
+
+    /// The first time: there is nothing yet that could stay.
+    pub(super) fn load(&self) -> Result<(), FileKeysError> {
         let mut seen = lock(&self.seen);
         let content = read(&self.path);
         *seen = Seen { judged: Some(sight(&content)), fresh: None };
@@ -118,7 +123,6 @@ impl Current {
             }
             Err(error) => {
                 *lock(&self.failure) = Some(error.clone());
-                event::keys_not_taken(&error);
                 Err(error)
             }
         }
@@ -141,7 +145,7 @@ impl Watched for Current {
         } else if sight == seen.fresh {
             *seen = Seen { judged: sight, fresh: None };
             // Whoever wants to know hears of it by the event, or asks for the last failure.
-            let _ = self.take(content);
+            let _ = self.take(content).inspect_err(event::keys_not_taken);
         } else {
             seen.fresh = sight;
             return SETTLING;

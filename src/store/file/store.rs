@@ -65,7 +65,7 @@ impl FileKeys {
     /// The file cannot be read, or what it says cannot be meant.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, FileKeysError> {
         let current = Arc::new(Current::new(path.into().into(), Self::DEFAULT_INTERVAL));
-        current.reload()?;
+        current.load()?;
         current.watch()?;
         Ok(Self(current))
     }

@@ -8,6 +8,7 @@ mod unreadable;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -58,7 +59,7 @@ impl KeyFile {
         let folder = std::env::temp_dir().join(format!("countersign-keys-{}-{count}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let file = Self { folder };
-        file.write(text);
+        file.replace(text);
         file
     }
 
@@ -79,6 +80,7 @@ impl KeyFile {
     pub(crate) fn replace(&self, text: impl AsRef<[u8]>) {
         let beside = self.folder.join("keys.toml.new");
         fs::write(&beside, text).unwrap();
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
         fs::rename(beside, self.path()).unwrap();
     }
 

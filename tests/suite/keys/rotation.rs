@@ -1,1 +1,219 @@
-//! docs/keys.md: the recipe that it tells.
+//! docs/keys.md: its files, its recipe, and the bounds that it states.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    Secret, Signer, Verifier,
+    clock::{Clock, ManualClock},
+    store::FileKeys,
+};
+use tokio::{sync::RwLock, task::JoinSet};
+
+use super::{KeyFile, caller, ring};
+use crate::rig::{self, get, signed_by};
+
+const PAGE: &str = include_str!("../../../docs/keys.md");
+const OLD: &str = "f3a1c20d5b7e4968a0d1c2b3e4f50617f3a1c20d5b7e4968a0d1c2b3e4f50617";
+const NEW: &str = "0b9c41d7e6f25a8830c7d4b1a29e5f630b9c41d7e6f25a8830c7d4b1a29e5f63";
+/// 2026-10-01T00:00:00Z.
+const NEW_BEGINS: u64 = 1_790_812_800;
+/// 2026-10-31T23:59:59Z.
+const OLD_ENDS: u64 = 1_793_491_199;
+
+/// The page's files, in order: before, with both keys, with an end for the old one.
+fn files() -> [&'static str; 3] {
+    let blocks = PAGE.split("\n```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("toml\n"));
+    let blocks: Vec<&str> = blocks.collect();
+    blocks.try_into().unwrap()
+}
+
+fn signer(key: &str) -> Signer {
+    Signer::new("demo".parse().unwrap(), Secret::new(hex::decode(key).unwrap()).unwrap())
+}
+
+/// A service on a key file, with clients that sign without a pause.
+struct Load {
+    verifier: Verifier<FileKeys>,
+    clock: ManualClock,
+    /// The clock moves between requests: one that was under way for a month would be stale.
+    still: RwLock<()>,
+    /// Of each client, whether it has the new key.
+    rolled: [AtomicBool; 4],
+    signed_with: Mutex<HashMap<String, usize>>,
+    accepted: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    fn start(keys: FileKeys, now: u64) -> (Arc<Self>, JoinSet<()>) {
+        let clock = ManualClock::at(now - 3600);
+        let verifier = Verifier::new(keys).with_clock(clock.clone());
+        clock.advance(Duration::from_secs(3600));
+        let load = Arc::new(Self {
+            verifier,
+            clock,
+            still: RwLock::default(),
+            rolled: Default::default(),
+            signed_with: Mutex::default(),
+            accepted: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+        });
+        let clients = (0..load.rolled.len()).map(|client| load.clone().run(client)).collect();
+        (load, clients)
+    }
+
+    async fn run(self: Arc<Self>, client: usize) {
+        let signers = [signer(OLD), signer(NEW)];
+        while !self.is_over.load(Relaxed) {
+            let signer = &signers[usize::from(self.rolled[client].load(Relaxed))];
+            let name = self.send(signer).await.unwrap_or_else(|code| panic!("an honest request was refused: {code}"));
+            *self.signed_with.lock().unwrap().entry(name).or_default() += 1;
+            self.accepted.fetch_add(1, Relaxed);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The name of the key that signed, or the code of the refusal.
+    async fn send(&self, signer: &Signer) -> Result<String, &'static str> {
+        let _still = self.still.read().await;
+        let request = signed_by(signer, self.clock.wall().as_secs(), get("/"));
+        match caller(self.verifier.verify(rig::arriving(request)).await) {
+            Ok(caller) => Ok(caller.key_name().unwrap_or_default().to_owned()),
+            Err(rejection) => Err(rejection.kind().code()),
+        }
+    }
+
+    async fn set_clock(&self, now: u64) {
+        let _still = self.still.write().await;
+        self.clock.set_wall(now);
+    }
+
+    /// Lets so many more requests in.
+    async fn go_on(&self, requests: usize) {
+        let end = self.accepted.load(Relaxed) + requests;
+        eventually(async || self.accepted.load(Relaxed) >= end).await;
+    }
+
+    fn signed_with(&self, name: &str) -> usize {
+        self.signed_with.lock().unwrap().get(name).copied().unwrap_or_default()
+    }
+
+    /// Every client is well to the end.
+    async fn end(&self, clients: JoinSet<()>) {
+        self.go_on(100).await;
+        self.is_over.store(true, Relaxed);
+        clients.join_all().await;
+    }
+}
+
+async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so().await {
+        assert!(Instant::now() < end, "never");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn the_files_of_the_page_can_be_read() {
+    for text in files() {
+        KeyFile::new(text).open().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_recipe_refuses_nobody_while_a_key_is_changed_under_load() {
+    let [before, both, ending] = files();
+    let file = KeyFile::new(before);
+    let keys = file.open().unwrap().with_interval(Duration::from_millis(5));
+    let (load, clients) = Load::start(keys.clone(), NEW_BEGINS - 60);
+    load.go_on(100).await;
+
+    // 1. The new key beside the old one; not before its time.
+    file.replace(both);
+    eventually(async || format!("{:?}", ring(&keys, "demo").await).contains("2 keys")).await;
+    assert_eq!(load.send(&signer(NEW)).await, Err("invalid_signature"));
+    load.set_clock(NEW_BEGINS).await;
+    assert_eq!(load.send(&signer(NEW)).await.as_deref(), Ok("2026-q4"));
+
+    // 2. The clients, one by one.
+    for (client, rolled) in load.rolled.iter().enumerate() {
+        load.go_on(50).await;
+        assert!(load.signed_with("2026-q3") > 0 && (client == 0) == (load.signed_with("2026-q4") == 0));
+        rolled.store(true, Relaxed);
+        let so_far = load.signed_with("2026-q4");
+        eventually(async || load.signed_with("2026-q4") > so_far).await;
+    }
+
+    // 3. Which key verifies.
+    load.go_on(100).await;
+    let with_old = load.signed_with("2026-q3");
+    load.go_on(200).await;
+    assert_eq!(load.signed_with("2026-q3"), with_old, "nobody has the old key any more");
+
+    // 4. The old one ends in its second.
+    file.replace(ending);
+    keys.reload().unwrap();
+    load.set_clock(OLD_ENDS).await;
+    assert_eq!(load.send(&signer(OLD)).await.as_deref(), Ok("2026-q3"));
+    load.set_clock(OLD_ENDS + 1).await;
+    assert_eq!(load.send(&signer(OLD)).await, Err("invalid_signature"));
+    load.end(clients).await;
+}
+
+/// With the interval that is the default. The slack is for a busy machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_was_taken_out_is_refused_within_the_bound_that_the_page_states() {
+    const BOUND: Duration = Duration::from_millis(1100);
+    const SLACK: Duration = Duration::from_secs(1);
+    assert!(PAGE.contains("1.1 s after the file was written whole"));
+    let both = files()[1];
+    let without_old: String = both.split_inclusive('\n').filter(|line| !line.contains(OLD)).collect();
+    let file = KeyFile::new(both);
+    let keys = file.open().unwrap();
+    let (load, clients) = Load::start(keys.clone(), NEW_BEGINS);
+    load.rolled.iter().for_each(|rolled| rolled.store(true, Relaxed));
+    load.go_on(100).await;
+
+    assert_eq!(load.send(&signer(OLD)).await.as_deref(), Ok("2026-q3"));
+    file.replace(&without_old);
+    let written = Instant::now();
+    eventually(async || load.send(&signer(OLD)).await == Err("invalid_signature")).await;
+    let took = written.elapsed();
+    println!("refused after {took:?}");
+    assert!(took < BOUND + SLACK, "{took:?}");
+
+    // And at once, if it is asked for.
+    file.replace(both);
+    keys.reload().unwrap();
+    assert_eq!(load.send(&signer(OLD)).await.as_deref(), Ok("2026-q3"));
+    file.replace(&without_old);
+    keys.reload().unwrap();
+    assert_eq!(load.send(&signer(OLD)).await, Err("invalid_signature"));
+    load.end(clients).await;
+}
+
+/// The alarm that the page asks for: a file with a slip in it retires nothing, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broken_file_in_the_middle_of_a_rotation_refuses_nobody_and_is_told() {
+    let [before, both, _] = files();
+    let file = KeyFile::new(before);
+    let keys = file.open().unwrap().with_interval(Duration::from_millis(5));
+    let (load, clients) = Load::start(keys.clone(), NEW_BEGINS);
+    load.go_on(50).await;
+    file.replace(both.replace("secret", "sceret"));
+    eventually(async || keys.last_failure().is_some()).await;
+    assert_eq!(keys.last_failure().unwrap().line(), Some(3));
+    load.go_on(50).await;
+    file.replace(both);
+    eventually(async || keys.last_failure().is_none()).await;
+    assert_eq!(load.send(&signer(NEW)).await.as_deref(), Ok("2026-q4"));
+    load.end(clients).await;
+}

@@ -91,6 +91,8 @@ fn operators_are_told_what_was_read_what_was_not_and_who_else_may_read_it() {
         assert!(log.contains("keys were read") && log.contains("keys.toml"), "{log}");
         assert_eq!(log.contains("WARN") && log.contains("every user of this machine"), is_warned, "{mode:o}: {log}");
     }
+    let broken = KeyFile::new("[apps");
+    assert_eq!(log_of(|_| drop(broken.open())), "", "who opens it is told by the error");
     let keys = file.open().unwrap().with_interval(Duration::MAX);
     file.replace("[apps.demo]\nkeys = 'text:hush-hush-hush-hush'\n");
     let log = log_of(|_| drop(keys.reload()));
