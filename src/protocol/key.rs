@@ -30,7 +30,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Tells the key apart from the app's others: [`Caller::key_name`](crate::Caller::key_name). Default: none.
+    /// Tells the key apart from the app's others: `Caller::key_name`. Default: none.
     #[must_use]
     pub fn with_name(self, name: KeyName) -> Self {
         Self { name: Some(name), ..self }
