@@ -4,15 +4,15 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use countersign::{
-    AppId, BodyDigest, BodyHasher, Caller, Key, KeyRing, Limits, Nonce, Payload, Rejection, RejectionKind, Scheme,
-    Secret, SignError, SignLayer, Signer, StaticKeys, Timestamp, Token, Verifier, VerifyLayer,
+    AppId, BodyDigest, BodyHasher, Caller, Key, KeyName, KeyRing, Limits, Nonce, Payload, Rejection, RejectionKind,
+    Scheme, Secret, SignError, SignLayer, Signer, StaticKeys, Timestamp, Token, Verifier, VerifyLayer,
     client::{self, Sign},
     danger::{ReportOnly, ReportOnlyLayer},
     server::{
         BodyError, GrpcRejections, ProblemJson, RequestBody, ResponseBody, ResponseFuture, ServiceBody, UnverifiedBody,
         Verify,
     },
-    store::{DynKeyStore, DynNonceStore, KeyFn, MemoryNonceStore, StoreError},
+    store::{DynKeyStore, DynNonceStore, FileKeys, KeyFn, MemoryNonceStore, StoreError, file::FileKeysError},
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -63,6 +63,9 @@ assert_impl_all!(Timestamp: Copy, Debug, Ord, std::hash::Hash, Send, Sync, Unpin
 assert_impl_all!(BodyDigest: Copy, Debug, Eq, std::hash::Hash, Send, Sync, Unpin);
 assert_impl_all!(BodyHasher: Clone, Debug, Default, std::io::Write, Send, Sync, Unpin);
 assert_impl_all!(MemoryNonceStore: Debug, Send, Sync, Unpin);
+assert_impl_all!(KeyName: Clone, Debug, Eq, std::hash::Hash, Send, Sync, Unpin);
+assert_impl_all!(FileKeys: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(FileKeysError: Clone, Eq, std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(StaticKeys: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(KeyFn<fn()>: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(ProblemJson: Clone, Debug, Default, Send, Sync, Unpin);

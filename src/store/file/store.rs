@@ -41,7 +41,7 @@ use crate::{
 /// file to read. So write the new file beside the old one, and rename it into its place.
 ///
 /// **A file that is missing, unreadable or wrong leaves the keys as they are**, the retired ones too: an event of the
-/// feature `tracing` and [`last_failure`](Self::last_failure) tell. It holds at most 1 MiB, some 10,000 keys. Clones share
+/// feature `tracing` and [`last_failure`](Self::last_failure) tell. It holds at most 1 MiB, some 8,000 keys. Clones share
 /// it all.
 ///
 /// ```no_run
