@@ -26,6 +26,12 @@ mod tracing {
         );
     }
 
+    /// A key store fails, and what it answered before is used beyond its time.
+    #[cfg(feature = "moka")]
+    pub(crate) fn stale_keys_are_used(error: &(dyn Error + 'static)) {
+        warn!(target: TARGET, error, "the key store fails; keys are used beyond their time");
+    }
+
     /// A request was refused for a fault that is not its caller's.
     pub(crate) fn rejected(rejection: &Rejection) {
         let code = rejection.kind().code();
@@ -59,6 +65,9 @@ mod untold {
     use crate::protocol::Rejection;
 
     pub(crate) fn clock_stepped_back(_: i64) {}
+
+    #[cfg(feature = "moka")]
+    pub(crate) fn stale_keys_are_used(_: &(dyn std::error::Error + 'static)) {}
 
     pub(crate) fn rejected(_: &Rejection) {}
 

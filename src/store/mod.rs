@@ -3,6 +3,8 @@
 //! Each store is a trait with its law, and implementations that keep it. Implementers write `async fn`. To choose a
 //! store at run time, use `Arc<dyn DynKeyStore>` and `Arc<dyn DynNonceStore>`, which are stores themselves.
 
+#[cfg(feature = "moka")]
+mod cached;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
@@ -22,6 +24,9 @@ use crate::protocol::BoxError;
 
 #[cfg(feature = "toml")]
 pub use self::file::FileKeys;
+#[cfg(feature = "moka")]
+#[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
+pub use self::cached::{CachedKeys, LookUpError};
 #[cfg(feature = "redis")]
 pub use self::redis::RedisNonceStore;
 pub use self::{

@@ -1,0 +1,108 @@
+//! The way of a request whose app must be looked up: alone, or along with others.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    error::LookUpError,
+    flight::{Flight, Outcome, Pilot},
+    keys::CachedKeys,
+    memory::{Due, Recalled, Start},
+};
+use crate::{protocol::AppId, store::KeyStore};
+
+impl<K: KeyStore> CachedKeys<K> {
+    /// Ends within the deadline, whatever becomes of the look-ups that it waits for.
+    pub(super) async fn look_up(&self, app: &AppId, mut due: Due) -> Outcome {
+        let deadline = Instant::now() + self.options.deadline;
+        loop {
+            if let Some(failure) = due.failure {
+                let is_pausing = failure.is_pausing(self.clock.monotonic());
+                match due.stale {
+                    // In an outage nobody waits: one look-up at a time finds out whether it is over.
+                    Some(keys) => {
+                        if !is_pausing {
+                            drop(self.fly(app, due.is_known));
+                        }
+                        return Ok(Some(keys));
+                    }
+                    None if is_pausing => return Err(failure.error),
+                    None => {}
+                }
+            }
+            let mut flight = self.fly(app, due.is_known)?;
+            let outcome = timeout_at(deadline, flight.outcome()).await;
+            let is_late = outcome.is_err();
+            let outcome = outcome.unwrap_or(Err(LookUpError::Deadline(self.options.deadline)));
+            let is_void = !self.memory.generations().is_current(flight.generation);
+            match (outcome, self.recall(app)) {
+                (Ok(answer), _) if !is_void => return Ok(answer),
+                (_, Recalled::Fresh(answer)) => return Ok(answer),
+                (Err(_), Recalled::Due(Due { stale: Some(keys), .. })) if !is_void => return Ok(Some(keys)),
+                (Err(error), _) if !is_void || is_late => return Err(error),
+                // An invalidation has overtaken it.
+                (_, Recalled::Due(again)) => due = again,
+            }
+        }
+    }
+
+    /// In a task of its own: whoever asked first may give up first.
+    fn fly(&self, app: &AppId, is_known: bool) -> Result<Flight, LookUpError> {
+        let runtime = Handle::try_current().map_err(|_| LookUpError::NoRuntime)?;
+        let generation = self.memory.generations().of(app);
+        let (flight, pilot) = self.flights.join(app, generation, is_known)?;
+        if let Some(pilot) = pilot {
+            let cached = self.clone();
+            runtime.spawn(async move {
+                let outcome = timeout(cached.options.deadline, cached.find_out(&pilot)).await;
+                let outcome = match outcome {
+                    Ok(outcome) => outcome,
+                    Err(_) => cached.failed(&pilot, LookUpError::Deadline(cached.options.deadline)),
+                };
+                pilot.land(outcome);
+            });
+        }
+        Ok(flight)
+    }
+
+    async fn find_out(&self, pilot: &Pilot) -> Outcome {
+        let _turn = pilot.turn().await;
+        // Another look-up may have ended since this one was asked for.
+        match self.recall(pilot.app()) {
+            Recalled::Fresh(answer) => return Ok(answer),
+            Recalled::Due(Due { failure: Some(failure), .. }) if failure.is_pausing(self.clock.monotonic()) => {
+                return Err(failure.error);
+            }
+            Recalled::Due(_) => {}
+        }
+        let start = Start { at: self.clock.monotonic(), generation: pilot.generation() };
+        let answer = AssertUnwindSafe(async { self.store.keys(pilot.app()).await }).catch_unwind().await;
+        match answer {
+            Ok(Ok(answer)) => {
+                self.memory.learn(pilot.app(), start, answer.clone());
+                Ok(answer)
+            }
+            Ok(Err(error)) => self.failed(pilot, LookUpError::Failed(Arc::new(error))),
+            Err(_panic) => self.failed(pilot, LookUpError::Panicked),
+        }
+    }
+
+    fn failed(&self, pilot: &Pilot, error: LookUpError) -> Outcome {
+        let now = self.clock.monotonic();
+        let start = Start { at: now, generation: pilot.generation() };
+        self.memory.learn_failure(pilot.app(), start, now, error.clone());
+        if let Recalled::Due(Due { stale: Some(_), .. }) = self.recall(pilot.app()) {
+            self.alarm.ring(now, &error);
+        }
+        Err(error)
+    }
+
+    fn recall(&self, app: &AppId) -> Recalled {
+        self.memory.recall(app, self.clock.monotonic(), &self.options)
+    }
+}
