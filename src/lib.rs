@@ -60,6 +60,7 @@
 //! - `client` (default): the signing side's clock and random source, and its tower layer.
 //! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, `Caller` as an extractor.
 //! - `hyper`: hyper's `Incoming` as a request body.
+//! - `moka`: `CachedKeys`, for keys in a database.
 //! - `redis`: nonces that verifiers on many machines share; `redis-tls` for TLS to it.
 //! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
 //! - `toml`: apps and their keys from a file, which is read again when it changes.
@@ -71,7 +72,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(all(doctest, feature = "axum", feature = "client", feature = "redis"))]
+#[cfg(all(doctest, feature = "axum", feature = "client", feature = "moka", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -9,20 +9,23 @@
 //! # }
 //! ```
 //!
-//! Every function panics where the law is broken. Run them on a tokio runtime with several threads, for races to be
-//! some.
+//! Every function panics where the law is broken. Run them on a tokio runtime with a timer and several threads, for races
+//! to be some.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a broken law fails the test that called")]
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use tokio::{sync::Barrier, task::JoinSet};
+use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
 use super::{KeyStore, NonceStore, Occurrence, StoreError};
-use crate::protocol::{AppId, Lifetime, Nonce};
+use crate::protocol::{AppId, KeyRing, Lifetime, Nonce};
 
 const NOW: u64 = 1_700_000_000;
 const UNTIL: u64 = NOW + 601;
+
+/// What is bounded ends within this.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts a nonce store through its [law](NonceStore#law). `new` makes an empty one each time.
 pub async fn nonce_store<S: NonceStore>(new: impl Fn() -> S) {
@@ -126,12 +129,77 @@ pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     }
 }
 
-/// Puts a key store through its [law](KeyStore): it knows `known`, and not `unknown`.
+/// Puts a key store through its [law](KeyStore): it knows `known`, and neither `unknown` nor any id that is nearly
+/// `known`: in letters of the other case, with a letter more or less, or with `_`, SQL's wildcard, for the first one.
 pub async fn key_store(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
     for _ in 0..2 {
-        assert!(matches!(store.keys(known).await, Ok(Some(_))), "{known} has no keys");
-        assert!(matches!(store.keys(unknown).await, Ok(None)), "{unknown} has keys, or cannot be looked up");
+        is_known(store, known).await;
+        is_unknown(store, unknown).await;
     }
+    ids_are_compared_byte_by_byte(store, known).await;
+    a_look_up_may_be_given_up(store, known, unknown).await;
+    look_ups_at_once_do_not_meet(store, known, unknown).await;
+}
+
+async fn is_known(store: &impl KeyStore, app: &AppId) {
+    assert!(look_up(store, app).await.is_some(), "{app} has no keys");
+}
+
+async fn is_unknown(store: &impl KeyStore, app: &AppId) {
+    assert!(look_up(store, app).await.is_none(), "{app} has keys");
+}
+
+async fn look_up(store: &impl KeyStore, app: &AppId) -> Option<KeyRing> {
+    match timeout(PATIENCE, store.keys(app)).await {
+        Ok(Ok(keys)) => keys,
+        Ok(Err(error)) => panic!("{app} cannot be looked up: {error:?}"),
+        Err(_) => panic!("{app} was not looked up within {} s", PATIENCE.as_secs()),
+    }
+}
+
+/// A caller would otherwise be let in under an id that is not its own.
+async fn ids_are_compared_byte_by_byte(store: &impl KeyStore, known: &AppId) {
+    let id = known.as_str();
+    let other_case =
+        id.bytes().map(|b| if b.is_ascii_lowercase() { b.to_ascii_uppercase() } else { b.to_ascii_lowercase() });
+    let near = [
+        other_case.collect(),
+        id[1..].into(),
+        id[..id.len() - 1].into(),
+        [id, "0"].concat().into(),
+        ["_", &id[1..]].concat().into(),
+    ];
+    for id in near.iter().filter_map(|id: &Vec<u8>| AppId::parse(id).ok()).filter(|id| id != known) {
+        is_unknown(store, &id).await;
+    }
+}
+
+/// Callers go away while they wait.
+async fn a_look_up_may_be_given_up(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
+    for app in [known, unknown] {
+        let mut given_up = Box::pin(store.keys(app));
+        poll_fn(|context| Poll::Ready(drop(given_up.as_mut().poll(context)))).await;
+    }
+    is_known(store, known).await;
+    is_unknown(store, unknown).await;
+}
+
+async fn look_ups_at_once_do_not_meet(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
+    let mut look_ups: Vec<_> = (0..64)
+        .map(|n| {
+            Box::pin(async move {
+                match n % 2 {
+                    0 => is_known(store, known).await,
+                    _ => is_unknown(store, unknown).await,
+                }
+            })
+        })
+        .collect();
+    poll_fn(|context| {
+        look_ups.retain_mut(|look_up| look_up.as_mut().poll(context).is_pending());
+        if look_ups.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 async fn claim(store: &impl NonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Occurrence {

@@ -10,8 +10,11 @@ use crate::protocol::{AppId, KeyRing};
 /// # Law
 ///
 /// `Ok(None)` means that the app is unknown or disabled, and nothing else: a store that cannot tell returns an error.
-/// A look-up ends in bounded time. It happens before a request has proved anything, so it must be cheap for made-up
-/// ids.
+/// A look-up ends in bounded time, and may be given up before. Ids are compared byte by byte: where `demo` is `DEMO` too,
+/// an app is let in under a name that is not its own. All this happens before a request has proved anything, so it must
+/// be cheap for made-up ids: `CachedKeys` (feature `moka`) makes it so, and bounds the time, over any store.
+///
+/// `store::conformance` (feature `test-util`) puts a store through this law.
 ///
 /// ```
 /// use countersign::{AppId, KeyRing, store::{KeyStore, StoreError}};

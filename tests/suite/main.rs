@@ -4,10 +4,12 @@
 
 mod answers;
 mod bodies;
+mod cached;
 mod client;
 mod exemption;
 mod fields;
 mod keys;
+mod key_stores;
 mod parameters;
 mod processes;
 mod properties;

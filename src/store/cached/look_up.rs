@@ -38,15 +38,19 @@ impl<K: KeyStore> CachedKeys<K> {
             let mut flight = self.fly(app, due.is_known)?;
             let outcome = timeout_at(deadline, flight.outcome()).await;
             let is_late = outcome.is_err();
-            let outcome = outcome.unwrap_or(Err(LookUpError::Deadline(self.options.deadline)));
             let is_void = !self.memory.generations().is_current(flight.generation);
-            match (outcome, self.recall(app)) {
-                (Ok(answer), _) if !is_void => return Ok(answer),
-                (_, Recalled::Fresh(answer)) => return Ok(answer),
-                (Err(_), Recalled::Due(Due { stale: Some(keys), .. })) if !is_void => return Ok(Some(keys)),
-                (Err(error), _) if !is_void || is_late => return Err(error),
-                // An invalidation has overtaken it.
-                (_, Recalled::Due(again)) => due = again,
+            let error = match outcome {
+                Ok(Ok(answer)) if !is_void => return Ok(answer),
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some(LookUpError::Deadline(self.options.deadline)),
+            };
+            match (self.recall(app), error) {
+                (Recalled::Fresh(answer), _) => return Ok(answer),
+                (Recalled::Due(Due { stale: Some(keys), .. }), _) if !is_void => return Ok(Some(keys)),
+                (Recalled::Due(_), Some(error)) if !is_void || is_late => return Err(error),
+                // An invalidation has overtaken the look-up.
+                (Recalled::Due(again), _) => due = again,
             }
         }
     }
@@ -93,11 +97,10 @@ impl<K: KeyStore> CachedKeys<K> {
     }
 
     fn failed(&self, pilot: &Pilot, error: LookUpError) -> Outcome {
-        let now = self.clock.monotonic();
-        let start = Start { at: now, generation: pilot.generation() };
-        self.memory.learn_failure(pilot.app(), start, now, error.clone());
+        let start = Start { at: self.clock.monotonic(), generation: pilot.generation() };
+        self.memory.learn_failure(pilot.app(), start, error.clone());
         if let Recalled::Due(Due { stale: Some(_), .. }) = self.recall(pilot.app()) {
-            self.alarm.ring(now, &error);
+            self.alarm.ring(start.at, &error);
         }
         Err(error)
     }

@@ -31,7 +31,7 @@ pub(super) struct Memory {
     generations: Generations,
 }
 
-/// When a look-up began: from then on its answer may be outdated.
+/// When a look-up began, from when on its answer may be outdated; or when it failed.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
     /// By the monotonic clock.
@@ -123,8 +123,11 @@ impl Memory {
         }
     }
 
-    /// Takes an answer. One that was invalidated while it was found out may be taken too: it is never recalled.
+    /// Takes an answer. One that is invalidated at this very moment may be taken too: it is never recalled.
     pub(super) fn learn(&self, app: &AppId, start: Start, answer: Option<KeyRing>) {
+        if !self.generations.is_current(start.generation) {
+            return;
+        }
         match answer {
             Some(keys) => {
                 self.known.insert(app.clone(), Known { keys, start, failure: None });
@@ -139,10 +142,13 @@ impl Memory {
     }
 
     /// Takes note of a look-up that failed.
-    pub(super) fn learn_failure(&self, app: &AppId, start: Start, now: Duration, error: LookUpError) {
+    pub(super) fn learn_failure(&self, app: &AppId, start: Start, error: LookUpError) {
+        if !self.generations.is_current(start.generation) {
+            return;
+        }
         let after = |last: Option<Failure>| {
             let pause = last.map_or(PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
-            Some(Failure { at: now, pause, error })
+            Some(Failure { at: start.at, pause, error })
         };
         match self.known.get(app) {
             Some(known) => {

@@ -1,0 +1,123 @@
+//! Whatever happens in whatever order: how old may an answer be?
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+const GRACE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ask,
+    Rotate,
+    Remove,
+    Break(Mood),
+    Mend,
+    Invalidate,
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let broken = prop::sample::select(vec![Mood::Failing, Mood::Hanging, Mood::Panicking]);
+    prop_oneof![
+        8 => Just(Step::Ask),
+        2 => Just(Step::Rotate),
+        1 => Just(Step::Remove),
+        1 => broken.prop_map(Step::Break),
+        2 => Just(Step::Mend),
+        1 => Just(Step::Invalidate),
+        4 => prop_oneof![0..200_u64, 0..70_000_u64].prop_map(Step::Pass),
+    ]
+}
+
+/// What the database held, and what may be known of it.
+#[derive(Default)]
+struct History {
+    now: Duration,
+    /// From when on, and what.
+    held: Vec<(Duration, String)>,
+    /// What was held before this was invalidated.
+    first: usize,
+}
+
+impl History {
+    fn hold(&mut self, what: String) {
+        self.held.push((self.now, what));
+    }
+
+    fn invalidate(&mut self) {
+        self.first = self.held.len() - 1;
+    }
+
+    /// Whether the database held this less than `age` ago, and not only before the last invalidation.
+    fn held(&self, what: &str, age: Duration) -> bool {
+        let ends = self.held.iter().skip(1).map(|(from, _)| *from).chain([Duration::MAX]);
+        let mut held = self.held.iter().zip(ends).skip(self.first);
+        held.any(|((_, held), end)| held == what && end.saturating_add(age) > self.now)
+    }
+}
+
+async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let (keys, database, clock) = cached();
+    let keys = keys.with_grace(GRACE);
+    let mut history = History::default();
+    history.hold("key 1".to_owned());
+    let (mut key, mut is_broken, mut has_failed) = (1, false, false);
+    for step in steps {
+        match step {
+            Step::Ask => {
+                let asked = database.asked();
+                let answer = ask(&keys, "demo").await;
+                settle().await;
+                let is_outage = is_broken || has_failed;
+                let age = match &*answer {
+                    "none" => UNKNOWN_TTL,
+                    _ if is_outage => TTL + GRACE,
+                    _ => TTL,
+                };
+                match answer.starts_with("the key store") {
+                    true => prop_assert!(is_outage, "{answer}"),
+                    false => prop_assert!(history.held(&answer, age), "{} at {:?}", answer, history.now),
+                }
+                if database.asked() > asked {
+                    has_failed = is_broken;
+                }
+            }
+            Step::Rotate => {
+                key = key % 12 + 1;
+                database.set("demo", key);
+                history.hold(format!("key {key}"));
+            }
+            Step::Remove => {
+                database.remove("demo");
+                history.hold("none".to_owned());
+            }
+            Step::Break(mood) => {
+                database.is(mood);
+                is_broken = true;
+            }
+            Step::Mend => {
+                database.is(Mood::Well);
+                is_broken = false;
+            }
+            Step::Invalidate => {
+                keys.invalidate(&app("demo"));
+                history.invalidate();
+            }
+            Step::Pass(milliseconds) => {
+                history.now += Duration::from_millis(milliseconds);
+                clock.advance(Duration::from_millis(milliseconds));
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_answer_is_older_than_its_bound(steps in vec(step(), 1..40)) {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(run(steps))?;
+    }
+}

@@ -1,0 +1,169 @@
+//! Once `invalidate` has returned, nothing that was looked up before is an answer.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::{FutureExt, future::join_all};
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn an_app_is_looked_up_again() {
+    let (keys, database, _) = cached();
+    assert_eq!(ask(&keys, "demo").await, "key 1");
+    database.set("demo", 2);
+    keys.invalidate(&app("demo"));
+    assert_eq!(ask(&keys, "demo").await, "key 2");
+    database.remove("demo");
+    keys.clone().invalidate(&app("demo"));
+    assert_eq!(ask(&keys, "demo").await, "none");
+    assert_eq!(database.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_others_are_not() {
+    let (keys, database, _) = cached();
+    let apps: Vec<String> = (0..50).map(|n| format!("app-{n}")).collect();
+    for app in &apps {
+        ask(&keys, app).await;
+    }
+    keys.invalidate(&app("demo"));
+    for app in &apps {
+        ask(&keys, app).await;
+    }
+    // One of fifty may have its hash; two have it once in a thousand runs, ten never.
+    assert!(database.asked() < 60, "{}", database.asked());
+    keys.invalidate_all();
+    for app in &apps {
+        ask(&keys, app).await;
+    }
+    assert!(database.asked() >= 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_in_flight_is_overtaken() {
+    for everything in [false, true] {
+        let (keys, database, _) = cached();
+        database.is(Mood::Held);
+        let mut waiting = pin!(join_all((0..3).map(|_| ask(&keys, "demo"))));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        settle().await;
+        assert_eq!(database.in_flight(), 1, "it has read key 1");
+        database.set("demo", 2);
+        match everything {
+            true => keys.invalidate_all(),
+            false => keys.invalidate(&app("demo")),
+        }
+        // Another look-up answers sooner than the one that was overtaken.
+        database.is(Mood::Well);
+        assert_eq!(ask(&keys, "demo").await, "key 2");
+        database.release(1);
+        assert_eq!(waiting.await, ["key 2"; 3], "those who waited have the new key too");
+        settle().await;
+        assert_eq!(ask_at_once(&keys, "demo").await, "key 2");
+        assert_eq!(database.asked(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_what_was_overtaken_look_up_again() {
+    let (keys, database, _) = cached();
+    database.is(Mood::Held);
+    let mut waiting = pin!(join_all((0..3).map(|_| ask(&keys, "demo"))));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    settle().await;
+    database.remove("demo");
+    keys.invalidate(&app("demo"));
+    database.release(2);
+    assert_eq!(waiting.await, ["none"; 3]);
+    assert_eq!(database.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_invalidation_ends_by_the_deadline() {
+    let (keys, database, _) = cached();
+    database.is(Mood::Slow(10 * MS));
+    let start = Instant::now();
+    let asking = ask(&keys, "demo");
+    let invalidating = async {
+        loop {
+            tokio::time::sleep(MS).await;
+            keys.invalidate(&app("demo"));
+        }
+    };
+    let answer = tokio::select! {
+        answer = asking => answer,
+        () = invalidating => unreachable!(),
+    };
+    assert_eq!(answer, "the key store has not answered within 250 ms");
+    assert!(start.elapsed() <= DEADLINE + MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_keys_are_gone_too() {
+    let (keys, database, clock) = cached();
+    let keys = keys.with_grace(TTL);
+    ask(&keys, "demo").await;
+    clock.advance(TTL);
+    database.is(Mood::Failing);
+    assert_eq!(ask(&keys, "demo").await, "key 1");
+    clock.advance(SECOND);
+    keys.invalidate(&app("demo"));
+    for _ in 0..3 {
+        assert_eq!(ask(&keys, "demo").await, "the key store failed");
+        clock.advance(SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_keys_are_gone_for_those_who_wait_too() {
+    let (keys, database, clock) = cached();
+    let keys = keys.with_grace(TTL);
+    ask(&keys, "demo").await;
+    clock.advance(TTL);
+    database.is(Mood::Hanging);
+    let mut waiting = pin!(ask(&keys, "demo"));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    settle().await;
+    keys.invalidate(&app("demo"));
+    assert_eq!(waiting.await, "the key store has not answered within 250 ms");
+}
+
+/// On several threads: whoever asks after an invalidation never gets a key of before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_race_of_rotations_and_requests() {
+    const ROTATIONS: u64 = 300;
+    let (keys, database, _) = cached();
+    let retired = Arc::new(AtomicU64::new(0));
+    let askers = (0..4).map(|_| {
+        let (keys, retired) = (keys.clone(), retired.clone());
+        tokio::spawn(async move {
+            let mut asked = 0;
+            loop {
+                let last_retired = retired.load(Ordering::SeqCst);
+                let ring = keys.keys(&app("demo")).await.unwrap().unwrap();
+                assert!(last_retired == 0 || !signs(&ring, last_retired).await, "key {last_retired} is retired");
+                asked += 1;
+                if last_retired == ROTATIONS {
+                    return asked;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let askers: Vec<_> = askers.collect();
+    for key in 1..=ROTATIONS {
+        database.set("demo", key + 1);
+        keys.invalidate(&app("demo"));
+        retired.store(key, Ordering::SeqCst);
+        for _ in 0..key % 7 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for asker in askers {
+        assert!(asker.await.unwrap() > 0);
+    }
+}
