@@ -178,7 +178,11 @@ async fn ids_are_compared_byte_by_byte(store: &impl KeyStore, known: &AppId) {
 async fn a_look_up_may_be_given_up(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
     for app in [known, unknown] {
         let mut given_up = Box::pin(store.keys(app));
-        poll_fn(|context| Poll::Ready(drop(given_up.as_mut().poll(context)))).await;
+        poll_fn(|context| {
+            drop(given_up.as_mut().poll(context));
+            Poll::Ready(())
+        })
+        .await;
     }
     is_known(store, known).await;
     is_unknown(store, unknown).await;

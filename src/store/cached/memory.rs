@@ -129,10 +129,7 @@ impl Memory {
             return;
         }
         match answer {
-            Some(keys) => {
-                self.known.insert(app.clone(), Known { keys, start, failure: None });
-                self.strangers.invalidate(app);
-            }
+            Some(keys) => self.known.insert(app.clone(), Known { keys, start, failure: None }),
             None => {
                 self.strangers.insert(app.clone(), Stranger { start, failure: None });
                 // An answer, so nothing is left that an outage could bring back.
