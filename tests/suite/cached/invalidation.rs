@@ -137,6 +137,7 @@ async fn stale_keys_are_gone_for_those_who_wait_too() {
 async fn a_race_of_rotations_and_requests() {
     const ROTATIONS: u64 = 300;
     let (keys, database, _) = cached();
+    let keys = keys.with_deadline(PATIENT);
     let retired = Arc::new(AtomicU64::new(0));
     let askers = (0..4).map(|_| {
         let (keys, retired) = (keys.clone(), retired.clone());

@@ -9,7 +9,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_conforms() {
-    let (keys, ..) = cached();
+    let keys = cached().0.with_deadline(PATIENT);
     conformance::key_store(&keys, &app("demo"), &app("stranger")).await;
     conformance::key_store(&CachedKeys::new(rig::keys()), &app("demo"), &app("stranger")).await;
     conformance::key_store(&keys.with_ttl(Duration::ZERO), &app("demo"), &app("stranger")).await;
@@ -86,6 +86,7 @@ async fn a_thousand_at_once_make_one_look_up() {
 async fn a_thousand_at_once_on_several_threads_make_one_look_up() {
     for _ in 0..20 {
         let (keys, database, _) = cached();
+        let keys = keys.with_deadline(PATIENT);
         let askers = (0..1000).map(|_| {
             let keys = keys.clone();
             tokio::spawn(async move { keys.keys(&app("demo")).await.unwrap().is_some() })
@@ -172,7 +173,7 @@ fn without_a_runtime_it_fails_and_does_not_panic() {
 
 #[test]
 fn a_runtime_that_ends_takes_no_look_up_with_it_for_good() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let (keys, database, _) = cached();
     database.is(Mood::Hanging);
     let first = runtime();
@@ -182,7 +183,7 @@ fn a_runtime_that_ends_takes_no_look_up_with_it_for_good() {
     assert_eq!(runtime().block_on(ask(&keys, "demo")), "key 1");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn debug_shows_no_key() {
     let (keys, ..) = cached();
     ask(&keys, "demo").await;

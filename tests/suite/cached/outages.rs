@@ -243,7 +243,7 @@ fn stale_keys_are_told_of_once_a_minute() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     let told = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     tracing::subscriber::with_default(subscriber, || {
         runtime.block_on(async {
             let (keys, database, clock) = expired_with_grace(GRACE).await;
