@@ -22,11 +22,11 @@ mod table;
 
 use crate::protocol::BoxError;
 
-#[cfg(feature = "toml")]
-pub use self::file::FileKeys;
 #[cfg(feature = "moka")]
 #[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
 pub use self::cached::{CachedKeys, LookUpError};
+#[cfg(feature = "toml")]
+pub use self::file::FileKeys;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisNonceStore;
 pub use self::{

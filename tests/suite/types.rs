@@ -12,7 +12,10 @@ use countersign::{
         BodyError, GrpcRejections, ProblemJson, RequestBody, ResponseBody, ResponseFuture, ServiceBody, UnverifiedBody,
         Verify,
     },
-    store::{DynKeyStore, DynNonceStore, FileKeys, KeyFn, MemoryNonceStore, StoreError, file::FileKeysError},
+    store::{
+        CachedKeys, DynKeyStore, DynNonceStore, FileKeys, KeyFn, LookUpError, MemoryNonceStore, StoreError,
+        file::FileKeysError,
+    },
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -52,6 +55,7 @@ assert_impl_all!(Rejection: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(BodyError: std::error::Error, Clone, Send, Sync, Unpin);
 assert_impl_all!(SignError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(StoreError: std::error::Error, Send, Sync, Unpin);
+assert_impl_all!(LookUpError: std::error::Error, Clone, Send, Sync, Unpin);
 
 assert_impl_all!(Scheme: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(Limits: Clone, Debug, Send, Sync, Unpin);
@@ -67,6 +71,7 @@ assert_impl_all!(KeyName: Clone, Debug, Eq, std::hash::Hash, Send, Sync, Unpin);
 assert_impl_all!(FileKeys: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(FileKeysError: Clone, Eq, std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(StaticKeys: Clone, Debug, Send, Sync, Unpin);
+assert_impl_all!(CachedKeys<Keys>: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(KeyFn<fn()>: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(ProblemJson: Clone, Debug, Default, Send, Sync, Unpin);
 assert_impl_all!(GrpcRejections: Clone, Debug, Default, Send, Sync, Unpin);
