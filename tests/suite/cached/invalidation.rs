@@ -83,6 +83,29 @@ async fn those_who_wait_for_what_was_overtaken_look_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_was_overtaken_ends_beside_the_one_that_counts() {
+    let (keys, database, _) = cached();
+    database.is(Mood::Held);
+    let mut first = pin!(ask(&keys, "demo"));
+    assert!(first.as_mut().now_or_never().is_none());
+    settle().await;
+    keys.invalidate(&app("demo"));
+    let mut second = pin!(ask(&keys, "demo"));
+    assert!(second.as_mut().now_or_never().is_none());
+    settle().await;
+    assert_eq!(database.in_flight(), 2);
+    database.release(1);
+    settle().await;
+    assert_eq!(database.in_flight(), 1);
+    let mut third = pin!(ask(&keys, "demo"));
+    assert!(first.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
+    settle().await;
+    assert_eq!((database.asked(), database.in_flight()), (2, 1), "all wait for the second one");
+    database.release(1);
+    assert_eq!(join_all([first, second, third]).await.concat(), "key 1".repeat(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn endless_invalidation_ends_by_the_deadline() {
     let (keys, database, _) = cached();
     database.is(Mood::Slow(10 * MS));
@@ -138,6 +161,7 @@ async fn a_race_of_rotations_and_requests() {
     const ROTATIONS: u64 = 300;
     let (keys, database, _) = cached();
     let keys = keys.with_deadline(PATIENT);
+    database.is(Mood::Slow(MS));
     let retired = Arc::new(AtomicU64::new(0));
     let askers = (0..4).map(|_| {
         let (keys, retired) = (keys.clone(), retired.clone());
@@ -160,9 +184,8 @@ async fn a_race_of_rotations_and_requests() {
         database.set("demo", key + 1);
         keys.invalidate(&app("demo"));
         retired.store(key, Ordering::SeqCst);
-        for _ in 0..key % 7 {
-            tokio::task::yield_now().await;
-        }
+        // Less than a look-up takes, about as much, and more.
+        tokio::time::sleep(MS * (key % 4) as u32).await;
     }
     for asker in askers {
         assert!(asker.await.unwrap() > 0);

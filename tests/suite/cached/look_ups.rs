@@ -96,6 +96,23 @@ async fn a_thousand_at_once_on_several_threads_make_one_look_up() {
     }
 }
 
+/// Whoever finds nothing in memory, and then no look-up in flight, may have been overtaken by one that just ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_in_step_make_one_look_up_of_each_app() {
+    let (keys, database, _) = cached();
+    let keys = keys.with_deadline(PATIENT);
+    let askers = (0..4).map(|_| {
+        let keys = keys.clone();
+        tokio::spawn(async move {
+            for n in 0..5000 {
+                assert!(keys.keys(&app(&format!("app-{n}"))).await.unwrap().is_none());
+            }
+        })
+    });
+    assert!(join_all(askers).await.iter().all(Result::is_ok));
+    assert_eq!((database.asked(), database.most_asked_for_one()), (5000, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_asked_first_may_give_up_first() {
     let (keys, database, _) = cached();
