@@ -130,9 +130,9 @@ impl<K: KeyStore> CachedKeys<K> {
     /// deadline. Default: zero, not at all.
     ///
     /// **A key that is retired during an outage works until the end of it, or of the grace.** Of each app the first
-    /// requests wait for the look-up that fails; all others get its old keys at once, while one look-up at a time finds
-    /// out whether the store is back. That an app is unknown or disabled is an answer, and ends it. With the feature
-    /// `tracing` there is an event, once a minute, while this goes on.
+    /// requests wait for the look-up that fails; the others get its old keys at once, while one look-up at a time finds
+    /// out whether the store is back, as long as requests come once a second. That an app is unknown or disabled is an
+    /// answer, and ends it. With the feature `tracing` there is an event, once a minute, while this goes on.
     #[must_use]
     pub fn with_grace(self, grace: Duration) -> Self {
         let options = Options { grace, ..self.options };
@@ -146,7 +146,7 @@ impl<K: KeyStore> CachedKeys<K> {
         self.with_options(options)
     }
 
-    /// How many apps with keys are remembered, about a kilobyte each. Of more, those that are asked for most. Default:
+    /// How many apps with keys are remembered, some 600 bytes each. Of more, those that are asked for most. Default:
     /// 10,000.
     #[must_use]
     pub fn with_capacity(self, apps: usize) -> Self {
@@ -154,7 +154,7 @@ impl<K: KeyStore> CachedKeys<K> {
         self.with_options(options)
     }
 
-    /// How many ids without keys are remembered. Of more, the last ones. Default: 10,000.
+    /// How many ids without keys are remembered, some 400 bytes each. Of more, the last ones. Default: 10,000.
     #[must_use]
     pub fn with_unknown_capacity(self, ids: usize) -> Self {
         let options = Options { unknown_capacity: ids, ..self.options };

@@ -22,17 +22,18 @@ impl<K: KeyStore> CachedKeys<K> {
         let deadline = Instant::now() + self.options.deadline;
         loop {
             if let Some(failure) = due.failure {
-                let is_pausing = failure.is_pausing(self.clock.monotonic());
+                let now = self.clock.monotonic();
+                let is_pausing = failure.is_pausing(now);
                 match due.stale {
                     // In an outage nobody waits: one look-up at a time finds out whether it is over.
-                    Some(keys) => {
+                    Some(keys) if failure.is_recent(now, self.options.deadline) => {
                         if !is_pausing {
                             drop(self.fly(app, due.is_known));
                         }
                         return Ok(Some(keys));
                     }
                     None if is_pausing => return Err(failure.error),
-                    None => {}
+                    _ => {}
                 }
             }
             let mut flight = self.fly(app, due.is_known)?;

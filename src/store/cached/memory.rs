@@ -66,6 +66,12 @@ impl Failure {
     pub(super) fn is_pausing(&self, now: Duration) -> bool {
         now.saturating_sub(self.at) < self.pause
     }
+
+    /// Whether the outage is likely to go on: where an app is asked for once a second, another look-up would have ended
+    /// by now.
+    pub(super) fn is_recent(&self, now: Duration, deadline: Duration) -> bool {
+        now.saturating_sub(self.at) < self.pause.saturating_add(deadline).saturating_add(LONGEST_PAUSE)
+    }
 }
 
 /// What memory can tell of an app.

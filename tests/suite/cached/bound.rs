@@ -62,14 +62,14 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let keys = keys.with_grace(GRACE);
     let mut history = History::default();
     history.hold("key 1".to_owned());
-    let (mut key, mut is_broken, mut has_failed) = (1, false, false);
+    let (mut key, mut is_broken, mut failed) = (1, false, None);
     for step in steps {
         match step {
             Step::Ask => {
                 let asked = database.asked();
                 let answer = ask(&keys, "demo").await;
                 settle().await;
-                let is_outage = is_broken || has_failed;
+                let is_outage = is_broken || failed.is_some_and(|at| history.now - at < SECOND + DEADLINE + SECOND);
                 let age = match &*answer {
                     "none" => UNKNOWN_TTL,
                     _ if is_outage => TTL + GRACE,
@@ -80,7 +80,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     false => prop_assert!(history.held(&answer, age), "{} at {:?}", answer, history.now),
                 }
                 if database.asked() > asked {
-                    has_failed = is_broken;
+                    failed = is_broken.then_some(history.now);
                 }
             }
             Step::Rotate => {

@@ -150,12 +150,24 @@ async fn the_store_that_is_back_is_believed() {
     assert_eq!(ask(&keys, "demo").await, "key 1");
     clock.advance(SECOND);
     assert_eq!(ask(&keys, "demo").await, "key 1");
+    settle().await;
     database.is(Mood::Well);
     database.set("demo", 2);
     clock.advance(SECOND);
     assert_eq!(ask_at_once(&keys, "demo").await, "key 1", "nobody waits for the look-up that finds it well");
     settle().await;
     assert_eq!(ask(&keys, "demo").await, "key 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_failed_long_ago_is_no_outage() {
+    let (keys, database, clock) = expired_with_grace(GRACE).await;
+    database.is(Mood::Failing);
+    assert_eq!(ask(&keys, "demo").await, "key 1");
+    database.is(Mood::Well);
+    database.set("demo", 2);
+    clock.advance(100 * MS + DEADLINE + SECOND);
+    assert_eq!(ask(&keys, "demo").await, "key 2", "the store is asked before old keys are used");
 }
 
 #[tokio::test(start_paused = true)]
