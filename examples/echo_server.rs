@@ -5,7 +5,11 @@
 //! ```
 //!
 //! The first line on stdout is `listening on http://ADDR`. `GET /health` needs no signature and answers how many
-//! requests reached the service; every other path and method is behind the verifier.
+//! requests reached the service; every other path and method is behind the verifier. With `--metrics ADDR` the second
+//! line is `metrics on http://ADDR/metrics`, which is Prometheus text.
+
+#[path = "prometheus/exporter.rs"]
+mod exporter;
 
 use std::{
     net::SocketAddr,
@@ -34,6 +38,7 @@ use countersign::{
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
 use http::{HeaderMap, HeaderName, Method, Uri, header::CONTENT_TYPE};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -70,6 +75,9 @@ struct Arguments {
     /// Remember nonces in this Redis, together with others: redis://HOST:PORT/ or redis+unix:///PATH
     #[arg(long, value_name = "URL", conflicts_with = "max_nonces")]
     redis: Option<String>,
+    /// Where operators find metrics, at /metrics
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
     /// The largest body that is taken
     #[arg(long, value_name = "BYTES", default_value_t = Limits::new().body())]
     body_limit: u64,
@@ -131,7 +139,7 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match serve(arguments.listen, verifier.with_nonces(nonces)).await {
+    match serve(arguments.listen, arguments.metrics, verifier.with_nonces(nonces)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -247,6 +255,7 @@ fn parse_app(app: &str) -> Result<(AppId, KeyRing), String> {
 
 async fn serve(
     listen: SocketAddr,
+    metrics: Option<SocketAddr>,
     verifier: Verifier<Box<dyn DynKeyStore>, Box<dyn DynNonceStore>>,
 ) -> std::io::Result<()> {
     let handled = Arc::new(AtomicU64::new(0));
@@ -257,13 +266,26 @@ async fn serve(
         .with_state(handled);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = TcpListener::bind(listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let mut addresses = format!("listening on http://{}", listener.local_addr()?);
+    if let Some(address) = metrics {
+        addresses += &format!("\nmetrics on http://{}/metrics", serve_metrics(address).await?);
+    }
+    println!("{addresses}");
     // Ends at once: connections that are kept alive would hold a graceful end up.
     tokio::select! {
         ended = axum::serve(listener, app) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }
+}
+
+async fn serve_metrics(listen: SocketAddr) -> std::io::Result<SocketAddr> {
+    let recorder = exporter::builder().and_then(PrometheusBuilder::install_recorder);
+    let routes = exporter::routes(recorder.map_err(std::io::Error::other)?);
+    let listener = TcpListener::bind(listen).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Ok(address)
 }
 
 /// Stands outside the verifier.

@@ -7,11 +7,11 @@ pub(crate) use self::untold::*;
 
 #[cfg(feature = "tracing")]
 mod tracing {
-    use std::error::Error;
+    use std::{error::Error, time::Duration};
 
-    use ::tracing::{error, warn};
+    use ::tracing::{Level, enabled, event, warn};
 
-    use crate::protocol::{Rejection, RejectionKind};
+    use crate::protocol::{AppId, Rejection, RejectionKind};
 
     /// The path of a private module would be, otherwise.
     const TARGET: &str = "countersign";
@@ -32,15 +32,39 @@ mod tracing {
         warn!(target: TARGET, error, "the key store fails; keys are used beyond their time");
     }
 
-    /// A request was refused for a fault that is not its caller's.
-    pub(crate) fn rejected(rejection: &Rejection) {
-        let code = rejection.kind().code();
+    /// The service is put together wrongly.
+    #[cfg(feature = "axum")]
+    pub(crate) fn misconfigured(rejection: &Rejection) {
+        event!(target: TARGET, Level::ERROR, code = rejection.kind().code(), "{}", rejection.detail());
+    }
+
+    /// Whether anybody listens at all.
+    pub(crate) fn is_heard() -> bool {
+        enabled!(target: TARGET, Level::ERROR)
+    }
+
+    /// What became of a request: at `DEBUG` if it was refused for a fault of its caller's.
+    pub(crate) fn decided(
+        code: &str,
+        rejection: Option<&Rejection>,
+        claimed_app_id: Option<&AppId>,
+        skew: Option<i64>,
+        duration: Duration,
+        is_enforced: bool,
+    ) {
+        let (app_id, seconds) = (claimed_app_id.map(AppId::as_str), duration.as_secs_f64());
+        macro_rules! tell {
+            ($level:expr, $($more:tt)*) => {
+                event!(target: TARGET, $level, code, app_id, skew, seconds, is_enforced, $($more)*)
+            };
+        }
+        let Some(rejection) = rejection else {
+            return tell!(Level::TRACE, "decided");
+        };
         match rejection.kind() {
-            RejectionKind::Unavailable => {
-                warn!(target: TARGET, code, error = rejection.source(), "a store failed");
-            }
-            RejectionKind::Misconfigured => error!(target: TARGET, code, "{}", rejection.detail()),
-            _ => {}
+            RejectionKind::Unavailable => tell!(Level::WARN, error = rejection.source(), "a store failed"),
+            RejectionKind::Misconfigured => tell!(Level::ERROR, "{}", rejection.detail()),
+            _ => tell!(Level::DEBUG, "{}", rejection.detail()),
         }
     }
 
@@ -62,18 +86,26 @@ mod tracing {
 
 #[cfg(not(feature = "tracing"))]
 mod untold {
-    use crate::protocol::Rejection;
+    use std::time::Duration;
+
+    use crate::protocol::{AppId, Rejection};
 
     pub(crate) fn clock_stepped_back(_: i64) {}
 
     #[cfg(feature = "moka")]
     pub(crate) fn stale_keys_are_used(_: &(dyn std::error::Error + 'static)) {}
 
-    pub(crate) fn rejected(_: &Rejection) {}
-
     #[cfg(feature = "toml")]
     pub(crate) fn keys_taken(_: &std::path::Path, _: bool) {}
 
     #[cfg(feature = "toml")]
     pub(crate) fn keys_not_taken(_: &crate::store::file::FileKeysError) {}
+    #[cfg(feature = "axum")]
+    pub(crate) fn misconfigured(_: &Rejection) {}
+
+    pub(crate) fn is_heard() -> bool {
+        false
+    }
+
+    pub(crate) fn decided(_: &str, _: Option<&Rejection>, _: Option<&AppId>, _: Option<i64>, _: Duration, _: bool) {}
 }

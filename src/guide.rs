@@ -11,3 +11,7 @@ pub mod redis {}
 /// Changing an app's key for another while clients sign, and the file that keys are read from.
 #[cfg_attr(feature = "toml", doc = include_str!("../docs/keys.md"))]
 pub mod keys {}
+/// Metrics, events and a hook: what is there, what to alarm on, and what an outage looks like.
+#[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]
+#[cfg_attr(feature = "metrics", doc = include_str!("../docs/outage.svg"))]
+pub mod metrics {}

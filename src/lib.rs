@@ -51,6 +51,8 @@
 //! | 9 | the body | `server/arriving` | 413, 401, 400 |
 //! | 10 | the service gets what was signed, and its `Caller` | `server/delivery` | |
 //!
+//! Whatever comes of it is told once, by `server/outcome`: to a hook, as an event, and to metrics.
+//!
 //! A client goes the same way back, through the same files: `client` and `protocol/signer` canonicalize, seal and write
 //! what the verifier extracts, canonicalizes and authenticates.
 //!
@@ -64,8 +66,9 @@
 //! - `redis`: nonces that verifiers on many machines share; `redis-tls` for TLS to it.
 //! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
 //! - `toml`: apps and their keys from a file, which is read again when it changes.
-//! - `tracing`: events for operators: the clock steps back, a store fails, keys are read or cannot be, the service is put
-//!   together wrongly.
+//! - `metrics`: counters, histograms and gauges by the `metrics` facade; see [the guide](guide::metrics).
+//! - `tracing`: events for operators: each refusal, a store that fails, keys that are read or cannot be, a service that is put
+//!   together wrongly, a clock that steps back.
 //! - `test-util`: for tests, of yours: `Caller::for_test` and its like, and the suite that every store passes.
 //!
 //! Without any, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.

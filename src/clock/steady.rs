@@ -1,8 +1,11 @@
 //! The clock that verifiers read: the wall's, except that it never goes backwards.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use super::{Clock, milliseconds};
@@ -70,6 +73,11 @@ impl SteadyClock {
         self.read().now
     }
 
+    /// For how long something took.
+    pub(crate) fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
     pub(crate) fn read(&self) -> Time {
         let (time, monotonic) = self.read_milliseconds();
         Time { now: self.tell(time), birth: self.birth(time, monotonic) }
@@ -135,8 +143,6 @@ fn signed(milliseconds: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::ManualClock;
 

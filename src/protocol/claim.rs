@@ -73,6 +73,15 @@ impl Claim {
         Ok(Self { sign: carried.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
     }
 
+    /// Who a request says it is from, and when it was signed, as far as that can be read where all of it cannot.
+    pub(crate) fn glimpse(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> (Option<AppId>, Option<Timestamp>) {
+        let found = scheme.header_table().find_in(headers);
+        let Ok(carried) = Carried::find(scheme, uri, &found) else {
+            return (None, None);
+        };
+        (carried.required(Field::AppId, AppId::parse).ok(), carried.required(Field::Timestamp, Timestamp::parse).ok())
+    }
+
     /// Who it says it is from. Nothing is proved: for logs and limits.
     #[must_use]
     pub fn app_id(&self) -> &AppId {

@@ -69,7 +69,8 @@ impl RejectionKind {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
-    const ALL: [Self; 12] = [
+    /// In the order of their declaration.
+    pub(crate) const ALL: [Self; 12] = [
         Self::MissingField,
         Self::MalformedField,
         Self::MalformedParameters,

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, combinators::UnsyncBoxBody};
 use super::{
     body::{RequestBody, UnverifiedBody},
     head::Length,
+    outcome::Witness,
     report_only::{Watch, WatchedBody},
     service_body::BodyError,
     streamed::{BodyRefusal, StreamedBody},
@@ -76,11 +77,11 @@ impl<B: RequestBody> Arriving<B> {
     /// up `bound_form`; or nothing, so that there must be none.
     pub(super) async fn check(
         self,
-        digest: Option<BodyDigest>,
-        bound_form: Bytes,
+        (digest, bound_form): (Option<BodyDigest>, Bytes),
         length: Length,
         scheme: &Scheme,
         handover: Handover,
+        witness: &mut Witness<'_>,
     ) -> Result<VerifiedBody, Rejection> {
         let bytes = match (self, digest) {
             (Self::Form(bytes), Some(digest)) => signed(bytes, digest)?,
@@ -88,12 +89,12 @@ impl<B: RequestBody> Arriving<B> {
             (Self::Unread(body), Some(digest)) => match handover {
                 Handover::Streamed if !body.is_end_stream() => {
                     let refusal = BodyRefusal::default();
-                    let body = StreamedBody::new(body, digest, length, refusal.clone());
+                    let body = StreamedBody::new(body, digest, length, refusal.clone(), witness.of_body());
                     return Ok(VerifiedBody(Verified::Streamed(body.boxed_unsync(), refusal)));
                 }
                 Handover::Watched if !body.is_end_stream() => {
                     let watch = Watch::default();
-                    let body = WatchedBody::new(body, digest, length, watch.clone());
+                    let body = WatchedBody::new(body, digest, length, watch.clone(), witness.of_body());
                     return Ok(VerifiedBody(Verified::Watched(UnverifiedBody::new(body), watch)));
                 }
                 _ => signed(read(body, length.limit).await?, digest)?,

@@ -16,6 +16,7 @@ mod grpc;
 mod head;
 mod layer;
 mod options;
+mod outcome;
 pub(crate) mod report_only;
 mod response;
 mod service;
@@ -31,6 +32,7 @@ pub use self::{
     grpc::GrpcRejections,
     layer::VerifyLayer,
     options::PrefixError,
+    outcome::{Decision, Outcome},
     response::{ProblemJson, RenderRejection, ResponseBody},
     service::Verify,
     service_body::{BodyError, ServiceBody},

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Uri, request::Parts};
 
-use super::{arriving::Handover, exemption::Exemption, layer::VerifyLayer, verifier::Verifier};
+use super::{arriving::Handover, exemption::Exemption, layer::VerifyLayer, outcome::Outcome, verifier::Verifier};
 use crate::{
     clock::{Clock, SteadyClock},
     protocol::{Parameters, Scheme},
@@ -26,6 +26,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             prefix: self.prefix,
             handover: self.handover,
             exemption: self.exemption,
+            observer: self.observer,
         }
     }
 
@@ -117,7 +118,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Has nobody refused, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
     pub(super) fn watching(self) -> Self {
         let handover = if self.handover == Handover::Whole { Handover::Whole } else { Handover::Watched };
-        Self { handover, ..self }
+        Self { handover, observer: Arc::new(self.observer.reporting()), ..self }
     }
 
     /// Lets these requests in without a signature: what must stay open where there are no routes, gRPC's health check
@@ -136,6 +137,32 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// ```
     pub fn with_exemption(self, covers: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         Self { exemption: Some(Exemption::new(covers)), ..self }
+    }
+
+    /// Tells what became of each request that it verifies, by itself or in a layer: for logs, metrics and alarms of one's
+    /// own. A second call replaces the first. Default: nobody is told, and nothing is measured.
+    ///
+    /// Each request has one [`Outcome`], told when it is final:
+    ///
+    /// - as soon as the request is let in, refused or exempt;
+    /// - where bodies are [streamed](Self::with_streamed_bodies), at the end of the body, or when the service drops it
+    ///   before that ([`Decision::Unread`](super::Decision::Unread));
+    /// - when the future is dropped before ([`Decision::Cancelled`](super::Decision::Cancelled)).
+    ///
+    /// `observe` is called where the request is served, also while something is dropped: it must not block or panic.
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let verifier = Verifier::new(keys).with_observer(|outcome| {
+    ///     if let Some(rejection) = outcome.rejection() {
+    ///         eprintln!("{:?} was refused, its clock off by {:?} s: {rejection}", outcome.claimed_app_id(), outcome.skew());
+    ///     }
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_observer(self, observe: impl Fn(&Outcome<'_>) + Send + Sync + 'static) -> Self {
+        Self { observer: Arc::new(self.observer.with_hook(observe)), ..self }
     }
 
     /// The tower layer that verifies with this.

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     accessors::inner_accessors,
-    event,
     protocol::Rejection,
     ready::take_ready,
     store::{KeyStore, MemoryNonceStore, NonceStore},
@@ -85,7 +84,6 @@ where
 }
 
 fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
-    event::rejected(rejection);
     let mut response = renderer.render(rejection).map(ResponseBody::of_rejection);
     response.extensions_mut().insert(rejection.kind());
     response

@@ -15,6 +15,7 @@ use super::{
     arriving::{broken, mismatch, too_large},
     body::RequestBody,
     head::Length,
+    outcome::BodyWitness,
     service_body::BodyError,
 };
 use crate::protocol::{BodyDigest, BodyHasher, Rejection};
@@ -31,6 +32,7 @@ pin_project! {
         check: Option<Check>,
         held: Bytes,
         refusal: BodyRefusal,
+        witness: BodyWitness,
     }
 }
 
@@ -39,9 +41,9 @@ pin_project! {
 pub(super) struct BodyRefusal(Arc<OnceLock<BodyError>>);
 
 impl<B: RequestBody> StreamedBody<B> {
-    pub(super) fn new(body: B, digest: BodyDigest, length: Length, refusal: BodyRefusal) -> Self {
+    pub(super) fn new(body: B, digest: BodyDigest, length: Length, refusal: BodyRefusal, witness: BodyWitness) -> Self {
         let check = Check::new(digest, length.at_most(&body));
-        Self { body, check: Some(check), held: Bytes::new(), refusal }
+        Self { body, check: Some(check), held: Bytes::new(), refusal, witness }
     }
 }
 
@@ -72,6 +74,7 @@ impl<B: RequestBody> Body for StreamedBody<B> {
                 None => {
                     let finished = check.finish();
                     *this.check = None;
+                    this.witness.tell(finished.as_ref().copied());
                     finished.map(|()| Bytes::new())
                 }
             };
@@ -83,6 +86,7 @@ impl<B: RequestBody> Body for StreamedBody<B> {
                     held => return Poll::Ready(Some(Ok(Frame::data(held)))),
                 },
                 Err(rejection) => {
+                    this.witness.tell(Err(&rejection));
                     (*this.check, *this.held) = (None, Bytes::new());
                     return Poll::Ready(Some(Err(this.refusal.refuse(rejection))));
                 }

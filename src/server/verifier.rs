@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, request::Parts};
 
 use super::{
     arriving::{Arriving, Handover},
@@ -11,6 +11,7 @@ use super::{
     delivery::{Delivery, signed_uri},
     exemption::Exemption,
     head,
+    outcome::{Observer, Witness},
     waiting::noting,
 };
 use crate::{
@@ -48,6 +49,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) prefix: Arc<str>,
     pub(super) handover: Handover,
     pub(super) exemption: Option<Exemption>,
+    pub(super) observer: Arc<Observer>,
 }
 
 impl<K: KeyStore> Verifier<K> {
@@ -64,6 +66,7 @@ impl<K: KeyStore> Verifier<K> {
             prefix: "".into(),
             handover: Handover::Whole,
             exemption: None,
+            observer: Arc::new(Observer::new()),
         }
     }
 }
@@ -82,33 +85,55 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         &self,
         request: Request<B>,
     ) -> impl Future<Output = Result<Request<B::ServiceBody>, Rejection>> + Send + use<'_, K, N, B> {
-        // Outside, so that the future holds them once.
-        let (mut parts, body) = request.into_parts();
-        // The numbers are those of PROTOCOL.md.
+        // Here, so that the future holds them once.
+        let (parts, body) = request.into_parts();
         async move {
-            let (scheme, time) = (&*self.scheme, self.clock.read());
-            let window = self.window(time.birth);
-            if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(&parts)) {
-                return Ok(waiver.exempt(parts, body, scheme));
-            }
-            let uri = signed_uri(&parts);
-
-            let (claim, head, length) = head::read(scheme, &self.prefix, uri, &parts, &body)?; // 1
-            let timely = claim.timely(time.now, &window)?; // 2
-            let is_form = head.is_form();
-            let request = self.read_query(&head)?; // 3
-            let mut waited = is_form;
-            let keys = noting(&mut waited, self.keys.keys(timely.app_id())).await.map_err(Rejection::unavailable)?; // 4
-            let body = Arriving::read_form(body, is_form, length).await?; // 5
-            let request = self.read_form(request, body.form())?;
-            let now = if waited { self.clock.now() } else { time.now };
-            let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
-            let delivery = Delivery::new(&authentic, &head, body.form(), &parts, self.parameters, scheme)?;
-            let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await?; // 8
-            let body = body.check(delivery.digest, delivery.bound_form.clone(), length, scheme, self.handover).await?; // 9
-            delivery.rewrite(&mut parts, &body, unrepeated, scheme); // 10
-            Ok(Request::from_parts(parts, B::verified(body)))
+            let mut witness = self.observer.witness(&self.clock);
+            let decided = self.decide(parts, body, &mut witness).await;
+            witness.tell_decided(&decided);
+            decided
         }
+    }
+
+    async fn decide<B: RequestBody>(
+        &self,
+        mut parts: Parts,
+        body: B,
+        witness: &mut Witness<'_>,
+    ) -> Result<Request<B::ServiceBody>, Rejection> {
+        // The numbers are those of PROTOCOL.md.
+        let (scheme, time) = (&*self.scheme, self.clock.read());
+        let window = self.window(time.birth);
+        if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(&parts)) {
+            witness.tell_exempt();
+            return Ok(waiver.exempt(parts, body, scheme));
+        }
+        let uri = signed_uri(&parts);
+
+        let (claim, head, length) =
+            head::read(scheme, &self.prefix, uri, &parts, &body) // 1
+                .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
+        witness.sees(&claim, time.now);
+        let timely = claim.timely(time.now, &window)?; // 2
+        let is_form = head.is_form();
+        let request = self.read_query(&head)?; // 3
+        let (asked, mut waited) = (witness.asks(), is_form);
+        let keys = noting(&mut waited, self.keys.keys(timely.app_id())).await; // 4
+        witness.hears_of_keys(asked, &keys);
+        let keys = keys.map_err(Rejection::unavailable)?;
+        let body = Arriving::read_form(body, is_form, length).await?; // 5
+        let request = self.read_form(request, body.form())?;
+        let now = if waited { self.clock.now() } else { time.now };
+        let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
+        let delivery = Delivery::new(&authentic, &head, body.form(), &parts, self.parameters, scheme)?;
+        let asked = witness.asks();
+        let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await; // 8
+        witness.hears_of_nonce(asked, &*self.nonces, &unrepeated);
+        let unrepeated = unrepeated?;
+        let bound = (delivery.digest, delivery.bound_form.clone());
+        let body = body.check(bound, length, scheme, self.handover, witness).await?; // 9
+        delivery.rewrite(&mut parts, &body, unrepeated, scheme); // 10
+        Ok(Request::from_parts(parts, B::verified(body)))
     }
 
     fn read_query<'r>(&self, head: &'r Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
@@ -172,6 +197,7 @@ impl<K, N> Clone for Verifier<K, N> {
             scheme: self.scheme.clone(),
             prefix: self.prefix.clone(),
             exemption: self.exemption.clone(),
+            observer: self.observer.clone(),
             ..*self
         }
     }

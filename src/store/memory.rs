@@ -12,7 +12,7 @@ use std::{
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{
-    NonceStore, Occurrence, StoreError,
+    NonceStore, Occupancy, Occurrence, StoreError,
     quota::Quota,
     table::{APPS, END_OF_TIME, Found, NonceTag, Table},
 };
@@ -192,6 +192,10 @@ impl MemoryNonceStore {
 impl NonceStore for MemoryNonceStore {
     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         self.claim_now(app, nonce, lifetime)
+    }
+
+    fn occupancy(&self) -> Option<Occupancy> {
+        Some(Occupancy { held: self.len(), capacity: self.capacity() })
     }
 }
 

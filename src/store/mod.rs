@@ -32,7 +32,7 @@ pub use self::redis::RedisNonceStore;
 pub use self::{
     key::{DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,
-    nonce::{DynNonceStore, NonceStore},
+    nonce::{DynNonceStore, NonceStore, Occupancy},
 };
 pub use crate::protocol::{Lifetime, Occurrence};
 

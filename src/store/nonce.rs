@@ -66,6 +66,20 @@ pub trait NonceStore: Send + Sync + 'static {
     fn outlives_process(&self) -> bool {
         false
     }
+
+    /// How full it is, for operators, where it can tell without asking anybody. Default: it cannot.
+    fn occupancy(&self) -> Option<Occupancy> {
+        None
+    }
+}
+
+/// How full a [`NonceStore`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// How many nonces it holds: the live ones, and those that have expired and were not given back yet.
+    pub held: usize,
+    /// How many it can hold.
+    pub capacity: usize,
 }
 
 impl Authentic<'_> {
@@ -105,6 +119,9 @@ pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
 
     /// [`NonceStore::outlives_process`].
     fn outlives_process_dyn(&self) -> bool;
+
+    /// [`NonceStore::occupancy`].
+    fn occupancy_dyn(&self) -> Option<Occupancy>;
 }
 
 mod sealed {
@@ -121,6 +138,10 @@ impl<T: NonceStore> DynNonceStore for T {
     fn outlives_process_dyn(&self) -> bool {
         self.outlives_process()
     }
+
+    fn occupancy_dyn(&self) -> Option<Occupancy> {
+        self.occupancy()
+    }
 }
 
 impl NonceStore for dyn DynNonceStore {
@@ -130,6 +151,10 @@ impl NonceStore for dyn DynNonceStore {
 
     fn outlives_process(&self) -> bool {
         self.outlives_process_dyn()
+    }
+
+    fn occupancy(&self) -> Option<Occupancy> {
+        self.occupancy_dyn()
     }
 }
 
@@ -142,6 +167,10 @@ macro_rules! pointer {
 
             fn outlives_process(&self) -> bool {
                 (**self).outlives_process()
+            }
+
+            fn occupancy(&self) -> Option<Occupancy> {
+                (**self).occupancy()
             }
         }
     )*};

@@ -10,6 +10,8 @@ mod exemption;
 mod fields;
 mod key_stores;
 mod keys;
+mod metrics;
+mod outcomes;
 mod parameters;
 mod processes;
 mod properties;

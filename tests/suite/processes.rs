@@ -64,6 +64,7 @@ fn text(bytes: &[u8]) -> String {
 pub(crate) struct EchoServer {
     child: Option<Child>,
     base: String,
+    metrics: Option<String>,
 }
 
 impl EchoServer {
@@ -81,9 +82,12 @@ impl EchoServer {
         command.args(["--listen", "127.0.0.1:0"]).args(keys).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let (pid, stdout) = (child.id(), child.stdout.take().unwrap());
-        let mut server = Self { child: Some(child), base: String::new() };
-        let line = bounded(pid, PATIENCE, || BufReader::new(stdout).lines().next());
-        let line = line.expect("it tells its address").unwrap();
+        let mut server = Self { child: Some(child), base: String::new(), metrics: None };
+        let lines = 1 + usize::from(arguments.contains(&"--metrics"));
+        let lines = bounded(pid, PATIENCE, move || BufReader::new(stdout).lines().take(lines).collect::<Vec<_>>());
+        let mut lines = lines.into_iter().map(Result::unwrap);
+        let line = lines.next().expect("it tells its address");
+        server.metrics = lines.next().map(|line| line.strip_prefix("metrics on ").unwrap().to_owned());
         server.base = line.strip_prefix("listening on ").unwrap().to_owned();
         assert!(server.base.starts_with("http://127.0.0.1:"), "{line}");
         server
@@ -91,14 +95,7 @@ impl EchoServer {
 
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
-        let (mut parts, body) = request.into_parts();
-        parts.uri = format!("{}{}", self.base, parts.uri).parse().unwrap();
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let call = async {
-            let (parts, body) = client.request(Request::from_parts(parts, Full::new(body))).await.unwrap().into_parts();
-            Answer { status: parts.status, headers: parts.headers, body: rig::bytes(body).await }
-        };
-        tokio::time::timeout(PATIENCE, call).await.unwrap()
+        send_to(&self.base, request).await
     }
 
     async fn send_signed(&self, signer: &Signer, request: Request<Bytes>) -> Answer {
@@ -121,6 +118,17 @@ impl Drop for EchoServer {
             let _ = child.wait();
         }
     }
+}
+
+async fn send_to(base: &str, request: Request<Bytes>) -> Answer {
+    let (mut parts, body) = request.into_parts();
+    parts.uri = format!("{base}{}", parts.uri).parse().unwrap();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let call = async {
+        let (parts, body) = client.request(Request::from_parts(parts, Full::new(body))).await.unwrap().into_parts();
+        Answer { status: parts.status, headers: parts.headers, body: rig::bytes(body).await }
+    };
+    tokio::time::timeout(PATIENCE, call).await.unwrap()
 }
 
 #[derive(Debug)]
@@ -352,6 +360,33 @@ async fn a_full_memory_of_nonces_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn operators_see_metrics_where_callers_do_not() {
+    let server = EchoServer::start(&["--metrics", "127.0.0.1:0"]);
+    let replayed = signer().sign(get("/")).unwrap();
+    server.send(replayed.clone()).await.is(200, "");
+    server.send(replayed).await.is(401, "replayed_nonce");
+    server.send(get("/metrics")).await.is(400, "missing_field");
+    let metrics = server.metrics.as_ref().unwrap();
+    let (base, path) = metrics.split_at(metrics.rfind('/').unwrap());
+    assert_eq!(path, "/metrics");
+    let answer = send_to(base, get(path)).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.headers["content-type"]),
+        (200, &"text/plain; version=0.0.4".parse().unwrap())
+    );
+    let samples = text(&answer.body);
+    for code in ["verified", "replayed_nonce", "missing_field"] {
+        let sample = format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}} 1\n");
+        assert!(samples.contains(&sample), "{sample} in {samples}");
+    }
+    for sample in ["nonces_held 1", "nonces_capacity 8000000", "key_uses_total{app=\"demo\",key=\"0\"} 1"] {
+        assert!(samples.contains(&format!("countersign_{sample}\n")), "{sample} in {samples}");
+    }
+    assert!(!samples.contains(KEY));
+    assert_eq!(send_to(base, get("/")).await.status, 404, "nothing else is there");
+}
+
+#[tokio::test]
 async fn the_tolerance_can_be_set() {
     EchoServer::start(&[]).send(signed_ahead(200)).await.is(200, "");
     let server = EchoServer::start(&["--tolerance", "60"]);
@@ -485,7 +520,7 @@ fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
     let app = format!("demo:{secret}");
     let app = app.as_str();
     let crowd = format!("demo:{}", [secret; 5].join(","));
-    let cases: [&[&str]; 26] = [
+    let cases: [&[&str]; 27] = [
         &["--app", app, "--frobnicate"],
         &[],
         &["--app", "demo:hush-hush"],
@@ -498,6 +533,7 @@ fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
         &["--app", app, "--keys", "keys.toml"],
         &["--app", app, "--listen", "somewhere"],
         &["--app", app, "--listen", "127.0.0.1"],
+        &["--app", app, "--metrics", "here"],
         &["--app", app, "--max-nonces", "0"],
         &["--app", app, "--tolerance", "-1"],
         &["--app", app, "--prefix", "api"],

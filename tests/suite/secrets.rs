@@ -2,19 +2,25 @@
 
 use std::{
     convert::Infallible,
-    io::Write,
-    sync::{Arc, Mutex, Once},
+    io::{Write, sink},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use bytes::Bytes;
 use countersign::{
-    BodyDigest, Nonce, Payload, RejectionKind, Secret, Signer, TokenPlace, Verifier, clock::ManualClock, store::key_fn,
+    BodyDigest, Carrier, Nonce, Payload, RejectionKind, Scheme, Secret, Signer, TokenPlace, Verifier,
+    clock::ManualClock, danger::ReportOnlyLayer, store::key_fn,
 };
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::rig::{self, KEY, NOW, get, keys, signed_by, verifier};
+use crate::{
+    metrics::metrics_of,
+    outcomes::{Told, moved},
+    rig::{self, KEY, NOW, get, keys, signed_by, verifier},
+};
 
 const TOKEN: &str = "tok_secret_of_the_user";
 const NONCE: &str = "nonce-that-nobody-logs";
@@ -117,9 +123,10 @@ impl Write for Log {
 
 /// All that is logged, at every level.
 pub(crate) fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
-    // An event that another thread meets first, where nobody listens, may be taken for one that nobody ever wants.
-    static SOMEBODY_LISTENS: Once = Once::new();
-    SOMEBODY_LISTENS.call_once(|| tracing_subscriber::fmt().with_writer(std::io::sink).init());
+    /// Where there is one subscriber only, tracing takes a thread without it for one that nobody listens to, and forgets
+    /// events for all threads.
+    static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing_subscriber::fmt().with_writer(sink).into());
+    LazyLock::force(&SECOND);
     let log = Log::default();
     let writer = log.clone();
     let subscriber =
@@ -130,28 +137,105 @@ pub(crate) fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-#[test]
-fn a_trace_level_run_holds_events_and_no_secret() {
-    let scheme = countersign::Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
+/// Each way in which a request can end; a hook, events and metrics hear of all. Returns the signs and nonces that went in.
+async fn everything(heard: Told) -> Vec<String> {
+    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap().with_carrier(Carrier::Either);
     let signer: Signer = rig::signer_of(scheme.clone()).with_token(TOKEN.parse().unwrap());
-    let clock = ManualClock::at(NOW);
-    let verifier = Verifier::new(keys()).with_clock(clock.clone()).with_scheme(scheme);
     let mut signs = Vec::new();
-    let text = log_of(|runtime| {
-        for target in ["/", "/?a=%zz", "/b"] {
-            let mut request = signed_by(&signer, NOW, get("/"));
-            *request.uri_mut() = target.parse().unwrap();
-            signs.push(request.headers()["x-sign"].to_str().unwrap().to_owned());
-            let _ = runtime.block_on(rig::verify(&verifier, request));
+    let mut signed = |target: &str, timestamp, body| {
+        let request = signed_by(&signer, timestamp, rig::post(target, "text/plain", body));
+        for name in ["x-sign", "x-nonce", "x-content-sha256"] {
+            signs.push(request.headers()[name].to_str().unwrap().to_owned());
         }
-        clock.set_wall(NOW - 3600);
-        for _ in 0..3 {
-            let _ = runtime.block_on(rig::verify(&verifier, signed_by(&signer, NOW, get("/"))));
+        request
+    };
+    let clock = ManualClock::at(NOW);
+    let verifier = Verifier::new(keys()).with_clock(clock.clone()).with_scheme(scheme.clone());
+    let verifier = verifier.with_exemption(|head| head.uri.path() == "/health");
+    let (verifier, of_verifier) = Told::by(verifier, |outcome| format!("{outcome:?} {outcome:#?}"));
+    let replayed = signed("/", NOW, "text");
+    let mut swapped = signed("/", NOW, "text");
+    *swapped.body_mut() = "TEXT";
+    let mut forged = signed("/", NOW, "text");
+    forged.headers_mut().insert("x-app-id", "other".parse().unwrap());
+    let mut malformed = signed("/", NOW, "text");
+    malformed.headers_mut().insert("x-timestamp", TOKEN.parse().unwrap());
+    let mut moved = signed("/", NOW, "text");
+    *moved.uri_mut() = "/?a=%zz".parse().unwrap();
+    let requests = [
+        replayed.clone(),
+        replayed,
+        swapped,
+        forged,
+        malformed,
+        moved,
+        signed("/", NOW - 301, "text"),
+        signed("/health", NOW, "text"),
+    ];
+    for request in requests {
+        let _ = rig::verify(&verifier, request).await;
+    }
+    let uploads = verifier.clone().with_streamed_bodies();
+    drop(rig::verify(&uploads, signed("/", NOW, "unread")).await.unwrap());
+    rig::bytes(rig::verify(&uploads, signed("/", NOW, "read")).await.unwrap().into_body()).await;
+    let reporting = ReportOnlyLayer::new(uploads.clone(), |_, _| {}).layer(service_fn(async |request: Request<_>| {
+        let (mut parts, body): (_, countersign::server::ServiceBody) = request.into_parts();
+        // Whatever the service does with it.
+        parts.headers.clear();
+        Ok::<_, Infallible>(Response::new(Full::new(rig::bytes(body).await)))
+    }));
+    reporting.oneshot(rig::arriving(signed("/", NOW, "reported"))).await.unwrap();
+    let silent = key_fn(|_| std::future::pending::<Result<Option<Secret>, Infallible>>());
+    let silent = Verifier::new(silent).with_clock(ManualClock::at(NOW)).with_scheme(scheme.clone());
+    let (silent, of_silent) = Told::by(silent, |outcome| format!("{outcome:?}"));
+    assert!(silent.verify(rig::arriving(signed("/", NOW, "text"))).now_or_never().is_none());
+    let (down, of_down) =
+        Told::by(rig::verifier_on(crate::replay::Down).0.with_scheme(scheme), |outcome| format!("{outcome:?}"));
+    let _ = rig::verify(&down, signed("/", NOW, "text")).await;
+    clock.set_wall(NOW - 3600);
+    for _ in 0..3 {
+        let _ = rig::verify(&verifier, signed("/", NOW, "text")).await;
+    }
+    for told in [of_verifier, of_silent, of_down] {
+        told.take().into_iter().for_each(|line| heard.push(line));
+    }
+    signs
+}
+
+#[test]
+fn whoever_hears_of_all_that_can_happen_hears_no_secret() {
+    let (heard, mut signs, mut metrics) = (Told::default(), Vec::new(), String::new());
+    let hook = heard.clone();
+    let log = log_of(|_| metrics = metrics_of(async { signs = everything(hook).await }));
+    assert_eq!(log.matches("the wall clock stepped back").count(), 1, "told once: {log}");
+    let hook = heard.take().join("\n");
+    let codes = [
+        "verified",
+        "replayed_nonce",
+        "body_mismatch",
+        "invalid_signature",
+        "malformed_field",
+        "malformed_parameters",
+        "stale_timestamp",
+        "exempt",
+        "unread",
+        "unavailable",
+        "cancelled",
+    ];
+    for code in codes {
+        assert!(log.contains(&format!("code=\"{code}\"")), "{code} in {log}");
+        let counted = format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}} ");
+        let counted = metrics.lines().find_map(|line| line.strip_prefix(&*counted)).unwrap();
+        assert_ne!(counted, "0", "{code}");
+    }
+    for shown in ["Verified(", "Refused(", "Exempt", "Unread(", "Cancelled"] {
+        assert!(hook.contains(shown), "{shown} in {hook}");
+    }
+    let secrets = signs.iter().map(String::as_str).chain([KEY, TOKEN, "CS1-REQUEST", "text/plain"]);
+    for secret in secrets {
+        for (name, text) in [("hook", &hook), ("log", &log), ("metrics", &metrics)] {
+            assert!(!text.contains(secret), "{secret} in {name}: {text}");
         }
-    });
-    assert_eq!(text.matches("the wall clock stepped back").count(), 1, "told once: {text}");
-    for secret in signs.iter().map(String::as_str).chain([KEY, TOKEN]) {
-        assert!(!text.contains(secret), "{text}");
     }
 }
 
@@ -165,8 +249,19 @@ fn operators_are_told_what_is_not_the_callers_fault() {
     });
     assert!(text.contains("WARN") && text.contains("no route to the database"), "{text}");
     let service = verifier().0.into_layer().layer(service_fn(never));
-    let text = log_of(|runtime| drop(runtime.block_on(service.oneshot(rig::arriving(get("/"))))));
-    assert_eq!(text, "", "a caller's fault is no event");
+    let text = log_of(|runtime| drop(runtime.block_on(service.oneshot(rig::arriving(moved("/?a=%zz"))))));
+    let [line] = text.lines().collect::<Vec<_>>()[..] else { panic!("one event: {text}") };
+    for part in ["DEBUG", "code=\"malformed_parameters\" app_id=\"demo\" skew=0 seconds=", "is_enforced=true"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let text = log_of(|runtime| drop(runtime.block_on(rig::verify(&verifier().0, rig::signed(get("/"))))));
+    assert!(text.contains("TRACE") && text.lines().count() == 1, "what is let in is told at no higher level: {text}");
+    let text = log_of(|runtime| {
+        let handler = axum::Router::new().route("/", axum::routing::get(async |_: countersign::Caller| ""));
+        let response = runtime.block_on(handler.oneshot(Request::new(axum::body::Body::empty()))).unwrap();
+        assert_eq!(response.status(), 500);
+    });
+    assert!(text.contains("ERROR") && text.contains("no VerifyLayer"), "{text}");
 }
 
 async fn never(_: Request<countersign::server::ServiceBody>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -9,8 +9,8 @@ use countersign::{
     client::{self, Sign},
     danger::{ReportOnly, ReportOnlyLayer},
     server::{
-        BodyError, GrpcRejections, ProblemJson, RequestBody, ResponseBody, ResponseFuture, ServiceBody, UnverifiedBody,
-        Verify,
+        BodyError, Decision, GrpcRejections, Outcome, ProblemJson, RequestBody, ResponseBody, ResponseFuture,
+        ServiceBody, UnverifiedBody, Verify,
     },
     store::{
         CachedKeys, DynKeyStore, DynNonceStore, FileKeys, KeyFn, LookUpError, MemoryNonceStore, StoreError,
@@ -39,6 +39,9 @@ assert_impl_all!(SignLayer: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(Sign<()>: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(Signer: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(Caller: Clone, Debug, Send, Sync, Unpin);
+
+assert_impl_all!(Outcome<'static>: Debug, Send, Sync, Unpin);
+assert_impl_all!(Decision<'static>: Copy, Debug, Send, Sync, Unpin);
 
 assert_impl_all!(ResponseFuture<(), ()>: Future, Debug, Send, Unpin);
 assert_impl_all!(client::ResponseFuture<()>: Future, Debug, Send, Unpin);

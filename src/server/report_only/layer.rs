@@ -19,7 +19,8 @@ use crate::{
 ///
 /// It does all the work of verifying, nonces included, and keeps what it reads of a body until the verdict, up to the
 /// [limit](crate::Limits::with_body). Where bodies are [streamed](Verifier::with_streamed_bodies) none is kept: the service
-/// gets it as it comes, with its `Caller`, and the verdict is told at its end.
+/// gets it as it comes, with its `Caller`, and the verdict is told at its end. An [observer](Verifier::with_observer) of
+/// the verifier is told as well, of what was only reported as [not enforced](crate::server::Outcome::is_enforced).
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, Verifier, danger::ReportOnlyLayer};

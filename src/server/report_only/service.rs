@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     accessors::inner_accessors,
-    event,
     protocol::{Rejection, RejectionKind},
     ready::take_ready,
     server::{Caller, RequestBody, ResponseFuture, Verifier, delivery::hide_secrets, exemption::Waiver},
@@ -75,7 +74,6 @@ where
                     request
                 }
                 Err(rejection) => {
-                    event::rejected(&rejection);
                     tell(&seen, Err(&rejection));
                     unverified(seen, recording, &rejection)
                 }

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     protocol::{BodyDigest, BoxError, Rejection},
-    server::{RequestBody, arriving::broken_by, head::Length, streamed::Check},
+    server::{RequestBody, arriving::broken_by, head::Length, outcome::BodyWitness, streamed::Check},
 };
 
 pin_project! {
@@ -24,6 +24,7 @@ pin_project! {
         // Until the verdict is told.
         check: Option<Check>,
         watch: Watch,
+        witness: BodyWitness,
     }
 
     impl<B> PinnedDrop for WatchedBody<B> {
@@ -58,8 +59,14 @@ impl Watch {
 }
 
 impl<B: RequestBody> WatchedBody<B> {
-    pub(in crate::server) fn new(body: B, digest: BodyDigest, length: Length, watch: Watch) -> Self {
-        Self { check: Some(Check::new(digest, length.at_most(&body))), body, watch }
+    pub(in crate::server) fn new(
+        body: B,
+        digest: BodyDigest,
+        length: Length,
+        watch: Watch,
+        witness: BodyWitness,
+    ) -> Self {
+        Self { check: Some(Check::new(digest, length.at_most(&body))), body, watch, witness }
     }
 }
 
@@ -75,6 +82,7 @@ impl<B: RequestBody> Body for WatchedBody<B> {
             && let Some(verdict) = judge(check, frame.as_ref(), this.body.is_end_stream())
         {
             *this.check = None;
+            this.witness.tell(verdict.as_ref().copied());
             this.watch.tell(verdict.as_ref().copied());
         }
         Poll::Ready(frame)

@@ -1,0 +1,233 @@
+//! Metrics, and the one place where they depend on a feature.
+
+#[cfg(feature = "metrics")]
+pub(super) use self::metered::Meter;
+#[cfg(not(feature = "metrics"))]
+pub(super) use self::unmetered::Meter;
+
+/// What a verifier asks.
+#[derive(Clone, Copy)]
+pub(super) enum Store {
+    Keys,
+    Nonces,
+}
+
+#[cfg(feature = "metrics")]
+mod metered {
+    use std::{
+        collections::HashMap,
+        sync::{OnceLock, PoisonError, RwLock},
+        time::Duration,
+    };
+
+    use ::metrics::{
+        Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+        histogram,
+    };
+
+    use super::Store;
+    use crate::{
+        protocol::{AppId, RejectionKind},
+        server::{Caller, Decision, Outcome},
+        store::Occupancy,
+    };
+
+    const REQUESTS: &str = "countersign_requests_total";
+    const SKEW: &str = "countersign_skew_seconds";
+    const VERIFY: &str = "countersign_verify_seconds";
+    const STORE: &str = "countersign_store_seconds";
+    const STORE_ERRORS: &str = "countersign_store_errors_total";
+    const HELD: &str = "countersign_nonces_held";
+    const CAPACITY: &str = "countersign_nonces_capacity";
+    const KEY_USES: &str = "countersign_key_uses_total";
+
+    fn describe() {
+        describe_counter!(REQUESTS, Unit::Count, "Requests by what became of them, and whether a refusal was enforced");
+        describe_histogram!(SKEW, Unit::Seconds, "Timestamp minus the verifier's clock, by verdict");
+        describe_histogram!(VERIFY, Unit::Seconds, "Time that verifying took, waiting included, by verdict");
+        describe_histogram!(STORE, Unit::Seconds, "Time that a store took to answer");
+        describe_counter!(STORE_ERRORS, Unit::Count, "Questions that a store could not answer");
+        describe_gauge!(HELD, Unit::Count, "Nonces that the memory store holds, as of the last claim");
+        describe_gauge!(CAPACITY, Unit::Count, "Nonces that the memory store can hold");
+        describe_counter!(KEY_USES, Unit::Count, "Verified requests by app and by which of its keys signed");
+    }
+
+    /// The metrics of the recorder that is installed when there is first something to tell.
+    pub(in super::super) struct Meter {
+        is_enforced: bool,
+        handles: OnceLock<Handles>,
+    }
+
+    struct Handles {
+        verified: Counter,
+        exempt: Counter,
+        unread: Counter,
+        cancelled: Counter,
+        /// In the order of [`RejectionKind`].
+        refused: [Counter; RejectionKind::ALL.len()],
+        of_verified: OfVerdict,
+        of_refused: OfVerdict,
+        keys: OfStore,
+        nonces: OfStore,
+        held: Gauge,
+        capacity: Gauge,
+        key_uses: KeyUses,
+    }
+
+    impl Meter {
+        pub(in super::super) const IS_ON: bool = true;
+
+        pub(in super::super) fn new(is_enforced: bool) -> Self {
+            Self { is_enforced, handles: OnceLock::new() }
+        }
+
+        pub(in super::super) fn decided(&self, outcome: &Outcome<'_>) {
+            let handles = self.handles();
+            match outcome.decision() {
+                Decision::Verified(caller) => {
+                    handles.verified.increment(1);
+                    handles.key_uses.count(caller);
+                    handles.of_verified.record(outcome);
+                }
+                Decision::Unread(caller) => {
+                    handles.unread.increment(1);
+                    handles.key_uses.count(caller);
+                    handles.of_verified.record(outcome);
+                }
+                Decision::Refused(rejection) => {
+                    if let Some(counter) = handles.refused.get(rejection.kind() as usize) {
+                        counter.increment(1);
+                    }
+                    handles.of_refused.record(outcome);
+                }
+                Decision::Exempt => handles.exempt.increment(1),
+                Decision::Cancelled => handles.cancelled.increment(1),
+            }
+        }
+
+        pub(in super::super) fn answered(&self, store: Store, took: Duration, is_error: bool) {
+            let handles = self.handles();
+            let store = match store {
+                Store::Keys => &handles.keys,
+                Store::Nonces => &handles.nonces,
+            };
+            store.seconds.record(took);
+            if is_error {
+                store.errors.increment(1);
+            }
+        }
+
+        pub(in super::super) fn holds(&self, occupancy: Option<Occupancy>) {
+            if let Some(Occupancy { held, capacity }) = occupancy {
+                let handles = self.handles();
+                handles.held.set(held as f64);
+                handles.capacity.set(capacity as f64);
+            }
+        }
+
+        fn handles(&self) -> &Handles {
+            self.handles.get_or_init(|| Handles::new(self.is_enforced))
+        }
+    }
+
+    impl Handles {
+        fn new(is_enforced: bool) -> Self {
+            describe();
+            let enforced = if is_enforced { "true" } else { "false" };
+            let requests = |code: &'static str| counter!(REQUESTS, "code" => code, "enforced" => enforced);
+            Self {
+                verified: requests("verified"),
+                exempt: requests("exempt"),
+                unread: requests("unread"),
+                cancelled: requests("cancelled"),
+                refused: RejectionKind::ALL.map(|kind| requests(kind.code())),
+                of_verified: OfVerdict::new("verified"),
+                of_refused: OfVerdict::new("refused"),
+                keys: OfStore::new("keys"),
+                nonces: OfStore::new("nonces"),
+                held: gauge!(HELD),
+                capacity: gauge!(CAPACITY),
+                key_uses: KeyUses::default(),
+            }
+        }
+    }
+
+    struct OfVerdict {
+        skew: Histogram,
+        seconds: Histogram,
+    }
+
+    impl OfVerdict {
+        fn new(verdict: &'static str) -> Self {
+            Self { skew: histogram!(SKEW, "verdict" => verdict), seconds: histogram!(VERIFY, "verdict" => verdict) }
+        }
+
+        fn record(&self, outcome: &Outcome<'_>) {
+            if let Some(skew) = outcome.skew() {
+                self.skew.record(skew as f64);
+            }
+            self.seconds.record(outcome.duration());
+        }
+    }
+
+    struct OfStore {
+        seconds: Histogram,
+        errors: Counter,
+    }
+
+    impl OfStore {
+        fn new(store: &'static str) -> Self {
+            Self { seconds: histogram!(STORE, "store" => store), errors: counter!(STORE_ERRORS, "store" => store) }
+        }
+    }
+
+    /// By app and key. There are no more of them than apps have proved to be theirs.
+    #[derive(Default)]
+    struct KeyUses(RwLock<HashMap<AppId, Vec<(String, Counter)>>>);
+
+    /// How a key is called: without a name, by its place in the ring.
+    fn key_of(caller: &Caller) -> &str {
+        caller.key_name().unwrap_or_else(|| ["0", "1", "2", "3"].get(caller.key_index()).unwrap_or(&"more"))
+    }
+
+    impl KeyUses {
+        fn count(&self, caller: &Caller) {
+            let (app, key) = (caller.app_id(), key_of(caller));
+            let find = |counters: &Vec<(String, Counter)>| {
+                counters.iter().find(|(of, _)| *of == key).map(|(_, counter)| counter.increment(1))
+            };
+            let is_counted = self.0.read().unwrap_or_else(PoisonError::into_inner).get(app).and_then(find).is_some();
+            if !is_counted {
+                let counter = counter!(KEY_USES, "app" => app.to_string(), "key" => key.to_owned());
+                counter.increment(1);
+                // Two that meet here have the same counter twice, which is one.
+                let mut apps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+                apps.entry(app.clone()).or_default().push((key.to_owned(), counter));
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+mod unmetered {
+    use std::time::Duration;
+
+    use super::Store;
+    use crate::{server::Outcome, store::Occupancy};
+
+    pub(in super::super) struct Meter;
+
+    impl Meter {
+        pub(in super::super) const IS_ON: bool = false;
+
+        pub(in super::super) fn new(_: bool) -> Self {
+            Self
+        }
+
+        pub(in super::super) fn decided(&self, _: &Outcome<'_>) {}
+
+        pub(in super::super) fn answered(&self, _: Store, _: Duration, _: bool) {}
+
+        pub(in super::super) fn holds(&self, _: Option<Occupancy>) {}
+    }
+}

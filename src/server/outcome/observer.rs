@@ -1,0 +1,45 @@
+//! Where outcomes go.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Decision, Outcome, meter::Meter, witness::Seen};
+use crate::event;
+
+/// All who are told of outcomes. Without a hook and features, nobody.
+pub(in crate::server) struct Observer {
+    hook: Option<Arc<Hook>>,
+    pub(super) meter: Meter,
+    is_enforced: bool,
+}
+
+type Hook = dyn Fn(&Outcome<'_>) + Send + Sync;
+
+impl Observer {
+    pub(in crate::server) fn new() -> Self {
+        Self { hook: None, meter: Meter::new(true), is_enforced: true }
+    }
+
+    pub(in crate::server) fn with_hook(&self, hook: impl Fn(&Outcome<'_>) + Send + Sync + 'static) -> Self {
+        Self { hook: Some(Arc::new(hook)), meter: Meter::new(self.is_enforced), ..*self }
+    }
+
+    /// For a layer that only reports.
+    pub(in crate::server) fn reporting(&self) -> Self {
+        Self { hook: self.hook.clone(), meter: Meter::new(false), is_enforced: false }
+    }
+
+    /// Whether anybody wants to know.
+    pub(super) fn is_curious(&self) -> bool {
+        Meter::IS_ON || self.hook.is_some() || event::is_heard()
+    }
+
+    pub(super) fn tell(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
+        let claimed_app_id = seen.app_id();
+        let outcome = Outcome { decision, claimed_app_id, skew: seen.skew(), duration, is_enforced: self.is_enforced };
+        event::decided(outcome.code(), outcome.rejection(), claimed_app_id, outcome.skew, duration, self.is_enforced);
+        self.meter.decided(&outcome);
+        if let Some(hook) = &self.hook {
+            hook(&outcome);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One request, followed to its outcome.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Uri};
+
+use super::{
+    Decision, Observer,
+    meter::{Meter, Store},
+};
+use crate::{
+    clock::SteadyClock,
+    protocol::{AppId, Claim, Rejection, RejectionKind, Scheme, Timestamp, Unrepeated},
+    server::caller::Caller,
+    store::{NonceStore, StoreError},
+};
+
+/// Follows a request while it is verified. If it is dropped before the outcome was told, the request was cancelled.
+pub(in crate::server) struct Witness<'v> {
+    /// None if nobody wants to know, or the outcome was told.
+    observer: Option<&'v Arc<Observer>>,
+    clock: &'v SteadyClock,
+    started: Duration,
+    seen: Seen,
+    caller: Option<Caller>,
+}
+
+/// What a request says of itself, as far as it was read.
+#[derive(Default)]
+pub(super) struct Seen {
+    claimed: Option<Claimed>,
+    skew: Option<i64>,
+}
+
+enum Claimed {
+    Whole(Claim),
+    /// Other fields are missing or malformed.
+    AppId(Box<AppId>),
+}
+
+impl Observer {
+    pub(in crate::server) fn witness<'v>(self: &'v Arc<Self>, clock: &'v SteadyClock) -> Witness<'v> {
+        let observer = self.is_curious().then_some(self);
+        let started = observer.map_or(Duration::ZERO, |_| clock.monotonic());
+        Witness { observer, clock, started, seen: Seen::default(), caller: None }
+    }
+}
+
+impl Witness<'_> {
+    /// The fields were read, at `now` in Unix seconds.
+    pub(in crate::server) fn sees(&mut self, claim: &Claim, now: u64) {
+        if self.observer.is_some() {
+            self.seen.claimed = Some(Claimed::Whole(claim.clone()));
+            self.seen.skew = Some(skew(claim.timestamp(), now));
+        }
+    }
+
+    /// The head was refused, and some of it may be read all the same.
+    pub(in crate::server) fn glimpses(
+        &mut self,
+        refused: &Rejection,
+        scheme: &Scheme,
+        (uri, headers): (&Uri, &HeaderMap),
+        now: u64,
+    ) {
+        // Limits come before work.
+        if self.observer.is_some() && refused.kind() != RejectionKind::QueryTooLong {
+            let (app_id, timestamp) = Claim::glimpse(scheme, uri, headers);
+            self.seen.claimed = app_id.map(|app_id| Claimed::AppId(Box::new(app_id)));
+            self.seen.skew = timestamp.map(|timestamp| skew(timestamp, now));
+        }
+    }
+
+    /// A store is about to be asked: when that is, where there is a meter.
+    pub(in crate::server) fn asks(&self) -> Option<Duration> {
+        self.observer.filter(|_| Meter::IS_ON).map(|_| self.clock.monotonic())
+    }
+
+    /// The key store has answered.
+    pub(in crate::server) fn hears_of_keys<T>(&self, asked: Option<Duration>, answer: &Result<T, StoreError>) {
+        if let Some((observer, asked)) = self.observer.zip(asked) {
+            observer.meter.answered(Store::Keys, self.clock.monotonic().saturating_sub(asked), answer.is_err());
+        }
+    }
+
+    /// The nonce store has answered.
+    pub(in crate::server) fn hears_of_nonce(
+        &mut self,
+        asked: Option<Duration>,
+        store: &impl NonceStore,
+        answer: &Result<Unrepeated, Rejection>,
+    ) {
+        let Some(observer) = self.observer else {
+            return;
+        };
+        let refused = answer.as_ref().err().map(Rejection::kind);
+        // It was late, and the store was not asked.
+        if let Some(asked) = asked.filter(|_| refused != Some(RejectionKind::StaleTimestamp)) {
+            let took = self.clock.monotonic().saturating_sub(asked);
+            observer.meter.answered(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
+            observer.meter.holds(store.occupancy());
+        }
+        self.caller = answer.as_ref().ok().cloned().map(Caller::new);
+    }
+
+    pub(in crate::server) fn tell_exempt(&mut self) {
+        self.tell(Decision::Exempt);
+    }
+
+    /// Tells the outcome, unless that is left to the body.
+    pub(in crate::server) fn tell_decided<T>(&mut self, decided: &Result<T, Rejection>) {
+        match (decided, self.caller.take()) {
+            (Err(rejection), _) => self.tell(Decision::Refused(rejection)),
+            (Ok(_), Some(caller)) => self.tell(Decision::Verified(&caller)),
+            // Told already.
+            (Ok(_), None) => {}
+        }
+    }
+
+    /// Leaves it to a body that the service reads.
+    pub(in crate::server) fn of_body(&mut self) -> BodyWitness {
+        let (observer, caller) = (self.observer.take(), self.caller.take());
+        BodyWitness(observer.zip(caller).map(|(observer, caller)| {
+            let duration = self.clock.monotonic().saturating_sub(self.started);
+            Box::new(Rest { observer: observer.clone(), seen: std::mem::take(&mut self.seen), caller, duration })
+        }))
+    }
+
+    fn tell(&mut self, decision: Decision<'_>) {
+        if let Some(observer) = self.observer.take() {
+            observer.tell(decision, &self.seen, self.clock.monotonic().saturating_sub(self.started));
+        }
+    }
+}
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        self.tell(Decision::Cancelled);
+    }
+}
+
+/// Follows a body whose request is verified. If it is dropped before the outcome was told, the body was not read.
+#[derive(Default)]
+pub(in crate::server) struct BodyWitness(Option<Box<Rest>>);
+
+struct Rest {
+    observer: Arc<Observer>,
+    seen: Seen,
+    caller: Caller,
+    duration: Duration,
+}
+
+impl BodyWitness {
+    pub(in crate::server) fn tell(&mut self, verdict: Result<(), &Rejection>) {
+        if let Some(rest) = self.0.take() {
+            rest.tell(verdict.map_or_else(Decision::Refused, |()| Decision::Verified(&rest.caller)));
+        }
+    }
+}
+
+impl Drop for BodyWitness {
+    fn drop(&mut self) {
+        if let Some(rest) = self.0.take() {
+            rest.tell(Decision::Unread(&rest.caller));
+        }
+    }
+}
+
+impl Rest {
+    fn tell(&self, decision: Decision<'_>) {
+        self.observer.tell(decision, &self.seen, self.duration);
+    }
+}
+
+impl Seen {
+    pub(super) fn app_id(&self) -> Option<&AppId> {
+        self.claimed.as_ref().map(|claimed| match claimed {
+            Claimed::Whole(claim) => claim.app_id(),
+            Claimed::AppId(app_id) => app_id,
+        })
+    }
+
+    pub(super) fn skew(&self) -> Option<i64> {
+        self.skew
+    }
+}
+
+fn skew(timestamp: Timestamp, now: u64) -> i64 {
+    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    signed(timestamp.unix_seconds()).saturating_sub(signed(now))
+}

@@ -1,0 +1,260 @@
+//! Metrics: what is counted, what the guide and the dashboard say of it, and that they agree.
+
+use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+
+use countersign::{
+    AppId, KeyRing, Secret, Signer, StaticKeys, Verifier,
+    clock::ManualClock,
+    danger::ReportOnlyLayer,
+    server::ServiceBody,
+    store::{DynNonceStore, MemoryNonceStore, NonceStore, Occupancy, key_fn},
+};
+use http::{Request, Response};
+use serde_json::Value;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::rig::{self, NOW, arriving, get, post, signed, signed_by, verifier};
+
+#[expect(dead_code, reason = "its routes are for processes")]
+#[path = "../../examples/prometheus/exporter.rs"]
+mod exporter;
+
+const GUIDE: &str = include_str!("../../docs/metrics.md");
+const DASHBOARD: &str = include_str!("../../examples/prometheus/dashboard.json");
+
+/// What Prometheus would read after the run.
+pub(crate) fn metrics_of(run: impl Future<Output = ()>) -> String {
+    let recorder = exporter::builder().unwrap().build_recorder();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    ::metrics::with_local_recorder(&recorder, || runtime.block_on(run));
+    recorder.handle().render()
+}
+
+/// The value of a sample.
+fn value(text: &str, sample: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
+}
+
+fn requests(text: &str, code: &str) -> f64 {
+    value(text, &format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}}"))
+}
+
+#[test]
+fn requests_are_counted_by_what_became_of_them() {
+    let text = metrics_of(async {
+        let verifier = verifier().0.with_exemption(|head| head.uri.path() == "/health").with_streamed_bodies();
+        let replayed = signed(get("/"));
+        for request in [replayed.clone(), replayed.clone(), replayed, get("/"), get("/health")] {
+            let _ = rig::verify(&verifier, request).await;
+        }
+        drop(rig::verify(&verifier, signed(post("/", "text/plain", "unread"))).await);
+    });
+    assert_eq!(requests(&text, "verified"), 1.0);
+    assert_eq!(requests(&text, "replayed_nonce"), 2.0);
+    assert_eq!(requests(&text, "missing_field"), 1.0);
+    assert_eq!(requests(&text, "exempt"), 1.0);
+    assert_eq!(requests(&text, "unread"), 1.0);
+    // All are there from the start: an increase from nothing to one would be none for Prometheus.
+    for code in ["cancelled", "unavailable", "misconfigured", "stale_timestamp", "body_mismatch", "invalid_token"] {
+        assert_eq!(requests(&text, code), 0.0);
+    }
+}
+
+#[test]
+fn each_refusal_is_counted_by_its_own_code() {
+    let text = metrics_of(async {
+        let streaming = verifier().0.with_streamed_bodies();
+        for (request, _) in crate::outcomes::table() {
+            let _ = rig::verify(&streaming, request).await.map(|request| drop(request.into_body()));
+        }
+    });
+    for (code, times) in [
+        ("stale_timestamp", 3.0),
+        ("replayed_nonce", 1.0),
+        ("invalid_signature", 1.0),
+        ("malformed_field", 3.0),
+        ("malformed_parameters", 1.0),
+        // One of them is exempt elsewhere.
+        ("missing_field", 4.0),
+        ("unread", 1.0),
+        ("verified", 3.0),
+    ] {
+        assert_eq!(requests(&text, code), times, "{code}");
+    }
+}
+
+#[test]
+fn what_is_only_reported_is_told_apart() {
+    let text = metrics_of(async {
+        let answer = async |_: Request<ServiceBody>| Ok::<_, Infallible>(Response::new(()));
+        let layer = ReportOnlyLayer::new(verifier().0, |_, _| {});
+        layer.layer(service_fn(answer)).oneshot(arriving(get("/"))).await.unwrap();
+    });
+    assert_eq!(value(&text, "countersign_requests_total{code=\"missing_field\",enforced=\"false\"}"), 1.0);
+    assert!(!text.contains("enforced=\"true\""), "{text}");
+}
+
+#[test]
+fn skew_and_times_are_measured_by_verdict_and_store() {
+    let text = metrics_of(async {
+        let clock = ManualClock::at(NOW);
+        let in_keys = clock.clone();
+        let keys = key_fn(move |app: AppId| {
+            in_keys.advance(Duration::from_millis(20));
+            async move { if app.as_str() == "demo" { Ok(Some(rig::secret())) } else { Err("no route") } }
+        });
+        let verifier = Verifier::new(keys).with_clock(clock);
+        verifier.verify(arriving(signed_by(&rig::signer(), NOW + 100, get("/")))).await.unwrap();
+        verifier.verify(arriving(signed_by(&rig::signer(), NOW - 1000, get("/")))).await.unwrap_err();
+        let other = Signer::new("other".parse().unwrap(), rig::secret());
+        verifier.verify(arriving(signed_by(&other, NOW, get("/")))).await.unwrap_err();
+    });
+    assert_eq!(value(&text, "countersign_skew_seconds_sum{verdict=\"verified\"}"), 100.0);
+    assert_eq!(value(&text, "countersign_skew_seconds_sum{verdict=\"refused\"}"), -1000.0);
+    assert_eq!(value(&text, "countersign_skew_seconds_bucket{verdict=\"refused\",le=\"-300\"}"), 1.0);
+    assert_eq!(value(&text, "countersign_verify_seconds_sum{verdict=\"verified\"}"), 0.02);
+    assert_eq!(value(&text, "countersign_verify_seconds_count{verdict=\"refused\"}"), 2.0);
+    assert_eq!(value(&text, "countersign_store_seconds_sum{store=\"keys\"}"), 0.04);
+    assert_eq!(value(&text, "countersign_store_seconds_count{store=\"nonces\"}"), 1.0, "the others were not asked");
+    assert_eq!(value(&text, "countersign_store_errors_total{store=\"keys\"}"), 1.0);
+    assert_eq!(value(&text, "countersign_store_errors_total{store=\"nonces\"}"), 0.0);
+}
+
+#[test]
+fn a_request_that_is_late_once_its_keys_are_there_asks_no_nonce_store() {
+    let text = metrics_of(async {
+        let clock = ManualClock::at(NOW);
+        let in_keys = clock.clone();
+        let keys = key_fn(move |_| {
+            in_keys.advance(Duration::from_secs(301));
+            async {
+                tokio::task::yield_now().await;
+                Ok::<_, Infallible>(Some(rig::secret()))
+            }
+        });
+        let verifier = Verifier::new(keys).with_clock(clock);
+        verifier.verify(arriving(signed(get("/")))).await.unwrap_err();
+    });
+    assert_eq!(requests(&text, "stale_timestamp"), 1.0);
+    assert_eq!(value(&text, "countersign_store_seconds_count{store=\"keys\"}"), 1.0);
+    assert!(!text.contains("countersign_store_seconds_count{store=\"nonces\"} 1"), "{text}");
+}
+
+#[test]
+fn a_full_store_is_seen_to_be_full() {
+    let text = metrics_of(async {
+        let verifier = rig::verifier_on(MemoryNonceStore::with_capacity(2)).0;
+        for _ in 0..4 {
+            let _ = rig::verify(&verifier, signed(get("/"))).await;
+        }
+    });
+    assert_eq!(value(&text, "countersign_nonces_capacity"), 2.0);
+    assert_eq!(value(&text, "countersign_nonces_held"), requests(&text, "verified"));
+    assert_eq!(value(&text, "countersign_store_errors_total{store=\"nonces\"}"), requests(&text, "unavailable"));
+    assert!(requests(&text, "unavailable") > 0.0);
+}
+
+#[test]
+fn whoever_holds_a_store_can_ask_how_full_it_is() {
+    let full = Occupancy { held: 0, capacity: 7 };
+    let store = || MemoryNonceStore::with_capacity(7);
+    assert_eq!(std::sync::Arc::new(store()).occupancy(), Some(full));
+    let boxed: Box<dyn DynNonceStore> = Box::new(store());
+    assert_eq!(boxed.occupancy(), Some(full));
+    assert_eq!(crate::replay::Down.occupancy(), None);
+}
+
+#[test]
+fn keys_in_use_are_counted_once_they_have_proved_themselves() {
+    let text = metrics_of(async {
+        let new = Secret::new("fedcba9876543210fedcba9876543210").unwrap();
+        let ring = KeyRing::new([new.clone(), rig::secret()]).unwrap();
+        let keys = StaticKeys::new([("demo".parse().unwrap(), ring)]);
+        let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW));
+        let signer = |app: &str, secret| Signer::new(app.parse().unwrap(), secret);
+        for (signer, times) in [(signer("demo", new), 3), (rig::signer(), 2), (signer("nobody", rig::secret()), 1)] {
+            for _ in 0..times {
+                let _ = verifier.verify(arriving(signed_by(&signer, NOW, get("/")))).await;
+            }
+        }
+    });
+    assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"0\"}"), 3.0);
+    assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"1\"}"), 2.0);
+    assert!(!text.contains("nobody"), "who proves nothing is no label");
+}
+
+/// A run in which all metrics have something to tell.
+fn everything() -> String {
+    metrics_of(async {
+        let (verifier, _) = verifier();
+        for request in [signed(get("/")), get("/")] {
+            let _ = rig::verify(&verifier, request).await;
+        }
+    })
+}
+
+/// A histogram is exported as three.
+fn family(name: &str) -> &str {
+    ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+/// Each word in a text that is the name of a metric.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("countersign_")).collect()
+}
+
+fn families(text: &str) -> BTreeSet<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+}
+
+#[test]
+fn the_guide_has_a_row_for_each_metric_and_no_other() {
+    let rows = GUIDE.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows: BTreeSet<&str> = rows.filter(|name| name.starts_with("countersign_")).collect();
+    let text = everything();
+    assert_eq!(rows, families(&text));
+    for name in families(&text) {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} is described");
+    }
+}
+
+#[test]
+fn whatever_the_dashboard_asks_for_is_exported_and_it_asks_for_all() {
+    let text = everything();
+    let exported = names(&text);
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries: Vec<&str> = queries.map(|target| target["expr"].as_str().unwrap()).collect();
+    let asked: BTreeSet<&str> = queries.iter().flat_map(|query| names(query)).collect();
+    assert!(asked.is_subset(&exported), "{asked:?} of {exported:?}");
+    assert_eq!(asked.into_iter().map(family).collect::<BTreeSet<_>>(), families(&text));
+    // Labels by which it selects or sums are those that are exported.
+    for label in ["code", "enforced", "verdict", "store", "app", "key"] {
+        assert!(text.contains(&format!("{label}=\"")), "{label}");
+        assert!(queries.iter().any(|query| query.contains(label)), "{label}");
+    }
+}
+
+#[test]
+fn the_dashboard_can_be_imported() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    assert_eq!(dashboard["id"], Value::Null, "or it would take the place of another");
+    assert!(dashboard["uid"].is_string() && dashboard["title"].is_string());
+    assert_eq!(dashboard["__inputs"][0]["pluginId"], "prometheus");
+    let source = format!("${{{}}}", dashboard["__inputs"][0]["name"].as_str().unwrap());
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    for panel in panels {
+        assert_eq!(panel["datasource"]["uid"], *source, "{}", panel["title"]);
+        let place = &panel["gridPos"];
+        assert!(place["x"].as_u64().unwrap() + place["w"].as_u64().unwrap() <= 24, "{}", panel["title"]);
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            assert_eq!(query.matches('(').count(), query.matches(')').count(), "{query}");
+        }
+    }
+}
