@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, request::Parts};
+use http::request::Parts;
 
 use super::{
     body::{RequestBody, UnverifiedBody},
@@ -30,10 +30,10 @@ impl Exemption {
 
 impl Waiver {
     /// The request as it came, but for what could make it one that is not exempt.
-    pub(super) fn exempt<B: RequestBody>(self, mut parts: Parts, body: B, scheme: &Scheme) -> Request<B::ServiceBody> {
+    pub(super) fn exempt<B: RequestBody>(self, parts: &mut Parts, body: B, scheme: &Scheme) -> B::ServiceBody {
         remove_overrides(&mut parts.headers, &[]);
         hide_secrets(scheme, &mut parts.headers);
-        Request::from_parts(parts, B::unverified(UnverifiedBody::new(body), self))
+        B::unverified(UnverifiedBody::new(body), self)
     }
 
     pub(super) fn reported(_: &Rejection) -> Self {

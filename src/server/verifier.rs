@@ -86,10 +86,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         request: Request<B>,
     ) -> impl Future<Output = Result<Request<B::ServiceBody>, Rejection>> + Send + use<'_, K, N, B> {
         // Here, so that the future holds them once.
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         async move {
             let mut witness = self.observer.witness(&self.clock);
-            let decided = self.decide(parts, body, &mut witness).await;
+            let body = self.decide(&mut parts, body, &mut witness).await;
+            let decided = body.map(|body| Request::from_parts(parts, body));
             witness.tell_decided(&decided);
             decided
         }
@@ -97,21 +98,21 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     async fn decide<B: RequestBody>(
         &self,
-        mut parts: Parts,
+        parts: &mut Parts,
         body: B,
         witness: &mut Witness<'_>,
-    ) -> Result<Request<B::ServiceBody>, Rejection> {
+    ) -> Result<B::ServiceBody, Rejection> {
         // The numbers are those of PROTOCOL.md.
         let (scheme, time) = (&*self.scheme, self.clock.read());
         let window = self.window(time.birth);
-        if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(&parts)) {
+        if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(parts)) {
             witness.tell_exempt();
             return Ok(waiver.exempt(parts, body, scheme));
         }
-        let uri = signed_uri(&parts);
+        let uri = signed_uri(parts);
 
         let (claim, head, length) =
-            head::read(scheme, &self.prefix, uri, &parts, &body) // 1
+            head::read(scheme, &self.prefix, uri, parts, &body) // 1
                 .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
         witness.sees(&claim, time.now);
         let timely = claim.timely(time.now, &window)?; // 2
@@ -125,15 +126,15 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let request = self.read_form(request, body.form())?;
         let now = if waited { self.clock.now() } else { time.now };
         let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
-        let delivery = Delivery::new(&authentic, &head, body.form(), &parts, self.parameters, scheme)?;
+        let delivery = Delivery::new(&authentic, &head, body.form(), parts, self.parameters, scheme)?;
         let asked = witness.asks();
         let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await; // 8
         witness.hears_of_nonce(asked, &*self.nonces, &unrepeated);
         let unrepeated = unrepeated?;
         let bound = (delivery.digest, delivery.bound_form.clone());
         let body = body.check(bound, length, scheme, self.handover, witness).await?; // 9
-        delivery.rewrite(&mut parts, &body, unrepeated, scheme); // 10
-        Ok(Request::from_parts(parts, B::verified(body)))
+        delivery.rewrite(parts, &body, unrepeated, scheme); // 10
+        Ok(B::verified(body))
     }
 
     fn read_query<'r>(&self, head: &'r Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
