@@ -38,7 +38,7 @@ const HEIGHT: f64 = 130.0;
 const GAP: f64 = 24.0;
 
 pub(crate) fn draw(samples: &[Sample], events: &[Event], end: f64) -> String {
-    let key = |place: &str| rate(samples, &format!("countersign_key_uses_total{{app=\"demo\",key=\"{place}\"}}"));
+    let key = |place: &str| rate(samples, &format!("countersign_key_uses_total{{app=\"demo\",key=\"#{place}\"}}"));
     let requests =
         |code: &str| rate(samples, &format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}}"));
     let verify = |share, verdict: &str| {

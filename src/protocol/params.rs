@@ -142,7 +142,7 @@ fn start(text: &[u8], len: usize) -> u64 {
         padded[..text.len()].copy_from_slice(text);
         padded
     });
-    let beyond = u64::MAX.checked_shr(8 * len as u32).unwrap_or(0);
+    let beyond = u64::MAX.checked_shr(8 * len.min(8) as u32).unwrap_or(0);
     u64::from_be_bytes(first) & !beyond
 }
 

@@ -23,7 +23,6 @@ mod service;
 mod service_body;
 mod streamed;
 mod verifier;
-mod waiting;
 
 pub use self::{
     body::{RequestBody, UnverifiedBody},

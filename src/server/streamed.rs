@@ -71,12 +71,14 @@ impl<B: RequestBody> Body for StreamedBody<B> {
                     check.take(&data).map(|()| data)
                 }
                 Some(Err(error)) => Err(broken(error)),
-                None => {
-                    let finished = check.finish();
-                    *this.check = None;
-                    this.witness.tell(finished.as_ref().copied());
-                    finished.map(|()| Bytes::new())
-                }
+                None => match check.finish() {
+                    Ok(()) => {
+                        *this.check = None;
+                        this.witness.tell(Ok(()));
+                        Ok(Bytes::new())
+                    }
+                    Err(rejection) => Err(rejection),
+                },
             };
             match checked {
                 // Empty frames are skipped: one of them does not make the frame before it another one's than the last.
@@ -86,8 +88,9 @@ impl<B: RequestBody> Body for StreamedBody<B> {
                     held => return Poll::Ready(Some(Ok(Frame::data(held)))),
                 },
                 Err(rejection) => {
-                    this.witness.tell(Err(&rejection));
+                    // Before anybody is told: nothing that they do may set free what is held.
                     (*this.check, *this.held) = (None, Bytes::new());
+                    this.witness.tell(Err(&rejection));
                     return Poll::Ready(Some(Err(this.refusal.refuse(rejection))));
                 }
             }

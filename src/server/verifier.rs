@@ -12,7 +12,6 @@ use super::{
     exemption::Exemption,
     head,
     outcome::{Observer, Witness},
-    waiting::noting,
 };
 use crate::{
     clock::{SteadyClock, SystemClock},
@@ -118,13 +117,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let timely = claim.timely(time.now, &window)?; // 2
         let is_form = head.is_form();
         let request = self.read_query(&head)?; // 3
-        let (asked, mut waited) = (witness.asks(), is_form);
-        let keys = noting(&mut waited, self.keys.keys(timely.app_id())).await; // 4
+        let asked = witness.asks();
+        let keys = self.keys.keys(timely.app_id()).await; // 4
         witness.hears_of_keys(asked, &keys);
         let keys = keys.map_err(Rejection::unavailable)?;
         let body = Arriving::read_form(body, is_form, length).await?; // 5
         let request = self.read_form(request, body.form())?;
-        let now = if waited { self.clock.now() } else { time.now };
+        let now = self.clock.now();
         let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
         let delivery = Delivery::new(&authentic, &head, body.form(), parts, self.parameters, scheme)?;
         let asked = witness.asks();

@@ -122,16 +122,24 @@ fn skew_and_times_are_measured_by_verdict_and_store() {
 }
 
 #[test]
+fn a_made_up_timestamp_does_not_spoil_the_sum() {
+    let text = metrics_of(async {
+        let verifier = verifier().0;
+        let refused = signed_by(&rig::signer(), 9_999_999_999_999_999_999, get("/"));
+        verifier.verify(arriving(refused)).await.unwrap_err();
+        verifier.verify(arriving(signed_by(&rig::signer(), NOW - 1000, get("/")))).await.unwrap_err();
+    });
+    assert_eq!(value(&text, "countersign_skew_seconds_sum{verdict=\"refused\"}"), 86_400.0 - 1000.0);
+}
+
+#[test]
 fn a_request_that_is_late_once_its_keys_are_there_asks_no_nonce_store() {
     let text = metrics_of(async {
         let clock = ManualClock::at(NOW);
         let in_keys = clock.clone();
         let keys = key_fn(move |_| {
             in_keys.advance(Duration::from_secs(301));
-            async {
-                tokio::task::yield_now().await;
-                Ok::<_, Infallible>(Some(rig::secret()))
-            }
+            async { Ok::<_, Infallible>(Some(rig::secret())) }
         });
         let verifier = Verifier::new(keys).with_clock(clock);
         verifier.verify(arriving(signed(get("/")))).await.unwrap_err();
@@ -179,8 +187,8 @@ fn keys_in_use_are_counted_once_they_have_proved_themselves() {
             }
         }
     });
-    assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"0\"}"), 3.0);
-    assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"1\"}"), 2.0);
+    assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"#0\"}"), 3.0);
+    assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"#1\"}"), 2.0);
     assert!(!text.contains("nobody"), "who proves nothing is no label");
 }
 

@@ -313,3 +313,31 @@ async fn who_does_not_wait_for_the_decision_has_cancelled() {
     drop(rig::verify(&verifier, signed(get("/"))));
     assert!(told.take().is_empty(), "what was never begun is no request");
 }
+
+#[tokio::test]
+async fn a_hook_that_panics_changes_no_answer_and_sets_nothing_free() {
+    let verifier = verifier().0.with_streamed_bodies().with_observer(|_| panic!("on purpose"));
+    for (request, outcome) in table() {
+        let answer = rig::verify(&verifier, request).await;
+        let code = answer.map_or_else(|rejection| rejection.kind().code(), |_| "accepted");
+        assert!(outcome.starts_with(code) || code == "accepted" || code == "missing_field", "{code} is not {outcome}");
+    }
+    let mut body = verifier.verify(upload("forged")).await.unwrap().into_body();
+    let mut data = Vec::new();
+    loop {
+        match body.frame().await {
+            Some(Ok(frame)) => data.extend(frame.into_data().unwrap()),
+            Some(Err(_)) => break,
+            None => panic!("it ends as if it were signed: {data:?}"),
+        }
+    }
+    assert!(body.frame().await.is_none(), "nothing comes after the error");
+}
+
+#[tokio::test]
+async fn a_store_that_panics_beside_a_hook_that_panics_ends_one_request_and_not_the_process() {
+    let keys = key_fn(async |_: AppId| -> Result<Option<Secret>, Infallible> { panic!("out of cheese") });
+    let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW)).with_observer(|_| panic!("on purpose"));
+    let request = arriving(signed(get("/")));
+    assert!(tokio::spawn(async move { verifier.verify(request).await.is_ok() }).await.unwrap_err().is_panic());
+}

@@ -379,7 +379,7 @@ async fn operators_see_metrics_where_callers_do_not() {
         let sample = format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}} 1\n");
         assert!(samples.contains(&sample), "{sample} in {samples}");
     }
-    for sample in ["nonces_held 1", "nonces_capacity 8000000", "key_uses_total{app=\"demo\",key=\"0\"} 1"] {
+    for sample in ["nonces_held 1", "nonces_capacity 8000000", "key_uses_total{app=\"demo\",key=\"#0\"} 1"] {
         assert!(samples.contains(&format!("countersign_{sample}\n")), "{sample} in {samples}");
     }
     assert!(!samples.contains(KEY));

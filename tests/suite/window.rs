@@ -311,3 +311,17 @@ async fn a_claim_lives_from_its_timestamp_and_longer_in_a_shared_store() {
         assert_eq!(lifetimes[0].ttl(), Duration::from_secs(ttl));
     }
 }
+
+/// As one does that blocks.
+#[tokio::test]
+async fn a_key_store_that_answers_at_once_may_have_taken_its_time() {
+    let clock = ManualClock::at(NOW);
+    let in_keys = clock.clone();
+    let keys = countersign::store::key_fn(move |_| {
+        in_keys.advance(Duration::from_secs(301));
+        std::future::ready(Ok::<_, std::convert::Infallible>(Some(rig::secret())))
+    });
+    let verifier = Verifier::new(keys).with_nonces(Recorder::default()).with_clock(clock);
+    let rejection = verifier.verify(rig::arriving(signed_by(&signer(), NOW, get("/")))).await.unwrap_err();
+    assert_eq!(rejection.kind().code(), "stale_timestamp");
+}

@@ -1,6 +1,10 @@
 //! Where outcomes go.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Decision, Outcome, meter::Meter, witness::Seen};
 use crate::event;
@@ -33,7 +37,13 @@ impl Observer {
         Meter::IS_ON || self.hook.is_some() || event::is_heard()
     }
 
+    /// A hook, a recorder or a subscriber that panics changes nothing for the request.
     pub(super) fn tell(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
+        // The panic has been told of by the process' own hook.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.tell_all(decision, seen, duration)));
+    }
+
+    fn tell_all(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
         let claimed_app_id = seen.app_id();
         let outcome = Outcome { decision, claimed_app_id, skew: seen.skew(), duration, is_enforced: self.is_enforced };
         event::decided(outcome.code(), outcome.rejection(), claimed_app_id, outcome.skew, duration, self.is_enforced);

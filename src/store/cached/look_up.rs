@@ -12,14 +12,14 @@ use super::{
     error::LookUpError,
     flight::{Flight, Outcome, Pilot},
     keys::CachedKeys,
-    memory::{Due, Recalled, Start},
+    memory::{Due, FOREVER, Recalled, Start},
 };
 use crate::{protocol::AppId, store::KeyStore};
 
 impl<K: KeyStore> CachedKeys<K> {
     /// Ends within the deadline, whatever becomes of the look-ups that it waits for.
     pub(super) async fn look_up(&self, app: &AppId, mut due: Due) -> Outcome {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = Instant::now() + self.options.deadline.min(FOREVER);
         loop {
             if let Some(failure) = due.failure {
                 let now = self.clock.monotonic();

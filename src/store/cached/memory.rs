@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const OBLIVION: Duration = Duration::from_secs(3600);
 
 /// Far beyond what anybody sets, and well below what the cache takes.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub(super) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Known apps in one cache and all others in another, so that made-up ids push no known app out.
 pub(super) struct Memory {
@@ -57,20 +57,20 @@ struct Stranger {
 /// A look-up that failed, the last of its app.
 #[derive(Clone)]
 pub(super) struct Failure {
-    at: Duration,
+    start: Start,
     pause: Duration,
     pub(super) error: LookUpError,
 }
 
 impl Failure {
     pub(super) fn is_pausing(&self, now: Duration) -> bool {
-        now.saturating_sub(self.at) < self.pause
+        now.saturating_sub(self.start.at) < self.pause
     }
 
     /// Whether the outage is likely to go on: where an app is asked for once a second, another look-up would have ended
     /// by now.
     pub(super) fn is_recent(&self, now: Duration, deadline: Duration) -> bool {
-        now.saturating_sub(self.at) < self.pause.saturating_add(deadline).saturating_add(LONGEST_PAUSE)
+        now.saturating_sub(self.start.at) < self.pause.saturating_add(deadline).saturating_add(LONGEST_PAUSE)
     }
 }
 
@@ -120,11 +120,11 @@ impl Memory {
             }
             (_, Some(Known { keys, start, failure })) => {
                 let is_usable = self.holds(start, now, options.ttl.saturating_add(options.grace));
-                Recalled::Due(Due { is_known: true, stale: is_usable.then_some(keys), failure })
+                Recalled::Due(Due { is_known: true, stale: is_usable.then_some(keys), failure: self.current(failure) })
             }
             (stranger, None) => {
                 let failure = stranger.and_then(|stranger| stranger.failure);
-                Recalled::Due(Due { is_known: false, stale: None, failure })
+                Recalled::Due(Due { is_known: false, stale: None, failure: self.current(failure) })
             }
         }
     }
@@ -151,7 +151,7 @@ impl Memory {
         }
         let after = |last: Option<Failure>| {
             let pause = last.map_or(PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
-            Some(Failure { at: start.at, pause, error })
+            Some(Failure { start, pause, error })
         };
         match self.known.get(app) {
             Some(known) => {
@@ -163,6 +163,11 @@ impl Memory {
                 self.strangers.insert(app.clone(), Stranger { start, failure });
             }
         }
+    }
+
+    /// Who invalidates wants the store asked, though it has just failed.
+    fn current(&self, failure: Option<Failure>) -> Option<Failure> {
+        failure.filter(|failure| self.generations.is_current(failure.start.generation))
     }
 
     fn holds(&self, start: Start, now: Duration, life: Duration) -> bool {

@@ -152,6 +152,14 @@ impl Watched for Current {
         }
         self.interval()
     }
+
+    /// The file is judged again: whether it was taken nobody knows.
+    fn recover(&self) -> Duration {
+        *lock(&self.seen) = Seen { judged: None, fresh: None };
+        let error = FileKeysError::of_file(&self.path, "whoever read it panicked; it is read again");
+        *lock(&self.failure) = Some(error);
+        self.interval()
+    }
 }
 
 impl Drop for Current {

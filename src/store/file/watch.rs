@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Weak,
     thread::{self, JoinHandle},
     time::Duration,
@@ -11,6 +12,9 @@ use std::{
 pub(super) trait Watched: Send + Sync + 'static {
     /// Looks, and says when to look again.
     fn look(&self) -> Duration;
+
+    /// Looking has panicked. Says when to look again.
+    fn recover(&self) -> Duration;
 }
 
 /// On a thread of its own: a disk that hangs holds nobody else up, and no runtime is needed. It ends with what it
@@ -21,7 +25,10 @@ pub(super) fn watch(watched: Weak<impl Watched>, first_after: Duration) -> io::R
         loop {
             thread::park_timeout(wait);
             match watched.upgrade() {
-                Some(watched) => wait = watched.look(),
+                Some(watched) => {
+                    let looked = catch_unwind(AssertUnwindSafe(|| watched.look()));
+                    wait = looked.unwrap_or_else(|_panic| watched.recover());
+                }
                 None => return,
             }
         }
@@ -29,7 +36,7 @@ pub(super) fn watch(watched: Weak<impl Watched>, first_after: Duration) -> io::R
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "that is how a test fails")]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")]
 mod tests {
     use std::sync::{
         Arc,
@@ -45,6 +52,33 @@ mod tests {
             self.0.send(()).unwrap();
             Duration::from_millis(1)
         }
+
+        fn recover(&self) -> Duration {
+            Duration::from_millis(1)
+        }
+    }
+
+    struct Clumsy(Sender<()>);
+
+    impl Watched for Clumsy {
+        fn look(&self) -> Duration {
+            panic!("on purpose")
+        }
+
+        fn recover(&self) -> Duration {
+            self.0.send(()).unwrap();
+            Duration::from_millis(1)
+        }
+    }
+
+    #[test]
+    fn it_goes_on_after_a_panic() {
+        let (tell, told) = channel();
+        let clumsy = Arc::new(Clumsy(tell));
+        let watcher = watch(Arc::downgrade(&clumsy), Duration::ZERO).unwrap();
+        (0..3).for_each(|_| told.recv().unwrap());
+        drop(clumsy);
+        watcher.join().unwrap();
     }
 
     #[test]

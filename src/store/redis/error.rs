@@ -17,6 +17,9 @@ pub enum ClaimError {
     /// Redis has not answered in time. The nonce may be spent.
     #[error("Redis has not answered within {} ms", .0.as_millis())]
     Deadline(Duration),
+    /// Whoever sent it is gone: with a runtime that ended, or by a panic of the client's. The nonce may be spent.
+    #[error("the claim was on its way to Redis when its runtime ended, or the client panicked")]
+    Abandoned,
     /// There is no connection.
     #[error("there is no connection to Redis")]
     Disconnected(#[source] RedisError),

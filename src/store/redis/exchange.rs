@@ -61,6 +61,7 @@ impl<C: Connect> Drop for Watch<'_, C> {
     }
 }
 
+/// Whether the server has understood, and said no for reasons of its own: it is full, say, or still loading.
 fn leaves_connection_usable(error: &RedisError) -> bool {
     match error.kind() {
         // A master that became a replica stays one: look for the new master.

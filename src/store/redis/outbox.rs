@@ -4,19 +4,23 @@
 //! than the claim.
 
 use std::{
+    future::poll_fn,
     iter, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    task::Poll,
+    time::{Duration, Instant},
 };
 
 use redis::{Cmd, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
-    task::yield_now,
     time::timeout,
 };
 
 use super::{connect::Connect, error::ClaimError, link::Link};
+
+/// Whoever finds the last round this late begins another: its runtime may be busy, or stand still.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 pub(super) struct Outbox<C: Connect> {
     link: Arc<Link<C>>,
@@ -27,8 +31,8 @@ pub(super) struct Outbox<C: Connect> {
 #[derive(Default)]
 struct Waiting {
     letters: Vec<Letter>,
-    /// A task is on its way to take them.
-    is_collected: bool,
+    /// When a task began that is to take them.
+    round: Option<Instant>,
 }
 
 struct Letter {
@@ -60,28 +64,35 @@ impl<C: Connect> Outbox<C> {
     /// Sends a command together with others, and has its answer before the deadline.
     pub(super) async fn send(self: &Arc<Self>, command: Cmd, permit: OwnedSemaphorePermit) -> Answer {
         let (answer, answered) = oneshot::channel();
-        let is_first = self.put(Letter { command, reply: Reply { answer, _permit: permit } });
-        if is_first {
+        let needs_round = self.put(Letter { command, reply: Reply { answer, _permit: permit } });
+        if needs_round {
             tokio::spawn(Round { outbox: self.clone(), is_over: false }.go());
         }
-        // The task that would answer is gone with its runtime.
-        answered.await.unwrap_or(Err(ClaimError::Deadline(self.deadline)))
+        // Here too, for the round is somebody else's: it may have a runtime that does not get on.
+        match timeout(self.deadline, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(ClaimError::Abandoned)),
+            Err(_) => Err(ClaimError::Deadline(self.deadline)),
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nobody is on the way to collect it.
+    /// Whether somebody must go and collect it.
     fn put(&self, letter: Letter) -> bool {
         let mut waiting = self.waiting();
         waiting.letters.push(letter);
-        !mem::replace(&mut waiting.is_collected, true)
+        let needs_round = waiting.round.is_none_or(|began| began.elapsed() >= PATIENCE);
+        if needs_round {
+            waiting.round = Some(Instant::now());
+        }
+        needs_round
     }
 
     fn collect(&self) -> Vec<Letter> {
         let mut waiting = self.waiting();
-        waiting.is_collected = false;
+        waiting.round = None;
         mem::take(&mut waiting.letters)
     }
 
@@ -115,8 +126,7 @@ struct Round<C: Connect> {
 
 impl<C: Connect> Round<C> {
     async fn go(mut self) {
-        // Whoever else is ready may claim first.
-        yield_now().await;
+        let_others_go_first().await;
         let mut letters = self.outbox.collect();
         self.is_over = true;
         letters.retain(|letter| !letter.reply.answer.is_closed());
@@ -129,6 +139,19 @@ impl<C: Connect> Round<C> {
             self.outbox.clone().deliver(letters).await;
         }
     }
+}
+
+/// Whoever else is ready may claim first. Not tokio's `yield_now`, after which a busy runtime comes back late.
+async fn let_others_go_first() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A runtime that ends takes the round with it, and the next claim begins another one.

@@ -136,7 +136,6 @@ fn key(prefix: &str, app: &AppId, nonce: &Nonce) -> String {
     [prefix, app.as_str(), "/", nonce.as_str()].concat()
 }
 
-/// Whether the server has understood, and said no for reasons of its own: it is full, say, or still loading.
 impl<C: Connect> Clone for RedisNonceStore<C> {
     fn clone(&self) -> Self {
         Self { outbox: self.outbox.clone(), in_flight: self.in_flight.clone(), prefix: self.prefix.clone(), ..*self }

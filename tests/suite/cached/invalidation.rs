@@ -24,6 +24,23 @@ async fn an_app_is_looked_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_store_is_asked_though_it_has_just_failed() {
+    for known in [false, true] {
+        let (keys, database, clock) = cached();
+        if known {
+            ask(&keys, "demo").await;
+            clock.advance(TTL);
+        }
+        database.is(Mood::Failing);
+        assert_eq!(ask(&keys, "demo").await, "the key store failed");
+        database.is(Mood::Well);
+        assert_eq!(ask(&keys, "demo").await, "the key store failed", "it is left alone for a moment");
+        keys.invalidate(&app("demo"));
+        assert_eq!(ask(&keys, "demo").await, "key 1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_others_are_not() {
     let (keys, database, _) = cached();
     let apps: Vec<String> = (0..50).map(|n| format!("app-{n}")).collect();

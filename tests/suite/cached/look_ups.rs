@@ -207,3 +207,9 @@ async fn debug_shows_no_key() {
     let shown = format!("{keys:?}");
     assert!(shown.contains("CachedKeys") && shown.contains("60s") && !shown.contains("0001"), "{shown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_beyond_all_time_is_one() {
+    let (keys, _, _) = cached();
+    assert_eq!(ask(&keys.with_deadline(Duration::MAX), "demo").await, "key 1");
+}

@@ -1,8 +1,11 @@
 //! One truth about nonces, between verifiers that share a Redis.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use countersign::store::conformance;
@@ -70,6 +73,52 @@ fn a_runtime_that_ends_takes_no_later_claim_with_it() {
         assert!(claim(&store, "nonce-1").now_or_never().is_none());
     });
     assert_eq!(runtime().block_on(claim(&store, "nonce-2")).unwrap(), Occurrence::First);
+}
+
+/// It stands still and is not gone: what it has begun neither ends nor goes on.
+#[test]
+fn a_runtime_that_stands_still_holds_no_other_up() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let still = runtime();
+    still.block_on(async { assert!(claim(&store, "nonce-1").now_or_never().is_none()) });
+    runtime().block_on(async {
+        let first = claim(&store, "nonce-2").await;
+        assert!(first.is_ok() || format!("{first:?}").contains("Deadline"), "{first:?}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        for n in 3..100 {
+            assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), Occurrence::First);
+        }
+    });
+}
+
+/// Handlers that compute, between two claims and beside them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_are_soon_answered_on_a_busy_runtime() {
+    let server = RedisServer::start();
+    let store = store(&server).with_deadline(Duration::from_secs(10));
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for _ in 0..6 {
+        let is_over = is_over.clone();
+        tokio::spawn(async move {
+            while !is_over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(5) {}
+                // Not `yield_now`, which would leave the runtime to others for once.
+                tokio::spawn(async {}).await.unwrap();
+            }
+        });
+    }
+    let mut times = Vec::new();
+    for n in 0..15 {
+        let start = Instant::now();
+        claim(&store, &format!("nonce-{n}")).await.unwrap();
+        times.push(start.elapsed());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    times.sort();
+    assert!(times[7] < Duration::from_millis(800), "{times:?}");
 }
 
 /// As processes have them: each with a connection of its own.
