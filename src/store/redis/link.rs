@@ -34,15 +34,18 @@ pub(super) struct Link<C: Connect> {
 
 struct State<T> {
     line: Option<Arc<Line<T>>>,
-    attempt: Option<watch::Receiver<Option<Attempt<T>>>>,
+    /// When it began, and what will come of it.
+    attempt: Option<(Instant, watch::Receiver<Option<Attempt<T>>>)>,
     /// Of the last attempt, if that failed.
     failure: Option<(Instant, Failure)>,
 }
 
 impl<T> State<T> {
-    /// An attempt whose task is gone comes to nothing: with its runtime, or by a panic of the client's.
-    fn is_attempting(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.has_changed().is_ok())
+    /// An attempt whose task is gone comes to nothing: with its runtime, or by a panic of the client's. One that is later
+    /// than it may be has a runtime that does not get on.
+    fn attempt(&self, longest: Duration) -> Option<watch::Receiver<Option<Attempt<T>>>> {
+        let (_, attempt) = self.attempt.as_ref().filter(|(began, _)| began.elapsed() <= longest)?;
+        attempt.has_changed().is_ok().then(|| attempt.clone())
     }
 }
 
@@ -81,10 +84,10 @@ impl<C: Connect> Link<C> {
             if let Some(line) = &state.line {
                 return Ok(line.clone());
             }
-            match (&state.attempt, &state.failure) {
-                (Some(attempt), _) if state.is_attempting() => attempt.clone(),
-                (_, Some((at, failure))) if at.elapsed() < PAUSE => return Err(failure.clone().into()),
-                _ => state.attempt.insert(self.attempt()).clone(),
+            match (state.attempt(C::CONNECTING), &state.failure) {
+                (Some(attempt), _) => attempt,
+                (None, Some((at, failure))) if at.elapsed() < PAUSE => return Err(failure.clone().into()),
+                _ => state.attempt.insert(self.attempt()).1.clone(),
             }
         };
         match attempt.wait_for(Option::is_some).await.as_deref() {
@@ -95,7 +98,7 @@ impl<C: Connect> Link<C> {
     }
 
     /// In a task of its own: whoever asked first may give up first.
-    fn attempt(self: &Arc<Self>) -> watch::Receiver<Option<Attempt<C::Connection>>> {
+    fn attempt(self: &Arc<Self>) -> (Instant, watch::Receiver<Option<Attempt<C::Connection>>>) {
         let (tell, told) = watch::channel(None);
         let link = self.clone();
         tokio::spawn(async move {
@@ -113,7 +116,7 @@ impl<C: Connect> Link<C> {
             drop(state);
             tell.send_replace(Some(attempt));
         });
-        told
+        (Instant::now(), told)
     }
 
     /// Gives a connection up, and with it whatever still waits on it: the next claim makes another one.
@@ -140,7 +143,7 @@ impl<C: Connect> Link<C> {
         let is_due =
             line.since.elapsed() >= RENEWAL && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
         // A claim may be dropped where there is no runtime any more.
-        if is_current && is_due && !state.is_attempting() && Handle::try_current().is_ok() {
+        if is_current && is_due && state.attempt(C::CONNECTING).is_none() && Handle::try_current().is_ok() {
             state.attempt = Some(self.attempt());
         }
     }

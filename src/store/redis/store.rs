@@ -14,9 +14,9 @@ use crate::{
 /// Remembers nonces in Redis, for verifiers on many machines: a request is let in once between them all.
 ///
 /// A claim is one `SET key 1 NX PX ttl`, which Redis decides atomically. All claims share one connection, which is made
-/// by the first of them and made anew when it breaks; those that come at the same time are sent in one piece. A claim that has no answer within the deadline, or finds too many
-/// others waiting, is an error, and its request is answered with 503; **it may have been made all the same**: the caller
-/// signs again, with a fresh nonce.
+/// by the first of them and made anew when it breaks; those that come at the same time are sent in one piece. A claim
+/// that has no answer within the deadline, or finds too many others waiting, is an error, and its request is answered
+/// with 503; **it may have been made all the same**: the caller signs again, with a fresh nonce.
 ///
 /// It needs a tokio runtime, Redis 6.2 or Valkey 7.2 and newer, and a server that drops no key to make room:
 /// [`check`](Self::check) looks. The [guide](https://docs.rs/countersign/latest/countersign/guide/redis/) tells how to run it.

@@ -93,6 +93,38 @@ fn a_runtime_that_stands_still_holds_no_other_up() {
     });
 }
 
+/// Never done on the first runtime that it is asked on.
+struct Waits(AtomicUsize, redis::Client);
+
+impl Connect for Waits {
+    type Connection = redis::aio::MultiplexedConnection;
+
+    const CONNECTING: Duration = Duration::from_millis(50);
+
+    async fn connect(&self) -> redis::RedisResult<Self::Connection> {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            std::future::pending::<()>().await;
+        }
+        self.1.connect().await
+    }
+}
+
+#[test]
+fn a_connection_that_is_made_where_all_stands_still_is_made_elsewhere() {
+    let server = RedisServer::start();
+    let store = RedisNonceStore::new(Waits(0.into(), server.client()));
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let still = runtime();
+    still.block_on(async {
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, claim(&store, "nonce-1")).await.is_err(), "it is on its way");
+    });
+    runtime().block_on(async {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(claim(&store, "nonce-2").await.unwrap(), Occurrence::First);
+    });
+}
+
 /// As processes have them: each with a connection of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_3_000_requests_raced_at_two_verifiers_each_has_one_winner() {
