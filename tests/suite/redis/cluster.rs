@@ -8,7 +8,7 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use super::*;
 
 /// What claims may take at most: the deadline, and a little for a busy machine.
-const IN_TIME: Duration = Duration::from_millis(250 + 500);
+const IN_TIME: Duration = Duration::from_millis(250 + 250);
 
 /// What the cluster may take to agree with itself, and the store to follow.
 const PATIENCE: Duration = Duration::from_secs(15);

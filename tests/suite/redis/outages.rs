@@ -13,7 +13,7 @@ use std::{
 use super::*;
 
 /// What claims may take at most: the deadline, and a little for a busy machine.
-const IN_TIME: Duration = Duration::from_millis(250 + 500);
+const IN_TIME: Duration = Duration::from_millis(250 + 150);
 
 /// Asserts that a claim fails, in time.
 async fn fails<C: Connect>(store: &RedisNonceStore<C>, nonce: &str) -> String {
@@ -275,7 +275,8 @@ impl Connect for Panicking {
     }
 }
 
-#[tokio::test]
+/// Not on the thread that claims: to print where it panicked takes longer than a deadline on a busy machine.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_panics_fails_its_claims_and_no_others() {
     let server = RedisServer::start();
     let store = RedisNonceStore::new(Panicking(false.into(), server.client()));

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::*;
 
 /// What claims may take at most: the deadline, and a little for a busy machine.
-const IN_TIME: Duration = Duration::from_millis(250 + 500);
+const IN_TIME: Duration = Duration::from_millis(250 + 250);
 
 /// What a failover may take: half a second until the master is missed, up to one until a sentinel starts, votes that
 /// are cast again when they are split, and two seconds for the store.
