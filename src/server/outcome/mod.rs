@@ -40,8 +40,8 @@ pub enum Decision<'a> {
     /// All but its [streamed](crate::Verifier::with_streamed_bodies) body was verified, and of that the service did not
     /// read the end, because it did not want to or because the connection broke.
     Unread(&'a Caller),
-    /// Nobody waited for the decision: the future was dropped, by a timeout or because the caller hung up. Its nonce may
-    /// have been spent.
+    /// Nobody waited for the decision: the future was dropped, by a timeout or because the caller hung up; or a store
+    /// panicked. Its nonce may have been spent.
     Cancelled,
 }
 
