@@ -1,10 +1,19 @@
 //! Metrics: what is counted, what the guide and the dashboard say of it, and that they agree.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
+use ::metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use countersign::{
     AppId, KeyRing, Secret, Signer, StaticKeys, Verifier,
-    clock::ManualClock,
+    clock::{Clock, ManualClock},
     danger::ReportOnlyLayer,
     server::ServiceBody,
     store::{DynNonceStore, MemoryNonceStore, NonceStore, Occupancy, key_fn},
@@ -38,6 +47,79 @@ fn value(text: &str, sample: &str) -> f64 {
 
 fn requests(text: &str, code: &str) -> f64 {
     value(text, &format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}}"))
+}
+
+/// A recorder without a field, as small as what stands in where there is none.
+struct Sizeless;
+
+static SAMPLES: AtomicUsize = AtomicUsize::new(0);
+
+impl Recorder for Sizeless {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        struct Counting;
+
+        impl HistogramFn for Counting {
+            fn record(&self, _: f64) {
+                SAMPLES.fetch_add(1, Relaxed);
+            }
+        }
+        Histogram::from_arc(Arc::new(Counting))
+    }
+}
+
+/// A clock that counts how often it is asked.
+#[derive(Clone)]
+struct Asked(ManualClock, Arc<AtomicUsize>);
+
+impl Clock for Asked {
+    fn wall(&self) -> Duration {
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.1.fetch_add(1, Relaxed);
+        self.0.monotonic()
+    }
+}
+
+/// How often a verifier asks the monotonic clock for one request.
+async fn readings_for_a_request() -> usize {
+    let clock = Asked(ManualClock::at(NOW), Arc::default());
+    let verifier = Verifier::new(rig::keys()).with_clock(clock.clone());
+    let before = clock.1.load(Relaxed);
+    rig::verify(&verifier, signed(get("/"))).await.unwrap();
+    clock.1.load(Relaxed) - before
+}
+
+#[test]
+fn without_a_recorder_nothing_is_measured() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let unmeasured = runtime.block_on(readings_for_a_request());
+    assert_eq!(unmeasured, 2, "when it came, and before its signature is checked");
+    let mut measured = 0;
+    metrics_of(async { measured = readings_for_a_request().await });
+    assert!(measured > unmeasured);
+}
+
+#[test]
+fn a_recorder_of_no_size_is_one() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    ::metrics::with_local_recorder(&Sizeless, || runtime.block_on(readings_for_a_request()));
+    assert_eq!(SAMPLES.load(Relaxed), 4, "the skew, and the times of both stores and of it all");
 }
 
 #[test]

@@ -15,14 +15,15 @@ pub(super) enum Store {
 #[cfg(feature = "metrics")]
 mod metered {
     use std::{
+        cell::Cell,
         collections::HashMap,
         sync::{OnceLock, PoisonError, RwLock},
         time::Duration,
     };
 
     use ::metrics::{
-        Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-        histogram,
+        Counter, Gauge, Histogram, IntoF64, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+        histogram, with_recorder,
     };
 
     use super::Store;
@@ -59,6 +60,7 @@ mod metered {
     }
 
     struct Handles {
+        is_heard: bool,
         verified: Counter,
         exempt: Counter,
         unread: Counter,
@@ -75,14 +77,20 @@ mod metered {
     }
 
     impl Meter {
-        pub(in super::super) const IS_ON: bool = true;
-
         pub(in super::super) fn new(is_enforced: bool) -> Self {
             Self { is_enforced, handles: OnceLock::new() }
         }
 
+        /// Whether there is a recorder. Without one nothing is counted, and no time measured.
+        pub(in super::super) fn is_heard(&self) -> bool {
+            self.handles().is_heard
+        }
+
         pub(in super::super) fn decided(&self, outcome: &Outcome<'_>) {
             let handles = self.handles();
+            if !handles.is_heard {
+                return;
+            }
             match outcome.decision() {
                 Decision::Verified(caller) => {
                     handles.verified.increment(1);
@@ -135,7 +143,10 @@ mod metered {
             describe();
             let enforced = if is_enforced { "true" } else { "false" };
             let requests = |code: &'static str| counter!(REQUESTS, "code" => code, "enforced" => enforced);
+            let (keys, nonces) = (OfStore::new("keys"), OfStore::new("nonces"));
             Self {
+                // What stands in where none is installed has no field; a recorder that has none either takes samples.
+                is_heard: with_recorder(|recorder| size_of_val(recorder)) > 0 || is_heard(&keys.seconds),
                 verified: requests("verified"),
                 exempt: requests("exempt"),
                 unread: requests("unread"),
@@ -143,13 +154,29 @@ mod metered {
                 refused: RejectionKind::ALL.map(|kind| requests(kind.code())),
                 of_verified: OfVerdict::new("verified"),
                 of_refused: OfVerdict::new("refused"),
-                keys: OfStore::new("keys"),
-                nonces: OfStore::new("nonces"),
+                keys,
+                nonces,
                 held: gauge!(HELD),
                 capacity: gauge!(CAPACITY),
                 key_uses: KeyUses::default(),
             }
         }
+    }
+
+    /// Whether anybody takes this histogram's samples. It is given none.
+    fn is_heard(histogram: &Histogram) -> bool {
+        struct Probe<'a>(&'a Cell<bool>);
+
+        impl IntoF64 for Probe<'_> {
+            fn into_f64(self) -> f64 {
+                self.0.set(true);
+                0.0
+            }
+        }
+
+        let is_heard = Cell::new(false);
+        histogram.record_many(Probe(&is_heard), 0);
+        is_heard.get()
     }
 
     const A_DAY: i64 = 86_400;
@@ -221,10 +248,12 @@ mod unmetered {
     pub(in super::super) struct Meter;
 
     impl Meter {
-        pub(in super::super) const IS_ON: bool = false;
-
         pub(in super::super) fn new(_: bool) -> Self {
             Self
+        }
+
+        pub(in super::super) fn is_heard(&self) -> bool {
+            false
         }
 
         pub(in super::super) fn decided(&self, _: &Outcome<'_>) {}

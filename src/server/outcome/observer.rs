@@ -34,7 +34,7 @@ impl Observer {
 
     /// Whether anybody wants to know.
     pub(super) fn is_curious(&self) -> bool {
-        Meter::IS_ON || self.hook.is_some() || event::is_heard()
+        self.meter.is_heard() || self.hook.is_some() || event::is_heard()
     }
 
     /// A hook, a recorder or a subscriber that panics changes nothing for the request.

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Uri};
 
-use super::{
-    Decision, Observer,
-    meter::{Meter, Store},
-};
+use super::{Decision, Observer, meter::Store};
 use crate::{
     clock::SteadyClock,
     protocol::{AppId, Claim, Rejection, RejectionKind, Scheme, Timestamp, Unrepeated},
@@ -71,9 +68,9 @@ impl Witness<'_> {
         }
     }
 
-    /// A store is about to be asked: when that is, where there is a meter.
+    /// A store is about to be asked: when that is, where anybody measures it.
     pub(in crate::server) fn asks(&self) -> Option<Duration> {
-        self.observer.filter(|_| Meter::IS_ON).map(|_| self.clock.monotonic())
+        self.observer.filter(|observer| observer.meter.is_heard()).map(|_| self.clock.monotonic())
     }
 
     /// The key store has answered.
