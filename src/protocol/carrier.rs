@@ -74,15 +74,10 @@ impl<'a> Carried<'a> {
         field: Field,
         parse: impl FnOnce(&[u8]) -> Result<T, FieldError>,
     ) -> Result<T, Rejection> {
-        self.optional(field, parse)?.ok_or_else(|| {
-            let place = match (&self.carrier, self.scheme.carrier()) {
-                (_, Carrier::Either) => "as a header, or all fields as query parameters",
-                (Found::Headers(_), _) => "as a header",
-                (Found::Query(_), _) => "as a query parameter",
-            };
-            let advice = format_args!("every signed request has this field {place}");
-            Rejection::missing(self.name(field).to_owned(), advice)
-        })
+        match self.value(field)? {
+            Some(value) => parse(value).in_field(self.name(field)),
+            None => Err(self.missing(field)),
+        }
     }
 
     pub(crate) fn optional<T>(
@@ -90,11 +85,24 @@ impl<'a> Carried<'a> {
         field: Field,
         parse: impl FnOnce(&[u8]) -> Result<T, FieldError>,
     ) -> Result<Option<T>, Rejection> {
-        let value = match &self.carrier {
-            Found::Headers(headers) => headers.single(Known::Field(field))?,
-            Found::Query(fields) => fields.get(field).and_then(Option::as_deref),
+        self.value(field)?.map(parse).transpose().in_field(self.name(field))
+    }
+
+    fn value(&self, field: Field) -> Result<Option<&[u8]>, Rejection> {
+        match &self.carrier {
+            Found::Headers(headers) => headers.single(Known::Field(field)),
+            Found::Query(fields) => Ok(fields.get(field).and_then(Option::as_deref)),
+        }
+    }
+
+    #[cold]
+    fn missing(&self, field: Field) -> Rejection {
+        let place = match (&self.carrier, self.scheme.carrier()) {
+            (_, Carrier::Either) => "as a header, or all fields as query parameters",
+            (Found::Headers(_), _) => "as a header",
+            (Found::Query(_), _) => "as a query parameter",
         };
-        value.map(parse).transpose().in_field(self.name(field))
+        Rejection::missing(self.name(field).to_owned(), format_args!("every signed request has this field {place}"))
     }
 
     fn name(&self, field: Field) -> &'a str {

@@ -23,6 +23,11 @@ impl Charset {
         self.0[usize::from(byte)]
     }
 
+    /// How many bytes there are before the first that is not one of these.
+    pub(crate) fn count_first(&self, text: &[u8]) -> usize {
+        text.iter().position(|&byte| !self.has(byte)).unwrap_or(text.len())
+    }
+
     pub(crate) fn has_all(&self, text: &[u8]) -> bool {
         // Every byte is looked at in any case, which is faster for text as short as this.
         text.iter().fold(true, |all, &byte| all & self.has(byte))

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
 
 use super::field::FieldError;
 
@@ -78,13 +79,18 @@ impl Signature {
         lowercase_hex(bytes).map(Self)
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; 32] {
-        &self.0
+    /// Whether it is this MAC, in a time that does not depend on where they differ. By words: by bytes it takes longer.
+    pub(crate) fn ct_eq(&self, mac: &[u8; 32]) -> Choice {
+        words(&self.0).as_slice().ct_eq(&words(mac))
     }
 
     pub(crate) fn to_hex(self) -> HexDigits {
         HexDigits::new(&self.0)
     }
+}
+
+fn words(bytes: &[u8; 32]) -> [u64; 4] {
+    std::array::from_fn(|i| u64::from_ne_bytes(std::array::from_fn(|j| bytes[8 * i + j])))
 }
 
 impl fmt::Debug for Signature {
@@ -109,33 +115,21 @@ impl HexDigits {
     }
 }
 
-/// One pass without a branch that depends on a digit. The crate hex takes uppercase too, and several times as long.
+/// Without a branch that depends on a digit, and many digits at a time. The crate hex takes uppercase too, and several
+/// times as long.
 fn lowercase_hex(digits: &[u8]) -> Result<[u8; 32], FieldError> {
     let error = FieldError { expected: "exactly 64 lowercase hex digits" };
-    let (pairs, []) = digits.as_chunks::<2>() else {
+    let digits: [u8; 64] = digits.try_into().map_err(|_| error.clone())?;
+    let values = digits.map(hex_value);
+    if values.iter().fold(0, |all, value| all | value) > 15 {
         return Err(error);
-    };
-    let Ok(pairs) = <&[[u8; 2]; 32]>::try_from(pairs) else {
-        return Err(error);
-    };
-    let mut wrong = 0;
-    let bytes = pairs.map(|[high, low]| {
-        let (high, low) = (HEX_VALUES[usize::from(high)], HEX_VALUES[usize::from(low)]);
-        wrong |= high | low;
-        high << 4 | low & 15
-    });
-    if wrong & NO_DIGIT == 0 { Ok(bytes) } else { Err(error) }
+    }
+    Ok(std::array::from_fn(|i| values[2 * i] << 4 | values[2 * i + 1]))
 }
 
-const NO_DIGIT: u8 = 0x80;
-
-/// What each byte is worth as a lowercase hex digit.
-const HEX_VALUES: [u8; 256] = {
-    let mut table = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < 16 {
-        table[b"0123456789abcdef"[value] as usize] = value as u8;
-        value += 1;
-    }
-    table
-};
+/// What a lowercase hex digit is worth; more than 15 if it is none.
+fn hex_value(digit: u8) -> u8 {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    let letter = if letter < 6 { letter + 10 } else { 0xff };
+    if decimal < 10 { decimal } else { letter }
+}

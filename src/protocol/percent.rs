@@ -11,9 +11,9 @@ pub(crate) fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
         let (byte, after) = match rest {
             [] => return None,
             [b'+', after @ ..] => (b' ', after),
-            [b'%', hi, lo, after @ ..] => match (hex_value(*hi), hex_value(*lo)) {
-                (Some(hi), Some(lo)) => (hi << 4 | lo, after),
-                _ => (b'%', &rest[1..]),
+            [b'%', high, low, after @ ..] => match of_digits(*high, *low) {
+                Some(byte) => (byte, after),
+                None => (b'%', &rest[1..]),
             },
             [byte, after @ ..] => (*byte, after),
         };
@@ -51,6 +51,11 @@ pub(crate) fn escape(byte: u8) -> [u8; 3] {
 
 /// RFC 3986, section 2.3.
 pub(crate) static UNRESERVED: Charset = Charset::alphanumeric_and(b"-._~");
+
+/// The byte that two hex digits of either case stand for.
+pub(crate) fn of_digits(high: u8, low: u8) -> Option<u8> {
+    Some(hex_value(high)? << 4 | hex_value(low)?)
+}
 
 fn hex_value(digit: u8) -> Option<u8> {
     match digit {

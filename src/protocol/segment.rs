@@ -50,21 +50,23 @@ impl<'a> Iterator for Segments<'a> {
         let text = self.rest.take()?;
         let mut name = None;
         let mut spelling = Spelling::Canonical;
-        let mut end = text.len();
-        for (i, &byte) in text.iter().enumerate().filter(|(_, byte)| !UNRESERVED.has(**byte)) {
-            match byte {
-                b'&' => {
-                    self.rest = Some(&text[i + 1..]);
-                    end = i;
+        let mut end = 0;
+        loop {
+            end += UNRESERVED.count_first(&text[end..]);
+            match text[end..] {
+                [] => break,
+                [b'&', ref rest @ ..] => {
+                    self.rest = Some(rest);
                     break;
                 }
-                b'=' if name.is_none() => {
-                    name = Some((i, spelling));
+                [b'=', ..] if name.is_none() => {
+                    name = Some((end, spelling));
                     spelling = Spelling::Canonical;
                 }
-                b'%' => spelling = spelling.max(of_escape(&text[i + 1..])),
+                [b'%', ref after @ ..] => spelling = spelling.max(of_escape(after)),
                 _ => spelling = spelling.max(Spelling::Other),
             }
+            end += 1;
         }
         let (name_len, name, value) = match name {
             Some((len, name)) => (len, name, spelling),
@@ -77,11 +79,11 @@ impl<'a> Iterator for Segments<'a> {
 /// By what follows the percent sign.
 fn of_escape(after: &[u8]) -> Spelling {
     match after {
-        [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-            let is_uppercase = !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
-            let is_needed = percent::decode(&[b'%', *high, *low]).all(|byte| !UNRESERVED.has(byte));
-            if is_uppercase && is_needed { Spelling::Canonical } else { Spelling::Other }
-        }
+        [high, low, ..] => match percent::of_digits(*high, *low) {
+            Some(byte) if !UNRESERVED.has(byte) && percent::escape(byte) == [b'%', *high, *low] => Spelling::Canonical,
+            Some(_) => Spelling::Other,
+            None => Spelling::Broken,
+        },
         _ => Spelling::Broken,
     }
 }

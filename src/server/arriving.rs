@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, LengthLimitError, combinators::UnsyncBoxBody};
 
 use super::{
     body::{RequestBody, UnverifiedBody},
+    delivery::Binding,
     head::Length,
     outcome::Witness,
     report_only::{Watch, WatchedBody},
@@ -59,11 +60,8 @@ impl VerifiedBody {
 
 impl<B: RequestBody> Arriving<B> {
     /// Reads a form, up to its limit. Any other body waits until the request has proved itself.
-    pub(super) async fn read_form(body: B, is_form: bool, length: Length) -> Result<Self, Rejection> {
-        match is_form {
-            true => Ok(Self::Form(read(body, length.limit).await?)),
-            false => Ok(Self::Unread(body)),
-        }
+    pub(super) async fn read_form(body: B, length: Length) -> Result<Self, Rejection> {
+        Ok(Self::Form(read(body, length.limit).await?))
     }
 
     pub(super) fn form(&self) -> Option<&Bytes> {
@@ -73,33 +71,52 @@ impl<B: RequestBody> Arriving<B> {
         }
     }
 
-    /// Compares the body with what binds it: its signed digest; or of a form its parameters, which are signed and make
-    /// up `bound_form`; or nothing, so that there must be none.
-    pub(super) async fn check(
+    /// Compares the body with what binds it: its signed digest; or of a form its parameters, which are signed; or
+    /// nothing, so that there must be none. What has to be waited for is left.
+    pub(super) fn check(
         self,
-        (digest, bound_form): (Option<BodyDigest>, Bytes),
-        length: Length,
-        scheme: &Scheme,
+        Binding { length, digest, form: bound_form }: Binding,
         handover: Handover,
         witness: &mut Witness<'_>,
-    ) -> Result<VerifiedBody, Rejection> {
-        let bytes = match (self, digest) {
-            (Self::Form(bytes), Some(digest)) => signed(bytes, digest)?,
-            (Self::Form(_), None) => bound_form,
-            (Self::Unread(body), Some(digest)) => match handover {
-                Handover::Streamed if !body.is_end_stream() => {
-                    let refusal = BodyRefusal::default();
-                    let body = StreamedBody::new(body, digest, length, refusal.clone(), witness.of_body());
-                    return Ok(VerifiedBody(Verified::Streamed(body.boxed_unsync(), refusal)));
-                }
-                Handover::Watched if !body.is_end_stream() => {
-                    let watch = Watch::default();
-                    let body = WatchedBody::new(body, digest, length, watch.clone(), witness.of_body());
-                    return Ok(VerifiedBody(Verified::Watched(UnverifiedBody::new(body), watch)));
-                }
-                _ => signed(read(body, length.limit).await?, digest)?,
-            },
-            (Self::Unread(body), None) => read_nothing(body, scheme).await?,
+    ) -> Result<Checked<B>, Rejection> {
+        let verified = match (self, digest) {
+            (Self::Form(bytes), Some(digest)) => Verified::Whole(signed(bytes, digest)?),
+            (Self::Form(_), None) => Verified::Whole(bound_form),
+            (Self::Unread(body), None) if body.is_end_stream() => Verified::Whole(Bytes::new()),
+            (Self::Unread(body), Some(digest)) if handover == Handover::Streamed && !body.is_end_stream() => {
+                let refusal = BodyRefusal::default();
+                let body = StreamedBody::new(body, digest, length, refusal.clone(), witness.of_body());
+                Verified::Streamed(body.boxed_unsync(), refusal)
+            }
+            (Self::Unread(body), Some(digest)) if handover == Handover::Watched && !body.is_end_stream() => {
+                let watch = Watch::default();
+                let body = WatchedBody::new(body, digest, length, watch.clone(), witness.of_body());
+                Verified::Watched(UnverifiedBody::new(body), watch)
+            }
+            (Self::Unread(body), digest) => return Ok(Checked::Unread(Unread { body, digest, limit: length.limit })),
+        };
+        Ok(Checked::Now(VerifiedBody(verified)))
+    }
+}
+
+/// A body as far as it can be checked without waiting for it.
+pub(super) enum Checked<B> {
+    Now(VerifiedBody),
+    Unread(Unread<B>),
+}
+
+/// A body that has to be there before it can be checked.
+pub(super) struct Unread<B> {
+    body: B,
+    digest: Option<BodyDigest>,
+    limit: u64,
+}
+
+impl<B: RequestBody> Unread<B> {
+    pub(super) async fn check(self, scheme: &Scheme) -> Result<VerifiedBody, Rejection> {
+        let bytes = match self.digest {
+            Some(digest) => signed(read(self.body, self.limit).await?, digest)?,
+            None => read_nothing(self.body, scheme).await?,
         };
         Ok(VerifiedBody(Verified::Whole(bytes)))
     }

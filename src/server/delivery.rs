@@ -7,6 +7,7 @@ use http_body::Body;
 use super::{
     arriving::{Verified, VerifiedBody},
     caller::Caller,
+    head::Length,
 };
 use crate::protocol::{
     Authentic, BodyDigest, Field, Head, OVERRIDES, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip,
@@ -27,9 +28,16 @@ pub(super) struct Delivery {
     /// Where they differ from those that came.
     targets: Option<Box<Targets>>,
     has_overrides: bool,
+    binding: Binding,
+}
+
+/// What the body has to be, so that it may reach the service.
+#[derive(Clone)]
+pub(super) struct Binding {
+    pub(super) length: Length,
     pub(super) digest: Option<BodyDigest>,
     /// A form, as far as its parameters bind it.
-    pub(super) bound_form: Bytes,
+    pub(super) form: Bytes,
 }
 
 struct Targets {
@@ -42,6 +50,7 @@ impl Delivery {
     pub(super) fn new(
         authentic: &Authentic<'_>,
         head: &Head<'_>,
+        length: Length,
         form: Option<&Bytes>,
         parts: &Parts,
         policy: Parameters,
@@ -65,7 +74,12 @@ impl Delivery {
             (Some(form), _) if request.form().left_something_out() => strip(form, None).into(),
             (form, _) => form.cloned().unwrap_or_default(),
         };
-        Ok(Self { targets, has_overrides: head.has_overrides(), digest: request.digest(), bound_form })
+        let binding = Binding { length, digest: request.digest(), form: bound_form };
+        Ok(Self { targets, has_overrides: head.has_overrides(), binding })
+    }
+
+    pub(super) fn binding(&self) -> Binding {
+        self.binding.clone()
     }
 
     /// Makes the head that may reach the service, with who signed it.

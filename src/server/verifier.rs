@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, request::Parts};
 
 use super::{
-    arriving::{Arriving, Handover},
+    arriving::{Arriving, Checked, Handover},
     body::RequestBody,
     delivery::{Delivery, signed_uri},
     exemption::Exemption,
@@ -101,38 +101,44 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         body: B,
         witness: &mut Witness<'_>,
     ) -> Result<B::ServiceBody, Rejection> {
-        // The numbers are those of PROTOCOL.md.
-        let (scheme, time) = (&*self.scheme, self.clock.read());
-        let window = self.window(time.birth);
         if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(parts)) {
             witness.tell_exempt();
-            return Ok(waiver.exempt(parts, body, scheme));
+            return Ok(waiver.exempt(parts, body, &self.scheme));
         }
-        let uri = signed_uri(parts);
-
-        let (claim, head, length) =
-            head::read(scheme, &self.prefix, uri, parts, &body) // 1
-                .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
-        witness.sees(&claim, time.now);
-        let timely = claim.timely(time.now, &window)?; // 2
-        let is_form = head.is_form();
-        let request = self.read_query(&head)?; // 3
-        let asked = witness.asks();
-        let keys = self.keys.keys(timely.app_id()).await; // 4
-        witness.hears_of_keys(asked, &keys);
-        let keys = keys.map_err(Rejection::unavailable)?;
-        let body = Arriving::read_form(body, is_form, length).await?; // 5
-        let request = self.read_form(request, body.form())?;
-        let now = self.clock.now();
-        let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
-        let delivery = Delivery::new(&authentic, &head, body.form(), parts, self.parameters, scheme)?;
-        let asked = witness.asks();
-        let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await; // 8
-        witness.hears_of_nonce(asked, &*self.nonces, &unrepeated);
-        let unrepeated = unrepeated?;
-        let bound = (delivery.digest, delivery.bound_form.clone());
-        let body = body.check(bound, length, scheme, self.handover, witness).await?; // 9
-        delivery.rewrite(parts, &body, unrepeated, scheme); // 10
+        // The numbers are those of PROTOCOL.md.
+        let (body, delivery, unrepeated) = {
+            let (scheme, uri, time) = (&*self.scheme, signed_uri(parts), self.clock.read());
+            let window = self.window(time.birth);
+            let (claim, head, length) =
+                head::read(scheme, &self.prefix, uri, parts, &body) // 1
+                    .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
+            witness.sees(&claim, time.now);
+            let timely = claim.timely(time.now, &window)?; // 2
+            let request = self.read_query(&head)?; // 3
+            let keys = {
+                let asked = witness.asks();
+                let keys = self.keys.keys(timely.app_id()).await; // 4
+                witness.hears_of_keys(asked, &keys);
+                keys.map_err(Rejection::unavailable)?
+            };
+            let body = match head.is_form() {
+                true => Box::pin(Arriving::read_form(body, length)).await?, // 5
+                false => Arriving::Unread(body),
+            };
+            let request = self.read_form(request, body.form())?;
+            let now = self.clock.now_after(&time);
+            let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
+            let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
+            let asked = witness.asks();
+            let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await; // 8
+            witness.hears_of_nonce(asked, &*self.nonces, &unrepeated);
+            (body, delivery, unrepeated?)
+        };
+        let body = match body.check(delivery.binding(), self.handover, witness)? {
+            Checked::Now(body) => body,
+            Checked::Unread(body) => Box::pin(body.check(&self.scheme)).await?, // 9
+        };
+        delivery.rewrite(parts, &body, unrepeated, &self.scheme); // 10
         Ok(B::verified(body))
     }
 
