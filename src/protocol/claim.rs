@@ -106,7 +106,8 @@ impl Claim {
 
     /// Writes the fields to where [`extract`](Claim::extract) finds them.
     pub(crate) fn write(&self, scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
-        let timestamp = self.fields.timestamp.to_string();
+        let mut timestamp = itoa::Buffer::new();
+        let timestamp = timestamp.format(self.fields.timestamp.unix_seconds());
         let sign = self.sign.to_hex();
         let fields = [
             (Field::AppId, self.fields.app_id.as_str().as_bytes()),

@@ -1,6 +1,6 @@
 //! The signer's pure part: a request, a moment and a nonce in, a signed request out.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderValue, Uri, header, request::Parts};
 
@@ -211,10 +211,10 @@ impl Signer {
 }
 
 /// The URL gives way to a Host header.
-fn uri_as_sent(parts: &Parts) -> Uri {
-    match parts.uri.path_and_query() {
-        Some(target) if parts.headers.contains_key(header::HOST) => Uri::from(target.clone()),
-        _ => parts.uri.clone(),
+fn uri_as_sent(parts: &Parts) -> Cow<'_, Uri> {
+    match (parts.uri.authority(), parts.uri.path_and_query()) {
+        (Some(_), Some(target)) if parts.headers.contains_key(header::HOST) => Cow::Owned(target.clone().into()),
+        _ => Cow::Borrowed(&parts.uri),
     }
 }
 
