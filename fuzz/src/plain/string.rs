@@ -1,0 +1,44 @@
+//! "The string to sign" of PROTOCOL.md, and its signature.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+/// Its lines, but for the first and the key's.
+#[derive(Debug)]
+pub struct StringToSign<'a> {
+    pub method: &'a str,
+    pub audience: &'a str,
+    pub path: &'a str,
+    pub query: &'a [u8],
+    pub form: &'a [u8],
+    pub content_type: &'a [u8],
+    pub digest: &'a [u8],
+    pub headers: &'a [Vec<u8>],
+    pub app: &'a [u8],
+    pub token: &'a [u8],
+    pub timestamp: &'a [u8],
+    pub nonce: &'a [u8],
+}
+
+impl StringToSign<'_> {
+    /// `x-sign`.
+    pub fn sign(&self, key: &str) -> String {
+        let mut lines: Vec<&[u8]> = vec![b"CS1-REQUEST", self.method.as_bytes(), self.audience.as_bytes()];
+        lines.extend([self.path.as_bytes(), self.query, self.form, self.content_type, self.digest]);
+        lines.extend(self.headers.iter().map(|line| &**line));
+        lines.extend([self.app, self.token, key.as_bytes(), self.timestamp, self.nonce]);
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(&lines.join(&b'\n'));
+        hex::encode(mac.finalize().into_bytes())
+    }
+}
+
+/// `x-content-sha256`.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// A letter, a digit, or one of these signs.
+pub fn is_one_of(byte: u8, signs: &str) -> bool {
+    byte.is_ascii_alphanumeric() || signs.as_bytes().contains(&byte)
+}
