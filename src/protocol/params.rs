@@ -159,8 +159,8 @@ pub(crate) fn without_fields(raw: &[u8], fields: &FieldParameters) -> Vec<u8> {
 
 fn join(raw: &[u8], keep: impl Fn(&Segment<'_>) -> bool) -> Vec<u8> {
     let mut kept = Vec::with_capacity(raw.len());
-    for segment in segments(raw).filter(keep) {
-        if !kept.is_empty() {
+    for (i, segment) in segments(raw).filter(keep).enumerate() {
+        if i > 0 {
             kept.push(b'&');
         }
         kept.extend_from_slice(segment.raw());

@@ -34,6 +34,16 @@ async fn signing_for_the_query_takes_the_fields_out_of_the_headers() {
     assert_eq!(rig::code(&verifier().0.with_scheme(query), by_query).await, "accepted");
 }
 
+#[test]
+fn signing_for_the_query_leaves_the_empty_parameters_where_they_are() {
+    let signer = signer_of(Scheme::new().with_carrier(Carrier::Query));
+    for query in ["&a=1", "&", "&&=&b", "a=1&&b=&"] {
+        let request = signed_by(&signer, NOW, get(&format!("/p?{query}")));
+        let sent = request.uri().query().unwrap();
+        assert!(sent.starts_with(&format!("{query}&appId=")), "{query}: {sent}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_may_bring_its_own_token() {
     let places = [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".into())];
