@@ -65,6 +65,13 @@ struct Lines {
     form: Option<parameters::Parameters>,
 }
 
+impl Lines {
+    /// 5 and 6.
+    fn both(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.query.line.clone(), self.form.as_ref().map(|form| form.line.clone()).unwrap_or_default())
+    }
+}
+
 impl<'a> Input<'a> {
     fn read(data: &'a [u8]) -> Option<Self> {
         let (settings, texts) = data.split_first_chunk::<8>()?;
@@ -113,8 +120,8 @@ impl<'a> Input<'a> {
 
     /// As sent, with the signature of what was signed.
     fn request(&self) -> Option<(Request<Bytes>, String)> {
-        let lines = self.lines(&self.signed).ok();
-        let line = |parameters: Option<&parameters::Parameters>| parameters.map(|p| p.line.clone()).unwrap_or_default();
+        // What cannot be signed is signed as if there were nothing.
+        let (query_line, form_line) = self.lines(&self.signed).map(|lines| lines.both()).unwrap_or_default();
         let is_bound = self.body != Body::FormWithout && !(self.body == Body::Other && self.signed.body.is_empty());
         let digest = if is_bound { sha256(self.signed.body) } else { String::new() };
         let timestamp = NOW.to_string();
@@ -122,8 +129,8 @@ impl<'a> Input<'a> {
             method: "POST",
             audience: "",
             path: "/p",
-            query: &line(lines.as_ref().map(|lines| &lines.query)),
-            form: &line(lines.as_ref().and_then(|lines| lines.form.as_ref())),
+            query: &query_line,
+            form: &form_line,
             content_type: if self.body == Body::Other { b"text/plain" } else { FORM.as_bytes() },
             digest: digest.as_bytes(),
             headers: &[],
@@ -138,7 +145,8 @@ impl<'a> Input<'a> {
         *request.method_mut() = http::Method::POST;
         let headers = request.headers_mut();
         if self.carrier == Carrier::Query {
-            let fields: Vec<String> = FIELDS.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect();
+            let fields: Vec<String> =
+                FIELDS.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect();
             let all = query.into_iter().filter(|query| !query.is_empty()).chain([fields.join("&").into_bytes()]);
             query = Some(all.collect::<Vec<_>>().join(&b'&'));
         } else {
@@ -173,7 +181,8 @@ impl<'a> Input<'a> {
             due.push("body_too_large");
         }
         let drafted = self.sent.query.as_deref().unwrap_or_default();
-        if self.carrier != Carrier::Headers && drafted.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
+        if self.carrier != Carrier::Headers
+            && drafted.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
         {
             // All five are there already.
             due.push("malformed_field");
@@ -189,10 +198,7 @@ impl<'a> Input<'a> {
             return Err(vec!["malformed_parameters"]);
         }
         // 6
-        let form_line = |lines: &Lines| lines.form.as_ref().map(|form| form.line.clone()).unwrap_or_default();
-        let as_signed = self.lines(&self.signed).ok();
-        let (query_line, form) = as_signed.map(|lines| (form_line(&lines), lines.query.line)).unwrap_or_default();
-        if (query_line, form) != (form_line(&sent), sent.query.line.clone()) {
+        if self.lines(&self.signed).map(|lines| lines.both()).unwrap_or_default() != sent.both() {
             return Err(vec!["invalid_signature"]);
         }
         // 9
@@ -228,7 +234,8 @@ impl<'a> Input<'a> {
     /// Lines 5 and 6 as the signer makes them.
     fn compare_signer(&self, scheme: Scheme, sent: &Sent<'_>) {
         let query = sent.query.as_deref().unwrap_or_default();
-        if self.carrier != Carrier::Headers && query.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some()) {
+        if self.carrier != Carrier::Headers && query.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
+        {
             return;
         }
         let Some(uri) = target("", b"p", sent.query.as_deref()) else { return };
@@ -245,8 +252,7 @@ impl<'a> Input<'a> {
             assert_eq!(lines.len(), 13, "no line but the key's can hold a LF");
             (lines[4].clone(), lines[5].clone())
         });
-        let plain = self.lines(sent).ok();
-        let plain = plain.map(|lines| (lines.query.line, lines.form.map(|form| form.line).unwrap_or_default()));
+        let plain = self.lines(sent).ok().map(|lines| lines.both());
         assert_eq!(lines, plain);
     }
 }

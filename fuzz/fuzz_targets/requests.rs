@@ -86,7 +86,8 @@ fn run(input: &Input<'_>) -> Option<()> {
     assert!(rig::verify(&verifier, &request).is_err(), "accepted without a signer");
 
     let impostor = if input.unknown_app { ("nobody", KEY) } else { ("demo", "a key that is not the app's") };
-    if let Some(forged) = sign(&rig::signer_of(impostor.0, impostor.1).with_scheme(scheme.clone()), &request, "nonce-1") {
+    if let Some(forged) = sign(&rig::signer_of(impostor.0, impostor.1).with_scheme(scheme.clone()), &request, "nonce-1")
+    {
         let refused = rig::verify(&verifier, &forged).expect_err("accepted with another key");
         assert!(refused.kind() == RejectionKind::InvalidSignature || may_be_malformed(&input.config, &forged));
     }

@@ -11,18 +11,20 @@
 
 use std::{
     collections::HashMap,
-    future::pending,
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
 use countersign::{
-    AppId, KeyRing, Nonce, Payload, Scheme, Signer, StaticKeys, Verifier,
+    Payload, Scheme, Signer, StaticKeys, Verifier,
     clock::{Clock, ManualClock},
-    store::{KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
+    store::MemoryNonceStore,
 };
-use countersign_fuzz::rig::{self, APPS, NOW};
+use countersign_fuzz::{
+    broken::{Answer, Fault, Faults, Keys, Nonces},
+    rig::{self, APPS, NOW},
+};
 use http::{Method, Request};
 use libfuzzer_sys::fuzz_target;
 
@@ -43,16 +45,6 @@ enum Memory {
     /// And the verifier refuses what it may have forgotten, and more.
     ForgetsStrictly,
     Outlives,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Fault {
-    #[default]
-    None,
-    ErrsBefore,
-    ErrsAfter,
-    HangsBefore,
-    HangsAfter,
 }
 
 /// What can be changed on a request without the key.
@@ -172,8 +164,7 @@ impl Life {
                 self.clock.set_wall(if a % 2 == 0 { wall + amount } else { wall.saturating_sub(amount) });
             }
             8 => {
-                let all =
-                    [Fault::None, Fault::ErrsBefore, Fault::ErrsAfter, Fault::HangsBefore, Fault::HangsAfter];
+                let all = [Fault::None, Fault::ErrsBefore, Fault::ErrsAfter, Fault::HangsBefore, Fault::HangsAfter];
                 self.faults.lock().unwrap().nonces = all[usize::from(a) % all.len()];
             }
             9 => self.faults.lock().unwrap().keys = a % 2 == 1,
@@ -384,62 +375,5 @@ impl Change {
             Self::Digest => set("x-content-sha256", &"0".repeat(64)),
             Self::Body => *request.body_mut() = Bytes::from_static(b"another"),
         }
-    }
-}
-
-/// What is broken, and what the nonce store said last.
-#[derive(Default)]
-struct Faults {
-    keys: bool,
-    nonces: Fault,
-    answer: Option<Answer>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Answer {
-    First,
-    Repeated,
-    Full,
-}
-
-struct Keys(Arc<StaticKeys>, Arc<Mutex<Faults>>);
-
-impl KeyStore for Keys {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        let is_broken = self.1.lock().unwrap().keys;
-        if is_broken { Err(StoreError::new("broken")) } else { self.0.keys(app).await }
-    }
-}
-
-struct Nonces {
-    store: Arc<MemoryNonceStore>,
-    faults: Arc<Mutex<Faults>>,
-    outlives: bool,
-}
-
-impl NonceStore for Nonces {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-        let fault = self.faults.lock().unwrap().nonces;
-        match fault {
-            Fault::ErrsBefore => return Err(StoreError::new("broken")),
-            Fault::HangsBefore => pending().await,
-            _ => {}
-        }
-        let result = self.store.claim(app, nonce, lifetime).await;
-        self.faults.lock().unwrap().answer = Some(match &result {
-            Ok(Occurrence::First) => Answer::First,
-            Ok(Occurrence::Repeated) => Answer::Repeated,
-            Ok(other) => panic!("{other:?} of a request that was timely a moment ago"),
-            Err(_) => Answer::Full,
-        });
-        match fault {
-            Fault::ErrsAfter => Err(StoreError::new("broken")),
-            Fault::HangsAfter => pending().await,
-            _ => result,
-        }
-    }
-
-    fn outlives_process(&self) -> bool {
-        self.outlives
     }
 }

@@ -190,7 +190,8 @@ fn bearer(values: &[&[u8]]) -> Result<Option<Vec<u8>>, ()> {
 /// The cookie that the scheme names, once over all `Cookie` headers, its value without quotes.
 fn cookie(values: &[&[u8]], name: &str) -> Result<Option<Vec<u8>>, ()> {
     let pairs = values.iter().flat_map(|value| value.split(|&b| b == b';')).map(split);
-    let found: Vec<&[u8]> = pairs.filter(|(key, _)| trim(key) == name.as_bytes()).map(|(_, value)| trim(value)).collect();
+    let found: Vec<&[u8]> =
+        pairs.filter(|(key, _)| trim(key) == name.as_bytes()).map(|(_, value)| trim(value)).collect();
     match found[..] {
         [] => Ok(None),
         [token] if is_of_its_form(TOKEN, token) => Ok(Some(token.to_vec())),

@@ -1,0 +1,79 @@
+//! Stores that fail when they are told to, and tell what they were asked.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+};
+
+use countersign::{
+    AppId, KeyRing, Nonce, StaticKeys,
+    store::{KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
+};
+
+/// What is broken, and what the nonce store said last.
+#[derive(Default)]
+pub struct Faults {
+    pub keys: bool,
+    pub nonces: Fault,
+    pub answer: Option<Answer>,
+}
+
+/// How the nonce store fails, before or after it has done its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Fault {
+    #[default]
+    None,
+    ErrsBefore,
+    ErrsAfter,
+    HangsBefore,
+    HangsAfter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer {
+    First,
+    Repeated,
+    Full,
+}
+
+pub struct Keys(pub Arc<StaticKeys>, pub Arc<Mutex<Faults>>);
+
+impl KeyStore for Keys {
+    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        let is_broken = self.1.lock().unwrap().keys;
+        if is_broken { Err(StoreError::new("broken")) } else { self.0.keys(app).await }
+    }
+}
+
+pub struct Nonces {
+    pub store: Arc<MemoryNonceStore>,
+    pub faults: Arc<Mutex<Faults>>,
+    pub outlives: bool,
+}
+
+impl NonceStore for Nonces {
+    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        let fault = self.faults.lock().unwrap().nonces;
+        match fault {
+            Fault::ErrsBefore => return Err(StoreError::new("broken")),
+            Fault::HangsBefore => pending().await,
+            _ => {}
+        }
+        let result = self.store.claim(app, nonce, lifetime).await;
+        self.faults.lock().unwrap().answer = Some(match &result {
+            Ok(Occurrence::First) => Answer::First,
+            Ok(Occurrence::Repeated) => Answer::Repeated,
+            Ok(other) => panic!("{other:?} of a request that was timely a moment ago"),
+            Err(_) => Answer::Full,
+        });
+        match fault {
+            Fault::ErrsAfter => Err(StoreError::new("broken")),
+            Fault::HangsAfter => pending().await,
+            _ => result,
+        }
+    }
+
+    fn outlives_process(&self) -> bool {
+        self.outlives
+    }
+}
