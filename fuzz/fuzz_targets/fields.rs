@@ -25,7 +25,7 @@ use libfuzzer_sys::fuzz_target;
 
 const HEADERS: [&str; 6] = ["x-app-id", "x-timestamp", "x-nonce", "x-token", "x-sign", "x-content-sha256"];
 const RENAMED_HEADERS: [&str; 6] = ["x-client", "date", "x-request-id", "x-api-key", "signature", "digest"];
-const RENAMED: [&str; 5] = ["client id", "t", "n&", "apikey", "sign+"];
+const RENAMED: [&str; 5] = ["client id", "t", "n%", "apikey", "sign+"];
 const FIELDS: [Field; 6] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Token, Field::Sign, Field::BodyDigest];
 
 #[derive(Arbitrary, Debug)]

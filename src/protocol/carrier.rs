@@ -117,7 +117,7 @@ impl<'a> Carried<'a> {
 fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Rejection> {
     let mut fields = QueryFields::default();
     for segment in segments(uri.query().unwrap_or_default().as_bytes()) {
-        let field = scheme.field_parameters().find(segment.name().raw());
+        let field = scheme.field_parameters().find(segment.name());
         let Some(field) = field.filter(|&field| travels_as_field(scheme, field)) else {
             continue;
         };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{field::Field, percent};
+use super::{field::Field, percent, segment::Text};
 
 /// One thing for each of the five fields that travel in headers or in the query.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +33,12 @@ impl FieldParameters {
         Self(["appId".into(), "timestamp".into(), "nonce".into(), "token".into(), "sign".into()])
     }
 
-    /// The field that a parameter of this name is; names compare decoded.
-    pub(crate) fn find(&self, raw: &[u8]) -> Option<Field> {
-        self.iter().find(|(_, name)| percent::decode(raw).eq(name.bytes())).map(|(field, _)| field)
+    /// The field that a parameter of this name is; names compare decoded, and one that cannot be decoded is no field.
+    pub(crate) fn find(&self, parameter: Text<'_>) -> Option<Field> {
+        if parameter.is_broken() {
+            return None;
+        }
+        self.iter().find(|(_, name)| percent::decode(parameter.raw()).eq(name.bytes())).map(|(field, _)| field)
     }
 
     /// A name that is empty or stands for two fields.

@@ -50,7 +50,7 @@ impl<'a> ParameterList<'a> {
         let mut list = Self::default();
         let mut count = 0;
         for segment in segments(raw) {
-            if fields.is_some_and(|fields| fields.find(segment.name().raw()).is_some()) {
+            if fields.is_some_and(|fields| fields.find(segment.name()).is_some()) {
                 list.had_field = true;
                 continue;
             }
@@ -148,13 +148,13 @@ fn start(text: &[u8], len: usize) -> u64 {
 
 /// `raw` without the segments that [`ParameterList::parse`] leaves out, every other byte as it was.
 pub(crate) fn strip(raw: &[u8], fields: Option<&FieldParameters>) -> Vec<u8> {
-    let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name().raw()).is_some());
+    let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name()).is_some());
     join(raw, |segment| !segment.is_empty() && !is_field(segment))
 }
 
 /// `raw` without the fields: empty parameters stay.
 pub(crate) fn without_fields(raw: &[u8], fields: &FieldParameters) -> Vec<u8> {
-    join(raw, |segment| fields.find(segment.name().raw()).is_none())
+    join(raw, |segment| fields.find(segment.name()).is_none())
 }
 
 fn join(raw: &[u8], keep: impl Fn(&Segment<'_>) -> bool) -> Vec<u8> {

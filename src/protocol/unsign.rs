@@ -41,7 +41,7 @@ fn remove_parameters(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Err
         return Ok(());
     };
     let query = query.as_bytes();
-    if segments(query).any(|segment| fields.find(segment.name().raw()).is_some()) {
+    if segments(query).any(|segment| fields.find(segment.name()).is_some()) {
         parts.uri = with_query(&parts.uri, &params::without_fields(query, fields))?;
     }
     Ok(())

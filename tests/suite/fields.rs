@@ -418,6 +418,17 @@ async fn names_are_the_services_choice() {
     assert_eq!(refusal(&scheme, request).await.0, "accepted");
 }
 
+#[tokio::test]
+async fn a_name_that_cannot_be_decoded_is_no_fields() {
+    let scheme = Scheme::new().with_carrier(Carrier::Query).with_parameter_name(Field::Nonce, "n%").unwrap();
+    let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
+    let uri = request.uri().to_string();
+    assert_eq!(refusal(&scheme, request).await.0, "accepted");
+    assert!(uri.contains("&n%25=nonce-"), "{uri}");
+    let broken = get(&uri.replace("&n%25=", "&n%="));
+    assert_eq!(refusal(&scheme, broken).await, ("missing_field", "n%".to_owned()));
+}
+
 #[test]
 fn a_scheme_cannot_contradict_itself() {
     let name = HeaderName::from_static;
