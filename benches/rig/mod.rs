@@ -103,8 +103,22 @@ pub(crate) fn in_turns<const N: usize>(
     criterion: &mut Criterion,
     name: &str,
     works: [&str; N],
-    mut batch: impl FnMut(usize) -> [Duration; N],
+    batch: impl FnMut(usize) -> [Duration; N],
 ) {
+    let Some(medians) = medians(criterion, name, batch) else { return };
+    print!("{name}: {} {:.0} ns", works[0], medians[0]);
+    for (work, median) in works.iter().zip(medians).skip(1) {
+        print!("; {:.2} times {work} ({median:.0} ns)", medians[0] / median);
+    }
+    println!();
+}
+
+/// The medians in nanoseconds, for a table of one's own; none if the case was filtered out, or is only tested.
+pub(crate) fn medians<const N: usize>(
+    criterion: &mut Criterion,
+    name: &str,
+    mut batch: impl FnMut(usize) -> [Duration; N],
+) -> Option<[f64; N]> {
     let mut samples: Vec<[f64; N]> = Vec::new();
     criterion.bench_function(name, |bencher| {
         bencher.iter_custom(|iterations| {
@@ -120,19 +134,11 @@ pub(crate) fn in_turns<const N: usize>(
             sums[0]
         });
     });
-    if samples.is_empty() {
-        // It was filtered out, or is only tested.
-        return;
-    }
-    let medians: [f64; N] = std::array::from_fn(|i| median(samples.iter().map(|sample| sample[i]).collect()));
-    print!("{name}: {} {:.0} ns", works[0], medians[0]);
-    for (work, median) in works.iter().zip(medians).skip(1) {
-        print!("; {:.2} times {work} ({median:.0} ns)", medians[0] / median);
-    }
-    println!();
+    let median = |i| median(samples.iter().map(|sample| sample[i]).collect());
+    (!samples.is_empty()).then(|| std::array::from_fn(median))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

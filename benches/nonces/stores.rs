@@ -1,0 +1,148 @@
+//! The store and moka's two caches, in the middle of their lives: as many nonces expire as come.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    AppId, Nonce,
+    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence},
+};
+use futures_util::FutureExt;
+
+pub(crate) const LIVE: u64 = 1_000_000;
+
+/// What a verifier with the default tolerance of 300 seconds asks for.
+const SECONDS: u64 = 301;
+
+/// How long moka remembers, in real seconds.
+const MOKA_SECONDS: u64 = 30;
+
+const APP: &str = "demo";
+
+/// Lets a million nonces come while moka remembers.
+pub(crate) struct Pace {
+    start: Instant,
+    come: u64,
+}
+
+impl Pace {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now(), come: 0 }
+    }
+
+    /// Waits until that many more are due. Sleep would cool the caches.
+    pub(crate) fn next(&mut self, count: usize) -> Range<u64> {
+        let from = self.come;
+        self.come += count as u64;
+        let due = Duration::from_secs(MOKA_SECONDS).mul_f64(from as f64 / LIVE as f64);
+        while self.start.elapsed() < due {
+            std::hint::spin_loop();
+        }
+        from..self.come
+    }
+}
+
+pub(crate) trait Store {
+    /// The nonce and whose it is, as the store takes it.
+    type Key;
+
+    /// The key of the nonce with this number. The highest that was made tells the time.
+    fn key(&mut self, number: u64) -> Self::Key;
+
+    /// Whether it was the first of its nonce.
+    fn claim(&self, key: Self::Key) -> bool;
+
+    /// How many it holds, which can be a few more than are live.
+    fn live(&self) -> u64;
+}
+
+pub(crate) struct Ours {
+    store: MemoryNonceStore,
+    app: AppId,
+    now: u64,
+}
+
+impl Ours {
+    pub(crate) fn new() -> Self {
+        Self { store: MemoryNonceStore::new(), app: APP.parse().unwrap(), now: 0 }
+    }
+}
+
+impl Store for Ours {
+    type Key = Nonce;
+
+    fn key(&mut self, number: u64) -> Nonce {
+        self.now = self.now.max(1_700_000_000 + number * SECONDS / LIVE);
+        nonce(number).parse().unwrap()
+    }
+
+    fn claim(&self, nonce: Nonce) -> bool {
+        let claim = self.store.claim(&self.app, &nonce, Lifetime::new(self.now, self.now + SECONDS));
+        claim.now_or_never().unwrap().unwrap() == Occurrence::First
+    }
+
+    fn live(&self) -> u64 {
+        self.store.len() as u64
+    }
+}
+
+pub(crate) struct Sync(moka::sync::Cache<Box<str>, ()>);
+
+impl Sync {
+    pub(crate) fn new() -> Self {
+        Self(moka::sync::Cache::builder().time_to_live(Duration::from_secs(MOKA_SECONDS)).build())
+    }
+}
+
+impl Store for Sync {
+    type Key = Box<str>;
+
+    fn key(&mut self, number: u64) -> Box<str> {
+        joined(number)
+    }
+
+    fn claim(&self, key: Box<str>) -> bool {
+        self.0.entry(key).or_insert_with(|| ()).is_fresh()
+    }
+
+    fn live(&self) -> u64 {
+        self.0.entry_count()
+    }
+}
+
+pub(crate) struct Future(moka::future::Cache<Box<str>, ()>);
+
+impl Future {
+    pub(crate) fn new() -> Self {
+        Self(moka::future::Cache::builder().time_to_live(Duration::from_secs(MOKA_SECONDS)).build())
+    }
+}
+
+impl Store for Future {
+    type Key = Box<str>;
+
+    fn key(&mut self, number: u64) -> Box<str> {
+        joined(number)
+    }
+
+    /// Nothing in it ever waits.
+    fn claim(&self, key: Box<str>) -> bool {
+        self.0.entry(key).or_insert_with(std::future::ready(())).now_or_never().unwrap().is_fresh()
+    }
+
+    fn live(&self) -> u64 {
+        self.0.entry_count()
+    }
+}
+
+/// 32 hex digits, as signers make them.
+fn nonce(number: u64) -> String {
+    format!("{:032x}", u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+}
+
+/// An app id has no slash.
+fn joined(number: u64) -> Box<str> {
+    format!("{APP}/{}", nonce(number)).into()
+}
