@@ -1,0 +1,144 @@
+//! The services, all in one thread on one core.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    routing::get,
+    serve::ListenerExt,
+};
+use core_affinity::CoreId;
+use countersign::{StaticKeys, VerifyLayer};
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, runtime};
+
+use crate::rig;
+
+pub(crate) struct Server {
+    /// Without the layer, and with it.
+    pub(crate) orders: [SocketAddr; 2],
+    pub(crate) empty: [SocketAddr; 2],
+    /// Of its thread, in /proc.
+    times: PathBuf,
+}
+
+impl Server {
+    /// It ends with the process.
+    pub(crate) fn start(core: CoreId) -> Self {
+        let (started, starts) = mpsc::channel();
+        thread::spawn(move || {
+            assert!(core_affinity::set_for_current(core));
+            let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let orders = [serve(orders()).await, serve(orders().layer(layer())).await];
+                let empty = [serve(empty()).await, serve(empty().layer(layer())).await];
+                let thread = fs::read_link("/proc/thread-self").unwrap();
+                let times = PathBuf::from("/proc").join(thread).join("schedstat");
+                started.send(Self { orders, empty, times }).unwrap();
+                std::future::pending::<()>().await;
+            });
+        });
+        starts.recv().unwrap()
+    }
+
+    /// In seconds.
+    pub(crate) fn processor_time(&self) -> f64 {
+        let times = fs::read_to_string(&self.times).unwrap();
+        times.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+    }
+}
+
+async fn serve(service: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+    tokio::spawn(async { axum::serve(listener, service).await.unwrap() });
+    address
+}
+
+fn layer() -> VerifyLayer<StaticKeys> {
+    VerifyLayer::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]))
+}
+
+fn empty() -> Router {
+    Router::new().route("/api/v1/orders", get(async || ()).post(async || ()))
+}
+
+fn orders() -> Router {
+    let book = Arc::new(AtomicU64::new(1_000_000_000));
+    Router::new().route("/api/v1/orders", get(find).post(place)).with_state(book)
+}
+
+type Book = State<Arc<AtomicU64>>;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Side {
+    Buy,
+    Sell,
+}
+
+/// What the GET asks for.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sought {
+    symbol: String,
+    side: Side,
+    r#type: String,
+    time_in_force: String,
+    quantity: f64,
+    price: f64,
+    note: String,
+    client_order_id: String,
+}
+
+#[derive(Deserialize)]
+struct Order {
+    symbol: String,
+    side: Side,
+    note: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Placed {
+    id: u64,
+    symbol: String,
+    client_order_id: Option<String>,
+    value: f64,
+    buys: bool,
+    remarks: usize,
+}
+
+async fn find(State(book): Book, Query(sought): Query<Sought>) -> Json<Placed> {
+    Json(Placed {
+        id: book.fetch_add(1, Ordering::Relaxed),
+        symbol: sought.symbol,
+        client_order_id: Some(sought.client_order_id),
+        value: sought.price * sought.quantity,
+        buys: matches!(sought.side, Side::Buy),
+        remarks: sought.note.len() + sought.r#type.len() + sought.time_in_force.len(),
+    })
+}
+
+async fn place(State(book): Book, Json(order): Json<Order>) -> Json<Placed> {
+    Json(Placed {
+        id: book.fetch_add(1, Ordering::Relaxed),
+        symbol: order.symbol,
+        client_order_id: None,
+        value: 0.0,
+        buys: matches!(order.side, Side::Buy),
+        remarks: order.note.len(),
+    })
+}
