@@ -1,0 +1,49 @@
+use bytes::Bytes;
+use countersign::{
+    Signer, StaticKeys, Verifier,
+    server::{ServiceBody, UnverifiedBody},
+};
+use futures_util::FutureExt;
+use http::Request;
+use http_body_util::Full;
+
+use crate::{peer::Peer, rig};
+
+pub(crate) struct Ours {
+    signer: Signer,
+    verifier: Verifier<StaticKeys>,
+}
+
+impl Ours {
+    pub(crate) fn new() -> Self {
+        let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]);
+        Self { signer: rig::signer(), verifier: Verifier::new(keys) }
+    }
+}
+
+impl Peer for Ours {
+    const NAME: &'static str = "countersign";
+    const SIGNED: &'static str = "method, path, parameters, type, body, time, nonce";
+    const REPLAYS: &'static str = "its own";
+
+    type Signed = Request<Bytes>;
+    type Arrived = Request<UnverifiedBody>;
+    type Verified = Request<ServiceBody>;
+
+    fn sign(&self, request: Request<Bytes>) -> Self::Signed {
+        self.signer.sign(request).unwrap()
+    }
+
+    fn send(signed: Self::Signed) -> Request<Bytes> {
+        signed
+    }
+
+    fn arrive(request: Request<Bytes>) -> Self::Arrived {
+        request.map(|body| UnverifiedBody::new(Full::new(body)))
+    }
+
+    /// Nothing in it ever waits.
+    fn verify(&self, request: Self::Arrived) -> Option<Self::Verified> {
+        self.verifier.verify(request).now_or_never().unwrap().ok()
+    }
+}
