@@ -38,7 +38,7 @@ fn main() {
     requests("POST, 1 KiB of JSON", &rig::post_json());
     // Without the flag cargo only tests the bench.
     let nonces = if std::env::args().any(|argument| argument == "--bench") { LIVE } else { 1000 };
-    println!("a million live nonces          bytes of each");
+    println!("{:<28} bytes of each", format!("{nonces} live nonces"));
     let (fewest, most) = aging(nonces);
     println!("{:<32} {fewest:.1} to {most:.1}", "MemoryNonceStore");
     println!("{:<32} {:.1}", "moka::sync::Cache", filled(Sync::new, nonces));

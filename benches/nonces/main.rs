@@ -91,17 +91,17 @@ struct Table {
     claims: usize,
     sums: [Duration; 6],
     /// The fewest and the most nonces that each store held.
-    live: [Range<u64>; 3],
+    live: [(u64, u64); 3],
 }
 
 impl Table {
     fn new() -> Self {
-        Self { claims: 0, sums: [Duration::ZERO; 6], live: [const { u64::MAX..0 }; 3] }
+        Self { claims: 0, sums: [Duration::ZERO; 6], live: [(u64::MAX, 0); 3] }
     }
 
     fn remember(&mut self, live: [u64; 3]) {
-        for (range, live) in self.live.iter_mut().zip(live) {
-            *range = range.start.min(live)..range.end.max(live);
+        for ((fewest, most), live) in self.live.iter_mut().zip(live) {
+            (*fewest, *most) = (live.min(*fewest), live.max(*most));
         }
     }
 
@@ -118,8 +118,7 @@ impl Table {
             let beside = |value: f64| format!("{value:.0} ns = {:.2} x", value / ours);
             println!("{name:<22} {:>15.0} ns {:>20} {:>20}", ours, beside(sync), beside(future));
         }
-        let [ours, sync, future] =
-            self.live.each_ref().map(|held| format!("{} - {}", held.start / 1000, held.end / 1000));
+        let [ours, sync, future] = self.live.map(|(fewest, most)| format!("{} - {}", fewest / 1000, most / 1000));
         println!("{:<22} {ours:>18} {sync:>20} {future:>20}", "thousands remembered");
     }
 }
