@@ -10,6 +10,9 @@
 //! must be all the time, and how often the client looked for an answer in vain, which shows that it waits for the
 //! server and never the server for it.
 //!
+//! The client never sleeps: a client that does has to be woken by the server's writes, which on a virtual machine takes
+//! longer than all the rest of a request, with the layer and without it.
+//!
 //! One service has handlers that do what handlers do before they get to their database: they read the query or the
 //! JSON into a struct and answer with some JSON. The other's handlers do nothing, not even read a body. Neither knows
 //! of the layer.
