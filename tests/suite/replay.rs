@@ -1,6 +1,7 @@
 //! Used once: the nonce's law, in the store and through the verifier.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -127,6 +128,59 @@ fn eight_threads_race_for_100_000_nonces() {
     });
     assert!(wins.iter().all(|wins| wins.load(Ordering::Relaxed) == 1));
     assert_eq!(store.len(), NONCES);
+}
+
+/// Their timestamps lie all over the window, and the clock goes through the rest of it while they are claimed again, by
+/// threads that are not in step.
+#[test]
+fn a_million_nonces_are_claimed_again_and_none_is_a_first() {
+    const NONCES: u64 = 1_000_000;
+    const THREADS: u64 = 4;
+    let store = MemoryNonceStore::new();
+    let claim_all = |clock: fn(u64) -> u64| {
+        let count = |thread| {
+            let mine = (0..NONCES).skip(thread as usize).step_by(THREADS as usize);
+            let firsts = mine.filter(|n| {
+                let stamp = NOW - 300 + n % 601;
+                claim(&store, "demo", &format!("nonce-{n}"), clock(*n), stamp + 301).unwrap() == Occurrence::First
+            });
+            firsts.count() as u64
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || count(thread))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
+        })
+    };
+    assert_eq!(claim_all(|_| NOW), NONCES);
+    assert_eq!(claim_all(|n| NOW + n * 601 / NONCES), 0);
+}
+
+/// A million of them with `--release`.
+#[test]
+fn of_all_requests_that_are_sent_again_none_is_let_in() {
+    const REQUESTS: u64 = if cfg!(debug_assertions) { 10_000 } else { 1_000_000 };
+    let (verifier, clock) = verifier();
+    let signer = signer();
+    let send_all = || {
+        let mut codes = BTreeMap::new();
+        for n in 0..REQUESTS {
+            let (mut parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+            let (stamp, nonce) = ((NOW - 300 + n % 601).try_into().unwrap(), format!("nonce-{n}").parse().unwrap());
+            signer.sign_at(&mut parts, countersign::Payload::Bytes(b""), stamp, nonce).unwrap();
+            let code = rig::code(&verifier, Request::from_parts(parts, ""));
+            *codes.entry(futures_util::FutureExt::now_or_never(code).unwrap()).or_insert(0) += 1;
+        }
+        codes
+    };
+    let stale_at = |age: u64| (0..REQUESTS).filter(|n| n % 601 < age).count() as u64;
+    assert_eq!(send_all(), BTreeMap::from([("accepted", REQUESTS)]));
+    assert_eq!(send_all(), BTreeMap::from([("replayed_nonce", REQUESTS)]));
+    clock.advance(Duration::from_secs(150));
+    let codes = BTreeMap::from([("replayed_nonce", REQUESTS - stale_at(150)), ("stale_timestamp", stale_at(150))]);
+    assert_eq!(send_all(), codes);
+    clock.advance(Duration::from_secs(450));
+    let codes = BTreeMap::from([("replayed_nonce", REQUESTS - stale_at(600)), ("stale_timestamp", stale_at(600))]);
+    assert_eq!(send_all(), codes);
 }
 
 #[test]

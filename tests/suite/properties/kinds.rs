@@ -1,0 +1,227 @@
+//! Every kind of request, in every carrier, with the token in every place, under every choice of parameters: what was
+//! signed is let in once, and the service sees what was signed.
+
+use countersign::{Caller, Carrier, Parameters, Scheme, StaticKeys, TokenPlace, Verifier};
+use http::{HeaderName, Request};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::select,
+    test_runner::{Config, TestRunner},
+};
+
+use super::{
+    Decoded, block_on,
+    by_hand::{ByHand, FORM},
+    parameters, spelled,
+};
+use crate::rig;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Nothing,
+    Bytes,
+    Streamed,
+    Multipart,
+    Form,
+    /// As clients send it that know only the parameters.
+    FormWithoutDigest,
+    EmptyForm,
+    /// Which is no form.
+    EncodedForm,
+}
+
+/// What the two ends agreed on, and what is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    sent_in: Carrier,
+    taken_from: Carrier,
+    token_place: TokenPlace,
+    pub(super) parameters: Parameters,
+    pub(super) kind: Kind,
+}
+
+/// All that there are.
+pub(super) fn ways() -> Vec<Way> {
+    use Kind::{Bytes, EmptyForm, EncodedForm, Form, FormWithoutDigest, Multipart, Nothing, Streamed};
+    let mut ways = Vec::new();
+    for kind in [Nothing, Bytes, Streamed, Multipart, Form, FormWithoutDigest, EmptyForm, EncodedForm] {
+        for (sent_in, taken_from) in [
+            (Carrier::Headers, Carrier::Headers),
+            (Carrier::Query, Carrier::Query),
+            (Carrier::Headers, Carrier::Either),
+            (Carrier::Query, Carrier::Either),
+        ] {
+            for token_place in [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".to_owned())] {
+                for parameters in [Parameters::Stripped, Parameters::Signed, Parameters::RefuseEmpty] {
+                    ways.push(Way { sent_in, taken_from, token_place: token_place.clone(), parameters, kind });
+                }
+            }
+        }
+    }
+    ways
+}
+
+/// What is sent, but for how.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) query: Decoded,
+    pub(super) bytes: Vec<u8>,
+    pub(super) form: Decoded,
+    pub(super) spelling: Vec<u8>,
+    pub(super) token: Option<String>,
+    pub(super) tenant: Option<&'static str>,
+}
+
+pub(super) fn contents() -> impl Strategy<Value = Content> {
+    let head = (select(vec!["GET", "POST", "DELETE", "PROPFIND"]), "/[a-zA-Z0-9/;.~%]{0,12}", parameters());
+    let body = (vec(any::<u8>(), 1..100), parameters(), vec(any::<u8>(), 1..9));
+    let token = prop_oneof![Just(None), "[a-zA-Z0-9._~+/=-]{1,20}".prop_map(Some)];
+    let tenant = select(vec![None, Some(""), Some("a"), Some("a:b")]);
+    (head, body, token, tenant).prop_map(|((method, path, query), (bytes, form, spelling), token, tenant)| Content {
+        method,
+        path,
+        query,
+        bytes,
+        form,
+        spelling,
+        token,
+        tenant,
+    })
+}
+
+impl Way {
+    /// The request that is signed in this way.
+    pub(super) fn by_hand(&self, content: &Content) -> ByHand {
+        let query = spelled(&content.query, &content.spelling);
+        let target = if query.is_empty() { content.path.clone() } else { format!("{}?{query}", content.path) };
+        let (content_type, body) = match self.kind {
+            Kind::Nothing => ("", Vec::new()),
+            Kind::Bytes => ("application/octet-stream", content.bytes.clone()),
+            Kind::Streamed => ("Application/JSON; charset=utf-8", content.bytes.clone()),
+            Kind::Multipart => ("multipart/mixed; boundary=XyZ", content.bytes.clone()),
+            Kind::Form | Kind::FormWithoutDigest => (FORM, spelled(&content.form, &content.spelling).into_bytes()),
+            Kind::EmptyForm => (FORM, Vec::new()),
+            Kind::EncodedForm => (FORM, content.bytes.clone()),
+        };
+        let headers = [
+            ("content-type", Some(content_type).filter(|value| !value.is_empty())),
+            ("content-encoding", (self.kind == Kind::EncodedForm).then_some("gzip")),
+            ("x-tenant", content.tenant),
+        ];
+        ByHand {
+            scheme: self.scheme().with_carrier(self.sent_in),
+            headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect(),
+            body,
+            has_digest: !matches!(self.kind, Kind::Nothing | Kind::FormWithoutDigest),
+            token: content.token.clone(),
+            ..ByHand::new(content.method, &target)
+        }
+    }
+
+    pub(super) fn verifier(&self, request: &ByHand) -> Verifier<StaticKeys> {
+        let scheme = self.scheme().with_carrier(self.taken_from);
+        let verifier = request.verifier().with_scheme(scheme).with_parameters(self.parameters);
+        if self.kind == Kind::Streamed { verifier.with_streamed_bodies() } else { verifier }
+    }
+
+    fn scheme(&self) -> Scheme {
+        let names = ["x-tenant", "x-user"].map(HeaderName::from_static);
+        let scheme = Scheme::new().with_signed_headers(names).unwrap().with_audience("orders").unwrap();
+        scheme.with_token_place(self.token_place.clone()).unwrap()
+    }
+
+    /// Why it is refused though it is signed as it should be.
+    fn refusal(&self, content: &Content) -> Option<&'static str> {
+        let has_form = matches!(self.kind, Kind::Form | Kind::FormWithoutDigest);
+        let has_empty = |parameters: &Decoded| !parameters.iter().all(super::is_signed);
+        let is_refused = self.parameters == Parameters::RefuseEmpty
+            && (has_empty(&content.query) || has_form && has_empty(&content.form));
+        let is_void = self.kind == Kind::FormWithoutDigest && super::meaning(&content.form).is_empty();
+        (is_refused || is_void).then_some("malformed_parameters")
+    }
+
+    /// What the service gets of parameters that were sent so.
+    fn delivered(&self, parameters: &str) -> String {
+        if self.parameters == Parameters::Signed {
+            return rig::canonical_parameters(parameters);
+        }
+        let is_signed =
+            |piece: &&str| piece.split_once('=').is_some_and(|(name, value)| !name.is_empty() && !value.is_empty());
+        parameters.split('&').filter(is_signed).collect::<Vec<_>>().join("&")
+    }
+
+    fn is_let_in_once(&self, content: &Content) -> Result<(), TestCaseError> {
+        let sent = self.by_hand(content);
+        let verifier = self.verifier(&sent);
+        let request = with_length(sent.signed());
+        let verified = match block_on(rig::verify(&verifier, request.clone())) {
+            Ok(verified) => verified,
+            Err(rejection) => {
+                prop_assert_eq!(Some(rejection.kind().code()), self.refusal(content), "{}", rejection);
+                return Ok(());
+            }
+        };
+        prop_assert_eq!(None, self.refusal(content));
+        prop_assert_eq!(verified.method().as_str(), content.method);
+        prop_assert_eq!(verified.uri().path(), &content.path);
+        let query = sent.target.split_once('?').map_or("", |(_, query)| query);
+        prop_assert_eq!(verified.uri().query().unwrap_or_default(), self.delivered(query));
+        let caller = verified.extensions().get::<Caller>().unwrap().clone();
+        prop_assert_eq!(caller.app_id().as_str(), "demo");
+        prop_assert_eq!(caller.token().map(|token| token.expose()), content.token.as_deref());
+        prop_assert_eq!(caller.nonce().as_str(), &sent.nonce);
+        let length = verified.headers()["content-length"].to_str().unwrap().to_owned();
+        let body = block_on(rig::bytes(verified.into_body()));
+        prop_assert_eq!(length, body.len().to_string());
+        match self.kind {
+            Kind::FormWithoutDigest => {
+                let form = String::from_utf8(sent.body.clone()).unwrap();
+                prop_assert_eq!(body, self.delivered(&form));
+            }
+            _ => prop_assert_eq!(&body, &sent.body),
+        }
+        prop_assert_eq!(block_on(rig::code(&verifier, request)), "replayed_nonce");
+        Ok(())
+    }
+
+    /// The crate's signer makes the same signature, and is let in with it.
+    fn is_signed_alike(&self, content: &Content) -> Result<(), TestCaseError> {
+        if self.kind == Kind::FormWithoutDigest {
+            return Ok(());
+        }
+        let sent = self.by_hand(content);
+        let request = sent.signed_by_the_crate();
+        let query = request.uri().query().unwrap_or_default();
+        let sign = request.headers().get("x-sign").map_or(query, |sign| sign.to_str().unwrap());
+        prop_assert!(sign.ends_with(&sent.sign_of(&sent.lines())));
+        let code = block_on(rig::code(&self.verifier(&sent), request.clone()));
+        prop_assert_eq!(code, self.refusal(content).unwrap_or("accepted"));
+        Ok(())
+    }
+}
+
+fn with_length(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    let length = request.body().len();
+    request.headers_mut().insert("content-length", length.into());
+    request
+}
+
+fn in_every_way(holds: impl Fn(&Way, &Content) -> Result<(), TestCaseError>) {
+    for way in ways() {
+        let mut runner = TestRunner::new(Config { cases: 8, ..Config::default() });
+        runner.run(&contents(), |content| holds(&way, &content)).unwrap_or_else(|error| panic!("{way:?}: {error}"));
+    }
+}
+
+#[test]
+fn what_was_signed_by_the_book_is_let_in_once_and_served_as_it_was_signed() {
+    in_every_way(Way::is_let_in_once);
+}
+
+#[test]
+fn the_signer_signs_by_the_book() {
+    in_every_way(Way::is_signed_alike);
+}
