@@ -133,3 +133,18 @@ fn hex_value(digit: u8) -> u8 {
     let letter = if letter < 6 { letter + 10 } else { 0xff };
     if decimal < 10 { decimal } else { letter }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Display, hash::Hash, ops::Deref};
+
+    use static_assertions::assert_not_impl_any;
+
+    use super::*;
+
+    /// It does not compile otherwise.
+    #[test]
+    fn a_signature_has_no_comparison_and_lends_nobody_its_bytes_to_compare() {
+        assert_not_impl_any!(Signature: PartialEq, PartialOrd, Hash, Display, Deref, AsRef<[u8]>, AsRef<[u8; 32]>);
+    }
+}

@@ -152,3 +152,21 @@ pub(crate) struct KeyLabel {
     pub(crate) index: usize,
     pub(crate) name: Option<KeyName>,
 }
+
+#[cfg(test)]
+mod tests {
+    use hmac::{EagerHash, block_api::HmacCore, digest::block_api::Buffer};
+    use zeroize::ZeroizeOnDrop;
+
+    use super::*;
+
+    /// It does not compile otherwise.
+    #[test]
+    fn the_state_of_the_mac_is_wiped_when_dropped() {
+        fn is_wiped<T: ZeroizeOnDrop>() {}
+        let _: Hmac<Sha256> = Key::from(Secret::of_nobody()).state;
+        // An `Hmac` does not say so itself. It is two states of the hash, and what is left over of a block.
+        is_wiped::<<Sha256 as EagerHash>::Core>();
+        is_wiped::<Buffer<HmacCore<Sha256>>>();
+    }
+}

@@ -62,3 +62,18 @@ impl fmt::Debug for Secret {
 pub struct SecretError {
     len: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroize::ZeroizeOnDrop;
+
+    use super::*;
+
+    /// It does not compile otherwise.
+    #[test]
+    fn a_secret_is_wiped_when_dropped() {
+        fn is_wiped(_: &impl ZeroizeOnDrop) {}
+        let Secret(bytes) = Secret::of_nobody();
+        is_wiped(&bytes);
+    }
+}

@@ -6,6 +6,7 @@ mod answers;
 mod bodies;
 mod cached;
 mod client;
+mod documents;
 mod exemption;
 mod fields;
 mod key_stores;
