@@ -6,6 +6,7 @@ mod answers;
 mod bodies;
 mod cached;
 mod client;
+mod dependencies;
 mod documents;
 mod exemption;
 mod fields;
