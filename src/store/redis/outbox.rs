@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use redis::{Cmd, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -21,6 +22,9 @@ use super::{connect::Connect, error::ClaimError, link::Link};
 
 /// Whoever finds the last round this late begins another: its runtime may be busy, or stand still.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// So many go out without waiting for more, for Redis to be at work while others are still on their way here.
+const PIECE: usize = 32;
 
 pub(super) struct Outbox<C: Connect> {
     link: Arc<Link<C>>,
@@ -48,6 +52,16 @@ struct Reply {
 
 type Answer = Result<Value, ClaimError>;
 
+/// Who takes what waits.
+enum Collector {
+    /// A round that has begun.
+    Begun,
+    /// A round that has to begin.
+    ToBegin,
+    /// Whoever put the last letter of a full piece.
+    Full(Vec<Letter>),
+}
+
 impl<C: Connect> Outbox<C> {
     pub(super) fn new(link: Arc<Link<C>>, deadline: Duration) -> Arc<Self> {
         Arc::new(Self { link, deadline, waiting: Mutex::default() })
@@ -61,33 +75,41 @@ impl<C: Connect> Outbox<C> {
         self.deadline
     }
 
-    /// Sends a command together with others, and has its answer before the deadline.
-    pub(super) async fn send(self: &Arc<Self>, command: Cmd, permit: OwnedSemaphorePermit) -> Answer {
+    /// Sends a command together with others. The future has its answer before the deadline, and does not hold the command.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        command: Cmd,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = Answer> + Send + use<C> {
         let (answer, answered) = oneshot::channel();
-        let needs_round = self.put(Letter { command, reply: Reply { answer, _permit: permit } });
-        if needs_round {
-            tokio::spawn(Round { outbox: self.clone(), is_over: false }.go());
+        match self.put(Letter { command, reply: Reply { answer, _permit: permit } }) {
+            Collector::Begun => {}
+            Collector::ToBegin => drop(tokio::spawn(Round { outbox: self.clone(), is_over: false }.go())),
+            Collector::Full(letters) => drop(tokio::spawn(self.clone().deliver(letters))),
         }
         // Here too, for the round is somebody else's: it may have a runtime that does not get on.
-        match timeout(self.deadline, answered).await {
+        let deadline = self.deadline;
+        timeout(deadline, answered).map(move |answer| match answer {
             Ok(answer) => answer.unwrap_or(Err(ClaimError::Abandoned)),
-            Err(_) => Err(ClaimError::Deadline(self.deadline)),
-        }
+            Err(_) => Err(ClaimError::Deadline(deadline)),
+        })
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody must go and collect it.
-    fn put(&self, letter: Letter) -> bool {
+    fn put(&self, letter: Letter) -> Collector {
         let mut waiting = self.waiting();
         waiting.letters.push(letter);
-        let needs_round = waiting.round.is_none_or(|began| began.elapsed() >= PATIENCE);
-        if needs_round {
-            waiting.round = Some(Instant::now());
+        if waiting.letters.len() >= PIECE {
+            return Collector::Full(mem::replace(&mut waiting.letters, Vec::with_capacity(PIECE)));
         }
-        needs_round
+        if waiting.round.is_none_or(|began| began.elapsed() >= PATIENCE) {
+            waiting.round = Some(Instant::now());
+            return Collector::ToBegin;
+        }
+        Collector::Begun
     }
 
     fn collect(&self) -> Vec<Letter> {
@@ -96,7 +118,19 @@ impl<C: Connect> Outbox<C> {
         mem::take(&mut waiting.letters)
     }
 
-    async fn deliver(self: Arc<Self>, letters: Vec<Letter>) {
+    async fn deliver(self: Arc<Self>, mut letters: Vec<Letter>) {
+        letters.retain(|letter| !letter.reply.answer.is_closed());
+        if C::MENDS_ITSELF {
+            // Of many servers each may take its time.
+            for letter in letters {
+                tokio::spawn(self.clone().deliver_together(vec![letter]));
+            }
+        } else if !letters.is_empty() {
+            self.deliver_together(letters).await;
+        }
+    }
+
+    async fn deliver_together(self: Arc<Self>, letters: Vec<Letter>) {
         let (commands, replies): (Vec<_>, Vec<_>) =
             letters.into_iter().map(|letter| (letter.command, letter.reply)).unzip();
         let answers = match timeout(self.deadline, self.link.exchange(commands)).await {
@@ -127,17 +161,9 @@ struct Round<C: Connect> {
 impl<C: Connect> Round<C> {
     async fn go(mut self) {
         let_others_go_first().await;
-        let mut letters = self.outbox.collect();
+        let letters = self.outbox.collect();
         self.is_over = true;
-        letters.retain(|letter| !letter.reply.answer.is_closed());
-        if C::MENDS_ITSELF {
-            // Of many servers each may take its time.
-            for letter in letters {
-                tokio::spawn(self.outbox.clone().deliver(vec![letter]));
-            }
-        } else if !letters.is_empty() {
-            self.outbox.clone().deliver(letters).await;
-        }
+        self.outbox.clone().deliver(letters).await;
     }
 }
 

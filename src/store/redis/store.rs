@@ -115,11 +115,14 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
         if milliseconds == 0 {
             return Ok(Occurrence::Late);
         }
-        let key = key(&self.prefix, app, nonce);
-        // All of it and its six words in one piece each.
-        let mut command = Cmd::with_capacity(6, key.len() + 32);
-        command.arg("SET").arg(key).arg(1).arg("NX").arg("PX").arg(milliseconds);
-        match self.outbox.send(command, permit).await? {
+        let answer = {
+            let key = key(&self.prefix, app, nonce);
+            // All of it and its six words in one piece each.
+            let mut command = Cmd::with_capacity(6, key.len() + 32);
+            command.arg("SET").arg(key).arg(1).arg("NX").arg("PX").arg(milliseconds);
+            self.outbox.send(command, permit)
+        };
+        match answer.await? {
             Value::Okay => Ok(Occurrence::First),
             Value::Nil => Ok(Occurrence::Repeated),
             _ => Err(ClaimError::Unexpected.into()),
