@@ -284,6 +284,10 @@ impl Input<'_> {
         sign: &str,
     ) -> Result<(Claim, Vec<u8>, Vec<u8>), Vec<Due>> {
         let one = |code: &'static str, field: &str| vec![(code, field.to_owned())];
+        // Before all: nothing is looked for in such a query.
+        if query.len() > 16 * 1024 {
+            return Err(one("query_too_long", ""));
+        }
         // 1
         let form = self.form(headers).ok_or_else(|| one("malformed_field", "content-type"));
         let claim = fields::read(agreed, &Head { headers, query });
