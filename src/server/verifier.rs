@@ -109,11 +109,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let (body, delivery, unrepeated) = {
             let (scheme, uri, time) = (&*self.scheme, signed_uri(parts), self.clock.read());
             let window = self.window(time.birth);
-            let (claim, head, length) =
-                head::read(scheme, &self.prefix, uri, parts, &body) // 1
-                    .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
-            witness.sees(&claim, time.now);
-            let timely = claim.timely(time.now, &window)?; // 2
+            let (timely, head, length) = {
+                let (claim, head, length) =
+                    head::read(scheme, &self.prefix, uri, parts, &body) // 1
+                        .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
+                witness.sees(&claim, time.now);
+                (claim.timely(time.now, &window)?, head, length) // 2
+            };
             let request = self.read_query(&head)?; // 3
             let keys = {
                 let asked = witness.asks();

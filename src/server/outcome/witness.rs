@@ -13,9 +13,13 @@ use crate::{
 };
 
 /// Follows a request while it is verified. If it is dropped before the outcome was told, the request was cancelled.
-pub(in crate::server) struct Witness<'v> {
-    /// None if nobody wants to know, or the outcome was told.
-    observer: Option<&'v Arc<Observer>>,
+///
+/// It is empty if nobody wants to know, or the outcome was told. Boxed, since mostly nobody does: what verifies holds a
+/// pointer of it then.
+pub(in crate::server) struct Witness<'v>(Option<Box<Account<'v>>>);
+
+struct Account<'v> {
+    observer: &'v Arc<Observer>,
     clock: &'v SteadyClock,
     started: Duration,
     seen: Seen,
@@ -37,18 +41,20 @@ enum Claimed {
 
 impl Observer {
     pub(in crate::server) fn witness<'v>(self: &'v Arc<Self>, clock: &'v SteadyClock) -> Witness<'v> {
-        let observer = self.is_curious().then_some(self);
-        let started = observer.map_or(Duration::ZERO, |_| clock.monotonic());
-        Witness { observer, clock, started, seen: Seen::default(), caller: None }
+        let account = || {
+            let (seen, caller) = (Seen::default(), None);
+            Box::new(Account { observer: self, clock, started: clock.monotonic(), seen, caller })
+        };
+        Witness(self.is_curious().then(account))
     }
 }
 
 impl Witness<'_> {
     /// The fields were read, at `now` in Unix seconds.
     pub(in crate::server) fn sees(&mut self, claim: &Claim, now: u64) {
-        if self.observer.is_some() {
-            self.seen.claimed = Some(Claimed::Whole(claim.clone()));
-            self.seen.skew = Some(skew(claim.timestamp(), now));
+        if let Some(account) = &mut self.0 {
+            account.seen.claimed = Some(Claimed::Whole(claim.clone()));
+            account.seen.skew = Some(skew(claim.timestamp(), now));
         }
     }
 
@@ -61,22 +67,23 @@ impl Witness<'_> {
         now: u64,
     ) {
         // Limits come before work.
-        if self.observer.is_some() && refused.kind() != RejectionKind::QueryTooLong {
+        if let Some(account) = self.0.as_mut().filter(|_| refused.kind() != RejectionKind::QueryTooLong) {
             let (app_id, timestamp) = Claim::glimpse(scheme, uri, headers);
-            self.seen.claimed = app_id.map(|app_id| Claimed::AppId(Box::new(app_id)));
-            self.seen.skew = timestamp.map(|timestamp| skew(timestamp, now));
+            account.seen.claimed = app_id.map(|app_id| Claimed::AppId(Box::new(app_id)));
+            account.seen.skew = timestamp.map(|timestamp| skew(timestamp, now));
         }
     }
 
     /// A store is about to be asked: when that is, where anybody measures it.
     pub(in crate::server) fn asks(&self) -> Option<Duration> {
-        self.observer.filter(|observer| observer.meter.is_heard()).map(|_| self.clock.monotonic())
+        let account = self.0.as_ref().filter(|account| account.observer.meter.is_heard())?;
+        Some(account.clock.monotonic())
     }
 
     /// The key store has answered.
     pub(in crate::server) fn hears_of_keys<T>(&self, asked: Option<Duration>, answer: &Result<T, StoreError>) {
-        if let Some((observer, asked)) = self.observer.zip(asked) {
-            observer.meter.answered(Store::Keys, self.clock.monotonic().saturating_sub(asked), answer.is_err());
+        if let Some((account, asked)) = self.0.as_ref().zip(asked) {
+            account.observer.meter.answered(Store::Keys, account.since(asked), answer.is_err());
         }
     }
 
@@ -87,17 +94,17 @@ impl Witness<'_> {
         store: &impl NonceStore,
         answer: &Result<Unrepeated, Rejection>,
     ) {
-        let Some(observer) = self.observer else {
+        let Some(account) = &mut self.0 else {
             return;
         };
         let refused = answer.as_ref().err().map(Rejection::kind);
         // It was late, and the store was not asked.
         if let Some(asked) = asked.filter(|_| refused != Some(RejectionKind::StaleTimestamp)) {
-            let took = self.clock.monotonic().saturating_sub(asked);
-            observer.meter.answered(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
-            observer.meter.holds(store.occupancy());
+            let (meter, took) = (&account.observer.meter, account.since(asked));
+            meter.answered(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
+            meter.holds(store.occupancy());
         }
-        self.caller = answer.as_ref().ok().cloned().map(Caller::new);
+        account.caller = answer.as_ref().ok().cloned().map(Caller::new);
     }
 
     pub(in crate::server) fn tell_exempt(&mut self) {
@@ -106,7 +113,8 @@ impl Witness<'_> {
 
     /// Tells the outcome, unless that is left to the body.
     pub(in crate::server) fn tell_decided<T>(&mut self, decided: &Result<T, Rejection>) {
-        match (decided, self.caller.take()) {
+        let caller = self.0.as_mut().and_then(|account| account.caller.take());
+        match (decided, caller) {
             (Err(rejection), _) => self.tell(Decision::Refused(rejection)),
             (Ok(_), Some(caller)) => self.tell(Decision::Verified(&caller)),
             // Told already.
@@ -116,17 +124,22 @@ impl Witness<'_> {
 
     /// Leaves it to a body that the service reads.
     pub(in crate::server) fn of_body(&mut self) -> BodyWitness {
-        let (observer, caller) = (self.observer.take(), self.caller.take());
-        BodyWitness(observer.zip(caller).map(|(observer, caller)| {
-            let duration = self.clock.monotonic().saturating_sub(self.started);
-            Box::new(Rest { observer: observer.clone(), seen: std::mem::take(&mut self.seen), caller, duration })
+        BodyWitness(self.0.take().and_then(|account| {
+            let (observer, duration) = (account.observer.clone(), account.since(account.started));
+            Some(Box::new(Rest { observer, seen: account.seen, caller: account.caller?, duration }))
         }))
     }
 
     fn tell(&mut self, decision: Decision<'_>) {
-        if let Some(observer) = self.observer.take() {
-            observer.tell(decision, &self.seen, self.clock.monotonic().saturating_sub(self.started));
+        if let Some(account) = self.0.take() {
+            account.observer.tell(decision, &account.seen, account.since(account.started));
         }
+    }
+}
+
+impl Account<'_> {
+    fn since(&self, moment: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(moment)
     }
 }
 

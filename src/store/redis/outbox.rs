@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt;
 use redis::{Cmd, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -89,10 +88,12 @@ impl<C: Connect> Outbox<C> {
         }
         // Here too, for the round is somebody else's: it may have a runtime that does not get on.
         let deadline = self.deadline;
-        timeout(deadline, answered).map(move |answer| match answer {
-            Ok(answer) => answer.unwrap_or(Err(ClaimError::Abandoned)),
-            Err(_) => Err(ClaimError::Deadline(deadline)),
-        })
+        async move {
+            match timeout(deadline, answered).await {
+                Ok(answer) => answer.unwrap_or(Err(ClaimError::Abandoned)),
+                Err(_) => Err(ClaimError::Deadline(deadline)),
+            }
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
