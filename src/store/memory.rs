@@ -224,3 +224,24 @@ struct Full {
 fn lock(shard: &Mutex<Table>) -> MutexGuard<'_, Table> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn nonces_spread_over_the_shards_and_apps_over_the_counters() {
+        let store = MemoryNonceStore::new();
+        let places: Vec<_> = (0..1000)
+            .map(|n| {
+                let (app, nonce) = (format!("app-{n}"), format!("nonce-{n}"));
+                store.locate(&AppId::parse(app.as_bytes()).unwrap(), &Nonce::parse(nonce.as_bytes()).unwrap())
+            })
+            .collect();
+        // By chance 251 and 638 differ, give or take a few.
+        assert!(places.iter().map(|(shard, _)| shard).collect::<HashSet<_>>().len() > SHARDS * 3 / 4);
+        assert!(places.iter().map(|(_, key)| key.app()).collect::<HashSet<_>>().len() > APPS / 2);
+    }
+}

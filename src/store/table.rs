@@ -160,3 +160,32 @@ impl Table {
         (0..self.slots.len()).map(move |i| start.wrapping_add(i) & mask)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Like the hashes that claims come with: all over the slots.
+    fn key(n: u64) -> NonceTag {
+        NonceTag::new(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)), 0)
+    }
+
+    #[test]
+    fn an_entry_takes_18_to_39_bytes() {
+        let mut table = Table::default();
+        for used in 1..5000 {
+            let mut found = table.find(key(used), 0);
+            if let Found::NoRoom = found {
+                table.grow(0, |_| panic!("nothing expires"));
+                found = table.find(key(used), 0);
+            }
+            let Found::Free(at) = found else { panic!("there is room after it has grown") };
+            table.put(at, key(used), 1, |_| panic!("nothing expires"));
+            // One slot in eight is empty, so that a probe ends.
+            assert!(table.bytes() as u64 * 7 >= used * 16 * 8, "{} bytes for {used}", table.bytes());
+            assert!(table.bytes() as u64 <= used.max(8) * 39, "{} bytes for {used}", table.bytes());
+        }
+        assert!((1..5000).all(|n| matches!(table.find(key(n), 0), Found::Live)));
+        assert!(matches!(table.find(key(5000), 0), Found::Free(_)));
+    }
+}

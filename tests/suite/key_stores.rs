@@ -1,6 +1,9 @@
 //! The suite for key stores is worth nothing if a store that breaks the law passes.
 
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicIsize, Ordering},
+};
 
 use countersign::{
     AppId, KeyRing,
@@ -25,6 +28,8 @@ async fn ids_that_are_nearly_known_are_found_out() {
     assert!(fails(knows(|id| id.eq_ignore_ascii_case("demo"))).await, "a collation");
     assert!(fails(knows(|id| id.starts_with("demo"))).await, "a key that is cut");
     assert!(fails(knows(|id| "demo".contains(id))).await, "a search");
+    assert!(fails(knows(|id| id == "demo" || id == "dem")).await, "a letter less at the end");
+    assert!(fails(knows(|id| id == "demo" || id == "emo")).await, "or at the beginning");
     assert!(fails(knows(|id| id.replacen('_', "d", 1) == "demo")).await, "a LIKE");
     assert!(fails(knows(|_| false)).await);
     assert!(fails(knows(|_| true)).await);
@@ -42,6 +47,22 @@ impl KeyStore for LosesConnections {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok((app.as_str() == "demo").then(|| rig::secret().into()))
     }
+}
+
+/// Gives the answer of the last one who asked to whoever comes for it.
+struct MixesUp(Mutex<String>);
+
+impl KeyStore for MixesUp {
+    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+        *self.0.lock().unwrap() = app.to_string();
+        tokio::task::yield_now().await;
+        Ok((*self.0.lock().unwrap() == "demo").then(|| rig::secret().into()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_meet_are_found_out() {
+    assert!(fails(MixesUp(Mutex::default())).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,29 @@ async fn pointers_to_stores_conform() {
     conformance::nonce_store(|| Box::new(MemoryNonceStore::new()) as Box<dyn DynNonceStore>).await;
 }
 
+/// A store that says so.
+struct Outlives(bool);
+
+impl NonceStore for Outlives {
+    async fn claim(&self, _: &AppId, _: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+        Ok(Occurrence::First)
+    }
+
+    fn outlives_process(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn pointers_to_stores_say_whether_claims_outlive_the_process() {
+    for it_does in [true, false] {
+        assert_eq!(Arc::new(Outlives(it_does)).outlives_process(), it_does);
+        assert_eq!(Box::new(Outlives(it_does)).outlives_process(), it_does);
+        assert_eq!((Arc::new(Outlives(it_does)) as Arc<dyn DynNonceStore>).outlives_process(), it_does);
+        assert_eq!((Box::new(Outlives(it_does)) as Box<dyn DynNonceStore>).outlives_process(), it_does);
+    }
+}
+
 #[tokio::test]
 async fn key_stores_conform() {
     let (known, unknown) = ("demo".parse().unwrap(), "stranger".parse().unwrap());
@@ -47,7 +70,10 @@ async fn key_stores_conform() {
 
 /// The suite is worth nothing if a store that breaks the law passes.
 mod broken {
-    use std::{collections::HashMap, sync::Mutex};
+    use std::{
+        collections::{HashMap, hash_map::Entry},
+        sync::Mutex,
+    };
 
     use super::*;
 
@@ -85,12 +111,30 @@ mod broken {
         }
     }
 
-    /// Five minutes from now, whatever the timestamp.
-    struct Forgetful(MemoryNonceStore);
+    /// So many seconds from now, whatever the timestamp.
+    struct Forgetful(u64, MemoryNonceStore);
 
     impl NonceStore for Forgetful {
         async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-            self.0.claim(app, nonce, Lifetime::new(lifetime.now(), lifetime.now() + 300)).await
+            self.1.claim(app, nonce, Lifetime::new(lifetime.now(), lifetime.now() + self.0)).await
+        }
+    }
+
+    /// Forgets as it should, and does not look whether it has forgotten what it is asked for.
+    #[derive(Default)]
+    struct Timeless(Mutex<HashMap<(AppId, String), u64>>);
+
+    impl NonceStore for Timeless {
+        async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+            let mut claims = self.0.lock().unwrap();
+            claims.retain(|_, until| *until > lifetime.now());
+            Ok(match claims.entry((app.clone(), nonce.to_string())) {
+                Entry::Occupied(_) => Occurrence::Repeated,
+                Entry::Vacant(vacant) => {
+                    vacant.insert(lifetime.until());
+                    Occurrence::First
+                }
+            })
         }
     }
 
@@ -100,7 +144,23 @@ mod broken {
         for separator in ["", ".", "-", "_"] {
             assert!(fails(move || Joined(separator, MemoryNonceStore::new())).await, "joined by {separator:?}");
         }
-        assert!(fails(|| Forgetful(MemoryNonceStore::new())).await, "too short a life");
+        assert!(fails(|| Forgetful(300, MemoryNonceStore::new())).await, "too short a life");
+        assert!(fails(|| Forgetful(600, MemoryNonceStore::new())).await, "a second too short");
+        assert!(fails(Timeless::default).await, "first again after its end");
+    }
+
+    async fn bounded_fails<S: NonceStore>(new: impl Fn(usize) -> S + Send + Sync + 'static) -> bool {
+        tokio::spawn(async move { conformance::bounded_nonce_store(new).await }).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn bounded_stores_fail_theirs() {
+        let of = MemoryNonceStore::with_capacity;
+        assert!(!bounded_fails(of).await);
+        assert!(bounded_fails(move |size| of(size * 2)).await, "more than it holds");
+        assert!(bounded_fails(move |size| of(size / 4)).await, "much less");
+        assert!(bounded_fails(move |size| Forgetful(600, of(size))).await, "live ones make room");
+        assert!(bounded_fails(move |size| Forgetful(700, of(size))).await, "expired ones make none");
     }
 }
 
@@ -197,6 +257,19 @@ fn memory_is_given_back_after_expiry() {
     }
     assert_eq!(store.len(), 32, "what has expired is gone without a task of its own");
     assert!(store.memory() < full / 100, "{} of {full} bytes are left", store.memory());
+}
+
+#[test]
+fn one_claim_gives_back_a_few_shards_of_256() {
+    const NONCES: usize = 10_000;
+    let store = MemoryNonceStore::new();
+    for n in 0..NONCES {
+        claim(&store, "demo", &format!("nonce-{n}"), NOW, NOW + 601).unwrap();
+    }
+    assert!(!store.is_empty());
+    claim(&store, "demo", "nonce-later", NOW + 601, NOW + 1202).unwrap();
+    assert!(store.len() < NONCES, "some is given back");
+    assert!(store.len() > NONCES * 9 / 10, "nobody waits for all of it: {} of {NONCES} are left", store.len());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    thread::JoinHandle,
+    thread::Thread,
     time::Duration,
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Current {
     failure: Mutex<Option<FileKeysError>>,
     /// In milliseconds.
     interval: AtomicU64,
-    watcher: OnceLock<JoinHandle<()>>,
+    watcher: OnceLock<Thread>,
 }
 
 /// What came of reading the file: a digest of what it held, or why it could not be read.
@@ -67,7 +67,7 @@ impl Current {
         let watcher = watch(Arc::downgrade(self), self.interval()).map_err(|error| {
             FileKeysError::of_file(&self.path, format!("no thread can be started to watch it: {error}"))
         })?;
-        self.watcher.get_or_init(|| watcher);
+        self.watcher.get_or_init(|| watcher.thread().clone());
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Current {
 
     fn wake(&self) {
         if let Some(watcher) = self.watcher.get() {
-            watcher.thread().unpark();
+            watcher.unpark();
         }
     }
 }
@@ -180,7 +180,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "that is how a test fails")]
 mod tests {
-    use std::fs;
+    use std::{fs, time::Instant};
 
     use super::*;
 
@@ -242,5 +242,39 @@ mod tests {
         *lock(&current.failure) = None;
         assert_eq!(current.look(), INTERVAL);
         assert!(current.failure().is_none(), "a failure is told once");
+    }
+
+    #[test]
+    fn after_a_panic_the_file_is_judged_again_in_its_time() {
+        let current = watched("panicked");
+        assert_eq!(current.recover(), INTERVAL);
+        assert!(current.failure().is_some());
+        assert_eq!([current.look(), current.look()], [SETTLING, INTERVAL]);
+        assert!(knows(&current, "a") && current.failure().is_none());
+        fs::remove_file(&current.path).unwrap();
+    }
+
+    #[test]
+    fn whoever_waits_for_the_next_look_is_woken_when_that_is_sooner_and_when_there_is_none() {
+        let current = Arc::new(watched("woken"));
+        let path = current.path.clone();
+        current.set_interval(Duration::MAX);
+        let watcher = watch(Arc::downgrade(&current), Duration::MAX).unwrap();
+        current.watcher.get_or_init(|| watcher.thread().clone());
+        fs::write(&path, file('b')).unwrap();
+        current.set_interval(Duration::from_millis(1));
+        patiently(|| knows(&current, "b"));
+        current.set_interval(Duration::MAX);
+        drop(current);
+        patiently(|| watcher.is_finished());
+        fs::remove_file(&path).unwrap();
+    }
+
+    fn patiently(until: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !until() {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::yield_now();
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Mood {
     Failing,
     Hanging,
     Panicking,
-    /// Has read, and does not answer before it is [released](Database::release).
+    /// Has read, and does not answer before it is [released](Database::release); then it fails if it is failing.
     Held,
 }
 
@@ -136,7 +136,12 @@ impl KeyStore for Database {
             Mood::Failing => return Err(StoreError::new("no route to the database")),
             Mood::Hanging => std::future::pending().await,
             Mood::Panicking => panic!("out of cheese"),
-            Mood::Held => self.0.gate.acquire().await.unwrap().forget(),
+            Mood::Held => {
+                self.0.gate.acquire().await.unwrap().forget();
+                if self.with(|table| table.mood == Mood::Failing) {
+                    return Err(StoreError::new("no route to the database"));
+                }
+            }
         }
         Ok(key.map(|key| secret(key).into()))
     }

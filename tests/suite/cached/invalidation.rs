@@ -100,6 +100,39 @@ async fn those_who_wait_for_what_was_overtaken_look_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_wait_for_what_was_overtaken_are_not_told_that_it_failed() {
+    let (keys, database, _) = cached();
+    database.is(Mood::Held);
+    let mut waiting = pin!(ask(&keys, "demo"));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    settle().await;
+    keys.invalidate(&app("demo"));
+    database.is(Mood::Failing);
+    database.release(1);
+    settle().await;
+    assert_eq!(database.in_flight(), 0);
+    database.is(Mood::Well);
+    assert_eq!(waiting.await, "key 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_what_was_overtaken_get_no_stale_keys_from_a_store_that_is_well() {
+    let (keys, database, _) = cached();
+    let keys = keys.with_ttl(Duration::ZERO).with_grace(TTL);
+    database.is(Mood::Held);
+    let mut waiting = pin!(ask(&keys, "demo"));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    settle().await;
+    keys.invalidate(&app("demo"));
+    database.is(Mood::Well);
+    database.set("demo", 2);
+    assert_eq!(ask(&keys, "demo").await, "key 2");
+    database.set("demo", 3);
+    database.release(1);
+    assert_eq!(waiting.await, "key 3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_was_overtaken_ends_beside_the_one_that_counts() {
     let (keys, database, _) = cached();
     database.is(Mood::Held);
@@ -170,6 +203,8 @@ async fn stale_keys_are_gone_for_those_who_wait_too() {
     settle().await;
     keys.invalidate(&app("demo"));
     assert_eq!(waiting.await, "the key store has not answered within 250 ms");
+    settle().await;
+    assert_eq!(database.asked(), 2, "nobody waits for another look-up");
 }
 
 /// On several threads: whoever asks after an invalidation never gets a key of before it.

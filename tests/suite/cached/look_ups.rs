@@ -31,6 +31,37 @@ async fn the_store_is_asked_once_in_a_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_set_holds() {
+    let (keys, database, clock) = cached();
+    let keys = keys.with_ttl(SECOND).with_unknown_ttl(2 * SECOND).with_deadline(10 * MS);
+    for (id, life) in [("demo", SECOND), ("stranger", 2 * SECOND)] {
+        ask(&keys, id).await;
+        clock.advance(life - MS);
+        ask_at_once(&keys, id).await;
+        assert_eq!(database.asked_for(id), 1, "{id}");
+        clock.advance(MS);
+        ask(&keys, id).await;
+        assert_eq!(database.asked_for(id), 2, "{id}");
+    }
+    database.is(Mood::Hanging);
+    assert_eq!(ask(&keys, "another").await, "the key store has not answered within 10 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_apps_are_remembered_than_was_set() {
+    let (keys, database, _) = cached();
+    let keys = keys.with_capacity(20);
+    let apps: Vec<String> = (0..2000).map(|n| format!("app-{n}")).collect();
+    for look_ups in [2000, 3900] {
+        for app in &apps {
+            database.set(app, 1);
+            assert_eq!(ask(&keys, app).await, "key 1");
+        }
+        assert!(database.asked() >= look_ups, "{}", database.asked());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_ttl_counts_from_the_beginning_of_the_look_up() {
     let (keys, database, clock) = cached();
     database.is(Mood::Held);
@@ -99,18 +130,22 @@ async fn a_thousand_at_once_on_several_threads_make_one_look_up() {
 /// Whoever finds nothing in memory, and then no look-up in flight, may have been overtaken by one that just ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_in_step_make_one_look_up_of_each_app() {
-    let (keys, database, _) = cached();
-    let keys = keys.with_deadline(PATIENT);
-    let askers = (0..4).map(|_| {
-        let keys = keys.clone();
-        tokio::spawn(async move {
-            for n in 0..5000 {
-                assert!(keys.keys(&app(&format!("app-{n}"))).await.unwrap().is_none());
-            }
-        })
-    });
-    assert!(join_all(askers).await.iter().all(Result::is_ok));
-    assert_eq!((database.asked(), database.most_asked_for_one()), (5000, 1));
+    for mood in [Mood::Well, Mood::Failing] {
+        let (keys, database, _) = cached();
+        let keys = keys.with_deadline(PATIENT);
+        database.is(mood);
+        let askers = (0..4).map(|_| {
+            let keys = keys.clone();
+            tokio::spawn(async move {
+                for n in 0..5000 {
+                    let answer = keys.keys(&app(&format!("app-{n}"))).await;
+                    assert_eq!(answer.map_or(Mood::Failing, |_| Mood::Well), mood);
+                }
+            })
+        });
+        assert!(join_all(askers).await.iter().all(Result::is_ok));
+        assert_eq!((database.asked(), database.most_asked_for_one()), (5000, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]

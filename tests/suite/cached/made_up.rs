@@ -64,6 +64,17 @@ async fn a_flood_of_made_up_ids_reaches_the_store_once_each() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn as_many_reach_the_store_at_a_time_as_was_set_and_one_at_the_least() {
+    for (set, most) in [(3, 3), (0, 1), (usize::MAX, 100)] {
+        let (keys, database, _) = cached();
+        let keys = keys.with_most_unknown_in_flight(set);
+        database.is(Mood::Slow(MS));
+        join_all(ids(100).iter().map(|id| ask(&keys, id))).await;
+        assert_eq!(database.most_in_flight(), most);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn made_up_ids_push_no_app_out() {
     let (keys, database, _) = cached();
     let keys = keys.with_capacity(20).with_unknown_capacity(100);
