@@ -2,6 +2,7 @@
 
 mod check;
 mod cluster;
+mod connection;
 mod outages;
 mod processes;
 mod sentinel;

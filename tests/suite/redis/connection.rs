@@ -1,0 +1,296 @@
+//! The one connection that claims share: when it is made, kept, given up and renewed, on time of the test's own.
+
+use std::{
+    error::Error,
+    future::{pending, poll_fn},
+    sync::{Arc, Mutex},
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::join_all};
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value, aio::ConnectionLike};
+use tokio::time::advance;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What ails the connections that there are. Those that are made later are well.
+#[derive(Clone, Copy)]
+enum Fault {
+    Silent,
+    Breaks,
+    Says(&'static str),
+    /// One answer less than there are commands.
+    Short,
+}
+
+#[derive(Default)]
+struct State {
+    /// How often somebody has tried to connect.
+    attempts: usize,
+    is_away: bool,
+    fault: Option<Fault>,
+    ailing: usize,
+    /// How many commands came in each piece.
+    pieces: Vec<usize>,
+}
+
+/// `MENDS` as a cluster's client does.
+#[derive(Clone, Default)]
+struct Server<const MENDS: bool>(Arc<Mutex<State>>);
+
+impl<const MENDS: bool> Server<MENDS> {
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    fn ails(&self, fault: Fault) {
+        self.with(|state| (state.fault, state.ailing) = (Some(fault), state.attempts));
+    }
+
+    fn is_well(&self) {
+        self.with(|state| state.fault = None);
+    }
+
+    fn is_away(&self, is_away: bool) {
+        self.with(|state| state.is_away = is_away);
+    }
+
+    fn attempts(&self) -> usize {
+        self.with(|state| state.attempts)
+    }
+
+    fn pieces(&self) -> Vec<usize> {
+        self.with(|state| std::mem::take(&mut state.pieces))
+    }
+}
+
+impl<const MENDS: bool> Connect for Server<MENDS> {
+    type Connection = Connection<MENDS>;
+
+    const MENDS_ITSELF: bool = MENDS;
+
+    async fn connect(&self) -> RedisResult<Self::Connection> {
+        let (number, is_away) = self.with(|state| {
+            state.attempts += 1;
+            (state.attempts, state.is_away)
+        });
+        tokio::task::yield_now().await;
+        if is_away { Err(broken()) } else { Ok(Connection(self.clone(), number)) }
+    }
+}
+
+fn broken() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
+}
+
+#[derive(Clone)]
+struct Connection<const MENDS: bool>(Server<MENDS>, usize);
+
+impl<const MENDS: bool> Connection<MENDS> {
+    async fn answers(&self, count: usize) -> RedisResult<Vec<Value>> {
+        let fault = self.0.with(|state| {
+            state.pieces.push(count);
+            state.fault.filter(|_| self.1 <= state.ailing)
+        });
+        match fault {
+            None => Ok(vec![Value::Okay; count]),
+            Some(Fault::Silent) => pending().await,
+            Some(Fault::Breaks) => Err(broken()),
+            Some(Fault::Says(line)) => Ok(vec![redis::parse_redis_value(line.as_bytes())?; count]),
+            Some(Fault::Short) => Ok(vec![Value::Okay; count - 1]),
+        }
+    }
+}
+
+impl<const MENDS: bool> ConnectionLike for Connection<MENDS> {
+    fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.answers(1).map(|answers| Ok(answers?.remove(0))).boxed()
+    }
+
+    fn req_packed_commands<'a>(&'a mut self, _: &'a Pipeline, _: usize, count: usize) -> RedisFuture<'a, Vec<Value>> {
+        self.answers(count).boxed()
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+fn store<const MENDS: bool>() -> (RedisNonceStore<Server<MENDS>>, Server<MENDS>) {
+    let server = Server::default();
+    (RedisNonceStore::new(server.clone()), server)
+}
+
+/// What comes of a claim, once all that it has set going has come as far as it can.
+async fn ask<C: Connect>(store: &RedisNonceStore<C>) -> String {
+    let answer = match claim(store, rig::fresh_nonce().as_str()).await {
+        Ok(occurrence) => format!("{occurrence:?}"),
+        Err(error) => error.source().unwrap().to_string(),
+    };
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    answer
+}
+
+const BROKEN: &str = "Redis could not take the claim";
+const LATE: &str = "Redis has not answered within 250 ms";
+
+#[tokio::test(start_paused = true)]
+async fn of_all_who_come_at_once_one_makes_it() {
+    let (store, server) = store::<false>();
+    let claims = (0..100).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { ask(&store).await })
+    });
+    assert!(join_all(claims).await.into_iter().all(|answer| answer.unwrap() == "First"));
+    assert_eq!(server.attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_nobody_tries_again_for_a_tenth_of_a_second() {
+    let (store, server) = store::<false>();
+    server.is_away(true);
+    for attempt in 1..=3 {
+        assert_eq!(ask(&store).await, "there is no connection to Redis");
+        assert_eq!(server.attempts(), attempt);
+        advance(99 * MS).await;
+        assert_eq!(ask(&store).await, "there is no connection to Redis");
+        assert_eq!(server.attempts(), attempt);
+        advance(MS).await;
+    }
+    server.is_away(false);
+    assert_eq!(ask(&store).await, "First");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_refuses_for_reasons_of_its_own_keeps_it() {
+    for line in ["-OOM command not allowed when used memory > 'maxmemory'\r\n", "-LOADING Redis is loading\r\n"] {
+        let (store, server) = store::<false>();
+        assert_eq!(ask(&store).await, "First");
+        server.ails(Fault::Says(line));
+        for _ in 0..3 {
+            assert_eq!(ask(&store).await, BROKEN);
+        }
+        server.is_well();
+        assert_eq!((ask(&store).await.as_str(), server.attempts()), ("First", 1), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_one_may_mend_has_another_made() {
+    for fault in [
+        Fault::Breaks,
+        Fault::Says("-NOAUTH Authentication required.\r\n"),
+        Fault::Says("-READONLY You can't write against a read only replica.\r\n"),
+        Fault::Says("-MASTERDOWN Link with MASTER is down\r\n"),
+    ] {
+        let (store, server) = store::<false>();
+        assert_eq!(ask(&store).await, "First");
+        server.ails(fault);
+        assert_eq!(ask(&store).await, BROKEN);
+        assert_eq!((ask(&store).await.as_str(), server.attempts()), ("First", 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_been_silent_for_half_a_second_is_given_up() {
+    let (plain, server) = store::<false>();
+    let (mending, cluster) = store::<true>();
+    assert_eq!((ask(&plain).await.as_str(), ask(&mending).await.as_str()), ("First", "First"));
+    server.ails(Fault::Silent);
+    for expected in [LATE, LATE, "First"] {
+        assert_eq!(ask(&plain).await, expected);
+    }
+    assert_eq!(server.attempts(), 2);
+    cluster.ails(Fault::Silent);
+    for expected in [LATE, "First"] {
+        assert_eq!(ask(&mending).await, expected, "by now it is silent for long");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_answers_is_kept_though_one_claim_has_no_answer() {
+    let (store, server) = store::<false>();
+    for _ in 0..2 {
+        assert_eq!(ask(&store).await, "First");
+        advance(10 * SECOND).await;
+    }
+    assert_eq!(ask(&store).await, "First");
+    server.ails(Fault::Silent);
+    assert_eq!(ask(&store).await, LATE);
+    server.is_well();
+    assert_eq!((ask(&store).await.as_str(), server.attempts()), ("First", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_mends_itself_is_renewed_every_three_seconds_while_claims_fail() {
+    let (store, server) = store::<true>();
+    // Of two claims one fails: it is not silent.
+    let fails = async || {
+        server.is_well();
+        assert_eq!(ask(&store).await, "First");
+        server.ails(Fault::Breaks);
+        assert_eq!(ask(&store).await, BROKEN);
+        server.attempts()
+    };
+    assert_eq!(fails().await, 1);
+    server.is_away(true);
+    for attempts in 2..=4 {
+        advance(3 * SECOND - MS).await;
+        assert_eq!(fails().await, attempts - 1);
+        advance(MS).await;
+        assert_eq!(fails().await, attempts);
+    }
+    server.is_away(false);
+    advance(3 * SECOND).await;
+    assert_eq!(fails().await, 5);
+    assert_eq!(ask(&store).await, "First", "over the new one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_come_at_the_same_time_go_out_in_one_piece() {
+    let (store, server) = store::<false>();
+    assert_eq!(ask(&store).await, "First");
+    join_all((0..100).map(|_| ask(&store))).await;
+    assert_eq!(server.pieces(), [1, 100]);
+
+    // One of them waits for something else first, and is ready when the other has claimed.
+    let (other, early) = (store.clone(), store);
+    let early = tokio::spawn(async move { ask(&early).await });
+    let late = tokio::spawn(async move {
+        let mut has_waited = false;
+        poll_fn(|context| {
+            context.waker().wake_by_ref();
+            if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        ask(&other).await
+    });
+    assert_eq!([early.await.unwrap(), late.await.unwrap()], ["First"; 2]);
+    assert_eq!(server.pieces(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_an_answer_is_missing_nobody_knows_whose_is_whose() {
+    let (store, server) = store::<false>();
+    assert_eq!(ask(&store).await, "First");
+    server.ails(Fault::Short);
+    let answers = join_all((0..3).map(|_| ask(&store))).await;
+    assert_eq!(answers, ["the answer from Redis is neither yes nor no"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_holds() {
+    let (store, server) = store::<false>();
+    assert_eq!(ask(&store).await, "First");
+    server.ails(Fault::Silent);
+    let store = store.with_deadline(50 * MS).with_most_in_flight(2);
+    let mut answers = join_all((0..3).map(|_| ask(&store))).await;
+    assert_eq!(answers.pop().unwrap(), "2 claims wait for Redis already, as many as may: it is slow, or away");
+    assert_eq!(answers, ["Redis has not answered within 50 ms"; 2]);
+}
