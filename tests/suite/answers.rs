@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use countersign::{Caller, Rejection, RejectionKind, Scheme, Secret, Signer, TokenPlace, VerifyLayer};
 use http::{Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -40,6 +41,7 @@ fn the_table_of_codes() {
     for (kind, code, status) in table {
         assert_eq!((kind.code(), kind.status().as_u16()), (code, status));
         assert_eq!(RejectionKind::from_code(code), Some(kind), "clients find it by its code");
+        assert_eq!(kind.to_string(), code);
     }
 }
 
@@ -109,6 +111,21 @@ async fn an_accepted_answer_is_private_unless_the_service_says_otherwise() {
     });
     let response = verifier().0.into_layer().layer(public).oneshot(arriving(signed(get("/")))).await.unwrap();
     assert_eq!(response.headers()["cache-control"], "public, max-age=60");
+}
+
+#[tokio::test]
+async fn an_answer_says_how_long_it_is() {
+    let hello = service_fn(|_: Request<countersign::server::ServiceBody>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from("hello"))))
+    });
+    let service = verifier().0.into_layer().layer(hello);
+    let response = service.clone().oneshot(arriving(signed(get("/")))).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.body().size_hint().exact()), (200, Some(5)));
+    let response = service.oneshot(arriving(get("/"))).await.unwrap();
+    let length = response.body().size_hint().exact();
+    assert!(!response.body().is_end_stream());
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(length, Some(bytes.len() as u64));
 }
 
 #[tokio::test]

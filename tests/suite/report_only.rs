@@ -2,20 +2,22 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
 use countersign::{
-    Caller, Limits, RejectionKind, Scheme, StaticKeys, Verifier,
+    Caller, Limits, RejectionKind, Scheme, StaticKeys, TokenPlace, Verifier,
     danger::ReportOnlyLayer,
     server::{ServiceBody, UnverifiedBody},
     store::NonceStore,
 };
+use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::rig::{self, arriving, form, get, post, signed, signed_by, verifier, verifier_on};
@@ -154,9 +156,17 @@ async fn a_body_that_was_read_arrives_whole() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_breaks_off_there_for_the_service_too() {
-    let request = signed(post("/", "text/plain", "onetwo")).map(|_| body(vec![data("one"), Err("reset")]));
-    let outcome = pass_by(&verifier().0, request).await;
+    let broken = || signed(post("/", "text/plain", "onetwo")).map(|_| body(vec![data("one"), Err("reset")]));
+    let outcome = pass_by(&verifier().0, broken()).await;
     assert_eq!(outcome.told, ["/ malformed_field"]);
+    ReportOnlyLayer::new(verifier().0, |_, verdict| {
+        let cause = verdict.unwrap_err().source().expect("why it broke off");
+        assert_eq!(cause.to_string(), "reset");
+    })
+    .layer(service_fn(look))
+    .oneshot(broken())
+    .await
+    .unwrap();
     let seen = outcome.request.body();
     assert_eq!((&*seen.data, seen.error), ("one", Some("malformed_field")));
 
@@ -201,16 +211,22 @@ async fn sign_and_token_are_kept_out_of_logs_whatever_the_verdict() {
         }
         request
     };
-    let token = rig::signer().with_token("tok_1".parse().unwrap());
-    let mut swapped = signed_by(&token, rig::NOW, post("/", "text/plain", "TEXT"));
-    *swapped.body_mut() = "text";
-    let good = signed_by(&token, rig::NOW, post("/", "text/plain", "text"));
-    for request in [swapped, good] {
-        let outcome = pass_by(&verifier().0, plain(request.clone())).await;
-        assert!(outcome.request.headers()["x-sign"].is_sensitive());
-        assert!(outcome.request.headers()["x-token"].is_sensitive());
-        let tell = |head: &http::request::Parts, _: Result<&Caller, &_>| assert!(head.headers["x-sign"].is_sensitive());
-        ReportOnlyLayer::new(verifier().0, tell).layer(service_fn(look)).oneshot(plain(request)).await.unwrap();
+    for (place, name) in [(TokenPlace::Field, "x-token"), (TokenPlace::Bearer, "authorization")] {
+        let scheme = Scheme::new().with_token_place(place).unwrap();
+        let verifier = || verifier().0.with_scheme(scheme.clone());
+        let signer = rig::signer_of(scheme.clone()).with_token("tok_1".parse().unwrap());
+        let mut swapped = signed_by(&signer, rig::NOW, post("/", "text/plain", "TEXT"));
+        *swapped.body_mut() = "text";
+        let good = signed_by(&signer, rig::NOW, post("/", "text/plain", "text"));
+        for request in [swapped, good] {
+            let outcome = pass_by(&verifier(), plain(request.clone())).await;
+            assert!(outcome.request.headers()["x-sign"].is_sensitive());
+            assert!(outcome.request.headers()[name].is_sensitive());
+            let tell = move |head: &http::request::Parts, _: Result<&Caller, &_>| {
+                assert!(head.headers["x-sign"].is_sensitive() && head.headers[name].is_sensitive());
+            };
+            ReportOnlyLayer::new(verifier(), tell).layer(service_fn(look)).oneshot(plain(request)).await.unwrap();
+        }
     }
 }
 
@@ -239,11 +255,37 @@ async fn of_two_layers_the_inner_ones_verdict_stands() {
 }
 
 #[tokio::test]
+async fn a_body_goes_through_two_layers_whatever_they_say() {
+    let layer = |audience: &str| {
+        let verifier = verifier().0.with_scheme(Scheme::new().with_audience(audience).unwrap());
+        ReportOnlyLayer::new(verifier, |_, _| {})
+    };
+    for (outer, inner) in [("", ""), ("", "elsewhere"), ("elsewhere", ""), ("elsewhere", "elsewhere")] {
+        let stack = layer(outer).layer(layer(inner).layer(service_fn(look)));
+        let seen = stack.oneshot(arriving(signed(post("/", "text/plain", "text")))).await.unwrap().into_body();
+        assert_eq!(seen.body().data, "text", "{outer:?}, {inner:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_service_is_called_when_it_is_ready() {
+    let layer = ReportOnlyLayer::new(verifier().0, |_, _| {});
+    let mut service = layer.layer(ConcurrencyLimit::new(service_fn(look), 1));
+    let first = ServiceExt::<Request<UnverifiedBody>>::ready(&mut service).await.unwrap().call(arriving(get("/")));
+    let mut another = service.oneshot(arriving(get("/")));
+    assert!((&mut another).now_or_never().is_none(), "the first holds the permit");
+    first.await.unwrap();
+    assert!(another.now_or_never().is_some());
+}
+
+#[tokio::test]
 async fn a_store_that_is_down_refuses_nobody() {
     let (verifier, _) = verifier_on(crate::replay::Down);
     let outcome = pass_by(&verifier, arriving(signed(post("/", "text/plain", "text")))).await;
     assert_eq!(outcome.told, ["/ unavailable"]);
     assert_eq!((outcome.caller(), &*outcome.request.body().data), (None, "text"));
+    let outcome = pass_by(&verifier, arriving(get("/"))).await;
+    assert!(outcome.request.body().is_empty, "and nobody waits for a body that there is none of");
 }
 
 #[tokio::test]
@@ -263,6 +305,16 @@ async fn a_streamed_body_goes_on_and_its_verdict_is_told_at_the_end() {
         assert_eq!(outcome.request.body().data, expected);
         assert_eq!(outcome.caller(), Some("demo"), "the head is verified");
     }
+}
+
+/// Nobody may ever ask for the end of a body that says that it has none.
+#[tokio::test]
+async fn the_verdict_on_an_empty_body_is_told_before_the_service_is_called() {
+    let mut request = signed(post("/", "text/plain", "onetwo"));
+    *request.body_mut() = "";
+    let outcome = pass_by(&small(10).with_streamed_bodies(), arriving(request)).await;
+    assert_eq!(outcome.told, ["/ body_mismatch"]);
+    assert_eq!((outcome.caller(), outcome.request.body().is_empty), (None, true));
 }
 
 #[tokio::test]

@@ -254,6 +254,9 @@ fn operators_are_told_what_is_not_the_callers_fault() {
     for part in ["DEBUG", "code=\"malformed_parameters\" app_id=\"demo\" skew=0 seconds=", "is_enforced=true"] {
         assert!(line.contains(part), "{part} in {line}");
     }
+    let twice = verifier().0.into_layer().layer(verifier().0.into_layer().layer(service_fn(never)));
+    let text = log_of(|runtime| drop(runtime.block_on(twice.oneshot(rig::arriving(rig::signed(get("/")))))));
+    assert!(text.contains("ERROR") && text.contains("code=\"misconfigured\""), "{text}");
     let text = log_of(|runtime| drop(runtime.block_on(rig::verify(&verifier().0, rig::signed(get("/"))))));
     assert!(text.contains("TRACE") && text.lines().count() == 1, "what is let in is told at no higher level: {text}");
     let text = log_of(|runtime| {

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     net::SocketAddr,
     sync::{
         Arc,
@@ -194,7 +195,10 @@ async fn a_parser_that_is_done_before_the_end_has_seen_what_nobody_signed() {
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(first, "{\"to\":\"eve\"}", "a whole value, and not the signed one");
     assert!(!body.is_end_stream());
-    assert_eq!(body.frame().await.unwrap().unwrap_err().rejection().kind(), RejectionKind::BodyMismatch);
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(error.rejection().kind(), RejectionKind::BodyMismatch);
+    assert_eq!(error.to_string(), "the request's body was refused before its end");
+    assert_eq!(error.source().unwrap().to_string(), error.rejection().to_string(), "and why");
 }
 
 #[tokio::test]

@@ -96,6 +96,13 @@ struct Stacks {
     erased: BoxCloneSyncService<Request<UnverifiedBody>, Response<ResponseBody<Full<Bytes>>>, std::convert::Infallible>,
 }
 
+#[test]
+fn an_app_id_is_taken_where_text_is() {
+    let id: AppId = "demo".parse().unwrap();
+    let text: &str = id.as_ref();
+    assert_eq!((text, id.as_str()), ("demo", "demo"));
+}
+
 #[tokio::test]
 async fn layers_and_services_can_be_named_and_erased() {
     let service = tower::service_fn(async |_: Request<ServiceBody>| Ok(Response::new(Full::default())));

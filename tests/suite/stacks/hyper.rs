@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use countersign::VerifyLayer;
+use countersign::Verifier;
 use futures_util::stream;
 use http::Request;
 use http_body::{Body, Frame};
@@ -21,7 +21,8 @@ use super::streaming_service;
 use crate::rig::{self, keys};
 
 async fn serve() -> SocketAddr {
-    let service = VerifyLayer::new(keys()).layer(service_fn(streaming_service));
+    let verifier = Verifier::new(keys()).with_exemption(|head| head.uri.path() == "/open");
+    let service = verifier.into_layer().layer(service_fn(streaming_service));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -52,6 +53,13 @@ async fn over_hypers_incoming_without_axum() {
     let mut moved = signed();
     *moved.uri_mut() = target.replace("a=1", "a=2").parse().unwrap();
     assert_eq!(send(moved.map(Full::new)).await.0, 401);
+}
+
+#[tokio::test]
+async fn what_is_exempt_has_its_body_too() {
+    let target = format!("http://{}/open", serve().await);
+    let request = Request::post(&target).body(Full::new(Bytes::from("four"))).unwrap();
+    assert_eq!(send(request).await, (200, "4 bytes".into()));
 }
 
 #[tokio::test]
