@@ -280,4 +280,24 @@ mod tests {
         wall.set_wall(0);
         assert!(clock.now() >= far);
     }
+
+    #[test]
+    fn is_born_when_it_was_made_however_long_the_monotonic_clock_has_run() {
+        let wall = ManualClock::at(NOON);
+        wall.advance(Duration::from_secs(1000));
+        let clock = SteadyClock::new(wall.clone());
+        wall.advance(Duration::from_secs(100));
+        assert_eq!(clock.read().birth, NOON + 1000);
+        wall.set_wall(NOON + 86_400);
+        assert_eq!(clock.read().birth, NOON + 86_300, "the wall was slow then");
+    }
+
+    #[test]
+    fn is_born_no_earlier_where_the_wall_is_slewed_back() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.advance(Duration::from_millis(900));
+        wall.set_wall(NOON);
+        assert_eq!((clock.read().now, clock.read().birth), (NOON, NOON));
+    }
 }

@@ -92,6 +92,16 @@ async fn each_field_against_its_grammar() {
 }
 
 #[tokio::test]
+async fn the_shortest_and_the_longest_values_are_well_formed() {
+    for (name, shortest, longest) in [("x-app-id", 1, 64), ("x-nonce", 6, 128), ("x-token", 1, 512)] {
+        for length in [shortest, longest] {
+            let refusal = with_header(name, &b"a".repeat(length)).await.0;
+            assert_eq!(refusal, "invalid_signature", "{name}: {length}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_ends_of_the_number_line_are_stale_and_nothing_worse() {
     for timestamp in ["1", "9223372036854775806", "9223372036854775807", "9223372036854775808", "9999999999999999999"] {
         assert_eq!(with_header("x-timestamp", timestamp.as_bytes()).await.0, "stale_timestamp", "{timestamp}");
@@ -372,6 +382,17 @@ async fn a_bearer_token() {
     let mut ignored = sent();
     ignored.headers_mut().insert("x-token", "ignored here".parse().unwrap());
     assert_eq!(refusal(&bearer, ignored).await.0, "accepted", "other places are ignored");
+}
+
+#[tokio::test]
+async fn what_has_the_tokens_name_is_ignored_where_the_token_has_another_place() {
+    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap().with_carrier(Carrier::Query);
+    let mut request = get("/");
+    request.headers_mut().insert("x-token", "of somebody else's".parse().unwrap());
+    let request = signed_by(&signer_of(scheme.clone()), NOW, request);
+    assert_eq!(request.headers()["x-token"], "of somebody else's", "the signer leaves it alone");
+    let scheme = scheme.with_carrier(Carrier::Either);
+    assert_eq!(refusal(&scheme, request).await.0, "accepted", "it is no field beside those in the query");
 }
 
 #[tokio::test]

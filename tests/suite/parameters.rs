@@ -43,6 +43,7 @@ async fn the_service_may_ask_for_what_was_signed() {
         ("/p?b=2&a=1", "/p?b=2&a=1", "/p?a=1&b=2"),
         ("/p?a=x+y", "/p?a=x%20y", "/p?a=x%20y"),
         ("/p?a=%7e", "/p?a=~&admin", "/p?a=~"),
+        ("/p?a=%C3%A9%aB%Ab", "/p?a=%c3%a9%AB%ab", "/p?a=%C3%A9%AB%AB"),
         ("/p", "/p?", "/p"),
     ] {
         assert_eq!(target(Parameters::Signed, added(signed_as, sent)).await, seen, "{sent}");

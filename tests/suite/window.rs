@@ -3,19 +3,29 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use countersign::{
     RejectionKind, Verifier,
-    clock::ManualClock,
+    clock::{Clock, ManualClock, SystemClock},
     server::UnverifiedBody,
     store::{DynNonceStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
 };
 use http_body::{Body, Frame};
 
 use crate::rig::{self, NOW, get, keys, signed_by, signer, verifier};
+
+#[test]
+fn the_systems_clock_goes_on() {
+    let clock = SystemClock::new();
+    let (monotonic, began) = (clock.monotonic(), Instant::now());
+    while began.elapsed() < Duration::from_millis(2) {
+        std::hint::spin_loop();
+    }
+    assert!(clock.monotonic() >= monotonic + Duration::from_millis(2));
+}
 
 #[tokio::test]
 async fn both_bounds_are_inside() {

@@ -1,12 +1,13 @@
 //! reqwest: its requests signed, and its client under the layer.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{Router, response::IntoResponse};
 use countersign::{BodyDigest, Carrier, Scheme, SignError, SignLayer, Signer, TokenPlace, client::Sign};
+use futures_util::FutureExt;
 use http::{StatusCode, Uri, header::LOCATION};
-use reqwest::{Body, Client, Method, Request, Response, redirect::Policy};
-use tower::{ServiceBuilder, ServiceExt};
+use reqwest::{Body, Client, Method, Request, Response, ResponseBuilderExt, redirect::Policy};
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::{Arrived, echo, outcome, serve, server, verifying};
 use crate::rig::{signer, signer_of};
@@ -59,6 +60,21 @@ async fn what_was_signed_is_let_in_and_what_was_changed_is_not() {
         *changed.body_mut() = Some("another".into());
         assert_eq!(outcome_of(unsigning().execute(changed).await.unwrap()).await, (401, "body_mismatch".into()));
     }
+}
+
+#[tokio::test]
+async fn the_client_is_called_when_it_is_ready() {
+    let client = service_fn(async |request: Request| {
+        let response = http::Response::builder().url(request.url().clone()).body("").unwrap();
+        Ok::<_, Infallible>(Response::from(response))
+    });
+    let mut client = ServiceBuilder::new().layer(SignLayer::new(signer())).concurrency_limit(1).service(client);
+    let request = || unsigning().get("http://127.0.0.1:1/").build().unwrap();
+    let first = client.ready().await.unwrap().call(request());
+    assert!(client.ready().now_or_never().is_none(), "the first holds the permit");
+    let response: Response = first.await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(client.ready().now_or_never().is_some());
 }
 
 #[test]

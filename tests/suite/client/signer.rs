@@ -1,8 +1,8 @@
 //! The signer by itself: what it writes on a request, and what it takes off.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, io::Write};
 
-use countersign::{BodyDigest, Carrier, Payload, Scheme, TokenPlace};
+use countersign::{BodyDigest, BodyHasher, Carrier, Payload, Scheme, TokenPlace};
 use http::{HeaderName, Request};
 
 use crate::rig::{self, NOW, get, post, signed_by, signer, signer_of, verifier};
@@ -56,6 +56,25 @@ async fn a_request_may_bring_its_own_token() {
         let verified = rig::verify(&verifier().0.with_scheme(scheme), request).await.unwrap();
         assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().token().unwrap().expose(), "tok_1");
     }
+}
+
+#[test]
+fn a_token_in_a_cookie_leaves_the_others_alone() {
+    let scheme = Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap();
+    let mut request = get("/");
+    request.headers_mut().insert("cookie", "a=1; sid=old; b=2".parse().unwrap());
+    let request = signed_by(&signer_of(scheme).with_token("new".parse().unwrap()), NOW, request);
+    assert_eq!(request.headers()["cookie"], "a=1; b=2; sid=new");
+}
+
+#[test]
+fn a_hasher_is_written_to_like_a_file() {
+    let mut hasher = BodyHasher::new();
+    assert_eq!(hasher.write(b"a large").unwrap(), 7);
+    hasher.write_all(b" file").unwrap();
+    let digest = hasher.finish();
+    assert_eq!(digest, BodyDigest::of(b"a large file"));
+    assert_eq!(hex::encode(digest.as_bytes()), digest.to_string());
 }
 
 #[tokio::test]
