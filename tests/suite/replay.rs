@@ -120,14 +120,27 @@ mod broken {
         }
     }
 
-    /// Forgets as it should, and does not look whether it has forgotten what it is asked for.
-    #[derive(Default)]
-    struct Timeless(Mutex<HashMap<(AppId, String), u64>>);
+    /// Forgets so many seconds early, and may not look whether it has forgotten what it is asked for.
+    struct Careless {
+        early: u64,
+        looks: bool,
+        claims: Mutex<(u64, HashMap<(AppId, String), u64>)>,
+    }
 
-    impl NonceStore for Timeless {
+    impl Careless {
+        fn new(early: u64, looks: bool) -> Self {
+            Self { early, looks, claims: Mutex::default() }
+        }
+    }
+
+    impl NonceStore for Careless {
         async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-            let mut claims = self.0.lock().unwrap();
-            claims.retain(|_, until| *until > lifetime.now());
+            let (latest, claims) = &mut *self.claims.lock().unwrap();
+            *latest = lifetime.now().max(*latest);
+            if self.looks && lifetime.until() <= *latest {
+                return Ok(Occurrence::Late);
+            }
+            claims.retain(|_, until| *until > lifetime.now() + self.early);
             Ok(match claims.entry((app.clone(), nonce.to_string())) {
                 Entry::Occupied(_) => Occurrence::Repeated,
                 Entry::Vacant(vacant) => {
@@ -145,8 +158,9 @@ mod broken {
             assert!(fails(move || Joined(separator, MemoryNonceStore::new())).await, "joined by {separator:?}");
         }
         assert!(fails(|| Forgetful(300, MemoryNonceStore::new())).await, "too short a life");
-        assert!(fails(|| Forgetful(600, MemoryNonceStore::new())).await, "a second too short");
-        assert!(fails(Timeless::default).await, "first again after its end");
+        assert!(!fails(|| Careless::new(0, true)).await);
+        assert!(fails(|| Careless::new(1, true)).await, "a second too short");
+        assert!(fails(|| Careless::new(0, false)).await, "first again after its end");
     }
 
     async fn bounded_fails<S: NonceStore>(new: impl Fn(usize) -> S + Send + Sync + 'static) -> bool {

@@ -264,7 +264,9 @@ mod tests {
         fs::write(&path, file('b')).unwrap();
         current.set_interval(Duration::from_millis(1));
         patiently(|| knows(&current, "b"));
+        fs::write(&path, file('c')).unwrap();
         current.set_interval(Duration::MAX);
+        patiently(|| knows(&current, "c"));
         drop(current);
         patiently(|| watcher.is_finished());
         fs::remove_file(&path).unwrap();
