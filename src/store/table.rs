@@ -188,4 +188,20 @@ mod tests {
         assert!((1..5000).all(|n| matches!(table.find(key(n), 0), Found::Live)));
         assert!(matches!(table.find(key(5000), 0), Found::Free(_)));
     }
+
+    #[test]
+    fn what_has_expired_is_given_back_with_its_memory() {
+        let mut table = Table::default();
+        for n in 0..100 {
+            table.grow(0, |_| panic!("nothing expires"));
+            let Found::Free(at) = table.find(key(n), 0) else { panic!("there is room after it has grown") };
+            table.put(at, key(n), 1 + n / 50, |_| panic!("nothing expires"));
+        }
+        let mut given_back = 0;
+        for (now, expected) in [(0, 0), (1, 50), (2, 100)] {
+            table.sweep(now, |_| given_back += 1);
+            assert_eq!(given_back, expected, "at {now}");
+        }
+        assert_eq!(table.bytes(), 0);
+    }
 }

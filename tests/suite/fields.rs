@@ -92,6 +92,18 @@ async fn each_field_against_its_grammar() {
 }
 
 #[tokio::test]
+async fn a_digit_of_a_sign_is_one_of_sixteen() {
+    for byte in b'!'..=b'~' {
+        let expected = if b"0123456789abcdef".contains(&byte) { "invalid_signature" } else { "malformed_field" };
+        for place in [0, 31, 63] {
+            let mut sign = [b'0'; 64];
+            sign[place] = byte;
+            assert_eq!(with_header("x-sign", &sign).await.0, expected, "{:?}", char::from(byte));
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_shortest_and_the_longest_values_are_well_formed() {
     for (name, shortest, longest) in [("x-app-id", 1, 64), ("x-nonce", 6, 128), ("x-token", 1, 512)] {
         for length in [shortest, longest] {

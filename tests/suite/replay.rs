@@ -120,16 +120,17 @@ mod broken {
         }
     }
 
-    /// Forgets so many seconds early, and may not look whether it has forgotten what it is asked for.
+    /// Forgets so many seconds early, and takes what it may have forgotten for what has ended by some second of this
+    /// claim's `now` and the latest one.
     struct Careless {
         early: u64,
-        looks: bool,
+        is_late_at: fn(u64, u64) -> u64,
         claims: Mutex<(u64, HashMap<(AppId, String), u64>)>,
     }
 
     impl Careless {
-        fn new(early: u64, looks: bool) -> Self {
-            Self { early, looks, claims: Mutex::default() }
+        fn new(early: u64, is_late_at: fn(u64, u64) -> u64) -> Self {
+            Self { early, is_late_at, claims: Mutex::default() }
         }
     }
 
@@ -137,7 +138,7 @@ mod broken {
         async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
             let (latest, claims) = &mut *self.claims.lock().unwrap();
             *latest = lifetime.now().max(*latest);
-            if self.looks && lifetime.until() <= *latest {
+            if lifetime.until() <= (self.is_late_at)(lifetime.now(), *latest) {
                 return Ok(Occurrence::Late);
             }
             claims.retain(|_, until| *until > lifetime.now() + self.early);
@@ -158,9 +159,10 @@ mod broken {
             assert!(fails(move || Joined(separator, MemoryNonceStore::new())).await, "joined by {separator:?}");
         }
         assert!(fails(|| Forgetful(300, MemoryNonceStore::new())).await, "too short a life");
-        assert!(!fails(|| Careless::new(0, true)).await);
-        assert!(fails(|| Careless::new(1, true)).await, "a second too short");
-        assert!(fails(|| Careless::new(0, false)).await, "first again after its end");
+        assert!(!fails(|| Careless::new(0, |_, latest| latest)).await);
+        assert!(fails(|| Careless::new(1, |_, latest| latest)).await, "a second too short");
+        assert!(fails(|| Careless::new(0, |_, _| 0)).await, "first again after its end");
+        assert!(fails(|| Careless::new(0, |now, _| now)).await, "first again for a caller that was overtaken");
     }
 
     async fn bounded_fails<S: NonceStore>(new: impl Fn(usize) -> S + Send + Sync + 'static) -> bool {

@@ -97,10 +97,11 @@ struct Stacks {
 }
 
 #[test]
-fn an_app_id_is_taken_where_text_is() {
+fn ids_and_timestamps_are_taken_where_text_is() {
     let id: AppId = "demo".parse().unwrap();
     let text: &str = id.as_ref();
     assert_eq!((text, id.as_str()), ("demo", "demo"));
+    assert_eq!(Timestamp::try_from(1_700_000_000).unwrap().to_string(), "1700000000");
 }
 
 #[tokio::test]
