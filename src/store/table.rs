@@ -204,4 +204,17 @@ mod tests {
         }
         assert_eq!(table.bytes(), 0);
     }
+
+    #[test]
+    fn each_of_78_bits_of_a_hash_counts() {
+        for bit in 0..128 {
+            let mut table = Table::default();
+            let (zero, other) = (NonceTag::new(0, 0), NonceTag::new(1 << bit, 0));
+            table.grow(0, |_| panic!("nothing expires"));
+            table.put(0, zero, 1, |_| panic!("nothing expires"));
+            table.grow(0, |_| panic!("nothing expires"));
+            assert!(matches!(table.find(zero, 0), Found::Live));
+            assert_eq!(matches!(table.find(other, 0), Found::Live), bit >= 78, "{bit}");
+        }
+    }
 }
