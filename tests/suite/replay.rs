@@ -81,9 +81,12 @@ mod broken {
         tokio::spawn(async move { conformance::nonce_store(new).await }).await.is_err()
     }
 
+    /// Until when.
+    type Claims = HashMap<(AppId, String), u64>;
+
     /// Get, then set.
     #[derive(Default)]
-    struct Racy(Mutex<HashMap<(AppId, String), u64>>);
+    struct Racy(Mutex<Claims>);
 
     impl NonceStore for Racy {
         async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
@@ -125,7 +128,7 @@ mod broken {
     struct Careless {
         early: u64,
         is_late_at: fn(u64, u64) -> u64,
-        claims: Mutex<(u64, HashMap<(AppId, String), u64>)>,
+        claims: Mutex<(u64, Claims)>,
     }
 
     impl Careless {
