@@ -250,11 +250,11 @@ async fn one_that_mends_itself_is_renewed_every_three_seconds_while_claims_fail(
 }
 
 #[tokio::test(start_paused = true)]
-async fn claims_that_come_at_the_same_time_go_out_in_one_piece() {
+async fn claims_that_come_at_the_same_time_go_out_in_pieces_of_32() {
     let (store, server) = store::<false>();
     assert_eq!(ask(&store).await, "First");
     join_all((0..100).map(|_| ask(&store))).await;
-    assert_eq!(server.pieces(), [1, 100]);
+    assert_eq!(server.pieces(), [1, 32, 32, 32, 4]);
 
     // One of them waits for something else first, and is ready when the other has claimed.
     let (other, early) = (store.clone(), store);
