@@ -226,6 +226,7 @@ fn lock(shard: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "that is how a test fails")]
 mod tests {
     use std::collections::HashSet;
 

@@ -162,6 +162,7 @@ impl Table {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "that is how a test fails")]
 mod tests {
     use super::*;
 
