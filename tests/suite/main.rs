@@ -29,3 +29,4 @@ mod streamed;
 mod types;
 mod vectors;
 mod window;
+mod worked_examples;
