@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use ::metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use ::metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use countersign::{
     AppId, KeyRing, Secret, Signer, StaticKeys, Verifier,
     clock::{Clock, ManualClock},
@@ -120,6 +122,92 @@ fn a_recorder_of_no_size_is_one() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     ::metrics::with_local_recorder(&Sizeless, || runtime.block_on(readings_for_a_request()));
     assert_eq!(SAMPLES.load(Relaxed), 4, "the skew, and the times of both stores and of it all");
+}
+
+/// Whoever has it told something is in for a surprise: when it registers metrics, or when they are used.
+struct Panicking {
+    registers: bool,
+}
+
+impl Panicking {
+    fn register<T>(&self, registered: T) -> T {
+        assert!(self.registers, "on purpose");
+        registered
+    }
+}
+
+struct Broken;
+
+impl CounterFn for Broken {
+    fn increment(&self, _: u64) {
+        panic!("on purpose");
+    }
+
+    fn absolute(&self, _: u64) {
+        panic!("on purpose");
+    }
+}
+
+impl GaugeFn for Broken {
+    fn increment(&self, _: f64) {
+        panic!("on purpose");
+    }
+
+    fn decrement(&self, _: f64) {
+        panic!("on purpose");
+    }
+
+    fn set(&self, _: f64) {
+        panic!("on purpose");
+    }
+}
+
+impl HistogramFn for Broken {
+    fn record(&self, _: f64) {
+        panic!("on purpose");
+    }
+}
+
+impl Recorder for Panicking {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.register(());
+    }
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.register(());
+    }
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.register(());
+    }
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        self.register(Counter::from_arc(Arc::new(Broken)))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        self.register(Gauge::from_arc(Arc::new(Broken)))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        self.register(Histogram::from_arc(Arc::new(Broken)))
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_changes_no_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for registers in [false, true] {
+        ::metrics::with_local_recorder(&Panicking { registers }, || {
+            runtime.block_on(async {
+                let verifier = verifier().0;
+                let request = signed(get("/"));
+                assert!(rig::verify(&verifier, request.clone()).await.is_ok());
+                assert_eq!(rig::code(&verifier, request).await, "replayed_nonce");
+                assert_eq!(rig::code(&verifier, get("/")).await, "missing_field");
+            });
+        });
+    }
 }
 
 #[test]

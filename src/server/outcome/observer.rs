@@ -12,7 +12,7 @@ use crate::event;
 /// All who are told of outcomes. Without a hook and features, nobody.
 pub(in crate::server) struct Observer {
     hook: Option<Arc<Hook>>,
-    pub(super) meter: Meter,
+    meter: Meter,
     is_enforced: bool,
 }
 
@@ -34,13 +34,21 @@ impl Observer {
 
     /// Whether anybody wants to know.
     pub(super) fn is_curious(&self) -> bool {
-        self.meter.is_heard() || self.hook.is_some() || event::is_heard()
+        self.is_metered() || self.hook.is_some() || unharmed(event::is_heard).unwrap_or(false)
     }
 
-    /// A hook, a recorder or a subscriber that panics changes nothing for the request.
+    /// Whether a recorder wants to know.
+    pub(super) fn is_metered(&self) -> bool {
+        unharmed(|| self.meter.is_heard()).unwrap_or(false)
+    }
+
+    /// Tells what was measured on the way.
+    pub(super) fn measure(&self, tell: impl FnOnce(&Meter)) {
+        unharmed(|| tell(&self.meter));
+    }
+
     pub(super) fn tell(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
-        // The panic has been told of by the process' own hook.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.tell_all(decision, seen, duration)));
+        unharmed(|| self.tell_all(decision, seen, duration));
     }
 
     fn tell_all(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
@@ -52,4 +60,10 @@ impl Observer {
             hook(&outcome);
         }
     }
+}
+
+/// A hook, a recorder or a subscriber that panics changes nothing for the request. The process' own hook for panics has
+/// told of it.
+fn unharmed<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }

@@ -76,14 +76,15 @@ impl Witness<'_> {
 
     /// A store is about to be asked: when that is, where anybody measures it.
     pub(in crate::server) fn asks(&self) -> Option<Duration> {
-        let account = self.0.as_ref().filter(|account| account.observer.meter.is_heard())?;
+        let account = self.0.as_ref().filter(|account| account.observer.is_metered())?;
         Some(account.clock.monotonic())
     }
 
     /// The key store has answered.
     pub(in crate::server) fn hears_of_keys<T>(&self, asked: Option<Duration>, answer: &Result<T, StoreError>) {
         if let Some((account, asked)) = self.0.as_ref().zip(asked) {
-            account.observer.meter.answered(Store::Keys, account.since(asked), answer.is_err());
+            let took = account.since(asked);
+            account.observer.measure(|meter| meter.answered(Store::Keys, took, answer.is_err()));
         }
     }
 
@@ -100,9 +101,11 @@ impl Witness<'_> {
         let refused = answer.as_ref().err().map(Rejection::kind);
         // It was late, and the store was not asked.
         if let Some(asked) = asked.filter(|_| refused != Some(RejectionKind::StaleTimestamp)) {
-            let (meter, took) = (&account.observer.meter, account.since(asked));
-            meter.answered(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
-            meter.holds(store.occupancy());
+            let took = account.since(asked);
+            account.observer.measure(|meter| {
+                meter.answered(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
+                meter.holds(store.occupancy());
+            });
         }
         account.caller = answer.as_ref().ok().cloned().map(Caller::new);
     }
