@@ -1,9 +1,17 @@
 //! What operators are told, and the one place where that depends on a feature.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 #[cfg(feature = "tracing")]
 pub(crate) use self::tracing::*;
 #[cfg(not(feature = "tracing"))]
 pub(crate) use self::untold::*;
+
+/// Tells somebody who may panic: a hook, a recorder, a subscriber. For a request that changes nothing; the process' own
+/// hook for panics has told of it.
+pub(crate) fn unharmed<T>(tell: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(tell)).ok()
+}
 
 #[cfg(feature = "tracing")]
 mod tracing {

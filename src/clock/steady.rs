@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{Clock, milliseconds};
+use crate::event;
 
 /// A wall clock that steps back would bring nonces back to life which are forgotten already. While it has, the
 /// monotonic clock goes on from where the wall was. Steps ahead are followed.
@@ -128,7 +129,7 @@ impl SteadyClock {
 
     fn tell_of_step(&self, behind: i64) {
         if !self.bridging.swap(true, Relaxed) {
-            crate::event::clock_stepped_back(behind);
+            event::unharmed(|| event::clock_stepped_back(behind));
         }
     }
 }

@@ -22,7 +22,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             let detail = "the handler takes a Caller, but no VerifyLayer stands around its route, or one that let this \
                           request in unverified: a handler for both takes an Option<Caller>";
             let rejection = Rejection::new(RejectionKind::Misconfigured, detail);
-            event::misconfigured(&rejection);
+            event::unharmed(|| event::misconfigured(&rejection));
             rejection
         })
     }

@@ -19,6 +19,10 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
+use tracing::{
+    Event, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
 
 use crate::rig::{self, NOW, arriving, get, post, signed, signed_by, signer, verifier, verifier_on};
 
@@ -334,6 +338,41 @@ async fn a_hook_that_panics_changes_no_answer_and_sets_nothing_free() {
         }
     }
     assert!(body.frame().await.is_none(), "nothing comes after the error");
+}
+
+#[tokio::test]
+async fn a_subscriber_that_panics_changes_no_answer() {
+    struct Panicking;
+
+    impl Subscriber for Panicking {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            panic!("on purpose");
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    let _subscribed = tracing::subscriber::set_default(Panicking);
+    let (verifier, clock) = verifier();
+    // Which is told of too.
+    clock.set_wall(NOW - 3600);
+    let request = signed(get("/"));
+    assert!(rig::verify(&verifier, request.clone()).await.is_ok());
+    assert_eq!(rig::code(&verifier, request).await, "replayed_nonce");
 }
 
 #[tokio::test]

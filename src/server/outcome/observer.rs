@@ -1,13 +1,9 @@
 //! Where outcomes go.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{Decision, Outcome, meter::Meter, witness::Seen};
-use crate::event;
+use crate::event::{self, unharmed};
 
 /// All who are told of outcomes. Without a hook and features, nobody.
 pub(in crate::server) struct Observer {
@@ -60,10 +56,4 @@ impl Observer {
             hook(&outcome);
         }
     }
-}
-
-/// A hook, a recorder or a subscriber that panics changes nothing for the request. The process' own hook for panics has
-/// told of it.
-fn unharmed<T>(call: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(call)).ok()
 }
