@@ -33,8 +33,6 @@ pub(crate) struct Time {
     pub(crate) now: u64,
     /// When the clock was made. If the wall was slow then and has stepped ahead since, so has this moment.
     pub(crate) birth: u64,
-    /// What was read, in milliseconds: the time of day and the monotonic clock.
-    readings: (i64, i64),
 }
 
 /// How far, in milliseconds, the wall may fall behind and still be followed: slewing, drift and the two readings' being
@@ -83,13 +81,7 @@ impl SteadyClock {
 
     pub(crate) fn read(&self) -> Time {
         let (time, monotonic) = self.read_milliseconds();
-        Time { now: self.tell(time), birth: self.birth(time, monotonic), readings: (time, monotonic) }
-    }
-
-    /// The time that it is when so much has passed since an earlier reading, in Unix seconds. The wall is not asked again.
-    pub(crate) fn now_after(&self, earlier: &Time) -> u64 {
-        let (time, monotonic) = earlier.readings;
-        self.tell(time + (signed(milliseconds(self.clock.monotonic())) - monotonic))
+        Time { now: self.tell(time), birth: self.birth(time, monotonic) }
     }
 
     /// The time of day, which may still be slewed back, and the monotonic reading that goes with it.
@@ -251,24 +243,6 @@ mod tests {
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_millis(1));
         assert_eq!(clock.read().birth, NOON);
-    }
-
-    #[test]
-    fn goes_on_from_a_reading_by_the_monotonic_clock() {
-        let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
-        wall.advance(Duration::from_millis(999));
-        let reading = clock.read();
-        assert_eq!(clock.now_after(&reading), NOON);
-        wall.advance(Duration::from_millis(1));
-        assert_eq!(clock.now_after(&reading), NOON + 1);
-        wall.set_wall(NOON - 3600);
-        assert_eq!(clock.now_after(&reading), NOON + 1);
-        wall.advance(Duration::from_secs(2));
-        assert_eq!(clock.now_after(&reading), NOON + 3);
-        wall.set_wall(NOON + 86_400);
-        assert_eq!(clock.now(), NOON + 86_400);
-        assert_eq!(clock.now_after(&reading), NOON + 86_400, "it was told already");
     }
 
     #[test]

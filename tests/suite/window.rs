@@ -13,7 +13,9 @@ use countersign::{
     server::UnverifiedBody,
     store::{DynNonceStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
 };
+use futures_util::stream;
 use http_body::{Body, Frame};
+use http_body_util::StreamBody;
 
 use crate::rig::{self, NOW, get, keys, signed_by, signer, verifier};
 
@@ -320,6 +322,30 @@ async fn a_claim_lives_from_its_timestamp_and_longer_in_a_shared_store() {
         assert_eq!(lifetimes[0], Lifetime::new(NOW, NOW + ttl));
         assert_eq!(lifetimes[0].ttl(), Duration::from_secs(ttl));
     }
+}
+
+/// The monotonic clock of a suspended machine stands still, and its wall does not.
+#[tokio::test]
+async fn what_waited_on_a_suspended_machine_is_stale() {
+    let clock = ManualClock::at(NOW);
+    let in_keys = clock.clone();
+    let keys = countersign::store::key_fn(move |_| {
+        in_keys.set_wall(NOW + 301);
+        std::future::ready(Ok::<_, std::convert::Infallible>(Some(rig::secret())))
+    });
+    let verifier = Verifier::new(keys).with_nonces(Recorder::default()).with_clock(clock);
+    let rejection = verifier.verify(rig::arriving(signed_by(&signer(), NOW, get("/")))).await.unwrap_err();
+    assert_eq!(rejection.kind().code(), "stale_timestamp");
+
+    let (verifier, clock) = rig::verifier_on(Recorder::default());
+    let request = signed_by(&signer(), NOW, rig::form("/", "a=1")).map(|data| {
+        UnverifiedBody::new(StreamBody::new(stream::once(async move {
+            clock.set_wall(NOW + 301);
+            Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(data)))
+        })))
+    });
+    let rejection = verifier.verify(request).await.unwrap_err();
+    assert_eq!(rejection.kind().code(), "stale_timestamp");
 }
 
 /// As one does that blocks.
