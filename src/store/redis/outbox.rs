@@ -57,8 +57,8 @@ enum Collector {
     Begun,
     /// A round that has to begin.
     ToBegin,
-    /// Whoever put the last letter of a full piece.
-    Full(Vec<Letter>),
+    /// A task for a piece that is full.
+    Piece,
 }
 
 impl<C: Connect> Outbox<C> {
@@ -84,7 +84,7 @@ impl<C: Connect> Outbox<C> {
         match self.put(Letter { command, reply: Reply { answer, _permit: permit } }) {
             Collector::Begun => {}
             Collector::ToBegin => drop(tokio::spawn(Round { outbox: self.clone(), is_over: false }.go())),
-            Collector::Full(letters) => drop(tokio::spawn(self.clone().deliver(letters))),
+            Collector::Piece => drop(tokio::spawn(self.clone().deliver_piece())),
         }
         // Here too, for the round is somebody else's: it may have a runtime that does not get on.
         let deadline = self.deadline;
@@ -103,20 +103,27 @@ impl<C: Connect> Outbox<C> {
     fn put(&self, letter: Letter) -> Collector {
         let mut waiting = self.waiting();
         waiting.letters.push(letter);
-        if waiting.letters.len() >= PIECE {
-            return Collector::Full(mem::replace(&mut waiting.letters, Vec::with_capacity(PIECE)));
-        }
         if waiting.round.is_none_or(|began| began.elapsed() >= PATIENCE) {
             waiting.round = Some(Instant::now());
             return Collector::ToBegin;
         }
-        Collector::Begun
+        if waiting.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Begun }
     }
 
     fn collect(&self) -> Vec<Letter> {
         let mut waiting = self.waiting();
         waiting.round = None;
         mem::take(&mut waiting.letters)
+    }
+
+    /// What is full stays where any round finds it until this runs: here too the runtime may be one that does not get on.
+    async fn deliver_piece(self: Arc<Self>) {
+        let letters = {
+            let waiting = &mut self.waiting().letters;
+            let length = waiting.len().min(PIECE);
+            waiting.drain(..length).collect()
+        };
+        self.deliver(letters).await;
     }
 
     async fn deliver(self: Arc<Self>, mut letters: Vec<Letter>) {

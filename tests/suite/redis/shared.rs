@@ -99,6 +99,28 @@ fn a_runtime_that_stands_still_holds_no_other_up() {
     }
 }
 
+/// Nor do the claims that would have gone out with one of its.
+#[test]
+fn a_full_piece_is_not_left_to_a_runtime_that_stands_still() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (busy, still) = (runtime(), runtime());
+    let first: Vec<String> = (1..32).map(|n| format!("nonce-{n}")).collect();
+    busy.block_on(async {
+        let mut claims: Vec<_> = first.iter().map(|nonce| Box::pin(claim(&store, nonce))).collect();
+        assert!(claims.iter_mut().all(|claim| claim.now_or_never().is_none()));
+        let scope = std::thread::scope(|threads| {
+            let last = threads.spawn(|| still.block_on(async { claim(&store, "nonce-32").now_or_never().is_none() }));
+            last.join().unwrap()
+        });
+        assert!(scope, "it waits");
+        for claim in claims {
+            assert_eq!(claim.await.unwrap(), Occurrence::First);
+        }
+    });
+}
+
 /// Never done on the first runtime that it is asked on.
 struct Waits(AtomicUsize, redis::Client);
 
