@@ -200,11 +200,14 @@ fn a_recorder_that_panics_changes_no_answer() {
     for registers in [false, true] {
         ::metrics::with_local_recorder(&Panicking { registers }, || {
             runtime.block_on(async {
-                let verifier = verifier().0;
+                let told = Arc::new(AtomicUsize::new(0));
+                let hook = told.clone();
+                let verifier = verifier().0.with_observer(move |_| drop(hook.fetch_add(1, Relaxed)));
                 let request = signed(get("/"));
                 assert!(rig::verify(&verifier, request.clone()).await.is_ok());
                 assert_eq!(rig::code(&verifier, request).await, "replayed_nonce");
                 assert_eq!(rig::code(&verifier, get("/")).await, "missing_field");
+                assert_eq!(told.load(Relaxed), 3, "the hook hears it all the same");
             });
         });
     }

@@ -28,6 +28,7 @@ mod metered {
 
     use super::Store;
     use crate::{
+        event::unharmed,
         protocol::{AppId, RejectionKind},
         server::{Caller, Decision, Outcome},
         store::Occupancy,
@@ -56,11 +57,11 @@ mod metered {
     /// The metrics of the recorder that is installed when there is first something to tell.
     pub(in super::super) struct Meter {
         is_enforced: bool,
-        handles: OnceLock<Handles>,
+        /// None if there is no recorder, or it panicked.
+        handles: OnceLock<Option<Handles>>,
     }
 
     struct Handles {
-        is_heard: bool,
         verified: Counter,
         exempt: Counter,
         unread: Counter,
@@ -83,14 +84,13 @@ mod metered {
 
         /// Whether there is a recorder. Without one nothing is counted, and no time measured.
         pub(in super::super) fn is_heard(&self) -> bool {
-            self.handles().is_heard
+            self.handles().is_some()
         }
 
         pub(in super::super) fn decided(&self, outcome: &Outcome<'_>) {
-            let handles = self.handles();
-            if !handles.is_heard {
+            let Some(handles) = self.handles() else {
                 return;
-            }
+            };
             match outcome.decision() {
                 Decision::Verified(caller) => {
                     handles.verified.increment(1);
@@ -114,7 +114,9 @@ mod metered {
         }
 
         pub(in super::super) fn answered(&self, store: Store, took: Duration, is_error: bool) {
-            let handles = self.handles();
+            let Some(handles) = self.handles() else {
+                return;
+            };
             let store = match store {
                 Store::Keys => &handles.keys,
                 Store::Nonces => &handles.nonces,
@@ -126,15 +128,15 @@ mod metered {
         }
 
         pub(in super::super) fn holds(&self, occupancy: Option<Occupancy>) {
-            if let Some(Occupancy { held, capacity }) = occupancy {
-                let handles = self.handles();
+            if let Some((Occupancy { held, capacity }, handles)) = occupancy.zip(self.handles()) {
                 handles.held.set(held as f64);
                 handles.capacity.set(capacity as f64);
             }
         }
 
-        fn handles(&self) -> &Handles {
-            self.handles.get_or_init(|| Handles::new(self.is_enforced))
+        fn handles(&self) -> Option<&Handles> {
+            let handles = || Some(Handles::new(self.is_enforced)).filter(Handles::are_heard);
+            self.handles.get_or_init(|| unharmed(handles).flatten()).as_ref()
         }
     }
 
@@ -143,10 +145,7 @@ mod metered {
             describe();
             let enforced = if is_enforced { "true" } else { "false" };
             let requests = |code: &'static str| counter!(REQUESTS, "code" => code, "enforced" => enforced);
-            let (keys, nonces) = (OfStore::new("keys"), OfStore::new("nonces"));
             Self {
-                // What stands in where none is installed has no field; a recorder that has none either takes samples.
-                is_heard: with_recorder(|recorder| size_of_val(recorder)) > 0 || is_heard(&keys.seconds),
                 verified: requests("verified"),
                 exempt: requests("exempt"),
                 unread: requests("unread"),
@@ -154,8 +153,8 @@ mod metered {
                 refused: RejectionKind::ALL.map(|kind| requests(kind.code())),
                 of_verified: OfVerdict::new("verified"),
                 of_refused: OfVerdict::new("refused"),
-                keys,
-                nonces,
+                keys: OfStore::new("keys"),
+                nonces: OfStore::new("nonces"),
                 held: gauge!(HELD),
                 capacity: gauge!(CAPACITY),
                 key_uses: KeyUses::default(),
@@ -163,20 +162,29 @@ mod metered {
         }
     }
 
-    /// Whether anybody takes this histogram's samples. It is given none.
-    fn is_heard(histogram: &Histogram) -> bool {
-        struct Probe<'a>(&'a Cell<bool>);
-
-        impl IntoF64 for Probe<'_> {
-            fn into_f64(self) -> f64 {
-                self.0.set(true);
-                0.0
+    impl Handles {
+        /// Whether there is a recorder. What stands in where none is installed has no size, and takes nothing. (Of one
+        /// that has no size either and takes counters alone nobody could tell.)
+        fn are_heard(&self) -> bool {
+            if with_recorder(|recorder| size_of_val(recorder)) > 0 {
+                return true;
             }
+            let is_heard = Cell::new(false);
+            // No sample, and nothing more: neither is changed.
+            self.keys.seconds.record_many(Probe(&is_heard), 0);
+            self.held.increment(Probe(&is_heard));
+            is_heard.get()
         }
+    }
 
-        let is_heard = Cell::new(false);
-        histogram.record_many(Probe(&is_heard), 0);
-        is_heard.get()
+    /// A nothing that notices who takes it.
+    struct Probe<'a>(&'a Cell<bool>);
+
+    impl IntoF64 for Probe<'_> {
+        fn into_f64(self) -> f64 {
+            self.0.set(true);
+            0.0
+        }
     }
 
     const A_DAY: i64 = 86_400;

@@ -35,7 +35,7 @@ impl Observer {
 
     /// Whether a recorder wants to know.
     pub(super) fn is_metered(&self) -> bool {
-        unharmed(|| self.meter.is_heard()).unwrap_or(false)
+        self.meter.is_heard()
     }
 
     /// Tells what was measured on the way.
@@ -44,16 +44,15 @@ impl Observer {
     }
 
     pub(super) fn tell(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
-        unharmed(|| self.tell_all(decision, seen, duration));
-    }
-
-    fn tell_all(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
-        let claimed_app_id = seen.app_id();
-        let outcome = Outcome { decision, claimed_app_id, skew: seen.skew(), duration, is_enforced: self.is_enforced };
-        event::decided(outcome.code(), outcome.rejection(), claimed_app_id, outcome.skew, duration, self.is_enforced);
-        self.meter.decided(&outcome);
+        let (claimed_app_id, skew) = (seen.app_id(), seen.skew());
+        let outcome = Outcome { decision, claimed_app_id, skew, duration, is_enforced: self.is_enforced };
+        // One that panics keeps none of the others from hearing it.
+        unharmed(|| {
+            event::decided(outcome.code(), outcome.rejection(), claimed_app_id, skew, duration, self.is_enforced);
+        });
+        unharmed(|| self.meter.decided(&outcome));
         if let Some(hook) = &self.hook {
-            hook(&outcome);
+            unharmed(|| hook(&outcome));
         }
     }
 }
