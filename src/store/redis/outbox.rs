@@ -8,13 +8,13 @@ use std::{
     iter, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use redis::{Cmd, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{connect::Connect, error::ClaimError, link::Link};
@@ -81,7 +81,8 @@ impl<C: Connect> Outbox<C> {
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = Answer> + Send + use<C> {
         let (answer, answered) = oneshot::channel();
-        match self.put(Letter { command, reply: Reply { answer, _permit: permit } }) {
+        let now = Instant::now();
+        match self.put(Letter { command, reply: Reply { answer, _permit: permit } }, now) {
             Collector::Begun => {}
             Collector::ToBegin => drop(tokio::spawn(Round { outbox: self.clone(), is_over: false }.go())),
             Collector::Piece => drop(tokio::spawn(self.clone().deliver_piece())),
@@ -89,7 +90,11 @@ impl<C: Connect> Outbox<C> {
         // Here too, for the round is somebody else's: it may have a runtime that does not get on.
         let deadline = self.deadline;
         async move {
-            match timeout(deadline, answered).await {
+            let answer = match now.checked_add(deadline) {
+                Some(end) => timeout_at(end, answered).await,
+                None => Ok(answered.await),
+            };
+            match answer {
                 Ok(answer) => answer.unwrap_or(Err(ClaimError::Abandoned)),
                 Err(_) => Err(ClaimError::Deadline(deadline)),
             }
@@ -100,11 +105,11 @@ impl<C: Connect> Outbox<C> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, letter: Letter) -> Collector {
+    fn put(&self, letter: Letter, now: Instant) -> Collector {
         let mut waiting = self.waiting();
         waiting.letters.push(letter);
-        if waiting.round.is_none_or(|began| began.elapsed() >= PATIENCE) {
-            waiting.round = Some(Instant::now());
+        if waiting.round.is_none_or(|began| now.saturating_duration_since(began) >= PATIENCE) {
+            waiting.round = Some(now);
             return Collector::ToBegin;
         }
         if waiting.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Begun }
@@ -113,7 +118,8 @@ impl<C: Connect> Outbox<C> {
     fn collect(&self) -> Vec<Letter> {
         let mut waiting = self.waiting();
         waiting.round = None;
-        mem::take(&mut waiting.letters)
+        // Room for the next ones stays.
+        waiting.letters.drain(..).collect()
     }
 
     /// What is full stays where any round finds it until this runs: here too the runtime may be one that does not get on.
