@@ -202,7 +202,9 @@ fn a_recorder_that_panics_changes_no_answer() {
             runtime.block_on(async {
                 let told = Arc::new(AtomicUsize::new(0));
                 let hook = told.clone();
-                let verifier = verifier().0.with_observer(move |_| drop(hook.fetch_add(1, Relaxed)));
+                let verifier = verifier().0.with_observer(move |_| {
+                    hook.fetch_add(1, Relaxed);
+                });
                 let request = signed(get("/"));
                 assert!(rig::verify(&verifier, request.clone()).await.is_ok());
                 assert_eq!(rig::code(&verifier, request).await, "replayed_nonce");
