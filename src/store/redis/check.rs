@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, InfoDict, RedisError, Value, from_redis_value};
+use redis::{InfoDict, Pipeline, RedisError, Value, from_redis_value};
 use tokio::time::timeout;
 
 use super::{connect::Connect, error::ClaimError, store::RedisNonceStore};
@@ -27,9 +27,9 @@ impl<C: Connect> RedisNonceStore<C> {
     }
 
     async fn ask(&self) -> Result<(RedisReport, Vec<String>), CheckError> {
-        let mut info = Cmd::new();
-        info.arg("INFO");
-        let answers = timeout(PATIENCE, self.link().exchange(vec![info])).await.map_err(|_| CheckError::Silent)??;
+        let mut info = Pipeline::new();
+        info.cmd("INFO");
+        let answers = timeout(PATIENCE, self.link().exchange(&info)).await.map_err(|_| CheckError::Silent)??;
         let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(ClaimError::Refused)?;
         let mut found = Findings::default();
         match answer {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 
 use super::{
     connect::Connect,
@@ -12,7 +12,7 @@ use super::{
 
 impl<C: Connect> Link<C> {
     /// Sends commands in one piece; each has its own answer. A connection that stands for many takes one command only.
-    pub(super) async fn exchange(self: &Arc<Self>, commands: Vec<Cmd>) -> Result<Vec<RedisResult<Value>>, ClaimError> {
+    pub(super) async fn exchange(self: &Arc<Self>, commands: &Pipeline) -> Result<Vec<RedisResult<Value>>, ClaimError> {
         let line = self.line().await?;
         let mut watch = Watch { link: self, line: &line, is_answered: false };
         let answers = over(line.connection.clone(), commands).await;
@@ -28,17 +28,11 @@ impl<C: Connect> Link<C> {
     }
 }
 
-async fn over(mut connection: impl ConnectionLike, commands: Vec<Cmd>) -> Vec<RedisResult<Value>> {
+async fn over(mut connection: impl ConnectionLike, commands: &Pipeline) -> Vec<RedisResult<Value>> {
     let count = commands.len();
-    let answers = match &*commands {
-        [command] => connection.req_packed_command(command).await.map(|answer| vec![answer]),
-        _ => {
-            let mut pipeline = Pipeline::with_capacity(count);
-            for command in commands {
-                pipeline.add_command(command);
-            }
-            connection.req_packed_commands(&pipeline, 0, count).await
-        }
+    let answers = match commands.cmd_iter().next() {
+        Some(command) if count == 1 => connection.req_packed_command(command).await.map(|answer| vec![answer]),
+        _ => connection.req_packed_commands(commands, 0, count).await,
     };
     match answers {
         Ok(answers) => answers.into_iter().map(Value::extract_error).collect(),

@@ -2,10 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use redis::{Cmd, Value, sentinel::SentinelClient};
-use tokio::sync::{Mutex, Semaphore};
+use bytes::BufMut;
+use redis::{Cmd, RedisWrite, sentinel::SentinelClient};
+use tokio::sync::Mutex;
 
-use super::{connect::Connect, error::ClaimError, link::Link, outbox::Outbox};
+use super::{connect::Connect, link::Link, outbox::Outbox};
 use crate::{
     protocol::{AppId, Lifetime, Nonce, Occurrence},
     store::{NonceStore, StoreError},
@@ -31,8 +32,6 @@ use crate::{
 /// ```
 pub struct RedisNonceStore<C: Connect = redis::Client> {
     outbox: Arc<Outbox<C>>,
-    in_flight: Arc<Semaphore>,
-    most_in_flight: usize,
     prefix: Arc<str>,
 }
 
@@ -58,12 +57,8 @@ impl<C: Connect> RedisNonceStore<C> {
     /// # Ok::<_, redis::RedisError>(())
     /// ```
     pub fn new(connector: C) -> Self {
-        Self {
-            outbox: Outbox::new(Link::new(connector), Self::DEADLINE),
-            in_flight: Arc::new(Semaphore::new(Self::MOST_IN_FLIGHT)),
-            most_in_flight: Self::MOST_IN_FLIGHT,
-            prefix: "cs1:".into(),
-        }
+        let outbox = Outbox::new(Link::new(connector), Self::DEADLINE, Self::MOST_IN_FLIGHT);
+        Self { outbox, prefix: "cs1:".into() }
     }
 
     const DEADLINE: Duration = Duration::from_millis(250);
@@ -72,14 +67,13 @@ impl<C: Connect> RedisNonceStore<C> {
     /// How long a claim may take, all that it waits for together. Default: 250 ms.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
-        Self { outbox: Outbox::new(self.link().clone(), deadline), ..self }
+        Self { outbox: Outbox::new(self.link().clone(), deadline, self.outbox.most_in_flight), ..self }
     }
 
     /// How many claims may wait at once; whatever comes beyond is an error right away. Default: 1,024.
     #[must_use]
     pub fn with_most_in_flight(self, claims: usize) -> Self {
-        let claims = claims.min(Semaphore::MAX_PERMITS);
-        Self { in_flight: Arc::new(Semaphore::new(claims)), most_in_flight: claims, ..self }
+        Self { outbox: Outbox::new(self.link().clone(), self.outbox.deadline, claims), ..self }
     }
 
     /// What each key begins with, for a Redis that others use too. Default: `cs1:`.
@@ -91,8 +85,21 @@ impl<C: Connect> RedisNonceStore<C> {
         Self { prefix: prefix.into(), ..self }
     }
 
+    fn command(&self, app: &AppId, nonce: &Nonce, milliseconds: u64) -> Cmd {
+        let (app, nonce) = (app.as_str(), nonce.as_str());
+        // All of it and its six words in one piece each.
+        let mut command = Cmd::with_capacity(6, self.prefix.len() + app.len() + nonce.len() + 32);
+        command.arg("SET");
+        // A slash is in neither's grammar, so that no two pairs meet.
+        let mut key = command.bufmut_for_next_arg(0);
+        [&*self.prefix, app, "/", nonce].iter().for_each(|part| key.put_slice(part.as_bytes()));
+        drop(key);
+        command.arg(1).arg("NX").arg("PX").arg(milliseconds);
+        command
+    }
+
     pub(super) fn link(&self) -> &Arc<Link<C>> {
-        self.outbox.link()
+        &self.outbox.link
     }
 }
 
@@ -108,25 +115,11 @@ impl RedisNonceStore<Mutex<SentinelClient>> {
 
 impl<C: Connect> NonceStore for RedisNonceStore<C> {
     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
-            return Err(ClaimError::Busy(self.most_in_flight).into());
-        };
         let milliseconds = lifetime.ttl().as_millis() as u64;
         if milliseconds == 0 {
             return Ok(Occurrence::Late);
         }
-        let answer = {
-            let key = key(&self.prefix, app, nonce);
-            // All of it and its six words in one piece each.
-            let mut command = Cmd::with_capacity(6, key.len() + 32);
-            command.arg("SET").arg(key).arg(1).arg("NX").arg("PX").arg(milliseconds);
-            self.outbox.send(command, permit)
-        };
-        match answer.await? {
-            Value::Okay => Ok(Occurrence::First),
-            Value::Nil => Ok(Occurrence::Repeated),
-            _ => Err(ClaimError::Unexpected.into()),
-        }
+        self.outbox.send(self.command(app, nonce, milliseconds)).await
     }
 
     fn outlives_process(&self) -> bool {
@@ -134,22 +127,17 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
     }
 }
 
-/// A slash is in neither's grammar, so that no two pairs meet.
-fn key(prefix: &str, app: &AppId, nonce: &Nonce) -> String {
-    [prefix, app.as_str(), "/", nonce.as_str()].concat()
-}
-
 impl<C: Connect> Clone for RedisNonceStore<C> {
     fn clone(&self) -> Self {
-        Self { outbox: self.outbox.clone(), in_flight: self.in_flight.clone(), prefix: self.prefix.clone(), ..*self }
+        Self { outbox: self.outbox.clone(), prefix: self.prefix.clone() }
     }
 }
 
 impl<C: Connect> fmt::Debug for RedisNonceStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisNonceStore")
-            .field("deadline", &self.outbox.deadline())
-            .field("most_in_flight", &self.most_in_flight)
+            .field("deadline", &self.outbox.deadline)
+            .field("most_in_flight", &self.outbox.most_in_flight)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
