@@ -37,7 +37,7 @@ use countersign::{
     AppId, Nonce, Signer, StaticKeys, Verifier,
     store::{Lifetime, NonceStore, Occurrence, RedisNonceStore},
 };
-use http::Request;
+use http::{Extensions, Request};
 use redis::{AsyncConnectionConfig, Client, InfoDict, Value, aio::MultiplexedConnection};
 use tokio::runtime::Runtime;
 
@@ -45,9 +45,12 @@ use self::server::RedisServer;
 
 const TASKS: usize = 64;
 
-/// What a task does in a batch: 64 do 2,560 operations, whose requests stay in the caches as those do that were just
-/// received.
+/// What a task does in a batch.
 const EACH: usize = 40;
+
+/// Of so many requests of its own, again and again, each time under another key prefix: they stay in the caches, as those
+/// do that were just received. Thousands would not.
+const REQUESTS: usize = 4;
 
 const BATCHES: usize = 320;
 
@@ -64,7 +67,7 @@ fn main() {
 
     let mut rig = Rig { runtime: Runtime::new().unwrap(), server: RedisServer::start(), tasks };
     let verify = Verify::new(rig.server.client());
-    let claim = Claim { store: RedisNonceStore::new(rig.server.client()), app: "demo".parse().unwrap() };
+    let claim = Claim::new(rig.server.client());
     let set = Set(rig.runtime.block_on(connect(rig.server.client())));
     let mut rows = [Row::new("verify"), Row::new("RedisNonceStore::claim"), Row::new("plain SET NX PX")];
     for batch in 0..batches {
@@ -85,80 +88,119 @@ fn main() {
     println!("redis: {:.1} bytes for each nonce", rig.memory(&claim));
 }
 
-/// What is measured, once for each input.
-trait Work: Clone + Send + 'static {
-    type Input: Send + 'static;
-    type Output: Send + 'static;
+/// What is measured.
+trait Work {
+    type Task: Task;
 
-    fn input(&self) -> Self::Input;
-
-    fn work(&mut self, input: Self::Input) -> impl Future<Output = Self::Output> + Send;
+    /// For a task and a batch of its own.
+    fn task(&self) -> Self::Task;
 }
 
-#[derive(Clone)]
+trait Task: Send + 'static {
+    fn turn(&mut self, turn: usize) -> impl Future<Output = ()> + Send;
+}
+
 struct Verify {
-    verifier: Verifier<StaticKeys, RedisNonceStore>,
+    verifiers: Vec<Verifier<StaticKeys, RedisNonceStore>>,
     signer: Signer,
     unsigned: Request<Bytes>,
+}
+
+struct VerifyTask {
+    verifiers: Vec<Verifier<StaticKeys, RedisNonceStore>>,
+    requests: [Option<Request<Body>>; REQUESTS],
 }
 
 impl Verify {
     fn new(client: Client) -> Self {
         let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]);
-        let verifier = Verifier::new(keys).with_nonces(RedisNonceStore::new(client));
-        Self { verifier, signer: rig::signer(), unsigned: rig::get() }
+        let verifier = Verifier::new(keys);
+        let verifiers = stores(client).into_iter().map(|store| verifier.clone().with_nonces(store)).collect();
+        Self { verifiers, signer: rig::signer(), unsigned: rig::get() }
     }
 }
 
 impl Work for Verify {
-    type Input = Request<Body>;
-    type Output = Request<Body>;
+    type Task = VerifyTask;
 
-    fn input(&self) -> Request<Body> {
-        self.signer.sign(self.unsigned.clone()).unwrap().map(Body::from)
+    fn task(&self) -> VerifyTask {
+        let request = |_| Some(self.signer.sign(self.unsigned.clone()).unwrap().map(Body::from));
+        VerifyTask { verifiers: self.verifiers.clone(), requests: std::array::from_fn(request) }
     }
+}
 
-    async fn work(&mut self, request: Request<Body>) -> Request<Body> {
-        self.verifier.verify(request).await.unwrap()
+impl Task for VerifyTask {
+    async fn turn(&mut self, turn: usize) {
+        let slot = &mut self.requests[turn % REQUESTS];
+        let mut request = self.verifiers[turn / REQUESTS].verify(slot.take().unwrap()).await.unwrap();
+        // As it came.
+        *request.extensions_mut() = Extensions::new();
+        *slot = Some(request);
     }
 }
 
 #[derive(Clone)]
 struct Claim {
-    store: RedisNonceStore,
+    stores: Vec<RedisNonceStore>,
     app: AppId,
+    nonces: [Nonce; REQUESTS],
+}
+
+impl Claim {
+    fn new(client: Client) -> Self {
+        Self { stores: stores(client), app: "demo".parse().unwrap(), nonces: nonces() }
+    }
 }
 
 impl Work for Claim {
-    type Input = Nonce;
-    type Output = ();
+    type Task = Self;
 
-    fn input(&self) -> Nonce {
-        nonce().parse().unwrap()
-    }
-
-    async fn work(&mut self, nonce: Nonce) {
-        let lifetime = Lifetime::new(1_700_000_000, 1_700_000_000 + SECONDS);
-        assert_eq!(self.store.claim(&self.app, &nonce, lifetime).await.unwrap(), Occurrence::First);
+    fn task(&self) -> Self {
+        Self { nonces: nonces(), ..self.clone() }
     }
 }
 
-#[derive(Clone)]
+impl Task for Claim {
+    async fn turn(&mut self, turn: usize) {
+        let lifetime = Lifetime::new(1_700_000_000, 1_700_000_000 + SECONDS);
+        let (store, nonce) = (&self.stores[turn / REQUESTS], &self.nonces[turn % REQUESTS]);
+        assert_eq!(store.claim(&self.app, nonce, lifetime).await.unwrap(), Occurrence::First);
+    }
+}
+
 struct Set(MultiplexedConnection);
 
+struct SetTask {
+    connection: MultiplexedConnection,
+    keys: Vec<String>,
+}
+
 impl Work for Set {
-    type Input = String;
-    type Output = ();
+    type Task = SetTask;
 
-    fn input(&self) -> String {
-        format!("cs1:demo/{}", nonce())
+    fn task(&self) -> SetTask {
+        let nonces = nonces();
+        let key = |turn| format!("{}demo/{}", prefix(turn / REQUESTS), nonces[turn % REQUESTS]);
+        SetTask { connection: self.0.clone(), keys: (0..EACH).map(key).collect() }
     }
+}
 
-    async fn work(&mut self, key: String) {
+impl Task for SetTask {
+    async fn turn(&mut self, turn: usize) {
         let mut command = redis::cmd("SET");
-        command.arg(key).arg(1).arg("NX").arg("PX").arg(SECONDS * 1000);
-        assert_eq!(command.query_async::<Value>(&mut self.0).await.unwrap(), Value::Okay);
+        command.arg(&self.keys[turn]).arg(1).arg("NX").arg("PX").arg(SECONDS * 1000);
+        assert_eq!(command.query_async::<Value>(&mut self.connection).await.unwrap(), Value::Okay);
     }
+}
+
+/// One store and one connection, under as many prefixes as it takes.
+fn stores(client: Client) -> Vec<RedisNonceStore> {
+    let store = RedisNonceStore::new(client);
+    (0..EACH / REQUESTS).map(|number| store.clone().with_key_prefix(prefix(number))).collect()
+}
+
+fn prefix(number: usize) -> String {
+    format!("cs{number}:")
 }
 
 /// As the store makes it.
@@ -167,11 +209,13 @@ async fn connect(client: Client) -> MultiplexedConnection {
     client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
-/// 32 hex digits, as signers make them.
-fn nonce() -> String {
+/// 32 hex digits each, as signers make them.
+fn nonces() -> [Nonce; REQUESTS] {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let number = u128::from(COUNT.fetch_add(1, Ordering::Relaxed));
-    format!("{:032x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    std::array::from_fn(|_| {
+        let number = u128::from(COUNT.fetch_add(1, Ordering::Relaxed));
+        format!("{:032x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).parse().unwrap()
+    })
 }
 
 struct Rig {
@@ -181,13 +225,13 @@ struct Rig {
 }
 
 impl Rig {
-    /// Measures a batch, without making the inputs and without dropping what came of them.
-    fn batch<W: Work>(&mut self, work: &W, row: &mut Row) {
-        let inputs: Vec<Vec<_>> = (0..self.tasks).map(|_| (0..EACH).map(|_| work.input()).collect()).collect();
+    /// Measures a batch, without what its tasks begin with.
+    fn batch(&mut self, work: &impl Work, row: &mut Row) {
+        let tasks: Vec<_> = (0..self.tasks).map(|_| work.task()).collect();
         let before = self.processor_time();
-        let (elapsed, latencies) = self.runtime.block_on(async {
+        let (elapsed, done) = self.runtime.block_on(async {
             let start = Instant::now();
-            let tasks: Vec<_> = inputs.into_iter().map(|inputs| tokio::spawn(series(work.clone(), inputs))).collect();
+            let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(series(task))).collect();
             let mut done = Vec::with_capacity(self.tasks);
             for task in tasks {
                 done.push(task.await.unwrap());
@@ -195,7 +239,7 @@ impl Rig {
             (start.elapsed(), done)
         });
         let after = self.processor_time();
-        row.latencies.extend(latencies.into_iter().flat_map(|(latencies, _)| latencies));
+        row.latencies.extend(done.into_iter().flat_map(|(_, latencies)| latencies));
         row.rates.push((self.tasks * EACH) as f64 / elapsed.as_secs_f64());
         (0..2).for_each(|side| row.processor[side] += after[side] - before[side]);
         // So that nobody finds more there than the others.
@@ -220,20 +264,27 @@ impl Rig {
             InfoDict::new(&info).get::<f64>("used_memory").unwrap()
         };
         let before = used();
-        let nonces = (0..CLAIMS).map(|_| claim.input()).collect();
-        self.runtime.block_on(series(claim.clone(), nonces));
+        self.runtime.block_on(async {
+            for _ in 0..CLAIMS / REQUESTS {
+                let mut task = claim.task();
+                for turn in 0..REQUESTS {
+                    task.turn(turn).await;
+                }
+            }
+        });
         (used() - before) / CLAIMS as f64
     }
 }
 
-async fn series<W: Work>(mut work: W, inputs: Vec<W::Input>) -> (Vec<Duration>, Vec<W::Output>) {
-    let (mut latencies, mut outputs) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
-    for input in inputs {
+/// The task comes back, so that it is not dropped in the time that is taken.
+async fn series<T: Task>(mut task: T) -> (T, Vec<Duration>) {
+    let mut latencies = Vec::with_capacity(EACH);
+    for turn in 0..EACH {
         let start = Instant::now();
-        outputs.push(work.work(input).await);
+        task.turn(turn).await;
         latencies.push(start.elapsed());
     }
-    (latencies, outputs)
+    (task, latencies)
 }
 
 /// What came of one work.
