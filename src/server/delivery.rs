@@ -1,7 +1,7 @@
 //! What the service is given: nothing that was not signed, and who signed.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, Uri, header, request::Parts};
 use http_body::Body;
 
 use super::{
@@ -88,10 +88,10 @@ impl Delivery {
             targets.replace(parts);
         }
         match body.get() {
-            Verified::Whole(bytes) => correct_length(&mut parts.headers, bytes.len() as u64),
+            Verified::Whole(bytes) => self.binding.correct_length(&mut parts.headers, bytes.len() as u64),
             Verified::Streamed(body, refusal) => {
                 if let Some(length) = body.size_hint().exact() {
-                    correct_length(&mut parts.headers, length);
+                    self.binding.correct_length(&mut parts.headers, length);
                 }
                 parts.extensions.insert(refusal.clone());
             }
@@ -102,8 +102,16 @@ impl Delivery {
         if self.has_overrides {
             remove_overrides(&mut parts.headers, scheme.signed_headers());
         }
-        hide_secrets(scheme, &mut parts.headers);
         parts.extensions.insert(Caller::new(verified));
+    }
+}
+
+impl Binding {
+    /// A form that was stripped is shorter than it was declared. Of any other body hyper sees to it.
+    fn correct_length(&self, headers: &mut HeaderMap, length: u64) {
+        if self.length.declared.is_some() {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
     }
 }
 
@@ -124,16 +132,6 @@ impl Targets {
         #[cfg(feature = "axum")]
         if let Some(original) = self.original {
             parts.extensions.insert(axum::extract::OriginalUri(original));
-        }
-    }
-}
-
-/// A form that was stripped is shorter than it was declared. Of any other body hyper sees to it.
-fn correct_length(headers: &mut HeaderMap, length: u64) {
-    if let Some(declared) = headers.get_mut(header::CONTENT_LENGTH) {
-        let actual = HeaderValue::from(length);
-        if *declared != actual {
-            *declared = actual;
         }
     }
 }

@@ -6,9 +6,9 @@ use http::request::Parts;
 
 use super::{
     body::{RequestBody, UnverifiedBody},
-    delivery::{hide_secrets, remove_overrides},
+    delivery::remove_overrides,
 };
-use crate::protocol::{Rejection, Scheme};
+use crate::protocol::Rejection;
 
 /// Which requests need no signature.
 #[derive(Clone)]
@@ -30,9 +30,8 @@ impl Exemption {
 
 impl Waiver {
     /// The request as it came, but for what could make it one that is not exempt.
-    pub(super) fn exempt<B: RequestBody>(self, parts: &mut Parts, body: B, scheme: &Scheme) -> B::ServiceBody {
+    pub(super) fn exempt<B: RequestBody>(self, parts: &mut Parts, body: B) -> B::ServiceBody {
         remove_overrides(&mut parts.headers, &[]);
-        hide_secrets(scheme, &mut parts.headers);
         B::unverified(UnverifiedBody::new(body), self)
     }
 

@@ -8,7 +8,7 @@ use http::{Request, request::Parts};
 use super::{
     arriving::{Arriving, Checked, Handover},
     body::RequestBody,
-    delivery::{Delivery, signed_uri},
+    delivery::{Delivery, hide_secrets, signed_uri},
     exemption::Exemption,
     head,
     outcome::{Observer, Witness},
@@ -101,9 +101,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         body: B,
         witness: &mut Witness<'_>,
     ) -> Result<B::ServiceBody, Rejection> {
+        // Whatever comes of it, and while its headers are at hand.
+        hide_secrets(&self.scheme, &mut parts.headers);
         if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(parts)) {
             witness.tell_exempt();
-            return Ok(waiver.exempt(parts, body, &self.scheme));
+            return Ok(waiver.exempt(parts, body));
         }
         // The numbers are those of PROTOCOL.md.
         let (body, delivery, unrepeated) = {
