@@ -20,6 +20,9 @@ pub enum ClaimError {
     /// Whoever sent it is gone: with a runtime that ended, or by a panic of the client's. The nonce may be spent.
     #[error("the claim was on its way to Redis when its runtime ended, or the client panicked")]
     Abandoned,
+    /// The claim was made where no tokio runtime is.
+    #[error("claims in Redis are made in a tokio runtime, and there is none here")]
+    NoRuntime,
     /// There is no connection.
     #[error("there is no connection to Redis")]
     Disconnected(#[source] RedisError),

@@ -14,14 +14,15 @@ use std::{
 
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::{
+    runtime::{Handle, Id},
     sync::oneshot,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::{connect::Connect, error::ClaimError, link::Link};
 use crate::{protocol::Occurrence, store::StoreError};
 
-/// Whoever finds the last round this late begins another: its runtime may be busy, or stand still.
+/// Whoever finds the last round this late begins another: the thread that has it may be kept busy by somebody.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// So many go out without waiting for more, for Redis to be at work while others are still on their way here.
@@ -36,16 +37,23 @@ pub(super) struct Outbox<C: Connect> {
 
 #[derive(Default)]
 struct Waiting {
+    rooms: Vec<Room>,
+    /// All that wait or are on their way, whether or not somebody still waits for them.
+    in_flight: usize,
+}
+
+/// What waits in one runtime, and goes out by a task of it: another one may stand still, and its clock with it.
+struct Room {
+    runtime: Id,
     letters: VecDeque<Letter>,
     /// When a task began that is to take them.
     round: Option<Instant>,
-    /// They and those that are on their way, whether or not somebody still waits for them.
-    in_flight: usize,
 }
 
 struct Letter {
     command: Cmd,
     reply: Reply,
+    since: Instant,
 }
 
 /// Where the answer goes.
@@ -71,67 +79,90 @@ impl<C: Connect> Outbox<C> {
 
     /// Sends a command together with others. The future has its answer before the deadline, and does not hold the command.
     pub(super) fn send(self: &Arc<Self>, command: Cmd) -> impl Future<Output = Answer> + Send + use<C> {
-        let (reply, answered) = oneshot::channel();
-        let now = Instant::now();
-        let collector = self.put(Letter { command, reply }, now);
-        match collector {
-            Ok(Collector::Begun) | Err(_) => {}
-            Ok(Collector::ToBegin) => drop(tokio::spawn(Round { outbox: self.clone(), is_over: false }.go())),
-            Ok(Collector::Piece) => drop(tokio::spawn(self.clone().deliver(PIECE))),
-        }
-        // Here too, for the round is somebody else's: it may have a runtime that does not get on.
-        let deadline = self.deadline;
+        let (reply, answer) = oneshot::channel();
+        let posted = self.post(Letter { command, reply, since: Instant::now() });
         async move {
-            collector?;
-            let answer = match now.checked_add(deadline) {
-                Some(end) => timeout_at(end, answered).await,
-                None => Ok(answered.await),
-            };
-            match answer {
-                Ok(answer) => answer.unwrap_or_else(|_| Err(ClaimError::Abandoned.into())),
-                Err(_) => Err(ClaimError::Deadline(deadline).into()),
-            }
+            posted?;
+            answer.await.unwrap_or_else(|_| Err(ClaimError::Abandoned.into()))
         }
+    }
+
+    fn post(self: &Arc<Self>, letter: Letter) -> Result<(), ClaimError> {
+        let runtime = Handle::try_current().map_err(|_| ClaimError::NoRuntime)?;
+        let id = runtime.id();
+        let collector = self.waiting().put(letter, id, self.most_in_flight)?;
+        match collector {
+            Collector::Begun => {}
+            Collector::ToBegin => {
+                drop(runtime.spawn(Round { outbox: self.clone(), runtime: id, is_over: false }.go()));
+            }
+            Collector::Piece => drop(runtime.spawn(self.clone().deliver(id, PIECE))),
+        }
+        Ok(())
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, letter: Letter, now: Instant) -> Result<Collector, ClaimError> {
+    /// The first `at_most` so many, but for those that nobody waits for any more, or that have waited too long.
+    fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<Piece<C>> {
         let mut waiting = self.waiting();
-        if waiting.in_flight >= self.most_in_flight {
-            return Err(ClaimError::Busy(self.most_in_flight));
+        let letters = &mut waiting.room(runtime).letters;
+        let count = letters.len().min(at_most);
+        if count == 0 {
+            return None;
         }
-        waiting.in_flight += 1;
-        waiting.letters.push_back(letter);
-        if waiting.round.is_none_or(|began| now.saturating_duration_since(began) >= PATIENCE) {
-            waiting.round = Some(now);
-            return Ok(Collector::ToBegin);
-        }
-        Ok(if waiting.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Begun })
-    }
-
-    /// The first `at_most` so many, but for those that nobody waits for any more.
-    fn collect(self: &Arc<Self>, at_most: usize) -> Option<Piece<C>> {
-        let mut waiting = self.waiting();
-        let count = waiting.letters.len().min(at_most);
+        let (now, mut since) = (Instant::now(), None);
         let (mut commands, mut replies) = (Pipeline::with_capacity(count), Vec::with_capacity(count));
-        for Letter { command, reply } in waiting.letters.drain(..count).filter(|letter| !letter.reply.is_closed()) {
-            commands.add_command(command);
-            replies.push(reply);
+        for letter in letters.drain(..count).filter(|letter| !letter.reply.is_closed()) {
+            if now.saturating_duration_since(letter.since) >= self.deadline {
+                let _ = letter.reply.send(Err(ClaimError::Deadline(self.deadline).into()));
+                continue;
+            }
+            since.get_or_insert(letter.since);
+            commands.add_command(letter.command);
+            replies.push(letter.reply);
         }
-        (count > 0).then(|| Piece { outbox: self.clone(), count, commands, replies })
+        Some(Piece { outbox: self.clone(), count, since: since.unwrap_or(now), commands, replies })
     }
 
-    /// What is full stays where any round finds it until this runs: here too the runtime may be one that does not get on.
-    async fn deliver(self: Arc<Self>, at_most: usize) {
+    /// What is full stays where any round finds it until this runs: a busy thread may hold this up too.
+    async fn deliver(self: Arc<Self>, runtime: Id, at_most: usize) {
         if C::MENDS_ITSELF {
             // Of many servers each may take its time.
-            iter::from_fn(|| self.collect(1)).take(at_most).for_each(|piece| drop(tokio::spawn(piece.deliver())));
-        } else if let Some(piece) = self.collect(at_most) {
+            let pieces = iter::from_fn(|| self.collect(runtime, 1)).take(at_most);
+            pieces.for_each(|piece| drop(tokio::spawn(piece.deliver())));
+        } else if let Some(piece) = self.collect(runtime, at_most) {
             piece.deliver().await;
         }
+    }
+}
+
+impl Waiting {
+    fn put(&mut self, letter: Letter, runtime: Id, most_in_flight: usize) -> Result<Collector, ClaimError> {
+        if self.in_flight >= most_in_flight {
+            return Err(ClaimError::Busy(most_in_flight));
+        }
+        self.in_flight += 1;
+        let (room, now) = (self.room(runtime), letter.since);
+        room.letters.push_back(letter);
+        if room.round.is_none_or(|began| now.saturating_duration_since(began) >= PATIENCE) {
+            room.round = Some(now);
+            return Ok(Collector::ToBegin);
+        }
+        Ok(if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Begun })
+    }
+
+    fn room(&mut self, runtime: Id) -> &mut Room {
+        let known = self.rooms.iter().position(|room| room.runtime == runtime);
+        let place = known.unwrap_or_else(|| {
+            // Those of runtimes that have ended, among others.
+            self.rooms.retain(|room| room.round.is_some() || !room.letters.is_empty());
+            self.rooms.push(Room { runtime, letters: VecDeque::new(), round: None });
+            self.rooms.len() - 1
+        });
+        &mut self.rooms[place]
     }
 }
 
@@ -140,6 +171,8 @@ struct Piece<C: Connect> {
     outbox: Arc<Outbox<C>>,
     /// So many count as in flight until it is dropped, if not before.
     count: usize,
+    /// When the first of them began to wait.
+    since: Instant,
     commands: Pipeline,
     replies: Vec<Reply>,
 }
@@ -150,7 +183,12 @@ impl<C: Connect> Piece<C> {
             return;
         }
         let deadline = self.outbox.deadline;
-        let answers = match timeout(deadline, self.outbox.link.exchange(&self.commands)).await {
+        let exchange = self.outbox.link.exchange(&self.commands);
+        let answers = match self.since.checked_add(deadline) {
+            Some(end) => timeout_at(end, exchange).await,
+            None => Ok(exchange.await),
+        };
+        let answers = match answers {
             Ok(Ok(answers)) if answers.len() == self.replies.len() => answers,
             // Nobody can tell whose answer is whose.
             Ok(Ok(_)) => return self.answer(|| Err(ClaimError::Unexpected)),
@@ -192,9 +230,10 @@ fn occurrence(answer: RedisResult<Value>) -> Result<Occurrence, ClaimError> {
     }
 }
 
-/// Takes all that waits, when its turn has come.
+/// Takes all that waits in a runtime, when its turn has come.
 struct Round<C: Connect> {
     outbox: Arc<Outbox<C>>,
+    runtime: Id,
     is_over: bool,
 }
 
@@ -202,13 +241,13 @@ impl<C: Connect> Round<C> {
     async fn go(mut self) {
         let_others_go_first().await;
         self.end();
-        self.outbox.clone().deliver(usize::MAX).await;
+        self.outbox.clone().deliver(self.runtime, usize::MAX).await;
     }
 
     /// The next claim begins another one.
     fn end(&mut self) {
         self.is_over = true;
-        self.outbox.waiting().round = None;
+        self.outbox.waiting().room(self.runtime).round = None;
     }
 }
 
@@ -230,7 +269,7 @@ impl<C: Connect> Drop for Round<C> {
     fn drop(&mut self) {
         if !self.is_over {
             self.end();
-            drop(self.outbox.collect(usize::MAX));
+            drop(self.outbox.collect(self.runtime, usize::MAX));
         }
     }
 }
