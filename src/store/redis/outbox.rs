@@ -273,3 +273,20 @@ impl<C: Connect> Drop for Round<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn rooms_of_runtimes_that_have_ended_are_given_up() -> std::io::Result<()> {
+        let mut waiting = Waiting::default();
+        for _ in 0..10 {
+            waiting.room(Builder::new_current_thread().build()?.handle().id());
+        }
+        assert_eq!(waiting.rooms.len(), 1);
+        Ok(())
+    }
+}

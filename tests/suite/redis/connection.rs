@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::{
+    FutureExt,
+    future::{join, join_all},
+};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value, aio::ConnectionLike};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use super::*;
 
@@ -291,4 +294,61 @@ async fn what_is_set_holds() {
     let mut answers = join_all((0..3).map(|_| ask(&store))).await;
     assert_eq!(answers.pop().unwrap(), "2 claims wait for Redis already, as many as may: it is slow, or away");
     assert_eq!(answers, ["Redis has not answered within 50 ms"; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_waited_too_long_to_go_out_takes_no_other_with_it() {
+    let (store, _) = store::<false>();
+    assert_eq!(ask(&store).await, "First");
+    let store = store.with_deadline(50 * MS);
+    let mut early = Box::pin(ask(&store));
+    assert!(early.as_mut().now_or_never().is_none());
+    // Something else keeps the only thread busy.
+    assert!(advance(50 * MS).now_or_never().is_none());
+    let answers = join(early, ask(&store)).await;
+    assert_eq!(answers, ("Redis has not answered within 50 ms".to_owned(), "First".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_counts_from_the_claim() {
+    let (store, server) = store::<false>();
+    assert_eq!(ask(&store).await, "First");
+    server.ails(Fault::Silent);
+    let store = store.with_deadline(50 * MS);
+    let start = Instant::now();
+    let mut early = Box::pin(ask(&store));
+    assert!(early.as_mut().now_or_never().is_none());
+    assert!(advance(30 * MS).now_or_never().is_none());
+    assert_eq!(early.await, "Redis has not answered within 50 ms");
+    // The clock of the test's runtime has a millisecond's ticks.
+    assert!(start.elapsed() <= 51 * MS, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_gives_its_place_back_when_it_would_have_gone_out() {
+    gives_its_place_back(&store::<false>().0).await;
+    gives_its_place_back(&store::<true>().0).await;
+}
+
+async fn gives_its_place_back<C: Connect>(store: &RedisNonceStore<C>) {
+    let store = store.clone().with_most_in_flight(2);
+    for _ in 0..3 {
+        for _ in 0..2 {
+            assert!(ask(&store).now_or_never().is_none());
+        }
+        assert!(ask(&store).await.contains("as many as may"), "both are there still");
+        assert_eq!(ask(&store).await, "First");
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_gives_the_places_of_its_claims_back() {
+    let store = store::<false>().0.with_most_in_flight(2);
+    for _ in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            assert_eq!(ask(&store).await, "First");
+            assert!((0..2).all(|_| ask(&store).now_or_never().is_none()));
+        });
+    }
 }
