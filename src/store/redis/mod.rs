@@ -1,7 +1,8 @@
 //! Nonces in Redis, shared by verifiers on many machines.
 //!
-//! The `store` makes a command of each claim and puts it into its `outbox`, whose rounds `exchange` it for an answer over
-//! a `link`, which `connect`s when it must. `check` looks before a service starts.
+//! The `store` makes a command of each claim and puts it into its `outbox`. There it is `waiting` until it goes out with
+//! others in a `piece`, which is `exchange`d for answers over a `link`, which `connect`s when it must. `check` looks before a
+//! service starts.
 
 mod check;
 mod connect;
@@ -9,7 +10,9 @@ mod error;
 mod exchange;
 mod link;
 mod outbox;
+mod piece;
 mod store;
+mod waiting;
 
 #[doc(hidden)]
 pub use self::check::check_redis_that_evicts;

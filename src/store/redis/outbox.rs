@@ -4,29 +4,27 @@
 //! than the claim.
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
-    iter, mem,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::Duration,
 };
 
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::Cmd;
 use tokio::{
     runtime::{Handle, Id},
     sync::oneshot,
-    time::{Instant, timeout_at},
+    time::Instant,
 };
 
-use super::{connect::Connect, error::ClaimError, link::Link};
-use crate::{protocol::Occurrence, store::StoreError};
-
-/// Whoever finds the last round this late begins another: the thread that has it may be kept busy by somebody.
-const PATIENCE: Duration = Duration::from_millis(20);
-
-/// So many go out without waiting for more, for Redis to be at work while others are still on their way here.
-const PIECE: usize = 32;
+use super::{
+    connect::Connect,
+    error::ClaimError,
+    link::Link,
+    piece::{Piece, refuse},
+    waiting::{Answer, Collector, Letter, PIECE, Waiting},
+};
 
 pub(super) struct Outbox<C: Connect> {
     pub(super) link: Arc<Link<C>>,
@@ -35,49 +33,13 @@ pub(super) struct Outbox<C: Connect> {
     waiting: Mutex<Waiting>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    rooms: Vec<Room>,
-    /// All that wait or are on their way, whether or not somebody still waits for them.
-    in_flight: usize,
-}
-
-/// What waits in one runtime, and goes out by a task of it: another one may stand still, and its clock with it.
-struct Room {
-    runtime: Id,
-    letters: VecDeque<Letter>,
-    /// When a task began that is to take them.
-    round: Option<Instant>,
-}
-
-struct Letter {
-    command: Cmd,
-    reply: Reply,
-    since: Instant,
-}
-
-/// Where the answer goes.
-type Reply = oneshot::Sender<Answer>;
-
-/// Small, for it mostly comes from another core.
-type Answer = Result<Occurrence, StoreError>;
-
-/// Who takes what waits.
-enum Collector {
-    /// A round that has begun.
-    Begun,
-    /// A round that has to begin.
-    ToBegin,
-    /// A task for a piece that is full.
-    Piece,
-}
-
 impl<C: Connect> Outbox<C> {
     pub(super) fn new(link: Arc<Link<C>>, deadline: Duration, most_in_flight: usize) -> Arc<Self> {
         Arc::new(Self { link, deadline, most_in_flight, waiting: Mutex::default() })
     }
 
-    /// Sends a command together with others. The future has its answer before the deadline, and does not hold the command.
+    /// Sends a command together with others. The future does not hold it, and has its answer by the deadline, as far as the
+    /// runtime gets on in which this is called: it has no clock of its own, which would cost more than all else here.
     pub(super) fn send(self: &Arc<Self>, command: Cmd) -> impl Future<Output = Answer> + Send + use<C> {
         let (reply, answer) = oneshot::channel();
         let posted = self.post(Letter { command, reply, since: Instant::now() });
@@ -90,143 +52,49 @@ impl<C: Connect> Outbox<C> {
     fn post(self: &Arc<Self>, letter: Letter) -> Result<(), ClaimError> {
         let runtime = Handle::try_current().map_err(|_| ClaimError::NoRuntime)?;
         let id = runtime.id();
-        let collector = self.waiting().put(letter, id, self.most_in_flight)?;
-        match collector {
+        let (collector, gone) = {
+            let mut waiting = self.waiting();
+            let gone = waiting.make_room(letter.since, self.most_in_flight, self.deadline);
+            (waiting.put(letter, id, self.most_in_flight), gone)
+        };
+        refuse(gone, || ClaimError::Deadline(self.deadline));
+        match collector? {
             Collector::Begun => {}
             Collector::ToBegin => {
                 drop(runtime.spawn(Round { outbox: self.clone(), runtime: id, is_over: false }.go()));
             }
-            Collector::Piece => drop(runtime.spawn(self.clone().deliver(id, PIECE))),
+            Collector::Piece => drop(runtime.spawn(self.clone().deliver_piece(id))),
         }
         Ok(())
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first `at_most` so many, but for those that nobody waits for any more, or that have waited too long.
-    fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<Piece<C>> {
+    /// What may go out together, and whether there is more. Nobody is told anything under the lock: who is may come here.
+    fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<(Piece<C>, bool)> {
+        // Of many servers each may take its time.
+        let at_most = if C::MENDS_ITSELF { 1 } else { at_most };
         let mut waiting = self.waiting();
-        let letters = &mut waiting.room(runtime).letters;
-        let count = letters.len().min(at_most);
-        if count == 0 {
-            return None;
-        }
-        let (now, mut since) = (Instant::now(), None);
-        let (mut commands, mut replies) = (Pipeline::with_capacity(count), Vec::with_capacity(count));
-        for letter in letters.drain(..count).filter(|letter| !letter.reply.is_closed()) {
-            if now.saturating_duration_since(letter.since) >= self.deadline {
-                let _ = letter.reply.send(Err(ClaimError::Deadline(self.deadline).into()));
-                continue;
-            }
-            since.get_or_insert(letter.since);
-            commands.add_command(letter.command);
-            replies.push(letter.reply);
-        }
-        Some(Piece { outbox: self.clone(), count, since: since.unwrap_or(now), commands, replies })
+        let (letters, is_some_left) = waiting.take(runtime, at_most)?;
+        Some((Piece::new(self.clone(), letters), is_some_left))
     }
 
     /// What is full stays where any round finds it until this runs: a busy thread may hold this up too.
-    async fn deliver(self: Arc<Self>, runtime: Id, at_most: usize) {
-        if C::MENDS_ITSELF {
-            // Of many servers each may take its time.
-            let pieces = iter::from_fn(|| self.collect(runtime, 1)).take(at_most);
-            pieces.for_each(|piece| drop(tokio::spawn(piece.deliver())));
-        } else if let Some(piece) = self.collect(runtime, at_most) {
+    async fn deliver_piece(self: Arc<Self>, runtime: Id) {
+        if let Some((piece, _)) = self.collect(runtime, PIECE) {
             piece.deliver().await;
         }
     }
-}
 
-impl Waiting {
-    fn put(&mut self, letter: Letter, runtime: Id, most_in_flight: usize) -> Result<Collector, ClaimError> {
-        if self.in_flight >= most_in_flight {
-            return Err(ClaimError::Busy(most_in_flight));
+    async fn deliver_all(self: Arc<Self>, runtime: Id) {
+        while let Some((piece, is_some_left)) = self.collect(runtime, usize::MAX) {
+            if !is_some_left {
+                return piece.deliver().await;
+            }
+            tokio::spawn(piece.deliver());
         }
-        self.in_flight += 1;
-        let (room, now) = (self.room(runtime), letter.since);
-        room.letters.push_back(letter);
-        if room.round.is_none_or(|began| now.saturating_duration_since(began) >= PATIENCE) {
-            room.round = Some(now);
-            return Ok(Collector::ToBegin);
-        }
-        Ok(if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Begun })
-    }
-
-    fn room(&mut self, runtime: Id) -> &mut Room {
-        let known = self.rooms.iter().position(|room| room.runtime == runtime);
-        let place = known.unwrap_or_else(|| {
-            // Those of runtimes that have ended, among others.
-            self.rooms.retain(|room| room.round.is_some() || !room.letters.is_empty());
-            self.rooms.push(Room { runtime, letters: VecDeque::new(), round: None });
-            self.rooms.len() - 1
-        });
-        &mut self.rooms[place]
-    }
-}
-
-/// Claims that go out together.
-struct Piece<C: Connect> {
-    outbox: Arc<Outbox<C>>,
-    /// So many count as in flight until it is dropped, if not before.
-    count: usize,
-    /// When the first of them began to wait.
-    since: Instant,
-    commands: Pipeline,
-    replies: Vec<Reply>,
-}
-
-impl<C: Connect> Piece<C> {
-    async fn deliver(mut self) {
-        if self.replies.is_empty() {
-            return;
-        }
-        let deadline = self.outbox.deadline;
-        let exchange = self.outbox.link.exchange(&self.commands);
-        let answers = match self.since.checked_add(deadline) {
-            Some(end) => timeout_at(end, exchange).await,
-            None => Ok(exchange.await),
-        };
-        let answers = match answers {
-            Ok(Ok(answers)) if answers.len() == self.replies.len() => answers,
-            // Nobody can tell whose answer is whose.
-            Ok(Ok(_)) => return self.answer(|| Err(ClaimError::Unexpected)),
-            Ok(Err(error)) => return self.answer(|| Err(error.clone())),
-            Err(_) => return self.answer(|| Err(ClaimError::Deadline(deadline))),
-        };
-        let mut answers = answers.into_iter().map(occurrence);
-        self.answer(|| answers.next().unwrap_or(Err(ClaimError::Unexpected)));
-    }
-
-    fn answer(&mut self, answers: impl FnMut() -> Result<Occurrence, ClaimError>) {
-        // First, for whoever is told comes again right away.
-        self.land();
-        for (reply, answer) in self.replies.drain(..).zip(iter::repeat_with(answers)) {
-            // Whoever does not wait any more does not want to know.
-            let _ = reply.send(answer.map_err(StoreError::from));
-        }
-    }
-
-    fn land(&mut self) {
-        self.outbox.waiting().in_flight -= mem::take(&mut self.count);
-    }
-}
-
-impl<C: Connect> Drop for Piece<C> {
-    fn drop(&mut self) {
-        if self.count > 0 {
-            self.land();
-        }
-    }
-}
-
-/// By what Redis says to `SET key 1 NX`.
-fn occurrence(answer: RedisResult<Value>) -> Result<Occurrence, ClaimError> {
-    match answer.map_err(ClaimError::Refused)? {
-        Value::Okay => Ok(Occurrence::First),
-        Value::Nil => Ok(Occurrence::Repeated),
-        _ => Err(ClaimError::Unexpected),
     }
 }
 
@@ -239,15 +107,25 @@ struct Round<C: Connect> {
 
 impl<C: Connect> Round<C> {
     async fn go(mut self) {
+        self.outbox.waiting().round_is_afoot(self.runtime);
         let_others_go_first().await;
         self.end();
-        self.outbox.clone().deliver(self.runtime, usize::MAX).await;
+        self.outbox.clone().deliver_all(self.runtime).await;
     }
 
-    /// The next claim begins another one.
     fn end(&mut self) {
         self.is_over = true;
-        self.outbox.waiting().room(self.runtime).round = None;
+        self.outbox.waiting().round_is_over(self.runtime);
+    }
+}
+
+/// A runtime that ends takes the round with it, and all that waited for it.
+impl<C: Connect> Drop for Round<C> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end();
+            while self.outbox.collect(self.runtime, usize::MAX).is_some() {}
+        }
     }
 }
 
@@ -262,31 +140,4 @@ async fn let_others_go_first() {
         Poll::Pending
     })
     .await;
-}
-
-/// A runtime that ends takes the round with it, and all that waited for it.
-impl<C: Connect> Drop for Round<C> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.end();
-            drop(self.outbox.collect(self.runtime, usize::MAX));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::runtime::Builder;
-
-    use super::*;
-
-    #[test]
-    fn rooms_of_runtimes_that_have_ended_are_given_up() -> std::io::Result<()> {
-        let mut waiting = Waiting::default();
-        for _ in 0..10 {
-            waiting.room(Builder::new_current_thread().build()?.handle().id());
-        }
-        assert_eq!(waiting.rooms.len(), 1);
-        Ok(())
-    }
 }

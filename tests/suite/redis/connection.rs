@@ -310,6 +310,23 @@ async fn one_that_has_waited_too_long_to_go_out_takes_no_other_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_comes_much_later_has_its_own_time() {
+    let (store, server) = store::<false>();
+    assert_eq!(ask(&store).await, "First");
+    server.ails(Fault::Silent);
+    let store = store.with_deadline(50 * MS);
+    let mut early = Box::pin(ask(&store));
+    assert!(early.as_mut().now_or_never().is_none());
+    assert!(advance(30 * MS).now_or_never().is_none());
+    let start = Instant::now();
+    let took = async |claim| (claim.await, start.elapsed());
+    let (early, late) = join(took(early), took(Box::pin(ask(&store)))).await;
+    assert_eq!([&early.0, &late.0], ["Redis has not answered within 50 ms"; 2]);
+    assert!((20 * MS..=21 * MS).contains(&early.1) && (50 * MS..=51 * MS).contains(&late.1), "{early:?} {late:?}");
+    assert_eq!(server.pieces(), [1, 1, 1], "each in a piece of its own");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_counts_from_the_claim() {
     let (store, server) = store::<false>();
     assert_eq!(ask(&store).await, "First");
@@ -325,7 +342,7 @@ async fn the_deadline_counts_from_the_claim() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_is_given_up_gives_its_place_back_when_it_would_have_gone_out() {
+async fn a_claim_that_is_given_up_gives_its_place_back() {
     gives_its_place_back(&store::<false>().0).await;
     gives_its_place_back(&store::<true>().0).await;
 }
@@ -336,9 +353,29 @@ async fn gives_its_place_back<C: Connect>(store: &RedisNonceStore<C>) {
         for _ in 0..2 {
             assert!(ask(&store).now_or_never().is_none());
         }
-        assert!(ask(&store).await.contains("as many as may"), "both are there still");
-        assert_eq!(ask(&store).await, "First");
+        assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["First"; 2]);
+        // Nobody looks for them more often.
+        advance(20 * MS).await;
     }
+}
+
+#[test]
+fn a_runtime_that_stands_still_keeps_no_places_of_what_waits_in_vain() {
+    let (store, runtime) = (store::<false>().0, || tokio::runtime::Builder::new_current_thread().enable_all().build());
+    let store = store.with_most_in_flight(3).with_deadline(50 * MS);
+    let (still, moves) = (runtime().unwrap(), runtime().unwrap());
+    let mut early = Box::pin(ask(&store));
+    still.block_on(async {
+        assert!((0..2).all(|_| ask(&store).now_or_never().is_none()));
+        assert!(early.as_mut().now_or_never().is_none());
+    });
+    moves.block_on(async {
+        assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["First"; 2], "in place of those that were given up");
+        assert!(join_all((0..3).map(|_| ask(&store))).await[2].contains("as many as may"));
+        tokio::time::sleep(60 * MS).await;
+        assert_eq!(join_all((0..3).map(|_| ask(&store))).await, ["First"; 3], "in place of what has waited too long");
+        assert_eq!(early.as_mut().await, "Redis has not answered within 50 ms");
+    });
 }
 
 #[test]

@@ -1,0 +1,178 @@
+//! Claims that wait to go out, each in its own runtime.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use redis::Cmd;
+use tokio::{runtime::Id, sync::oneshot, time::Instant};
+
+use super::error::ClaimError;
+use crate::{protocol::Occurrence, store::StoreError};
+
+/// Whoever finds the last round this late begins another: the thread that has it may be kept busy by somebody.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// So many go out without waiting for more, for Redis to be at work while others are still on their way here.
+pub(super) const PIECE: usize = 32;
+
+pub(super) struct Letter {
+    pub(super) command: Cmd,
+    pub(super) reply: Reply,
+    pub(super) since: Instant,
+}
+
+/// Where the answer goes.
+pub(super) type Reply = oneshot::Sender<Answer>;
+
+/// Small, for it mostly comes from another core.
+pub(super) type Answer = Result<Occurrence, StoreError>;
+
+#[derive(Default)]
+pub(super) struct Waiting {
+    rooms: Vec<Room>,
+    /// All that wait or are on their way, whether or not somebody still waits for them.
+    in_flight: usize,
+    swept: Option<Instant>,
+}
+
+/// What waits in one runtime, and goes out by a task of it: another one may stand still, and its clock with it.
+struct Room {
+    runtime: Id,
+    letters: VecDeque<Letter>,
+    round: Option<Begun>,
+}
+
+/// A task that is to take all letters of its room.
+struct Begun {
+    at: Instant,
+    by: ThreadId,
+    /// It was polled. Until then it may lie where only the thread that began it finds it.
+    is_afoot: bool,
+}
+
+/// Who takes what waits.
+pub(super) enum Collector {
+    /// A round that has begun.
+    Begun,
+    /// A round that has to begin.
+    ToBegin,
+    /// A task for a piece that is full.
+    Piece,
+}
+
+impl Letter {
+    /// Nobody waits for it any more, or it has waited too long.
+    pub(super) fn is_in_vain(&self, now: Instant, deadline: Duration) -> bool {
+        self.reply.is_closed() || now.saturating_duration_since(self.since) >= deadline
+    }
+}
+
+impl Waiting {
+    pub(super) fn put(&mut self, letter: Letter, runtime: Id, most_in_flight: usize) -> Result<Collector, ClaimError> {
+        if self.in_flight >= most_in_flight {
+            return Err(ClaimError::Busy(most_in_flight));
+        }
+        self.in_flight += 1;
+        let (room, now) = (self.room_or_new(runtime), letter.since);
+        room.letters.push_back(letter);
+        if room.round.as_ref().is_none_or(|round| round.is_overdue(now)) {
+            room.round = Some(Begun { at: now, by: thread::current().id(), is_afoot: false });
+            return Ok(Collector::ToBegin);
+        }
+        Ok(if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Begun })
+    }
+
+    /// The first letters of a room, `at_most` so many, and whether some are left that are not to wait: none that is much
+    /// younger than the first, which has less time left. They count as in flight until they [land](Self::land).
+    pub(super) fn take(&mut self, runtime: Id, at_most: usize) -> Option<(impl Iterator<Item = Letter>, bool)> {
+        let letters = &mut self.room(runtime)?.letters;
+        let first = letters.front()?.since;
+        let is_near = |letter: &Letter| letter.since.saturating_duration_since(first) < PATIENCE;
+        let count = match letters.back() {
+            Some(last) if is_near(last) => letters.len(),
+            _ => letters.iter().take_while(|letter| is_near(letter)).count(),
+        };
+        let count = count.min(at_most);
+        let is_some_left = letters.len() > count;
+        Some((letters.drain(..count), is_some_left))
+    }
+
+    /// So many are answered, or given up.
+    pub(super) fn land(&mut self, count: usize) {
+        self.in_flight -= count;
+    }
+
+    pub(super) fn round_is_afoot(&mut self, runtime: Id) {
+        if let Some(round) = self.room(runtime).and_then(|room| room.round.as_mut()) {
+            round.is_afoot = true;
+        }
+    }
+
+    /// The next claim begins another one.
+    pub(super) fn round_is_over(&mut self, runtime: Id) {
+        if let Some(room) = self.room(runtime) {
+            room.round = None;
+        }
+    }
+
+    /// Where all places are taken: takes out, of all rooms, what nobody waits for any more and what has waited too long.
+    /// Their runtimes may stand still. Now and then only, for it looks at each.
+    pub(super) fn make_room(&mut self, now: Instant, most_in_flight: usize, deadline: Duration) -> Vec<Letter> {
+        let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= PATIENCE);
+        let mut gone = Vec::new();
+        if self.in_flight >= most_in_flight && is_due {
+            self.swept = Some(now);
+            for room in &mut self.rooms {
+                for letter in mem::take(&mut room.letters) {
+                    let is_gone = letter.is_in_vain(now, deadline);
+                    if is_gone { gone.push(letter) } else { room.letters.push_back(letter) }
+                }
+            }
+            self.land(gone.len());
+        }
+        gone
+    }
+
+    fn room(&mut self, runtime: Id) -> Option<&mut Room> {
+        self.rooms.iter_mut().find(|room| room.runtime == runtime)
+    }
+
+    fn room_or_new(&mut self, runtime: Id) -> &mut Room {
+        let known = self.rooms.iter().position(|room| room.runtime == runtime);
+        let place = known.unwrap_or_else(|| {
+            // Those of runtimes that have ended, among others.
+            self.rooms.retain(|room| room.round.is_some() || !room.letters.is_empty());
+            self.rooms.push(Room { runtime, letters: VecDeque::new(), round: None });
+            self.rooms.len() - 1
+        });
+        &mut self.rooms[place]
+    }
+}
+
+impl Begun {
+    fn is_overdue(&self, now: Instant) -> bool {
+        let is_late = now.saturating_duration_since(self.at) >= PATIENCE;
+        is_late || !self.is_afoot && self.by != thread::current().id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn rooms_of_runtimes_that_have_ended_are_given_up() -> std::io::Result<()> {
+        let mut waiting = Waiting::default();
+        for _ in 0..10 {
+            waiting.room_or_new(Builder::new_current_thread().build()?.handle().id());
+        }
+        assert_eq!(waiting.rooms.len(), 1);
+        Ok(())
+    }
+}
