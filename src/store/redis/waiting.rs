@@ -166,6 +166,26 @@ mod tests {
 
     use super::*;
 
+    fn begins(waiting: &mut Waiting, runtime: Id) -> bool {
+        let letter = Letter { command: Cmd::new(), reply: oneshot::channel().0, since: Instant::now() };
+        matches!(waiting.put(letter, runtime, 9), Ok(Collector::ToBegin))
+    }
+
+    fn begins_elsewhere(waiting: &mut Waiting, runtime: Id) -> bool {
+        thread::scope(|threads| threads.spawn(|| begins(waiting, runtime)).join().unwrap_or(false))
+    }
+
+    #[test]
+    fn until_a_round_is_afoot_another_thread_begins_its_own() -> std::io::Result<()> {
+        let (mut waiting, runtime) = (Waiting::default(), Builder::new_current_thread().build()?.handle().id());
+        assert!(begins(&mut waiting, runtime));
+        assert!(!begins(&mut waiting, runtime));
+        assert!(begins_elsewhere(&mut waiting, runtime));
+        waiting.round_is_afoot(runtime);
+        assert!(!begins(&mut waiting, runtime) && !begins_elsewhere(&mut waiting, runtime));
+        Ok(())
+    }
+
     #[test]
     fn rooms_of_runtimes_that_have_ended_are_given_up() -> std::io::Result<()> {
         let mut waiting = Waiting::default();
