@@ -17,8 +17,8 @@ pub enum ClaimError {
     /// Redis has not answered in time. The nonce may be spent.
     #[error("Redis has not answered within {} ms", .0.as_millis())]
     Deadline(Duration),
-    /// Whoever sent it is gone: with a runtime that ended, or by a panic of the client's, or of tokio's where the runtime
-    /// has no timers. The nonce may be spent.
+    /// Whoever sent it is gone: with a runtime that ended, or by a panic of the client's, or of tokio's where the
+    /// runtime has no timers. The nonce may be spent.
     #[error("the claim was on its way to Redis when its runtime ended, or the client panicked, or there are no timers")]
     Abandoned,
     /// The claim was made where no tokio runtime is.

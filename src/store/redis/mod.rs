@@ -1,8 +1,8 @@
 //! Nonces in Redis, shared by verifiers on many machines.
 //!
 //! The `store` makes a command of each claim and puts it into its `outbox`. There it is `waiting` until it goes out with
-//! others in a `piece`, which is `exchange`d for answers over a `link`, which `connect`s when it must. `check` looks before a
-//! service starts.
+//! others in a `piece`, which is `exchange`d for answers over a `link`, which `connect`s when it must. `check` looks
+//! before a service starts.
 
 mod check;
 mod connect;

@@ -38,8 +38,8 @@ impl<C: Connect> Outbox<C> {
         Arc::new(Self { link, deadline, most_in_flight, waiting: Mutex::default() })
     }
 
-    /// Sends a command together with others. The future does not hold it, and has its answer by the deadline, as far as the
-    /// runtime gets on in which this is called: it has no clock of its own, which would cost more than all else here.
+    /// Sends a command together with others. The future does not hold it, and has its answer by the deadline, as far as
+    /// the runtime gets on in which this is called: it has no timer of its own, whose locks all claims would share.
     pub(super) fn send(self: &Arc<Self>, command: Cmd) -> impl Future<Output = Answer> + Send + use<C> {
         let (reply, answer) = oneshot::channel();
         let posted = self.post(Letter { command, reply, since: Instant::now() });
@@ -72,7 +72,8 @@ impl<C: Connect> Outbox<C> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What may go out together, and whether there is more. Nobody is told anything under the lock: who is may come here.
+    /// What may go out together, and whether there is more. Nobody is told anything under the lock: who is may come
+    /// here.
     fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<(Piece<C>, bool)> {
         // Of many servers each may take its time.
         let at_most = if C::MENDS_ITSELF { 1 } else { at_most };

@@ -19,8 +19,8 @@ use crate::{
 /// that has no answer within the deadline, or finds too many others waiting, is an error, and its request is answered
 /// with 503; **it may have been made all the same**: the caller signs again, with a fresh nonce.
 ///
-/// It needs a tokio runtime with timers (`enable_all`), Redis 6.2 or Valkey 7.2 and newer, and a server that drops no key to make room:
-/// [`check`](Self::check) looks. The [guide](https://docs.rs/countersign/latest/countersign/guide/redis/) tells how to run it.
+/// It needs a tokio runtime with timers (`enable_all`), which keeps the deadline, Redis 6.2 or Valkey 7.2 and newer, and
+/// a server that drops no key to make room: [`check`](Self::check) looks. The [guide](https://docs.rs/countersign/latest/countersign/guide/redis/) tells how to run it.
 ///
 /// ```no_run
 /// # use countersign::{StaticKeys, Verifier, store::RedisNonceStore};
