@@ -22,7 +22,7 @@ use super::{
     connect::Connect,
     error::ClaimError,
     link::Link,
-    piece::{Piece, refuse},
+    piece::Piece,
     waiting::{Answer, Collector, Letter, PIECE, Waiting},
 };
 
@@ -57,9 +57,9 @@ impl<C: Connect> Outbox<C> {
             let gone = waiting.make_room(letter.since, self.most_in_flight, self.deadline);
             (waiting.put(letter, id, self.most_in_flight), gone)
         };
-        refuse(gone, || ClaimError::Deadline(self.deadline));
+        gone.into_iter().for_each(|letter| letter.refuse(ClaimError::Deadline(self.deadline)));
         match collector? {
-            Collector::Begun => {}
+            Collector::Underway => {}
             Collector::ToBegin => {
                 drop(runtime.spawn(Round { outbox: self.clone(), runtime: id, is_over: false }.go()));
             }
@@ -73,13 +73,13 @@ impl<C: Connect> Outbox<C> {
     }
 
     /// What may go out together, and whether there is more. Nobody is told anything under the lock: who is may come
-    /// here.
+    /// here. A piece has the time that its oldest claim has left: no other one loses more than an eighth of its own.
     fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<(Piece<C>, bool)> {
         // Of many servers each may take its time.
         let at_most = if C::MENDS_ITSELF { 1 } else { at_most };
         let mut waiting = self.waiting();
-        let (letters, is_some_left) = waiting.take(runtime, at_most)?;
-        Some((Piece::new(self.clone(), letters), is_some_left))
+        let (letters, are_others_left) = waiting.take(runtime, at_most, self.deadline / 8)?;
+        Some((Piece::new(self.clone(), letters), are_others_left))
     }
 
     /// What is full stays where any round finds it until this runs: a busy thread may hold this up too.
@@ -90,8 +90,8 @@ impl<C: Connect> Outbox<C> {
     }
 
     async fn deliver_all(self: Arc<Self>, runtime: Id) {
-        while let Some((piece, is_some_left)) = self.collect(runtime, usize::MAX) {
-            if !is_some_left {
+        while let Some((piece, are_others_left)) = self.collect(runtime, usize::MAX) {
+            if !are_others_left {
                 return piece.deliver().await;
             }
             tokio::spawn(piece.deliver());

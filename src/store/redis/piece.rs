@@ -45,7 +45,7 @@ impl<C: Connect> Piece<C> {
 
     pub(super) async fn deliver(mut self) {
         let deadline = self.outbox.deadline;
-        refuse(mem::take(&mut self.left_out), || ClaimError::Deadline(deadline));
+        self.left_out.drain(..).for_each(|letter| letter.refuse(ClaimError::Deadline(deadline)));
         if self.replies.is_empty() {
             return;
         }
@@ -84,13 +84,6 @@ impl<C: Connect> Drop for Piece<C> {
         if self.count > 0 {
             self.land();
         }
-    }
-}
-
-/// Tells whoever still waits for them.
-pub(super) fn refuse(letters: Vec<Letter>, error: impl Fn() -> ClaimError) {
-    for letter in letters {
-        let _ = letter.reply.send(Err(error().into()));
     }
 }
 

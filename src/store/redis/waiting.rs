@@ -13,7 +13,7 @@ use tokio::{runtime::Id, sync::oneshot, time::Instant};
 use super::error::ClaimError;
 use crate::{protocol::Occurrence, store::StoreError};
 
-/// Whoever finds the last round this late begins another: the thread that has it may be kept busy by somebody.
+/// Whoever finds the last round this late begins another, lest one that got lost hold all up. No more often is made room.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// So many go out without waiting for more, for Redis to be at work while others are still on their way here.
@@ -56,8 +56,8 @@ struct Begun {
 
 /// Who takes what waits.
 pub(super) enum Collector {
-    /// A round that has begun.
-    Begun,
+    /// A round that has begun already.
+    Underway,
     /// A round that has to begin.
     ToBegin,
     /// A task for a piece that is full.
@@ -65,6 +65,11 @@ pub(super) enum Collector {
 }
 
 impl Letter {
+    /// Tells whoever still waits for it.
+    pub(super) fn refuse(self, error: ClaimError) {
+        let _ = self.reply.send(Err(error.into()));
+    }
+
     /// Nobody waits for it any more, or it has waited too long.
     pub(super) fn is_in_vain(&self, now: Instant, deadline: Duration) -> bool {
         self.reply.is_closed() || now.saturating_duration_since(self.since) >= deadline
@@ -83,22 +88,27 @@ impl Waiting {
             room.round = Some(Begun { at: now, by: thread::current().id(), is_afoot: false });
             return Ok(Collector::ToBegin);
         }
-        Ok(if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Begun })
+        Ok(if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Underway })
     }
 
-    /// The first letters of a room, `at_most` so many, and whether some are left that are not to wait: none that is much
-    /// younger than the first, which has less time left. They count as in flight until they [land](Self::land).
-    pub(super) fn take(&mut self, runtime: Id, at_most: usize) -> Option<(impl Iterator<Item = Letter>, bool)> {
+    /// The first letters of a room, `at_most` so many, of those that came `within` so much time after the very first. They
+    /// count as in flight until they [land](Self::land). And whether others are left.
+    pub(super) fn take(
+        &mut self,
+        runtime: Id,
+        at_most: usize,
+        within: Duration,
+    ) -> Option<(impl Iterator<Item = Letter>, bool)> {
         let letters = &mut self.room(runtime)?.letters;
         let first = letters.front()?.since;
-        let is_near = |letter: &Letter| letter.since.saturating_duration_since(first) < PATIENCE;
+        let is_near = |letter: &Letter| letter.since.saturating_duration_since(first) <= within;
         let count = match letters.back() {
             Some(last) if is_near(last) => letters.len(),
             _ => letters.iter().take_while(|letter| is_near(letter)).count(),
         };
         let count = count.min(at_most);
-        let is_some_left = letters.len() > count;
-        Some((letters.drain(..count), is_some_left))
+        let are_others_left = letters.len() > count;
+        Some((letters.drain(..count), are_others_left))
     }
 
     /// So many are answered, or given up.
@@ -167,7 +177,11 @@ mod tests {
     use super::*;
 
     fn begins(waiting: &mut Waiting, runtime: Id) -> bool {
-        let letter = Letter { command: Cmd::new(), reply: oneshot::channel().0, since: Instant::now() };
+        begins_at(Instant::now(), waiting, runtime)
+    }
+
+    fn begins_at(since: Instant, waiting: &mut Waiting, runtime: Id) -> bool {
+        let letter = Letter { command: Cmd::new(), reply: oneshot::channel().0, since };
         matches!(waiting.put(letter, runtime, 9), Ok(Collector::ToBegin))
     }
 
@@ -183,6 +197,17 @@ mod tests {
         assert!(begins_elsewhere(&mut waiting, runtime));
         waiting.round_is_afoot(runtime);
         assert!(!begins(&mut waiting, runtime) && !begins_elsewhere(&mut waiting, runtime));
+        Ok(())
+    }
+
+    #[test]
+    fn a_round_that_is_late_is_followed_by_another() -> std::io::Result<()> {
+        let (mut waiting, runtime) = (Waiting::default(), Builder::new_current_thread().build()?.handle().id());
+        let now = Instant::now();
+        assert!(begins_at(now, &mut waiting, runtime));
+        waiting.round_is_afoot(runtime);
+        assert!(!begins_at(now + PATIENCE - Duration::from_nanos(1), &mut waiting, runtime));
+        assert!(begins_at(now + PATIENCE, &mut waiting, runtime));
         Ok(())
     }
 
