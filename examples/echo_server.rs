@@ -194,8 +194,6 @@ fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifie
         .map_err(|error| error.to_string())?
         .with_signed_headers(arguments.signed_header.iter().cloned())
         .map_err(|error| error.to_string())?
-        .with_tolerance(Duration::from_secs(arguments.tolerance.into()))
-        .with_limits(Limits::new().with_body(arguments.body_limit))
         .with_carrier(match arguments.carrier {
             CarrierArgument::Headers => Carrier::Headers,
             CarrierArgument::Query => Carrier::Query,
@@ -203,6 +201,8 @@ fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifie
         });
     Verifier::new(keys)
         .with_scheme(scheme)
+        .with_tolerance(Duration::from_secs(arguments.tolerance.into()))
+        .with_limits(Limits::new().with_body(arguments.body_limit))
         .with_parameters(match arguments.parameters {
             ParametersArgument::Stripped => Parameters::Stripped,
             ParametersArgument::Signed => Parameters::Signed,

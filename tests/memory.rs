@@ -7,7 +7,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use countersign::{
-    BodyHasher, Limits, Payload, Scheme, Secret, SignLayer, Signer, StaticKeys, Verifier, danger::ReportOnlyLayer,
+    BodyHasher, Limits, Payload, Secret, SignLayer, Signer, StaticKeys, Verifier, danger::ReportOnlyLayer,
     server::UnverifiedBody,
 };
 use futures_util::stream;
@@ -45,8 +45,7 @@ fn signer() -> Signer {
 
 fn verifier() -> Verifier<StaticKeys> {
     let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]);
-    let scheme = Scheme::new().with_limits(Limits::new().with_body((FRAMES * FRAME) as u64));
-    Verifier::new(keys).with_scheme(scheme).with_streamed_bodies()
+    Verifier::new(keys).with_limits(Limits::new().with_body((FRAMES * FRAME) as u64)).with_streamed_bodies()
 }
 
 /// The most bytes that are allocated at once while a request is served, all `length` bytes of which arrive.

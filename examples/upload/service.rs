@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::State, http::StatusCode, routing::put};
-use countersign::{Limits, Scheme, Secret, StaticKeys, Verifier};
+use countersign::{Limits, Secret, StaticKeys, Verifier};
 use http_body_util::BodyExt;
 use tokio::{net::TcpListener, runtime::Handle, task::spawn_blocking};
 
@@ -19,8 +19,7 @@ type Directory = Option<PathBuf>;
 
 pub(crate) fn verifier() -> Result<Verifier<StaticKeys>, Error> {
     let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)]);
-    let scheme = Scheme::new().with_limits(Limits::new().with_body(u64::MAX));
-    Ok(Verifier::new(keys).with_scheme(scheme).with_streamed_bodies())
+    Ok(Verifier::new(keys).with_limits(Limits::new().with_body(u64::MAX)).with_streamed_bodies())
 }
 
 /// Serves, and prints where.

@@ -100,10 +100,10 @@ impl<'a> Input<'a> {
     }
 
     fn run(&self) {
-        let scheme = Scheme::new().with_carrier(self.carrier).with_limits(self.limits);
+        let scheme = Scheme::new().with_carrier(self.carrier);
         let Some((request, digest_header)) = self.request() else { return };
         let expected = self.expected(request.uri().query(), &digest_header);
-        let verifier = rig::verifier().with_scheme(scheme.clone()).with_parameters(self.policy);
+        let verifier = rig::verifier().with_scheme(scheme.clone()).with_limits(self.limits).with_parameters(self.policy);
         match (rig::verify(&verifier, &request), expected) {
             (Ok(delivered), Ok((query, body))) => {
                 let seen = Sight::of(delivered);

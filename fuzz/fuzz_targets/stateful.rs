@@ -342,12 +342,11 @@ fn verifier(
     clock: &ManualClock,
 ) -> Verifier<Keys, Nonces> {
     static KEYS: LazyLock<Arc<StaticKeys>> = LazyLock::new(|| Arc::new(rig::keys()));
-    let scheme = Scheme::new().with_tolerance(Duration::from_secs(tolerance));
     let nonces = Nonces { store: store.clone(), faults: faults.clone(), outlives: memory == Memory::Outlives };
     let verifier = Verifier::new(Keys(KEYS.clone(), faults.clone()))
         .with_nonces(nonces)
         .with_clock(clock.clone())
-        .with_scheme(scheme);
+        .with_tolerance(Duration::from_secs(tolerance));
     if memory == Memory::ForgetsStrictly { verifier.with_strict_restart() } else { verifier }
 }
 

@@ -81,7 +81,7 @@ where
         ResponseFuture(Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let is_signed = origins.include(&parts.uri)?;
-            let body = read(body, signer.scheme().limits().body()).await?;
+            let body = read(body, MAX_BODY).await?;
             match is_signed {
                 true => signer.sign_parts(&mut parts, Payload::Bytes(&body))?,
                 false => signer.unsign(&mut parts)?,
@@ -91,13 +91,16 @@ where
     }
 }
 
+/// How much of a body is held in memory, in bytes.
+const MAX_BODY: u64 = 2 * 1024 * 1024;
+
 async fn read<B>(body: B, limit: u64) -> Result<Bytes, SignError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
     collect(body, limit).await.map_err(|error| match error {
         CollectError::TooLarge => SignError::without_source(format!(
-            "the body has more than the {limit} bytes that are read of it: raise `Limits::with_body` of the signer's scheme, or sign its digest and send it without this layer"
+            "the body has more than the {limit} bytes that are read of it: sign its digest and send it without this layer"
         )),
         CollectError::Broken(error) => SignError::new("the body could not be read", error),
     })

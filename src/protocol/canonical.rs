@@ -78,9 +78,8 @@ impl<'r> Head<'r> {
         self.has_overrides
     }
 
-    /// Line 5.
-    pub(crate) fn read_query(&'r self, scheme: &Scheme) -> Result<HeadAndQuery<'r>, Rejection> {
-        let limit = scheme.limits().parameters();
+    /// Line 5, of `limit` parameters at most.
+    pub(crate) fn read_query(&'r self, scheme: &Scheme, limit: usize) -> Result<HeadAndQuery<'r>, Rejection> {
         let query = ParameterList::parse(self.raw_query.as_bytes(), scheme.query_fields(), limit)?;
         Ok(HeadAndQuery { head: self, query })
     }
@@ -93,9 +92,9 @@ pub(crate) struct HeadAndQuery<'r> {
 }
 
 impl<'r> HeadAndQuery<'r> {
-    /// Line 6, of the body of a request that [is a form](Head::is_form).
-    pub(crate) fn read_form(self, scheme: &Scheme, body: &'r [u8]) -> Result<CanonicalRequest<'r>, Rejection> {
-        let form = ParameterList::parse(body, None, scheme.limits().parameters())?;
+    /// Line 6, of the body of a request that [is a form](Head::is_form), of `limit` parameters at most.
+    pub(crate) fn read_form(self, limit: usize, body: &'r [u8]) -> Result<CanonicalRequest<'r>, Rejection> {
+        let form = ParameterList::parse(body, None, limit)?;
         Ok(CanonicalRequest { head: self.head, query: self.query, form })
     }
 

@@ -1,10 +1,12 @@
 //! How much of a request is read at most.
 
-/// Bounds on what is read of a request: by a verifier, and by a signing client of a body that it hashes.
+/// Bounds on what a verifier reads of a request: [`Verifier::with_limits`](crate::Verifier::with_limits).
+///
+/// A request beyond one of them is rejected before its signature is checked, with 400, 413 or 414.
 ///
 /// ```
-/// # use countersign::{Limits, Scheme};
-/// let scheme = Scheme::new().with_limits(Limits::new().with_body(10 * 1024 * 1024));
+/// # use countersign::Limits;
+/// let limits = Limits::new().with_body(10 * 1024 * 1024); // 10 MiB
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {

@@ -1,10 +1,10 @@
-//! What both ends agree on beforehand: names, places, audience, window, signed headers, limits.
+//! What both ends agree on beforehand: names, places, audience, signed headers.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use http::{HeaderName, header};
 
-use super::{field::Field, headers::HeaderTable, limits::Limits, names::FieldParameters};
+use super::{field::Field, headers::HeaderTable, names::FieldParameters};
 
 /// Where the five fields travel. The body digest is a header in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,12 +35,13 @@ pub enum TokenPlace {
 
 /// The configuration that signers and verifiers share.
 ///
+/// Limits and the tolerance of timestamps are the verifier's own: [`Verifier::with_limits`](crate::Verifier::with_limits),
+/// [`Verifier::with_tolerance`](crate::Verifier::with_tolerance).
+///
 /// ```
-/// # use countersign::{Carrier, Field, Scheme};
-/// # use std::time::Duration;
+/// # use countersign::{Field, Scheme};
 /// let scheme = Scheme::new()
 ///     .with_audience("api.example.com")?
-///     .with_tolerance(Duration::from_secs(60))
 ///     .with_signed_headers([http::HeaderName::from_static("idempotency-key")])?
 ///     .with_header_name(Field::AppId, http::HeaderName::from_static("x-client"))?;
 /// # Ok::<(), countersign::SchemeError>(())
@@ -52,13 +53,11 @@ pub struct Scheme {
     carrier: Carrier,
     token_place: TokenPlace,
     audience: String,
-    tolerance: u64,
     signed_headers: Vec<HeaderName>,
-    limits: Limits,
 }
 
 impl Scheme {
-    /// The protocol's defaults: its names, headers as carrier, no audience, 300 seconds, no signed headers.
+    /// The protocol's defaults: its names, headers as carrier, no audience, no signed headers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -67,9 +66,7 @@ impl Scheme {
             carrier: Carrier::default(),
             token_place: TokenPlace::default(),
             audience: String::new(),
-            tolerance: 300,
             signed_headers: Vec::new(),
-            limits: Limits::default(),
         }
     }
 
@@ -85,13 +82,6 @@ impl Scheme {
             return Err(SchemeError::Audience);
         }
         Ok(self)
-    }
-
-    /// How far a timestamp may lie from the verifier's clock, either way, in whole seconds. Default: 300.
-    #[must_use]
-    pub fn with_tolerance(mut self, tolerance: Duration) -> Self {
-        self.tolerance = tolerance.as_secs();
-        self
     }
 
     /// Headers that are signed beside the rest, in any order. Default: none.
@@ -150,13 +140,6 @@ impl Scheme {
         self.checked()
     }
 
-    /// What a verifier reads of a request at most.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
     fn checked(self) -> Result<Self, SchemeError> {
         if let Some(name) = self.headers.unusable() {
             return Err(SchemeError::HeaderName(name.clone()));
@@ -177,18 +160,6 @@ impl Scheme {
             }
             _ => Ok(self),
         }
-    }
-
-    /// The window's half-width in seconds.
-    #[must_use]
-    pub fn tolerance(&self) -> Duration {
-        Duration::from_secs(self.tolerance)
-    }
-
-    /// What a verifier reads of a request at most.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     /// Whose requests these are, or empty.

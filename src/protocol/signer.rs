@@ -201,9 +201,9 @@ impl Signer {
         let found = self.scheme.header_table().find_in(&parts.headers);
         let head = Head::read(&self.scheme, "", &uri, &parts.method, &found).map_err(SignError::refused)?;
         let is_form = head.is_form();
-        let request = head.read_query(&self.scheme).map_err(SignError::refused)?;
+        let request = head.read_query(&self.scheme, usize::MAX).map_err(SignError::refused)?;
         let request = match payload {
-            Payload::Bytes(body) if is_form => request.read_form(&self.scheme, body).map_err(SignError::refused)?,
+            Payload::Bytes(body) if is_form => request.read_form(usize::MAX, body).map_err(SignError::refused)?,
             _ => request.without_form(),
         };
         Ok(then(&StringToSign { request: &request, fields }))

@@ -4,7 +4,7 @@ use http::{Uri, request::Parts};
 use http_body::Body;
 
 use super::{arriving::too_large, caller::Caller};
-use crate::protocol::{Claim, FoundHeaders, Head, Known, Rejection, RejectionKind, Scheme};
+use crate::protocol::{Claim, FoundHeaders, Head, Known, Limits, Rejection, RejectionKind, Scheme};
 
 /// How many bytes a body may have.
 #[derive(Clone, Copy)]
@@ -17,6 +17,7 @@ pub(super) struct Length {
 /// Reads the fields and all else that the head tells, and how long the body may be.
 pub(super) fn read<'r>(
     scheme: &'r Scheme,
+    limits: &Limits,
     prefix: &'r str,
     uri: &'r Uri,
     parts: &'r Parts,
@@ -28,7 +29,6 @@ pub(super) fn read<'r>(
             "the request was verified before: two verifying layers stand around this route, one is enough",
         ));
     }
-    let limits = scheme.limits();
     // First, for fields may have to be looked for in it.
     if uri.query().unwrap_or_default().len() > limits.query() {
         let detail = format!("the query has more than {} bytes: send a body instead", limits.query());

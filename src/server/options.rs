@@ -7,7 +7,7 @@ use http::{Uri, request::Parts};
 use super::{arriving::Handover, exemption::Exemption, layer::VerifyLayer, outcome::Outcome, verifier::Verifier};
 use crate::{
     clock::{Clock, SteadyClock},
-    protocol::{Parameters, Scheme},
+    protocol::{Limits, Parameters, Scheme},
     store::{KeyStore, NonceStore},
 };
 
@@ -22,6 +22,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             strict_restart: self.strict_restart,
             retention: self.retention,
             scheme: self.scheme,
+            tolerance: self.tolerance,
+            limits: self.limits,
             parameters: self.parameters,
             prefix: self.prefix,
             handover: self.handover,
@@ -45,6 +47,33 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// What it has agreed on with its clients. Default: [`Scheme::new`].
     pub fn with_scheme(self, scheme: Scheme) -> Self {
         Self { scheme: Arc::new(scheme), ..self }
+    }
+
+    /// How far a timestamp may lie from this verifier's clock, either way, in whole seconds. Default: 300.
+    ///
+    /// Clients need not know it: they sign with the time of now.
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # use std::time::Duration;
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let verifier = Verifier::new(keys).with_tolerance(Duration::from_secs(60));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_tolerance(self, tolerance: Duration) -> Self {
+        Self { tolerance: tolerance.as_secs(), ..self }
+    }
+
+    /// How much of a request is read. Default: [`Limits::new`].
+    ///
+    /// ```
+    /// # use countersign::{Limits, Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let verifier = Verifier::new(keys).with_limits(Limits::new().with_body(10 * 1024 * 1024)); // 10 MiB
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// What the service gets of a query and of a form. Default: [`Parameters::Stripped`].
@@ -105,10 +134,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// whole all the same, up to [theirs](crate::Limits::with_form).
     ///
     /// ```
-    /// # use countersign::{Limits, Scheme, Secret, StaticKeys, Verifier};
+    /// # use countersign::{Limits, Secret, StaticKeys, Verifier};
     /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
-    /// let scheme = Scheme::new().with_limits(Limits::new().with_body(4 << 30)); // 4 GiB
-    /// let uploads = Verifier::new(keys).with_scheme(scheme).with_streamed_bodies().into_layer();
+    /// let limits = Limits::new().with_body(4 << 30); // 4 GiB
+    /// let uploads = Verifier::new(keys).with_limits(limits).with_streamed_bodies().into_layer();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_streamed_bodies(self) -> Self {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::{SteadyClock, SystemClock},
-    protocol::{CanonicalRequest, Head, HeadAndQuery, Parameters, Rejection, Scheme, Window},
+    protocol::{CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Window},
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
@@ -44,6 +44,9 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) strict_restart: bool,
     pub(super) retention: Option<Duration>,
     pub(super) scheme: Arc<Scheme>,
+    /// In seconds.
+    pub(super) tolerance: u64,
+    pub(super) limits: Limits,
     pub(super) parameters: Parameters,
     pub(super) prefix: Arc<str>,
     pub(super) handover: Handover,
@@ -61,6 +64,8 @@ impl<K: KeyStore> Verifier<K> {
             strict_restart: false,
             retention: None,
             scheme: Arc::new(Scheme::new()),
+            tolerance: 300,
+            limits: Limits::new(),
             parameters: Parameters::default(),
             prefix: "".into(),
             handover: Handover::Whole,
@@ -113,7 +118,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let window = self.window(time.birth);
             let (timely, head, length) = {
                 let (claim, head, length) =
-                    head::read(scheme, &self.prefix, uri, parts, &body) // 1
+                    head::read(scheme, &self.limits, &self.prefix, uri, parts, &body) // 1
                         .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
                 witness.sees(&claim, time.now);
                 (claim.timely(time.now, &window)?, head, length) // 2
@@ -148,7 +153,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 
     fn read_query<'r>(&self, head: &'r Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
-        let request = head.read_query(&self.scheme)?;
+        let request = head.read_query(&self.scheme, self.limits.parameters())?;
         self.refuse_empty(request.query().had_empty(), "query")?;
         Ok(request)
     }
@@ -161,7 +166,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let Some(form) = form else {
             return Ok(request.without_form());
         };
-        let request = request.read_form(&self.scheme, form)?;
+        let request = request.read_form(self.limits.parameters(), form)?;
         self.refuse_empty(request.form().had_empty(), "form")?;
         if request.form().is_empty() && request.digest().is_none() {
             return Err(Rejection::malformed_parameters(
@@ -182,7 +187,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// `birth` is when this verifier began to remember, in Unix seconds.
     fn window(&self, birth: u64) -> Window {
-        let tolerance = self.scheme.tolerance().as_secs();
+        let tolerance = self.tolerance;
         let shared = self.nonces.outlives_process();
         let not_before = match (shared, self.strict_restart) {
             (true, _) => 0,
@@ -218,6 +223,8 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
             .field("scheme", &self.scheme)
+            .field("tolerance", &self.tolerance)
+            .field("limits", &self.limits)
             .field("parameters", &self.parameters)
             .field("prefix", &self.prefix)
             .field("handover", &self.handover)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use countersign::{Limits, Scheme, server::UnverifiedBody};
+use countersign::{Limits, server::UnverifiedBody};
 use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -32,8 +32,7 @@ fn trailers() -> Result<Frame<Bytes>, std::io::Error> {
 }
 
 async fn code(request: Request<UnverifiedBody>) -> &'static str {
-    let scheme = Scheme::new().with_limits(small_limits());
-    let result = verifier().0.with_scheme(scheme).verify(request).await;
+    let result = verifier().0.with_limits(small_limits()).verify(request).await;
     result.map_or_else(|rejection| rejection.kind().code(), |_| "accepted")
 }
 
@@ -159,7 +158,7 @@ async fn a_declared_length_beyond_the_limit_comes_before_the_signature() {
 #[tokio::test]
 async fn the_smaller_limit_holds_for_a_form() {
     let limits = small_limits().with_form(1000);
-    let verifier = verifier().0.with_scheme(Scheme::new().with_limits(limits));
+    let verifier = verifier().0.with_limits(limits);
     let request = signed(form("/", "a=1").map(|_| format!("a={}", "x".repeat(100))));
     assert_eq!(rig::code(&verifier, request).await, "body_too_large");
 }

@@ -159,8 +159,9 @@ async fn a_store_that_is_down_is_told_as_such() {
 
 #[tokio::test]
 async fn fields_in_the_query_are_seen_too_but_not_beyond_the_limit() {
-    let scheme = Scheme::new().with_carrier(Carrier::Query).with_limits(Limits::new().with_query(300));
-    let (verifier, told) = Told::of(verifier().0.with_scheme(scheme.clone()));
+    let scheme = Scheme::new().with_carrier(Carrier::Query);
+    let limits = Limits::new().with_query(300);
+    let (verifier, told) = Told::of(verifier().0.with_scheme(scheme.clone()).with_limits(limits));
     for (filler, code, expected) in [
         ("", "accepted", "verified demo 0"),
         ("a=%zz&", "malformed_parameters", "malformed_parameters demo 0"),

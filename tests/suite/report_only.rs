@@ -77,7 +77,7 @@ async fn pass_by<N: NonceStore>(verifier: &Verifier<StaticKeys, N>, request: Req
 }
 
 fn small(limit: u32) -> Verifier<StaticKeys> {
-    verifier().0.with_scheme(Scheme::new().with_limits(Limits::new().with_body(limit.into()).with_form(limit as usize)))
+    verifier().0.with_limits(Limits::new().with_body(limit.into()).with_form(limit as usize))
 }
 
 type Frames = Vec<Result<Frame<Bytes>, &'static str>>;

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
-    BodyDigest, Limits, Payload, Scheme, StaticKeys, Verifier,
+    BodyDigest, Limits, Payload, StaticKeys, Verifier,
     danger::ReportOnlyLayer,
     server::{ServiceBody, UnverifiedBody},
 };
@@ -152,7 +152,7 @@ impl Case {
 }
 
 fn whole() -> Verifier<StaticKeys> {
-    verifier().0.with_scheme(Scheme::new().with_limits(Limits::new().with_body(LIMIT)))
+    verifier().0.with_limits(Limits::new().with_body(LIMIT))
 }
 
 /// What a service gets of a body: its bytes, and whether it ended well.

@@ -14,7 +14,7 @@ use std::{
 use axum::{Router, body::Body, extract::State, routing::post as on_post};
 use bytes::Bytes;
 use countersign::{
-    BodyDigest, Caller, Limits, Payload, RejectionKind, Scheme, StaticKeys, Verifier, VerifyLayer,
+    BodyDigest, Caller, Limits, Payload, RejectionKind, StaticKeys, Verifier, VerifyLayer,
     server::{BodyError, ServiceBody, UnverifiedBody},
 };
 use futures_util::FutureExt;
@@ -36,8 +36,7 @@ fn streaming() -> Verifier<StaticKeys> {
 }
 
 fn streaming_up_to(limit: u64) -> Verifier<StaticKeys> {
-    let scheme = Scheme::new().with_limits(Limits::new().with_body(limit));
-    verifier().0.with_scheme(scheme).with_streamed_bodies()
+    verifier().0.with_limits(Limits::new().with_body(limit)).with_streamed_bodies()
 }
 
 /// A request signed for the body `signed`, which brings another one perhaps.

@@ -59,8 +59,7 @@ async fn the_clock_counts_whole_seconds_rounded_down() {
 
 #[tokio::test]
 async fn another_tolerance() {
-    let scheme = countersign::Scheme::new().with_tolerance(Duration::from_secs(5));
-    let verifier = verifier().0.with_scheme(scheme);
+    let verifier = verifier().0.with_tolerance(Duration::from_secs(5));
     for (skew, code) in [(-6, "stale_timestamp"), (-5, "accepted"), (5, "accepted"), (6, "stale_timestamp")] {
         let request = signed_by(&signer(), NOW.checked_add_signed(skew).unwrap(), get("/"));
         assert_eq!(rig::code(&verifier, request).await, code, "{skew} s");
@@ -273,12 +272,11 @@ async fn a_store_remembers_the_latest_time_that_any_verifier_told() {
 /// A tolerant and a strict verifier share a store.
 #[tokio::test]
 async fn nonces_are_retained_for_the_most_tolerant_verifier() {
-    let strict = countersign::Scheme::new().with_tolerance(Duration::from_secs(30));
     for (retention, expected) in [(None, "accepted"), (Some(301), "replayed_nonce")] {
         let store = std::sync::Arc::new(Shared(MemoryNonceStore::new()));
         let clock = ManualClock::at(NOW);
         let tolerant = Verifier::new(keys()).with_nonces(store.clone()).with_clock(clock.clone());
-        let strict = tolerant.clone().with_scheme(strict.clone());
+        let strict = tolerant.clone().with_tolerance(Duration::from_secs(30));
         let strict = match retention {
             Some(seconds) => strict.with_retention(Duration::from_secs(seconds)),
             None => strict,

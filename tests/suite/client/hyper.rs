@@ -79,16 +79,14 @@ async fn every_carrier_and_place_over_the_wire() {
 
 #[tokio::test]
 async fn a_body_that_cannot_be_signed_is_not_sent() {
-    let limits = countersign::Limits::new().with_body(10);
-    let signer = signer_of(Scheme::new().with_limits(limits));
     let never =
         service_fn(|_: Request<Full<Bytes>>| async { Ok::<_, std::convert::Infallible>(Response::new("sent")) });
-    let client = ServiceBuilder::new().layer(SignLayer::new(signer)).service(never);
-    let send = |body: &'static str| client.clone().oneshot(Request::new(Full::new(Bytes::from(body))));
-    assert_eq!(*send("ten bytes!").await.unwrap().body(), "sent");
-    let error = send("eleven byte").await.unwrap_err();
+    let client = ServiceBuilder::new().layer(SignLayer::new(rig::signer())).service(never);
+    let send = |length: usize| client.clone().oneshot(Request::new(Full::new(Bytes::from(vec![b'x'; length]))));
+    assert_eq!(*send(2 << 20).await.unwrap().body(), "sent");
+    let error = send((2 << 20) + 1).await.unwrap_err();
     assert!(error.is::<countersign::SignError>());
-    assert!(error.to_string().contains("10 bytes"), "{error}");
+    assert!(error.to_string().contains("2097152 bytes"), "{error}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tower_http::{
 };
 
 use super::{ask, layer, layer_of, lets_in_only_signed, order, refusal, refused, respond};
-use crate::rig::{NOW, post, signed, signed_by, signer_of};
+use crate::rig::{NOW, post, signed, signed_by, signer_of, verifier};
 
 /// Long enough that it is compressed.
 const TEXT: &str = "one two three four five six seven eight nine ten";
@@ -76,9 +76,9 @@ async fn a_request_is_decompressed_inside_and_its_encoding_signed() {
 
 #[tokio::test]
 async fn the_verifiers_limit_is_of_bytes_as_sent_and_axums_of_bytes_as_read() {
-    let hundred = Scheme::new().with_limits(Limits::new().with_body(100));
+    let hundred = verifier().0.with_limits(Limits::new().with_body(100)).into_layer();
     let app = |read: DefaultBodyLimit| {
-        let stack = ServiceBuilder::new().layer(layer_of(hundred.clone())).layer(RequestDecompressionLayer::new());
+        let stack = ServiceBuilder::new().layer(hundred.clone()).layer(RequestDecompressionLayer::new());
         orders().layer(stack.layer(read))
     };
     let text = "x".repeat(1000);

@@ -1,6 +1,6 @@
 //! Limits on bodies that others set, above the layer and inside it.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, body::Body, extract::DefaultBodyLimit, routing::post as on_post};
 use countersign::{Limits, Scheme};
@@ -9,8 +9,8 @@ use http::Request;
 use tower::ServiceBuilder;
 use tower_http::{limit::RequestBodyLimitLayer, map_request_body::MapRequestBodyLayer};
 
-use super::{ask, layer, layer_of, lets_in_only_signed, order, refusal, refused};
-use crate::rig::{post, signed};
+use super::{ask, layer, lets_in_only_signed, order, refusal, refused};
+use crate::rig::{NOW, code, post, signed, signed_by, signer_of, verifier};
 
 fn orders() -> Router {
     Router::new().route("/orders", on_post(order))
@@ -69,8 +69,8 @@ async fn axums_own_limit_holds_in_extractors_wherever_it_stands() {
 
 #[tokio::test]
 async fn the_verifiers_limit_is_413_whatever_axums_allows() {
-    let three = Scheme::new().with_limits(Limits::new().with_body(3));
-    let app = orders().layer(ServiceBuilder::new().layer(DefaultBodyLimit::disable()).layer(layer_of(three)));
+    let three = verifier().0.with_limits(Limits::new().with_body(3)).into_layer();
+    let app = orders().layer(ServiceBuilder::new().layer(DefaultBodyLimit::disable()).layer(three));
     lets_in_only_signed(app.clone(), "demo orders 1").await;
     let mut forged = declared(four_bytes());
     forged.headers_mut().insert("x-sign", "0".repeat(64).parse().unwrap());
@@ -80,4 +80,15 @@ async fn the_verifiers_limit_is_413_whatever_axums_allows() {
     assert_eq!(refusal(app.clone(), unknown_length).await, refused(401, "invalid_signature"));
     let unknown_length = four_bytes().map(|body| Body::from_stream(stream::iter([Ok::<_, Infallible>(body)])));
     assert_eq!(refusal(app, unknown_length).await, refused(413, "body_too_large"));
+}
+
+#[tokio::test]
+async fn limits_and_tolerance_keep_the_scheme() {
+    let scheme = Scheme::new().with_audience("orders.example.com").unwrap();
+    let verifier = verifier().0.with_scheme(scheme.clone());
+    let uploads = verifier.with_limits(Limits::new().with_body(3)).with_tolerance(Duration::from_secs(1));
+    let request = || post("/orders", "text/plain", "abc");
+    let of_another = signed(request());
+    assert_eq!(code(&uploads, of_another).await, "invalid_signature");
+    assert_eq!(code(&uploads, signed_by(&signer_of(scheme), NOW, request())).await, "accepted");
 }

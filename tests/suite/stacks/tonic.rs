@@ -194,8 +194,8 @@ async fn a_store_that_is_down_is_unavailable_and_says_when_to_try_again() {
 
 #[tokio::test]
 async fn too_large_a_message_is_resource_exhausted_however_much_of_it_is_left_to_send() {
-    let small = Scheme::new().with_limits(Limits::new().with_body(1024));
-    let address = serve_behind(Verifier::new(keys()).with_scheme(small)).await;
+    let small = Limits::new().with_body(1024);
+    let address = serve_behind(Verifier::new(keys()).with_limits(small)).await;
     // The second is more than a connection sends before the other end reads.
     for length in [1024, 1024 * 1024] {
         let status = ask(signing(address, signer()), "x".repeat(length)).await.unwrap_err();
@@ -217,10 +217,9 @@ async fn a_grpc_client_cannot_read_a_problem() {
 
 #[tokio::test]
 async fn a_refusal_is_one_head_with_a_status_and_nothing_after_it() {
-    let scheme = Scheme::new().with_limits(Limits::new().with_query(8));
     let (verifier, _) = verifier();
     let service = verifier
-        .with_scheme(scheme)
+        .with_limits(Limits::new().with_query(8))
         .into_layer()
         .with_renderer(GrpcRejections::new())
         .layer(service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::new()))) }));
