@@ -37,7 +37,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use countersign::{
-    AppId, KeyRing, Payload, Secret, Signer, StaticKeys, Verifier,
+    App, AppId, Payload, Secret, Signer, StaticKeys, Verifier,
     clock::ManualClock,
     store::{KeyStore, StoreError},
 };
@@ -64,12 +64,12 @@ const BATCH: usize = 64;
 
 fn main() -> ExitCode {
     let bench = Timing::new(StaticKeys::new((0..APPS).map(|n| (known(n), key(n)))));
-    let even = Timing::new(Even(KeyRing::from(key(0))));
+    let even = Timing::new(Even(App::from(key(0))));
     let (first, last) = (with_other_digit(&bench.right, 0), with_other_digit(&bench.right, 63));
     let ends = |class: usize, _| (known(0), [&first, &last][class].clone());
 
     let same = bench.compare("control: no difference", |_, random| (known(random), hex(random)));
-    let naive = Timing { compares_naively: true, ..Timing::new(Even(KeyRing::from(key(0)))) };
+    let naive = Timing { compares_naively: true, ..Timing::new(Even(App::from(key(0)))) };
     let naive = naive.compare("control: a comparison that ends early", ends);
     let sign = [
         bench.compare("sign: its first digit is wrong, or its last", ends),
@@ -103,12 +103,12 @@ fn known(n: u64) -> AppId {
 }
 
 /// Does the same whether it knows an app or not. It knows one.
-struct Even(KeyRing);
+struct Even(App);
 
 impl KeyStore for Even {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        let ring = black_box(self.0.clone());
-        Ok((black_box(app).as_str() == KNOWN).then_some(ring))
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
+        let known = black_box(self.0.clone());
+        Ok((black_box(app).as_str() == KNOWN).then_some(known))
     }
 }
 

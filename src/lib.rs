@@ -129,5 +129,5 @@ pub use self::protocol::{
 #[doc(inline)]
 pub use self::{
     server::{Caller, PrefixError, Verifier, VerifyLayer},
-    store::StaticKeys,
+    store::{App, StaticKeys},
 };

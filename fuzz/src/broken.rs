@@ -6,7 +6,7 @@ use std::{
 };
 
 use countersign::{
-    AppId, KeyRing, Nonce, StaticKeys,
+    App, AppId, Nonce, StaticKeys,
     store::{KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
 };
 
@@ -39,7 +39,7 @@ pub enum Answer {
 pub struct Keys(pub Arc<StaticKeys>, pub Arc<Mutex<Faults>>);
 
 impl KeyStore for Keys {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         let is_broken = self.1.lock().unwrap().keys;
         if is_broken { Err(StoreError::new("broken")) } else { self.0.keys(app).await }
     }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::protocol::{AppId, KeyName, Nonce, Timestamp, Token, Unrepeated};
+use crate::{
+    protocol::{AppId, KeyName, Nonce, Timestamp, Token, Unrepeated},
+    store::AppData,
+};
 
 /// The verified identity behind a request, in its extensions once it is past the verifier.
 ///
@@ -18,11 +21,14 @@ use crate::protocol::{AppId, KeyName, Nonce, Timestamp, Token, Unrepeated};
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Caller(Unrepeated);
+pub struct Caller {
+    verified: Unrepeated,
+    data: Option<AppData>,
+}
 
 impl Caller {
-    pub(crate) fn new(verified: Unrepeated) -> Self {
-        Self(verified)
+    pub(crate) fn new(verified: Unrepeated, data: Option<AppData>) -> Self {
+        Self { verified, data }
     }
 
     /// A caller for tests of handlers that take one. Nobody has signed anything; its timestamp and nonce mean nothing.
@@ -37,7 +43,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn for_test(app_id: AppId) -> Self {
-        Self(Unrepeated::for_test(app_id, None, None))
+        Self { verified: Unrepeated::for_test(app_id, None, None), data: None }
     }
 
     /// The same with this token, for tests.
@@ -45,7 +51,8 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn with_test_token(self, token: Token) -> Self {
-        Self(Unrepeated::for_test(self.app_id().clone(), Some(token), self.0.key().name.clone()))
+        let verified = Unrepeated::for_test(self.app_id().clone(), Some(token), self.verified.key().name.clone());
+        Self { verified, ..self }
     }
 
     /// The same, as if a key of this name had signed, for tests.
@@ -53,43 +60,72 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn with_test_key_name(self, name: KeyName) -> Self {
-        Self(Unrepeated::for_test(self.app_id().clone(), self.token().cloned(), Some(name)))
+        let verified = Unrepeated::for_test(self.app_id().clone(), self.token().cloned(), Some(name));
+        Self { verified, ..self }
+    }
+
+    /// The same with this data of the app's, for tests.
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn with_test_data<T: Send + Sync + 'static>(self, data: T) -> Self {
+        Self { data: Some(std::sync::Arc::new(data)), ..self }
     }
 
     /// Whose key signed.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
-        &self.0.fields().app_id
+        &self.verified.fields().app_id
+    }
+
+    /// The data that the key store has of the app, if it is of this type: its tenant, plan or scopes, for example.
+    ///
+    /// `None` if the store's [`App`](crate::App) has no data, or data of another type.
+    ///
+    /// ```
+    /// # use countersign::Caller;
+    /// struct Plan { may_refund: bool }
+    ///
+    /// fn may_refund(caller: &Caller) -> bool {
+    ///     caller.data::<Plan>().is_some_and(|plan| plan.may_refund)
+    /// }
+    /// # #[cfg(feature = "test-util")]
+    /// # assert!(may_refund(&Caller::for_test("demo".parse()?).with_test_data(Plan { may_refund: true })));
+    /// # Ok::<(), countersign::FieldError>(())
+    /// ```
+    #[must_use]
+    pub fn data<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.data.as_ref()?.downcast_ref()
     }
 
     /// When the request was signed.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
-        self.0.fields().timestamp
+        self.verified.fields().timestamp
     }
 
     /// What made the request unique.
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
-        &self.0.fields().nonce
+        &self.verified.fields().nonce
     }
 
     /// The token that was signed with the request, if any. Whether it is a live one nobody has checked.
     #[must_use]
     pub fn token(&self) -> Option<&Token> {
-        self.0.fields().token.token()
+        self.verified.fields().token.token()
     }
 
     /// Which of the app's keys signed: its place in the [`KeyRing`](crate::KeyRing), from 0.
     #[must_use]
     pub fn key_index(&self) -> usize {
-        self.0.key().index
+        self.verified.key().index
     }
 
     /// What the key that signed is called, if it has a [name](crate::Key::with_name).
     #[must_use]
     pub fn key_name(&self) -> Option<&str> {
-        self.0.key().name.as_ref().map(KeyName::as_str)
+        self.verified.key().name.as_ref().map(KeyName::as_str)
     }
 }
 

@@ -10,8 +10,7 @@ use super::{
     head::Length,
 };
 use crate::protocol::{
-    Authentic, BodyDigest, Field, Head, OVERRIDES, Parameters, Rejection, Scheme, TokenPlace, Unrepeated, strip,
-    with_query,
+    Authentic, BodyDigest, Field, Head, OVERRIDES, Parameters, Rejection, Scheme, TokenPlace, strip, with_query,
 };
 
 /// The target that was signed: what the client put on the request line, not what routers made of it.
@@ -83,7 +82,7 @@ impl Delivery {
     }
 
     /// Makes the head that may reach the service, with who signed it.
-    pub(super) fn rewrite(self, parts: &mut Parts, body: &VerifiedBody, verified: Unrepeated, scheme: &Scheme) {
+    pub(super) fn rewrite(self, parts: &mut Parts, body: &VerifiedBody, caller: Caller, scheme: &Scheme) {
         if let Some(targets) = self.targets {
             targets.replace(parts);
         }
@@ -102,7 +101,7 @@ impl Delivery {
         if self.has_overrides {
             remove_overrides(&mut parts.headers, scheme.signed_headers());
         }
-        parts.extensions.insert(Caller::new(verified));
+        parts.extensions.insert(caller);
     }
 }
 

@@ -8,6 +8,7 @@ use http::{Request, request::Parts};
 use super::{
     arriving::{Arriving, Checked, Handover},
     body::RequestBody,
+    caller::Caller,
     delivery::{Delivery, hide_secrets, signed_uri},
     exemption::Exemption,
     head,
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     clock::{SteadyClock, SystemClock},
     protocol::{CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Window},
-    store::{KeyStore, MemoryNonceStore, NonceStore},
+    store::{App, KeyStore, MemoryNonceStore, NonceStore},
 };
 
 /// Lets in signed, fresh, unrepeated requests, and nothing else.
@@ -113,7 +114,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             return Ok(waiver.exempt(parts, body));
         }
         // The numbers are those of PROTOCOL.md.
-        let (body, delivery, unrepeated) = {
+        let (body, delivery, caller) = {
             let (scheme, uri, time) = (&*self.scheme, signed_uri(parts), self.clock.read());
             let window = self.window(time.birth);
             let (timely, head, length) = {
@@ -124,11 +125,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 (claim.timely(time.now, &window)?, head, length) // 2
             };
             let request = self.read_query(&head)?; // 3
-            let keys = {
+            let app = {
                 let asked = witness.asks();
-                let keys = self.keys.keys(timely.app_id()).await; // 4
-                witness.hears_of_keys(asked, &keys);
-                keys.map_err(Rejection::unavailable)?
+                let app = self.keys.keys(timely.app_id()).await; // 4
+                witness.hears_of_keys(asked, &app);
+                app.map_err(Rejection::unavailable)?
             };
             let body = match head.is_form() {
                 true => Box::pin(Arriving::read_form(body, length)).await?, // 5
@@ -137,18 +138,20 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let request = self.read_form(request, body.form())?;
             // The wall too: a machine that was suspended meanwhile has a monotonic clock that stood still.
             let now = self.clock.now();
-            let authentic = timely.authenticate(request, keys.as_ref(), now)?; // 6
+            let authentic = timely.authenticate(request, app.as_ref().map(App::keys), now)?; // 6
+            let data = app.and_then(App::into_data);
             let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
             let asked = witness.asks();
             let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await; // 8
-            witness.hears_of_nonce(asked, &*self.nonces, &unrepeated);
-            (body, delivery, unrepeated?)
+            let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, data));
+            witness.hears_of_nonce(asked, &*self.nonces, &caller);
+            (body, delivery, caller?)
         };
         let body = match body.check(delivery.binding(), self.handover, witness)? {
             Checked::Now(body) => body,
             Checked::Unread(body) => Box::pin(body.check(&self.scheme)).await?, // 9
         };
-        delivery.rewrite(parts, &body, unrepeated, &self.scheme); // 10
+        delivery.rewrite(parts, &body, caller, &self.scheme); // 10
         Ok(B::verified(body))
     }
 

@@ -18,8 +18,8 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
-use super::{KeyStore, NonceStore, Occurrence, StoreError};
-use crate::protocol::{AppId, KeyRing, Lifetime, Nonce};
+use super::{App, KeyStore, NonceStore, Occurrence, StoreError};
+use crate::protocol::{AppId, Lifetime, Nonce};
 
 const NOW: u64 = 1_700_000_000;
 const UNTIL: u64 = NOW + 601;
@@ -149,7 +149,7 @@ async fn is_unknown(store: &impl KeyStore, app: &AppId) {
     assert!(look_up(store, app).await.is_none(), "{app} has keys");
 }
 
-async fn look_up(store: &impl KeyStore, app: &AppId) -> Option<KeyRing> {
+async fn look_up(store: &impl KeyStore, app: &AppId) -> Option<App> {
     match timeout(PATIENCE, store.keys(app)).await {
         Ok(Ok(keys)) => keys,
         Ok(Err(error)) => panic!("{app} cannot be looked up: {error:?}"),

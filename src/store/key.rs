@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, fmt, pin::Pin, sync::Arc};
 
-use super::StoreError;
-use crate::protocol::{AppId, KeyRing};
+use super::{App, StoreError};
+use crate::protocol::AppId;
 
 /// Finds an app's keys.
 ///
@@ -17,16 +17,17 @@ use crate::protocol::{AppId, KeyRing};
 /// `store::conformance` (feature `test-util`) puts a store through this law.
 ///
 /// ```
-/// use countersign::{AppId, KeyRing, store::{KeyStore, StoreError}};
+/// use countersign::{App, AppId, Secret, store::{KeyStore, StoreError}};
 /// # struct Database;
 /// # impl Database {
 /// #     async fn secret_of(&self, app: &str) -> Result<Option<String>, std::io::Error> { Ok(None) }
 /// # }
 ///
 /// impl KeyStore for Database {
-///     async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+///     async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
 ///         let secret = self.secret_of(app.as_str()).await.map_err(StoreError::new)?;
-///         secret.map(countersign::Secret::new).transpose().map_err(StoreError::new).map(|s| s.map(KeyRing::from))
+///         let secret = secret.map(Secret::new).transpose().map_err(StoreError::new)?;
+///         Ok(secret.map(App::from))
 ///     }
 /// }
 /// ```
@@ -36,39 +37,39 @@ use crate::protocol::{AppId, KeyRing};
     note = "a `Verifier` becomes a layer by `into_layer()`"
 )]
 pub trait KeyStore: Send + Sync + 'static {
-    /// The app's keys, or `None` of an app that is unknown or disabled.
+    /// The app with its keys, or `None` if it is unknown or disabled.
     ///
     /// # Errors
     ///
     /// The store cannot tell.
-    fn keys(&self, app: &AppId) -> impl Future<Output = Result<Option<KeyRing>, StoreError>> + Send;
+    fn keys(&self, app: &AppId) -> impl Future<Output = Result<Option<App>, StoreError>> + Send;
 }
 
 /// A fixed set of apps and their keys.
 ///
 /// ```
-/// # use countersign::{KeyRing, Secret, store::StaticKeys};
+/// # use countersign::{Secret, store::StaticKeys};
 /// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct StaticKeys(HashMap<AppId, KeyRing>);
+pub struct StaticKeys(HashMap<AppId, App>);
 
 impl StaticKeys {
-    /// Takes apps with a [`Secret`](crate::Secret) or a [`KeyRing`] each. Of an app that is there twice the last
-    /// counts.
-    pub fn new<K: Into<KeyRing>>(apps: impl IntoIterator<Item = (AppId, K)>) -> Self {
-        Self(apps.into_iter().map(|(app, keys)| (app, keys.into())).collect())
+    /// Takes apps by id: each is a [`Secret`](crate::Secret), a [`KeyRing`](crate::KeyRing) or an [`App`]. Of an app
+    /// that is there twice the last counts.
+    pub fn new<A: Into<App>>(apps: impl IntoIterator<Item = (AppId, A)>) -> Self {
+        Self(apps.into_iter().map(|(id, app)| (id, app.into())).collect())
     }
 
-    pub(super) fn ring(&self, app: &AppId) -> Option<KeyRing> {
+    pub(super) fn app(&self, app: &AppId) -> Option<App> {
         self.0.get(app).cloned()
     }
 }
 
 impl KeyStore for StaticKeys {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        Ok(self.ring(app))
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
+        Ok(self.app(app))
     }
 }
 
@@ -78,7 +79,8 @@ impl fmt::Debug for StaticKeys {
     }
 }
 
-/// Makes a [`KeyStore`] of an async function from an app id to a [`Secret`](crate::Secret) or a [`KeyRing`].
+/// Makes a [`KeyStore`] of an async function from an app id to a [`Secret`](crate::Secret), a
+/// [`KeyRing`](crate::KeyRing) or an [`App`].
 ///
 /// ```
 /// # use countersign::{AppId, Secret, store::key_fn};
@@ -98,12 +100,12 @@ impl<F, Fut, R, E> KeyStore for KeyFn<F>
 where
     F: Fn(AppId) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Option<R>, E>> + Send,
-    R: Into<KeyRing>,
+    R: Into<App>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        let keys = (self.0)(app.clone()).await.map_err(StoreError::new)?;
-        Ok(keys.map(Into::into))
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
+        let app = (self.0)(app.clone()).await.map_err(StoreError::new)?;
+        Ok(app.map(Into::into))
     }
 }
 
@@ -120,7 +122,7 @@ pub trait DynKeyStore: Send + Sync + sealed::Sealed + 'static {
     fn keys_boxed<'a>(
         &'a self,
         app: &'a AppId,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<KeyRing>, StoreError>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<Option<App>, StoreError>> + Send + 'a>>;
 }
 
 mod sealed {
@@ -133,25 +135,25 @@ impl<T: KeyStore> DynKeyStore for T {
     fn keys_boxed<'a>(
         &'a self,
         app: &'a AppId,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<KeyRing>, StoreError>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Option<App>, StoreError>> + Send + 'a>> {
         Box::pin(self.keys(app))
     }
 }
 
 impl KeyStore for dyn DynKeyStore {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         self.keys_boxed(app).await
     }
 }
 
 impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         (**self).keys(app).await
     }
 }
 
 impl<T: KeyStore + ?Sized> KeyStore for Box<T> {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         (**self).keys(app).await
     }
 }

@@ -3,6 +3,7 @@
 //! Each store is a trait with its law, and implementations that keep it. Implementers write `async fn`. To choose a
 //! store at run time, use `Arc<dyn DynKeyStore>` and `Arc<dyn DynNonceStore>`, which are stores themselves.
 
+mod app;
 #[cfg(feature = "moka")]
 mod cached;
 #[cfg(feature = "test-util")]
@@ -22,6 +23,7 @@ mod table;
 
 use crate::protocol::BoxError;
 
+pub(crate) use self::app::AppData;
 #[cfg(feature = "moka")]
 #[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
 pub use self::cached::{CachedKeys, LookUpError};
@@ -30,6 +32,7 @@ pub use self::file::FileKeys;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisNonceStore;
 pub use self::{
+    app::App,
     key::{DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,
     nonce::{DynNonceStore, NonceStore, Occupancy},

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use countersign::{
-    AppId, KeyRing,
+    App, AppId,
     store::{KeyStore, StoreError, conformance, key_fn},
 };
 
@@ -39,7 +39,7 @@ async fn ids_that_are_nearly_known_are_found_out() {
 struct LosesConnections(AtomicIsize);
 
 impl KeyStore for LosesConnections {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         if self.0.fetch_sub(1, Ordering::Relaxed) <= 0 {
             return Err(StoreError::new("no connection left"));
         }
@@ -53,7 +53,7 @@ impl KeyStore for LosesConnections {
 struct MixesUp(Mutex<String>);
 
 impl KeyStore for MixesUp {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         *self.0.lock().unwrap() = app.to_string();
         tokio::task::yield_now().await;
         Ok((*self.0.lock().unwrap() == "demo").then(|| rig::secret().into()))
@@ -68,6 +68,6 @@ async fn answers_that_meet_are_found_out() {
 #[tokio::test(start_paused = true)]
 async fn stores_that_fail_or_never_answer_are_found_out() {
     assert!(fails(LosesConnections(AtomicIsize::new(64))).await);
-    assert!(fails(key_fn(|_| std::future::pending::<Result<Option<KeyRing>, StoreError>>())).await);
-    assert!(fails(key_fn(|_| async { Err::<Option<KeyRing>, _>("no route") })).await);
+    assert!(fails(key_fn(|_| std::future::pending::<Result<Option<App>, StoreError>>())).await);
+    assert!(fails(key_fn(|_| async { Err::<Option<App>, _>("no route") })).await);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")]
 
 mod answers;
+mod app_data;
 mod bodies;
 mod cached;
 mod client;

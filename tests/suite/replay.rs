@@ -10,7 +10,7 @@ use std::{
 };
 
 use countersign::{
-    AppId, KeyRing, Nonce, RejectionKind, Secret, StaticKeys, Verifier,
+    App, AppId, KeyRing, Nonce, RejectionKind, Secret, StaticKeys, Verifier,
     server::UnverifiedBody,
     store::{
         DynKeyStore, DynNonceStore, KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError,
@@ -424,7 +424,7 @@ impl NonceStore for Down {
 }
 
 impl KeyStore for Down {
-    async fn keys(&self, _: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, _: &AppId) -> Result<Option<App>, StoreError> {
         Err(StoreError::new("connection refused by 10.1.2.3"))
     }
 }

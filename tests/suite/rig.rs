@@ -10,7 +10,7 @@ use countersign::{
     Nonce, Payload, Rejection, Scheme, Secret, Signer, StaticKeys, Timestamp, Verifier,
     clock::ManualClock,
     server::{ServiceBody, UnverifiedBody},
-    store::{MemoryNonceStore, NonceStore},
+    store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -150,8 +150,8 @@ pub(crate) fn arriving<B: Into<Bytes>>(request: Request<B>) -> Request<Unverifie
     request.map(|body| UnverifiedBody::new(Full::new(body.into())))
 }
 
-pub(crate) async fn verify<B: Into<Bytes>, N: NonceStore>(
-    verifier: &Verifier<StaticKeys, N>,
+pub(crate) async fn verify<B: Into<Bytes>, K: KeyStore, N: NonceStore>(
+    verifier: &Verifier<K, N>,
     request: Request<B>,
 ) -> Result<Request<ServiceBody>, Rejection> {
     verifier.verify(arriving(request)).await

@@ -17,14 +17,15 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
 use tokio::net::TcpListener;
 
-use self::store::SqliteKeys;
+use self::store::{Plan, SqliteKeys};
 
 type Error = Box<dyn std::error::Error>;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 async fn create_order(caller: Caller, order: String) -> String {
-    format!("{} ordered {order}", caller.app_id())
+    let plan = caller.data::<Plan>().map_or("no", |plan| &plan.name);
+    format!("{}, on the {plan} plan, ordered {order}", caller.app_id())
 }
 
 /// More connections than ids that nobody knows are looked up at a time, which are 8: the rest is for the known ones.

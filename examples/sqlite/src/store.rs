@@ -1,12 +1,17 @@
 //! A key store in SQL. It asks the database each time, and leaves the remembering to `CachedKeys`.
 
 use countersign::{
-    AppId, KeyRing, Secret,
+    App, AppId, KeyRing, Secret,
     store::{KeyStore, StoreError},
 };
 use sqlx::SqlitePool;
 
 pub struct SqliteKeys(pub SqlitePool);
+
+/// What the database says of an app beside its keys. Handlers read it from their `Caller`.
+pub struct Plan {
+    pub name: String,
+}
 
 /// An app can have up to four secrets, so that a new one can be used before the old one is deleted.
 ///
@@ -18,7 +23,8 @@ pub struct SqliteKeys(pub SqlitePool);
 const SCHEMA: &str = "
     CREATE TABLE apps (
         id TEXT NOT NULL PRIMARY KEY,
-        enabled INTEGER NOT NULL DEFAULT 1
+        enabled INTEGER NOT NULL DEFAULT 1,
+        plan TEXT NOT NULL DEFAULT 'free'
     ) STRICT;
     CREATE TABLE secrets (
         id INTEGER PRIMARY KEY,
@@ -29,17 +35,17 @@ const SCHEMA: &str = "
 ";
 
 impl KeyStore for SqliteKeys {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        let newest_first = sqlx::query_scalar::<_, Vec<u8>>(
-            "SELECT secret FROM secrets JOIN apps ON apps.id = app_id WHERE app_id = ? AND enabled ORDER BY secrets.id DESC",
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
+        let newest_first = sqlx::query_as::<_, (Vec<u8>, String)>(
+            "SELECT secret, plan FROM secrets JOIN apps ON apps.id = app_id WHERE app_id = ? AND enabled ORDER BY secrets.id DESC",
         );
-        let secrets = newest_first.bind(app.as_str()).fetch_all(&self.0).await.map_err(StoreError::new)?;
-        if secrets.is_empty() {
+        let rows = newest_first.bind(app.as_str()).fetch_all(&self.0).await.map_err(StoreError::new)?;
+        let Some(name) = rows.first().map(|(_, plan)| plan.clone()) else {
             return Ok(None); // no such app, or it is disabled, or has no secret left
-        }
-        let secrets: Result<Vec<Secret>, _> = secrets.into_iter().map(Secret::new).collect();
+        };
+        let secrets: Result<Vec<Secret>, _> = rows.into_iter().map(|(secret, _)| Secret::new(secret)).collect();
         let ring = KeyRing::new(secrets.map_err(StoreError::new)?).map_err(StoreError::new)?;
-        Ok(Some(ring))
+        Ok(Some(App::new(ring).with_data(Plan { name })))
     }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri};
 use super::{Decision, Observer, meter::Store};
 use crate::{
     clock::SteadyClock,
-    protocol::{AppId, Claim, Rejection, RejectionKind, Scheme, Timestamp, Unrepeated},
+    protocol::{AppId, Claim, Rejection, RejectionKind, Scheme, Timestamp},
     server::caller::Caller,
     store::{NonceStore, StoreError},
 };
@@ -93,7 +93,7 @@ impl Witness<'_> {
         &mut self,
         asked: Option<Duration>,
         store: &impl NonceStore,
-        answer: &Result<Unrepeated, Rejection>,
+        answer: &Result<Caller, Rejection>,
     ) {
         let Some(account) = &mut self.0 else {
             return;
@@ -107,7 +107,7 @@ impl Witness<'_> {
                 meter.holds(store.occupancy());
             });
         }
-        account.caller = answer.as_ref().ok().cloned().map(Caller::new);
+        account.caller = answer.as_ref().ok().cloned();
     }
 
     pub(in crate::server) fn tell_exempt(&mut self) {

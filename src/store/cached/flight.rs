@@ -8,10 +8,10 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{error::LookUpError, generation::Generation};
-use crate::protocol::{AppId, KeyRing};
+use crate::{protocol::AppId, store::App};
 
 /// What comes of a look-up.
-pub(super) type Outcome = Result<Option<KeyRing>, LookUpError>;
+pub(super) type Outcome = Result<Option<App>, LookUpError>;
 
 /// The look-ups that have not ended yet.
 pub(super) struct Flights {

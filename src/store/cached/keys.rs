@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    protocol::{AppId, KeyRing},
-    store::{KeyStore, StoreError},
+    protocol::AppId,
+    store::{App, KeyStore, StoreError},
 };
 
 /// Remembers for a while what another key store has answered: for keys in a database, or anywhere else that is not this
@@ -197,7 +197,7 @@ impl<K: KeyStore> CachedKeys<K> {
 }
 
 impl<K: KeyStore> KeyStore for CachedKeys<K> {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         match self.memory.recall(app, self.clock.monotonic(), &self.options) {
             Recalled::Fresh(answer) => Ok(answer),
             // Boxed, so that those who need not wait carry nothing of it.

@@ -9,7 +9,7 @@ use super::{
     generation::{Generation, Generations},
     keys::Options,
 };
-use crate::protocol::{AppId, KeyRing};
+use crate::{protocol::AppId, store::App};
 
 /// An app whose look-up failed is looked up again after this long, and then after twice as long each time.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ pub(super) struct Start {
 /// An app that had keys when the store last answered.
 #[derive(Clone)]
 struct Known {
-    keys: KeyRing,
+    app: App,
     start: Start,
     failure: Option<Failure>,
 }
@@ -77,7 +77,7 @@ impl Failure {
 /// What memory can tell of an app.
 pub(super) enum Recalled {
     /// An answer that needs no look-up.
-    Fresh(Option<KeyRing>),
+    Fresh(Option<App>),
     /// A look-up is due.
     Due(Due),
 }
@@ -85,7 +85,7 @@ pub(super) enum Recalled {
 pub(super) struct Due {
     pub(super) is_known: bool,
     /// Keys that may be used for want of an answer.
-    pub(super) stale: Option<KeyRing>,
+    pub(super) stale: Option<App>,
     /// Of the last look-up, if that failed.
     pub(super) failure: Option<Failure>,
 }
@@ -112,15 +112,15 @@ impl Memory {
         if let Some(known) = &known
             && self.holds(known.start, now, options.ttl)
         {
-            return Recalled::Fresh(Some(known.keys.clone()));
+            return Recalled::Fresh(Some(known.app.clone()));
         }
         match (self.strangers.get(app), known) {
             (Some(Stranger { start, failure: None }), _) if self.holds(start, now, options.unknown_ttl) => {
                 Recalled::Fresh(None)
             }
-            (_, Some(Known { keys, start, failure })) => {
+            (_, Some(Known { app, start, failure })) => {
                 let is_usable = self.holds(start, now, options.ttl.saturating_add(options.grace));
-                Recalled::Due(Due { is_known: true, stale: is_usable.then_some(keys), failure: self.current(failure) })
+                Recalled::Due(Due { is_known: true, stale: is_usable.then_some(app), failure: self.current(failure) })
             }
             (stranger, None) => {
                 let failure = stranger.and_then(|stranger| stranger.failure);
@@ -130,12 +130,12 @@ impl Memory {
     }
 
     /// Takes an answer. One that is invalidated at this very moment may be taken too: it is never recalled.
-    pub(super) fn learn(&self, app: &AppId, start: Start, answer: Option<KeyRing>) {
+    pub(super) fn learn(&self, app: &AppId, start: Start, answer: Option<App>) {
         if !self.generations.is_current(start.generation) {
             return;
         }
         match answer {
-            Some(keys) => self.known.insert(app.clone(), Known { keys, start, failure: None }),
+            Some(known) => self.known.insert(app.clone(), Known { app: known, start, failure: None }),
             None => {
                 self.strangers.insert(app.clone(), Stranger { start, failure: None });
                 // An answer, so nothing is left that an outage could bring back.

@@ -13,6 +13,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
+    data::DataFormat,
     error::FileKeysError,
     parse::parse,
     read::{Content, read},
@@ -21,13 +22,14 @@ use super::{
 use crate::{
     clock::milliseconds,
     event,
-    protocol::{AppId, KeyRing},
-    store::StaticKeys,
+    protocol::AppId,
+    store::{App, StaticKeys},
 };
 
 /// What was read, and what was seen since.
 pub(super) struct Current {
     path: Arc<Path>,
+    format: Option<DataFormat>,
     apps: RwLock<StaticKeys>,
     /// Locked from the reading of the file to the taking of its keys, so that none overtakes a later one.
     seen: Mutex<Seen>,
@@ -52,10 +54,11 @@ struct Seen {
 const SETTLING: Duration = Duration::from_millis(100);
 
 impl Current {
-    pub(super) fn new(path: Arc<Path>, interval: Duration) -> Self {
+    pub(super) fn new(path: Arc<Path>, format: Option<DataFormat>, interval: Duration) -> Self {
         Self {
             path,
-            apps: RwLock::new(StaticKeys::new::<KeyRing>([])),
+            format,
+            apps: RwLock::new(StaticKeys::new::<App>([])),
             seen: Mutex::default(),
             failure: Mutex::default(),
             interval: AtomicU64::new(milliseconds(interval)),
@@ -75,8 +78,8 @@ impl Current {
         &self.path
     }
 
-    pub(super) fn ring(&self, app: &AppId) -> Option<KeyRing> {
-        self.apps.read().unwrap_or_else(PoisonError::into_inner).ring(app)
+    pub(super) fn app(&self, app: &AppId) -> Option<App> {
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).app(app)
     }
 
     pub(super) fn failure(&self) -> Option<FileKeysError> {
@@ -108,7 +111,7 @@ impl Current {
         let taken = content.map_err(|detail| FileKeysError::of_file(&self.path, detail)).and_then(|content| {
             let text = std::str::from_utf8(&content.bytes)
                 .map_err(|_| FileKeysError::of_file(&self.path, "it is no UTF-8 text"))?;
-            let apps = parse(text).map_err(|fault| FileKeysError::of_text(&self.path, text, fault))?;
+            let apps = parse(text, self.format).map_err(|fault| FileKeysError::of_text(&self.path, text, fault))?;
             Ok((apps, content.is_open_to_others))
         });
         match taken {
@@ -190,7 +193,7 @@ mod tests {
     fn watched(name: &str) -> Current {
         let path = std::env::temp_dir().join(format!("countersign-{name}-{}.toml", std::process::id()));
         fs::write(&path, file('a')).unwrap();
-        let current = Current::new(path.into(), INTERVAL);
+        let current = Current::new(path.into(), None, INTERVAL);
         current.reload().unwrap();
         current
     }
@@ -200,7 +203,7 @@ mod tests {
     }
 
     fn knows(current: &Current, app: &str) -> bool {
-        current.ring(&app.parse().unwrap()).is_some()
+        current.app(&app.parse().unwrap()).is_some()
     }
 
     #[test]

@@ -7,14 +7,18 @@ use toml::{
     value::{Datetime, Offset},
 };
 
-use super::{error::Fault, secret};
+use super::{
+    data::{DataFormat, read_data},
+    error::Fault,
+    secret,
+};
 use crate::{
     protocol::{AppId, Key, KeyRing, KeyRingError},
-    store::StaticKeys,
+    store::{App, StaticKeys},
 };
 
 /// The apps that are enabled.
-pub(super) fn parse(text: &str) -> Result<StaticKeys, Fault> {
+pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys, Fault> {
     // Its message is made of fixed words. Its Display is not: that shows the line.
     let document = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(text.len(), |span| span.start);
@@ -32,19 +36,19 @@ pub(super) fn parse(text: &str) -> Result<StaticKeys, Fault> {
         let app_id: AppId = id.get_ref().parse().map_err(|error| {
             Fault::new(id.span().start, format!("the app's id: {error}; one with a dot stands in quotes"))
         })?;
-        let (is_enabled, ring) = parse_app(&app_id, app)?;
+        let (is_enabled, app) = parse_app(&app_id, app, format)?;
         if is_enabled {
-            enabled.push((app_id, ring));
+            enabled.push((app_id, app));
         }
     }
     Ok(StaticKeys::new(enabled))
 }
 
-type Item<'i> = Spanned<DeValue<'i>>;
+pub(super) type Item<'i> = Spanned<DeValue<'i>>;
 
-fn parse_app(id: &AppId, app: &Item<'_>) -> Result<(bool, KeyRing), Fault> {
+fn parse_app(id: &AppId, app: &Item<'_>, format: Option<DataFormat>) -> Result<(bool, App), Fault> {
     let entries = table(app, "expected an app: [apps.ID]; an id with a dot stands in quotes")?;
-    check_names(entries, &["enabled", "keys"])?;
+    check_names(entries, &["data", "enabled", "keys"])?;
     let is_enabled = match entries.get("enabled") {
         None => true,
         Some(enabled) => enabled.get_ref().as_bool().ok_or_else(|| fault(enabled, "expected true or false"))?,
@@ -60,7 +64,8 @@ fn parse_app(id: &AppId, app: &Item<'_>) -> Result<(bool, KeyRing), Fault> {
         };
         fault(culprit.unwrap_or(keys), format!("app {id}: {error}"))
     })?;
-    Ok((is_enabled, ring))
+    let data = entries.get("data").map(|data| read_data(id, data, format)).transpose()?;
+    Ok((is_enabled, App::new(ring).with_shared_data(data)))
 }
 
 fn parse_key(item: &Item<'_>) -> Result<Key, Fault> {
@@ -117,6 +122,6 @@ fn in_unix_seconds(datetime: &Datetime) -> Option<u64> {
     u64::try_from(moment.unix_timestamp()).ok().filter(|_| is_whole)
 }
 
-fn fault(item: &Item<'_>, detail: impl Into<String>) -> Fault {
+pub(super) fn fault(item: &Item<'_>, detail: impl Into<String>) -> Fault {
     Fault::new(item.span().start, detail)
 }

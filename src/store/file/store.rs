@@ -2,10 +2,16 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{current::Current, error::FileKeysError};
+use serde::de::DeserializeOwned;
+
+use super::{
+    current::Current,
+    data::{DataFormat, data_format},
+    error::FileKeysError,
+};
 use crate::{
-    protocol::{AppId, KeyRing},
-    store::{KeyStore, StoreError},
+    protocol::AppId,
+    store::{App, KeyStore, StoreError},
 };
 
 /// The apps and keys of a TOML file, which is read again when it changes.
@@ -30,8 +36,8 @@ use crate::{
 /// ```
 ///
 /// A key has a `secret`, which begins with `text:`, `hex:` or `base64:`, and may have a `name`, `not-before` and
-/// `not-after`: see [`Key`](crate::Key). An app is refused like an unknown one while `enabled` is `false`. Any other name
-/// in the file is an error.
+/// `not-after`: see [`Key`](crate::Key). An app is refused like an unknown one while `enabled` is `false`. An app may have
+/// `data`, which [`open_with_data`](Self::open_with_data) reads. Any other name in the file is an error.
 ///
 /// The file is looked at every second, on a thread of its own, by what it holds and not by its date. What has changed is
 /// looked at once more after a tenth of a second, and taken if it has stayed the same: so a change counts within 1.1
@@ -64,7 +70,51 @@ impl FileKeys {
     ///
     /// The file cannot be read, or what it says cannot be meant.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, FileKeysError> {
-        let current = Arc::new(Current::new(path.into().into(), Self::DEFAULT_INTERVAL));
+        Self::open_as(path.into(), None)
+    }
+
+    /// Like [`open`](Self::open), and reads the data that apps have in the file as values of type `T`, which
+    /// [`Caller::data`](crate::Caller::data) gives to the handler.
+    ///
+    /// An app without `data` has none. Data of another form than `T`'s is an error, like anything else that is wrong in the
+    /// file. Give `T` serde's `deny_unknown_fields`, or a misspelt name is passed over.
+    ///
+    /// ```
+    /// # use countersign::{Caller, store::FileKeys};
+    /// # let path = std::env::temp_dir().join(format!("keys-and-data-{}.toml", std::process::id()));
+    /// # std::fs::write(&path, r#"
+    /// [apps.demo]
+    /// data = { tenant = 7, scopes = ["orders"] }
+    /// keys = [{ secret = "hex:6b1f0c55e0a94d3c8e2775d3f4a1b09c" }]
+    /// # "#)?;
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Plan {
+    ///     tenant: u32,
+    ///     scopes: Vec<String>,
+    /// }
+    ///
+    /// let keys = FileKeys::open_with_data::<Plan>(&path)?;
+    ///
+    /// async fn handler(caller: Caller) {
+    ///     let tenant = caller.data::<Plan>().map(|plan| plan.tenant);
+    /// }
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and data of another form.
+    pub fn open_with_data<T>(path: impl Into<PathBuf>) -> Result<Self, FileKeysError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        Self::open_as(path.into(), Some(data_format::<T>()))
+    }
+
+    fn open_as(path: PathBuf, format: Option<DataFormat>) -> Result<Self, FileKeysError> {
+        let current = Arc::new(Current::new(path.into(), format, Self::DEFAULT_INTERVAL));
         current.load()?;
         current.watch()?;
         Ok(Self(current))
@@ -97,8 +147,8 @@ impl FileKeys {
 }
 
 impl KeyStore for FileKeys {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
-        Ok(self.0.ring(app))
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
+        Ok(self.0.app(app))
     }
 }
 

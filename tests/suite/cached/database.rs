@@ -7,7 +7,7 @@ use std::{
 };
 
 use countersign::{
-    AppId, KeyRing,
+    App, AppId,
     store::{KeyStore, StoreError},
 };
 use tokio::sync::Semaphore;
@@ -124,7 +124,7 @@ impl Drop for InFlight {
 }
 
 impl KeyStore for Database {
-    async fn keys(&self, app: &AppId) -> Result<Option<KeyRing>, StoreError> {
+    async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         let app = app.as_str();
         let _in_flight = InFlight::new(self, app);
         let key = self.with(|table| table.apps.get(app).copied());

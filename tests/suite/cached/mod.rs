@@ -10,7 +10,7 @@ mod outages;
 use std::{error::Error, time::Duration};
 
 use countersign::{
-    AppId, KeyRing, Secret, Signer, StaticKeys, Verifier,
+    App, AppId, Secret, Signer, StaticKeys, Verifier,
     clock::ManualClock,
     store::{CachedKeys, KeyStore},
 };
@@ -63,9 +63,9 @@ async fn ask_at_once(keys: &impl KeyStore, id: &str) -> String {
     answer
 }
 
-async fn which(ring: &KeyRing) -> Option<u64> {
+async fn which(app: &App) -> Option<u64> {
     for key in 1..=12 {
-        if signs(ring, key).await {
+        if signs(app, key).await {
             return Some(key);
         }
     }
@@ -73,9 +73,9 @@ async fn which(ring: &KeyRing) -> Option<u64> {
 }
 
 /// Whether a request that this key signed is let in.
-async fn signs(ring: &KeyRing, key: u64) -> bool {
+async fn signs(known: &App, key: u64) -> bool {
     let clock = ManualClock::at(NOW);
-    let verifier = Verifier::new(StaticKeys::new([(app("demo"), ring.clone())])).with_clock(clock);
+    let verifier = Verifier::new(StaticKeys::new([(app("demo"), known.clone())])).with_clock(clock);
     let request = rig::signed_by(&Signer::new(app("demo"), secret(key)), NOW, rig::get("/"));
     rig::verify(&verifier, request).await.is_ok()
 }

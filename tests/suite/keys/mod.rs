@@ -14,7 +14,7 @@ use std::{
 };
 
 use countersign::{
-    Caller, KeyName, KeyRing, Rejection, Secret, Signer,
+    App, Caller, KeyName, Rejection, Secret, Signer,
     server::ServiceBody,
     store::{FileKeys, KeyStore, file::FileKeysError},
 };
@@ -43,7 +43,7 @@ fn caller(verdict: Result<Request<ServiceBody>, Rejection>) -> Result<Caller, Re
     verdict.map(|request| request.extensions().get::<Caller>().unwrap().clone())
 }
 
-async fn ring(keys: &FileKeys, app: &str) -> Option<KeyRing> {
+async fn ring(keys: &FileKeys, app: &str) -> Option<App> {
     keys.keys(&app.parse().unwrap()).await.unwrap()
 }
 

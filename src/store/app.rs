@@ -1,0 +1,84 @@
+//! What a key store knows of an app: its keys, and data of the service's own.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use crate::protocol::{KeyRing, Secret};
+
+/// An app: its keys, and optional data such as its tenant, plan or scopes.
+///
+/// A [`KeyStore`](super::KeyStore) returns it, and [`Caller::data`](crate::Caller::data) gives the data to the handler, so
+/// that no second look-up is needed. The data belongs to the answer of the key store: where keys are cached, the data is as
+/// old as they are. Clones share keys and data.
+///
+/// ```
+/// # use countersign::{App, Secret, StaticKeys};
+/// struct Plan { tenant: u32, may_refund: bool }
+///
+/// let secret: Secret = "hex:303132333435363738396162636465663031323334353637".parse()?;
+/// let app = App::new(secret).with_data(Plan { tenant: 7, may_refund: false });
+/// assert_eq!(app.data::<Plan>().map(|plan| plan.tenant), Some(7));
+/// let keys = StaticKeys::new([("demo".parse()?, app)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct App {
+    keys: KeyRing,
+    data: Option<AppData>,
+}
+
+/// Data of any type.
+pub(crate) type AppData = Arc<dyn Any + Send + Sync>;
+
+impl App {
+    /// An app with these keys, a [`KeyRing`] or a single [`Secret`], and no data.
+    #[must_use]
+    pub fn new(keys: impl Into<KeyRing>) -> Self {
+        Self { keys: keys.into(), data: None }
+    }
+
+    /// Adds data for handlers. A second call replaces the first: put several things into one struct.
+    #[must_use]
+    pub fn with_data<T: Send + Sync + 'static>(self, data: T) -> Self {
+        Self { data: Some(Arc::new(data)), ..self }
+    }
+
+    /// The app's keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// The app's data, if it has some of this type.
+    #[must_use]
+    pub fn data<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.data.as_ref()?.downcast_ref()
+    }
+
+    pub(crate) fn into_data(self) -> Option<AppData> {
+        self.data
+    }
+
+    #[cfg(feature = "toml")]
+    pub(super) fn with_shared_data(self, data: Option<AppData>) -> Self {
+        Self { data, ..self }
+    }
+}
+
+impl From<KeyRing> for App {
+    fn from(keys: KeyRing) -> Self {
+        Self::new(keys)
+    }
+}
+
+impl From<Secret> for App {
+    fn from(secret: Secret) -> Self {
+        Self::new(secret)
+    }
+}
+
+/// The data is not shown: it may hold secrets.
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("keys", &self.keys).field("has_data", &self.data.is_some()).finish()
+    }
+}

@@ -1,0 +1,36 @@
+//! Data of an app, as the service's own type.
+
+use std::sync::Arc;
+
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use toml::de::{Error, ValueDeserializer};
+
+use super::{
+    error::Fault,
+    parse::{Item, fault},
+};
+use crate::{protocol::AppId, store::AppData};
+
+/// Makes a value of one type from an app's `data`.
+pub(super) type DataFormat = fn(Item<'_>) -> Result<AppData, Error>;
+
+/// The format of data of type `T`.
+pub(super) fn data_format<T: DeserializeOwned + Send + Sync + 'static>() -> DataFormat {
+    |item| {
+        let deserializer: ValueDeserializer<'_> = item.into_deserializer();
+        Ok(Arc::new(T::deserialize(deserializer)?))
+    }
+}
+
+pub(super) fn read_data(app: &AppId, item: &Item<'_>, format: Option<DataFormat>) -> Result<AppData, Fault> {
+    let Some(format) = format else {
+        return Err(fault(item, format!("app {app} has data, and this service reads none: open_with_data reads it")));
+    };
+    format(item.clone()).map_err(|error| {
+        let at = error.span().map_or(item.span().start, |span| span.start);
+        // Any other message may repeat what stands in the file.
+        let reason = Some(error.message()).filter(|message| message.starts_with("missing field"));
+        let reason = reason.unwrap_or("it is not of the form that this service expects");
+        Fault::new(at, format!("the data of app {app}: {reason}"))
+    })
+}
