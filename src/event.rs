@@ -15,11 +15,16 @@ pub(crate) fn unharmed<T>(tell: impl FnOnce() -> T) -> Option<T> {
 
 #[cfg(feature = "tracing")]
 mod tracing {
-    use std::{error::Error, time::Duration};
+    use std::error::Error;
 
     use ::tracing::{Level, enabled, event, warn};
 
-    use crate::protocol::{AppId, Rejection, RejectionKind};
+    #[cfg(feature = "axum")]
+    use crate::protocol::Rejection;
+    use crate::{
+        protocol::{AppId, RejectionKind, SignatureError},
+        server::Outcome,
+    };
 
     /// The path of a private module would be, otherwise.
     const TARGET: &str = "countersign";
@@ -51,22 +56,17 @@ mod tracing {
         enabled!(target: TARGET, Level::ERROR)
     }
 
-    /// What became of a request: at `DEBUG` if it was refused for a fault of its caller's.
-    pub(crate) fn decided(
-        code: &str,
-        rejection: Option<&Rejection>,
-        claimed_app_id: Option<&AppId>,
-        skew: Option<i64>,
-        duration: Duration,
-        is_enforced: bool,
-    ) {
-        let (app_id, seconds) = (claimed_app_id.map(AppId::as_str), duration.as_secs_f64());
+    /// The outcome of a request: at `DEBUG` if it was rejected for a fault of its caller's.
+    pub(crate) fn decided(outcome: &Outcome<'_>) {
+        let (code, skew, is_enforced) = (outcome.code(), outcome.skew(), outcome.is_enforced());
+        let (app_id, seconds) = (outcome.claimed_app_id().map(AppId::as_str), outcome.duration().as_secs_f64());
+        let reason = outcome.signature_error().map(SignatureError::as_str);
         macro_rules! tell {
             ($level:expr, $($more:tt)*) => {
-                event!(target: TARGET, $level, code, app_id, skew, seconds, is_enforced, $($more)*)
+                event!(target: TARGET, $level, code, reason, app_id, skew, seconds, is_enforced, $($more)*)
             };
         }
-        let Some(rejection) = rejection else {
+        let Some(rejection) = outcome.rejection() else {
             return tell!(Level::TRACE, "decided");
         };
         match rejection.kind() {
@@ -94,9 +94,9 @@ mod tracing {
 
 #[cfg(not(feature = "tracing"))]
 mod untold {
-    use std::time::Duration;
-
-    use crate::protocol::{AppId, Rejection};
+    #[cfg(feature = "axum")]
+    use crate::protocol::Rejection;
+    use crate::server::Outcome;
 
     pub(crate) fn clock_stepped_back(_: i64) {}
 
@@ -115,5 +115,5 @@ mod untold {
         false
     }
 
-    pub(crate) fn decided(_: &str, _: Option<&Rejection>, _: Option<&AppId>, _: Option<i64>, _: Duration, _: bool) {}
+    pub(crate) fn decided(_: &Outcome<'_>) {}
 }

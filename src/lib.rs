@@ -122,8 +122,8 @@ pub use self::client::{OriginError, SignLayer};
 #[doc(inline)]
 pub use self::protocol::{
     AppId, BodyDigest, BodyHasher, Carrier, Field, FieldError, Key, KeyName, KeyRing, KeyRingError, Limits, Nonce,
-    Parameters, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError, SignError, Signer,
-    Timestamp, Token, TokenPlace,
+    Parameters, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError, SignError, SignatureError,
+    Signer, Timestamp, Token, TokenPlace,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

@@ -16,7 +16,7 @@ use super::{
     freshness::Timely,
     key::{Key, KeyLabel},
     key_ring::KeyRing,
-    rejection::{Rejection, RejectionKind},
+    rejection::{Rejection, SignatureError},
     secret::Secret,
 };
 
@@ -46,18 +46,17 @@ impl Timely {
         now: u64,
     ) -> Result<Authentic<'r>, Rejection> {
         let string = StringToSign { request: &request, fields: self.claim().fields() };
-        let keys = keys.filter(|ring| ring.active_at(now).next().is_some());
-        let known = Choice::from(u8::from(keys.is_some()));
-        let ring = keys.unwrap_or(&NOBODY);
+        let active = keys.filter(|ring| ring.active_at(now).next().is_some());
+        let known = Choice::from(u8::from(active.is_some()));
+        let ring = active.unwrap_or(&NOBODY);
         let signed = |key| bool::from(self.claim().sign().ct_eq(&mac(key, &string)) & known);
         match ring.active_at(now).find(|(_, key)| signed(key)) {
             Some((index, _)) => Ok(Authentic { fields: self.into_fields(), request, key: ring.label(index) }),
-            None => Err(Rejection::new(
-                RejectionKind::InvalidSignature,
-                "the app id is unknown, or the signature is not that of this request: compare the string that you sign \
-                 with the protocol's, line by line, and look for what changes the request after that (a default \
-                 header, a redirect, a proxy)",
-            )),
+            None => Err(Rejection::invalid_signature(match (keys, active) {
+                (None, _) => SignatureError::UnknownApp,
+                (Some(_), None) => SignatureError::NoActiveKey,
+                (Some(_), Some(_)) => SignatureError::WrongSignature,
+            })),
         }
     }
 }

@@ -60,7 +60,7 @@ pub use self::{
     limits::Limits,
     mac::Authentic,
     params::Parameters,
-    rejection::{Rejection, RejectionKind},
+    rejection::{Rejection, RejectionKind, SignatureError},
     scheme::{Carrier, Scheme, SchemeError, TokenPlace},
     secret::{Secret, SecretError},
     sign_error::SignError,

@@ -122,11 +122,49 @@ struct Inner {
     detail: Cow<'static, str>,
     server_time: Option<u64>,
     source: Option<BoxError>,
+    signature_error: Option<SignatureError>,
+}
+
+/// Why a request has the code [`invalid_signature`](RejectionKind::InvalidSignature).
+///
+/// It is for operators: [`Outcome::signature_error`](crate::server::Outcome::signature_error), events and metrics. The
+/// caller gets the same answer in each case, so that nobody can find out which apps exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// The key store does not know the app id, or the app is disabled.
+    UnknownApp,
+    /// The app has keys, and none of them is active at this time.
+    NoActiveKey,
+    /// None of the app's active keys made the signature.
+    WrongSignature,
+}
+
+impl SignatureError {
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 3] = [Self::UnknownApp, Self::NoActiveKey, Self::WrongSignature];
+
+    /// A word for logs and labels: `unknown_app`, `no_active_key` or `wrong_signature`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownApp => "unknown_app",
+            Self::NoActiveKey => "no_active_key",
+            Self::WrongSignature => "wrong_signature",
+        }
+    }
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Rejection {
     pub(crate) fn new(kind: RejectionKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, field: None, detail: detail.into(), server_time: None, source: None }))
+        let detail = detail.into();
+        Self(Box::new(Inner { kind, field: None, detail, server_time: None, source: None, signature_error: None }))
     }
 
     /// A rejection for tests of what renders or counts them.
@@ -155,6 +193,18 @@ impl Rejection {
     pub(crate) fn stale(detail: impl Into<Cow<'static, str>>, now: u64) -> Self {
         let mut rejection = Self::new(RejectionKind::StaleTimestamp, detail);
         rejection.0.server_time = Some(now);
+        rejection
+    }
+
+    /// One answer for all three errors.
+    pub(crate) fn invalid_signature(error: SignatureError) -> Self {
+        let mut rejection = Self::new(
+            RejectionKind::InvalidSignature,
+            "the app id is unknown, or the signature is not that of this request: compare the string that you sign with \
+             the protocol's, line by line, and look for what changes the request after that (a default header, a \
+             redirect, a proxy)",
+        );
+        rejection.0.signature_error = Some(error);
         rejection
     }
 
@@ -198,6 +248,11 @@ impl Rejection {
     #[must_use]
     pub fn server_time(&self) -> Option<u64> {
         self.0.server_time
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn signature_error(&self) -> Option<SignatureError> {
+        self.0.signature_error
     }
 
     /// After how long, in whole seconds, another try is worth it, where a store failed.

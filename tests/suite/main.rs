@@ -25,6 +25,7 @@ mod rig;
 mod rollout;
 mod scripted;
 mod secrets;
+mod signature_errors;
 mod stacks;
 mod streamed;
 mod types;

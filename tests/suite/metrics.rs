@@ -47,6 +47,14 @@ fn value(text: &str, sample: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
 }
 
+/// Of an unknown app, of an app without an active key, and of a known app.
+pub(crate) fn invalid_signatures(text: &str) -> [f64; 3] {
+    ["unknown_app", "no_active_key", "wrong_signature"].map(|reason| {
+        let labels = format!("code=\"invalid_signature\",enforced=\"true\",reason=\"{reason}\"");
+        value(text, &format!("countersign_requests_total{{{labels}}}"))
+    })
+}
+
 fn requests(text: &str, code: &str) -> f64 {
     value(text, &format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}}"))
 }
@@ -247,7 +255,6 @@ fn each_refusal_is_counted_by_its_own_code() {
     for (code, times) in [
         ("stale_timestamp", 3.0),
         ("replayed_nonce", 1.0),
-        ("invalid_signature", 1.0),
         ("malformed_field", 3.0),
         ("malformed_parameters", 1.0),
         // One of them is exempt elsewhere.
@@ -257,6 +264,7 @@ fn each_refusal_is_counted_by_its_own_code() {
     ] {
         assert_eq!(requests(&text, code), times, "{code}");
     }
+    assert_eq!(invalid_signatures(&text), [1.0, 0.0, 0.0]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod metered {
     use super::Store;
     use crate::{
         event::unharmed,
-        protocol::{AppId, RejectionKind},
+        protocol::{AppId, RejectionKind, SignatureError},
         server::{Caller, Decision, Outcome},
         store::Occupancy,
     };
@@ -67,7 +67,9 @@ mod metered {
         unread: Counter,
         cancelled: Counter,
         /// In the order of [`RejectionKind`].
-        refused: [Counter; RejectionKind::ALL.len()],
+        refused: [Option<Counter>; RejectionKind::ALL.len()],
+        /// In the order of [`SignatureError`].
+        invalid_signature: [Counter; SignatureError::ALL.len()],
         of_verified: OfVerdict,
         of_refused: OfVerdict,
         keys: OfStore,
@@ -103,7 +105,11 @@ mod metered {
                     handles.of_verified.record(outcome);
                 }
                 Decision::Refused(rejection) => {
-                    if let Some(counter) = handles.refused.get(rejection.kind() as usize) {
+                    let counter = match outcome.signature_error() {
+                        Some(error) => handles.invalid_signature.get(error as usize),
+                        None => handles.refused.get(rejection.kind() as usize).and_then(Option::as_ref),
+                    };
+                    if let Some(counter) = counter {
                         counter.increment(1);
                     }
                     handles.of_refused.record(outcome);
@@ -150,7 +156,12 @@ mod metered {
                 exempt: requests("exempt"),
                 unread: requests("unread"),
                 cancelled: requests("cancelled"),
-                refused: RejectionKind::ALL.map(|kind| requests(kind.code())),
+                refused: RejectionKind::ALL
+                    .map(|kind| (kind != RejectionKind::InvalidSignature).then(|| requests(kind.code()))),
+                invalid_signature: SignatureError::ALL.map(|error| {
+                    let code = RejectionKind::InvalidSignature.code();
+                    counter!(REQUESTS, "code" => code, "enforced" => enforced, "reason" => error.as_str())
+                }),
                 of_verified: OfVerdict::new("verified"),
                 of_refused: OfVerdict::new("refused"),
                 keys: OfStore::new("keys"),

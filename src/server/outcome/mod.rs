@@ -13,7 +13,7 @@ pub(super) use self::{
     witness::{BodyWitness, Witness},
 };
 use super::caller::Caller;
-use crate::protocol::{AppId, Rejection};
+use crate::protocol::{AppId, Rejection, SignatureError};
 
 /// What became of one request. [`Verifier::with_observer`](crate::Verifier::with_observer) tells it.
 ///
@@ -88,6 +88,12 @@ impl<'a> Outcome<'a> {
             Decision::Refused(rejection) => Some(rejection),
             _ => None,
         }
+    }
+
+    /// Why the signature is invalid, if the rejection is `invalid_signature`. The caller was not told.
+    #[must_use]
+    pub fn signature_error(&self) -> Option<SignatureError> {
+        self.rejection()?.signature_error()
     }
 
     /// The request's timestamp minus the verifier's clock, in whole seconds, where the timestamp could be read: negative

@@ -48,7 +48,7 @@ impl Observer {
         let outcome = Outcome { decision, claimed_app_id, skew, duration, is_enforced: self.is_enforced };
         // One that panics keeps none of the others from hearing it.
         unharmed(|| {
-            event::decided(outcome.code(), outcome.rejection(), claimed_app_id, skew, duration, self.is_enforced);
+            event::decided(&outcome);
         });
         unharmed(|| self.meter.decided(&outcome));
         if let Some(hook) = &self.hook {
