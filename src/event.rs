@@ -9,7 +9,7 @@ pub(crate) use self::untold::*;
 
 /// Tells somebody who may panic: a hook, a recorder, a subscriber. For a request that changes nothing; the process' own
 /// hook for panics has told of it.
-pub(crate) fn unharmed<T>(tell: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catch_panics<T>(tell: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(tell)).ok()
 }
 

@@ -121,7 +121,7 @@ impl SteadyClock {
 
     fn tell_of_step(&self, behind: i64) {
         if !self.bridging.swap(true, Relaxed) {
-            event::unharmed(|| event::clock_stepped_back(behind));
+            event::catch_panics(|| event::clock_stepped_back(behind));
         }
     }
 }

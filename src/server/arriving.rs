@@ -3,15 +3,15 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, LengthLimitError};
 
 use super::{
+    admitted::AdmittedBody,
     body::{RequestBody, UnverifiedBody},
     delivery::Binding,
     head::Length,
     outcome::Witness,
     report_only::{Watch, WatchedBody},
-    service_body::BodyError,
     streamed::{BodyRefusal, StreamedBody},
 };
 use crate::{
@@ -37,27 +37,6 @@ pub(super) enum Handover {
     Watched,
 }
 
-/// A body that is the one that was signed, or errs before its end. Only [`Arriving::check`] makes one.
-#[derive(Debug)]
-pub struct VerifiedBody(Verified);
-
-#[derive(Debug)]
-pub(super) enum Verified {
-    Whole(Bytes),
-    Streamed(UnsyncBoxBody<Bytes, BodyError>, BodyRefusal),
-    Watched(UnverifiedBody, Watch),
-}
-
-impl VerifiedBody {
-    pub(super) fn get(&self) -> &Verified {
-        &self.0
-    }
-
-    pub(super) fn into_inner(self) -> Verified {
-        self.0
-    }
-}
-
 impl<B: RequestBody> Arriving<B> {
     /// Reads a form, up to its limit. Any other body waits until the request has proved itself.
     pub(super) async fn read_form(body: B, length: Length) -> Result<Self, Rejection> {
@@ -79,29 +58,29 @@ impl<B: RequestBody> Arriving<B> {
         handover: Handover,
         witness: &mut Witness<'_>,
     ) -> Result<Checked<B>, Rejection> {
-        let verified = match (self, digest) {
-            (Self::Form(bytes), Some(digest)) => Verified::Whole(signed(bytes, digest)?),
-            (Self::Form(_), None) => Verified::Whole(bound_form),
-            (Self::Unread(body), None) if body.is_end_stream() => Verified::Whole(Bytes::new()),
+        let admitted = match (self, digest) {
+            (Self::Form(bytes), Some(digest)) => AdmittedBody::whole(signed(bytes, digest)?),
+            (Self::Form(_), None) => AdmittedBody::whole(bound_form),
+            (Self::Unread(body), None) if body.is_end_stream() => AdmittedBody::whole(Bytes::new()),
             (Self::Unread(body), Some(digest)) if handover == Handover::Streamed && !body.is_end_stream() => {
                 let refusal = BodyRefusal::default();
                 let body = StreamedBody::new(body, digest, length, refusal.clone(), witness.of_body());
-                Verified::Streamed(body.boxed_unsync(), refusal)
+                AdmittedBody::streamed(body.boxed_unsync(), refusal)
             }
             (Self::Unread(body), Some(digest)) if handover == Handover::Watched && !body.is_end_stream() => {
                 let watch = Watch::default();
                 let body = WatchedBody::new(body, digest, length, watch.clone(), witness.of_body());
-                Verified::Watched(UnverifiedBody::new(body), watch)
+                AdmittedBody::watched(UnverifiedBody::new(body), watch)
             }
             (Self::Unread(body), digest) => return Ok(Checked::Unread(Unread { body, digest, limit: length.limit })),
         };
-        Ok(Checked::Now(VerifiedBody(verified)))
+        Ok(Checked::Now(admitted))
     }
 }
 
 /// A body as far as it can be checked without waiting for it.
 pub(super) enum Checked<B> {
-    Now(VerifiedBody),
+    Now(AdmittedBody),
     Unread(Unread<B>),
 }
 
@@ -113,12 +92,12 @@ pub(super) struct Unread<B> {
 }
 
 impl<B: RequestBody> Unread<B> {
-    pub(super) async fn check(self, scheme: &Scheme) -> Result<VerifiedBody, Rejection> {
+    pub(super) async fn check(self, scheme: &Scheme) -> Result<AdmittedBody, Rejection> {
         let bytes = match self.digest {
             Some(digest) => signed(read(self.body, self.limit).await?, digest)?,
             None => read_nothing(self.body, scheme).await?,
         };
-        Ok(VerifiedBody(Verified::Whole(bytes)))
+        Ok(AdmittedBody::whole(bytes))
     }
 }
 

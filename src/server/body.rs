@@ -11,8 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
 #[cfg(feature = "axum")]
-use super::arriving::Verified;
-use super::{arriving::VerifiedBody, exemption::Waiver, service_body::ServiceBody};
+use super::admitted::Admitted;
+use super::{admitted::AdmittedBody, service_body::ServiceBody};
 use crate::protocol::BoxError;
 
 /// A request body that can be verified, and the type in which the service then gets it.
@@ -55,10 +55,7 @@ pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + sealed
     type ServiceBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
     #[doc(hidden)]
-    fn verified(body: VerifiedBody) -> Self::ServiceBody;
-
-    #[doc(hidden)]
-    fn unverified(body: UnverifiedBody, waiver: Waiver) -> Self::ServiceBody;
+    fn from_admitted(body: AdmittedBody) -> Self::ServiceBody;
 }
 
 pub(super) mod sealed {
@@ -71,12 +68,8 @@ impl sealed::Sealed for ServiceBody {}
 impl RequestBody for ServiceBody {
     type ServiceBody = Self;
 
-    fn verified(body: VerifiedBody) -> Self {
-        Self::verified(body)
-    }
-
-    fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
-        Self::passing(body)
+    fn from_admitted(body: AdmittedBody) -> Self {
+        Self::admitted(body)
     }
 }
 
@@ -115,12 +108,8 @@ impl sealed::Sealed for UnverifiedBody {}
 impl RequestBody for UnverifiedBody {
     type ServiceBody = ServiceBody;
 
-    fn verified(body: VerifiedBody) -> ServiceBody {
-        ServiceBody::verified(body)
-    }
-
-    fn unverified(body: UnverifiedBody, _: Waiver) -> ServiceBody {
-        ServiceBody::passing(body)
+    fn from_admitted(body: AdmittedBody) -> ServiceBody {
+        ServiceBody::admitted(body)
     }
 }
 
@@ -138,23 +127,19 @@ impl sealed::Sealed for axum::body::Body {}
 impl RequestBody for axum::body::Body {
     type ServiceBody = Self;
 
-    fn verified(body: VerifiedBody) -> Self {
+    fn from_admitted(body: AdmittedBody) -> Self {
         match body.into_inner() {
-            Verified::Whole(bytes) if bytes.is_empty() => Self::empty(),
-            Verified::Whole(bytes) => bytes.into(),
-            Verified::Streamed(body, _) => Self::new(body),
-            Verified::Watched(body, _) => passing_axum(body),
+            Admitted::Whole(bytes) if bytes.is_empty() => Self::empty(),
+            Admitted::Whole(bytes) => bytes.into(),
+            Admitted::Streamed(body, _) => Self::new(body),
+            Admitted::Unchecked(body, _) => unchecked_axum_body(body),
         }
-    }
-
-    fn unverified(body: UnverifiedBody, _: Waiver) -> Self {
-        passing_axum(body)
     }
 }
 
 /// axum looks for the error of a limit no deeper than it wraps errors itself, so none is wrapped twice.
 #[cfg(feature = "axum")]
-fn passing_axum(body: UnverifiedBody) -> axum::body::Body {
+fn unchecked_axum_body(body: UnverifiedBody) -> axum::body::Body {
     axum::body::Body::new(body.map_err(|error| match error.downcast::<axum::Error>() {
         Ok(error) => error.into_inner(),
         Err(error) => error,
@@ -169,11 +154,7 @@ impl sealed::Sealed for hyper::body::Incoming {}
 impl RequestBody for hyper::body::Incoming {
     type ServiceBody = ServiceBody;
 
-    fn verified(body: VerifiedBody) -> ServiceBody {
-        ServiceBody::verified(body)
-    }
-
-    fn unverified(body: UnverifiedBody, _: Waiver) -> ServiceBody {
-        ServiceBody::passing(body)
+    fn from_admitted(body: AdmittedBody) -> ServiceBody {
+        ServiceBody::admitted(body)
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Uri, header, request::Parts};
 use http_body::Body;
 
 use super::{
-    arriving::{Verified, VerifiedBody},
+    admitted::{Admitted, AdmittedBody},
     caller::Caller,
     head::Length,
 };
@@ -82,20 +82,22 @@ impl Delivery {
     }
 
     /// Makes the head that may reach the service, with who signed it.
-    pub(super) fn rewrite(self, parts: &mut Parts, body: &VerifiedBody, caller: Caller, scheme: &Scheme) {
+    pub(super) fn rewrite(self, parts: &mut Parts, body: &AdmittedBody, caller: Caller, scheme: &Scheme) {
         if let Some(targets) = self.targets {
             targets.replace(parts);
         }
         match body.get() {
-            Verified::Whole(bytes) => self.binding.correct_length(&mut parts.headers, bytes.len() as u64),
-            Verified::Streamed(body, refusal) => {
+            Admitted::Whole(bytes) => self.binding.correct_length(&mut parts.headers, bytes.len() as u64),
+            Admitted::Streamed(body, refusal) => {
                 if let Some(length) = body.size_hint().exact() {
                     self.binding.correct_length(&mut parts.headers, length);
                 }
                 parts.extensions.insert(refusal.clone());
             }
-            Verified::Watched(_, watch) => {
-                parts.extensions.insert(watch.clone());
+            Admitted::Unchecked(_, watch) => {
+                if let Some(watch) = watch {
+                    parts.extensions.insert(watch.clone());
+                }
             }
         }
         if self.has_overrides {

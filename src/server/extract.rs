@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A handler that takes a `Caller` is never called unverified: without a layer around its route the answer is a 500. So
-/// it is where a request is exempt or only reported: take an `Option<Caller>` there.
+/// it is where a request bypasses verification or is only reported: take an `Option<Caller>` there.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Rejection;
 
@@ -22,7 +22,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             let detail = "the handler takes a Caller, but no VerifyLayer stands around its route, or one that let this \
                           request in unverified: a handler for both takes an Option<Caller>";
             let rejection = Rejection::new(RejectionKind::Misconfigured, detail);
-            event::unharmed(|| event::misconfigured(&rejection));
+            event::catch_panics(|| event::misconfigured(&rejection));
             rejection
         })
     }

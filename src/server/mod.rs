@@ -3,11 +3,12 @@
 //! [`Verifier::verify`] is the whole way in. [`VerifyLayer`] makes a [`Verify`] service of it, which answers rejected
 //! requests by a [`RenderRejection`].
 
+mod admitted;
 mod arriving;
 mod body;
+mod bypass;
 mod caller;
 mod delivery;
-mod exemption;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;

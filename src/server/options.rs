@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Uri, request::Parts};
 
-use super::{arriving::Handover, exemption::Exemption, layer::VerifyLayer, outcome::Outcome, verifier::Verifier};
+use super::{arriving::Handover, bypass::Bypass, layer::VerifyLayer, outcome::Outcome, verifier::Verifier};
 use crate::{
     clock::{Clock, SteadyClock},
     protocol::{Limits, Parameters, Scheme},
@@ -27,7 +27,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             parameters: self.parameters,
             prefix: self.prefix,
             handover: self.handover,
-            exemption: self.exemption,
+            bypass: self.bypass,
             observer: self.observer,
         }
     }
@@ -150,22 +150,22 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { handover, observer: Arc::new(self.observer.reporting()), ..self }
     }
 
-    /// Lets these requests in without a signature: what must stay open where there are no routes, gRPC's health check
+    /// **Lets these requests in without a signature**: what must stay open where there are no routes, gRPC's health check
     /// for example. With routes, leave the open ones outside the layer. Default: none.
     ///
     /// The service gets them as they came, without a [`Caller`](super::Caller); only headers that could make them other
     /// requests (`x-original-url`, `x-http-method-override` and their like) are removed. Compare whole paths, as the
     /// service reads them, and the method, for frameworks that look for another one in the query too. A second call
-    /// replaces the first.
+    /// replaces the first. If `covers` panics, the panic is caught, and the request is verified.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
     /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
-    /// let verifier = Verifier::new(keys).with_exemption(|head| head.uri.path() == "/grpc.health.v1.Health/Check");
+    /// let verifier = Verifier::new(keys).with_insecure_bypass(|head| head.uri.path() == "/grpc.health.v1.Health/Check");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn with_exemption(self, covers: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        Self { exemption: Some(Exemption::new(covers)), ..self }
+    pub fn with_insecure_bypass(self, covers: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self { bypass: Some(Bypass::new(covers)), ..self }
     }
 
     /// Tells what became of each request that it verifies, by itself or in a layer: for logs, metrics and alarms of one's
@@ -173,9 +173,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// Each request has one [`Outcome`], told when it is final:
     ///
-    /// - as soon as the request is let in, refused or exempt;
+    /// - as soon as the request is let in, rejected or bypassed;
     /// - where bodies are [streamed](Self::with_streamed_bodies), at the end of the body, or when the service drops it
-    ///   before that ([`Decision::Unread`](super::Decision::Unread));
+    ///   before that ([`Decision::BodyNotRead`](super::Decision::BodyNotRead));
     /// - when the future is dropped before ([`Decision::Cancelled`](super::Decision::Cancelled)).
     ///
     /// `observe` is called where the request is served, also while something is dropped: it must not block or panic.

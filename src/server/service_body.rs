@@ -13,13 +13,14 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
 use super::{
-    arriving::{Verified, VerifiedBody, broken},
-    body::UnverifiedBody,
+    admitted::{Admitted, AdmittedBody},
+    arriving::broken,
 };
 use crate::protocol::Rejection;
 
-/// The body that the service gets: what was signed, and nothing else; or as it came, where the request is
-/// [exempt](crate::Verifier::with_exemption) or only [reported](crate::danger::ReportOnlyLayer).
+/// The body that the service gets: the bytes that were signed. A request that
+/// [bypasses](crate::Verifier::with_insecure_bypass) verification, or is only
+/// [reported](crate::danger::ReportOnlyLayer), has its body as it came.
 #[derive(Debug, Default)]
 pub struct ServiceBody(Kind);
 
@@ -36,16 +37,14 @@ impl Default for Kind {
 }
 
 impl ServiceBody {
-    pub(super) fn verified(body: VerifiedBody) -> Self {
+    pub(super) fn admitted(body: AdmittedBody) -> Self {
         Self(match body.into_inner() {
-            Verified::Whole(bytes) => Kind::Whole(Full::new(bytes)),
-            Verified::Streamed(body, _) => Kind::Boxed(body),
-            Verified::Watched(body, _) => return Self::passing(body),
+            Admitted::Whole(bytes) => Kind::Whole(Full::new(bytes)),
+            Admitted::Streamed(body, _) => Kind::Boxed(body),
+            Admitted::Unchecked(body, _) => {
+                Kind::Boxed(body.map_err(|error| BodyError::new(broken(error))).boxed_unsync())
+            }
         })
-    }
-
-    pub(super) fn passing(body: UnverifiedBody) -> Self {
-        Self(Kind::Boxed(body.map_err(|error| BodyError::new(broken(error))).boxed_unsync()))
     }
 
     /// A body for tests of services that take one. Nobody has signed it.

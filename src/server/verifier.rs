@@ -8,9 +8,9 @@ use http::{Request, request::Parts};
 use super::{
     arriving::{Arriving, Checked, Handover},
     body::RequestBody,
+    bypass::Bypass,
     caller::Caller,
     delivery::{Delivery, hide_secrets, signed_uri},
-    exemption::Exemption,
     head,
     outcome::{Observer, Witness},
 };
@@ -51,7 +51,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) parameters: Parameters,
     pub(super) prefix: Arc<str>,
     pub(super) handover: Handover,
-    pub(super) exemption: Option<Exemption>,
+    pub(super) bypass: Option<Bypass>,
     pub(super) observer: Arc<Observer>,
 }
 
@@ -70,7 +70,7 @@ impl<K: KeyStore> Verifier<K> {
             parameters: Parameters::default(),
             prefix: "".into(),
             handover: Handover::Whole,
-            exemption: None,
+            bypass: None,
             observer: Arc::new(Observer::new()),
         }
     }
@@ -109,9 +109,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ) -> Result<B::ServiceBody, Rejection> {
         // Whatever comes of it, and while its headers are at hand.
         hide_secrets(&self.scheme, &mut parts.headers);
-        if let Some(waiver) = self.exemption.as_ref().and_then(|exemption| exemption.waive(parts)) {
-            witness.tell_exempt();
-            return Ok(waiver.exempt(parts, body));
+        if self.bypass.as_ref().is_some_and(|bypass| bypass.covers(parts)) {
+            witness.tell_bypassed();
+            return Ok(Bypass::admit(parts, body));
         }
         // The numbers are those of PROTOCOL.md.
         let (body, delivery, caller) = {
@@ -152,7 +152,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             Checked::Unread(body) => Box::pin(body.check(&self.scheme)).await?, // 9
         };
         delivery.rewrite(parts, &body, caller, &self.scheme); // 10
-        Ok(B::verified(body))
+        Ok(B::from_admitted(body))
     }
 
     fn read_query<'r>(&self, head: &'r Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
@@ -215,7 +215,7 @@ impl<K, N> Clone for Verifier<K, N> {
             clock: self.clock.clone(),
             scheme: self.scheme.clone(),
             prefix: self.prefix.clone(),
-            exemption: self.exemption.clone(),
+            bypass: self.bypass.clone(),
             observer: self.observer.clone(),
             ..*self
         }
@@ -231,7 +231,7 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("parameters", &self.parameters)
             .field("prefix", &self.prefix)
             .field("handover", &self.handover)
-            .field("exempts", &self.exemption.is_some())
+            .field("has_bypass", &self.bypass.is_some())
             .field("strict_restart", &self.strict_restart)
             .field("retention", &self.retention)
             .finish_non_exhaustive()

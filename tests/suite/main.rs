@@ -5,11 +5,11 @@
 mod answers;
 mod app_data;
 mod bodies;
+mod bypass;
 mod cached;
 mod client;
 mod dependencies;
 mod documents;
-mod exemption;
 mod fields;
 mod key_stores;
 mod keys;

@@ -98,12 +98,12 @@ pub(crate) fn table() -> Vec<(Request<&'static str>, &'static str)> {
         (with(signed(get("/")), "content-length", "ten"), "malformed_field demo 0"),
         (get("/"), "missing_field - -"),
         (moved("/?a=%zz"), "malformed_parameters demo 0"),
-        (get("/health"), "exempt - -"),
+        (get("/health"), "bypassed - -"),
     ]
 }
 
-fn exempting<N: NonceStore>(verifier: Verifier<StaticKeys, N>) -> Verifier<StaticKeys, N> {
-    verifier.with_exemption(|head| head.uri.path() == "/health")
+fn bypassing<N: NonceStore>(verifier: Verifier<StaticKeys, N>) -> Verifier<StaticKeys, N> {
+    verifier.with_insecure_bypass(|head| head.uri.path() == "/health")
 }
 
 async fn answer(request: Request<ServiceBody>) -> Result<Response<ServiceBody>, Infallible> {
@@ -112,7 +112,7 @@ async fn answer(request: Request<ServiceBody>) -> Result<Response<ServiceBody>, 
 
 #[tokio::test]
 async fn each_request_has_one_outcome_with_what_is_known_of_it() {
-    let (bare, told) = Told::of(exempting(verifier().0));
+    let (bare, told) = Told::of(bypassing(verifier().0));
     for (request, expected) in table() {
         let _ = rig::verify(&bare, request).await;
         assert_eq!(told.take(), [expected]);
@@ -122,13 +122,13 @@ async fn each_request_has_one_outcome_with_what_is_known_of_it() {
 #[tokio::test]
 async fn a_layer_has_the_same_outcomes_told_whether_it_refuses_or_reports() {
     let word = |outcome: &Outcome<'_>| format!("{} {}", outcome.code(), outcome.is_enforced());
-    let (verifying, told) = Told::by(exempting(verifier().0), word);
+    let (verifying, told) = Told::by(bypassing(verifier().0), word);
     let service = verifying.into_layer().layer(service_fn(answer));
     for (request, expected) in table() {
         service.clone().oneshot(arriving(request)).await.unwrap();
         assert_eq!(told.take(), [format!("{} true", expected.split(' ').next().unwrap())]);
     }
-    let (reporting, told) = Told::by(exempting(verifier().0), word);
+    let (reporting, told) = Told::by(bypassing(verifier().0), word);
     let service = ReportOnlyLayer::new(reporting, |_, _| {}).layer(service_fn(answer));
     for (request, expected) in table() {
         service.clone().oneshot(arriving(request)).await.unwrap();
@@ -180,8 +180,8 @@ async fn the_decision_has_what_belongs_to_it() {
     let (verifier, told) = Told::by(verifier().0.with_streamed_bodies(), |outcome| {
         let decided = match outcome.decision() {
             Decision::Verified(caller) => format!("verified {}", caller.app_id()),
-            Decision::Unread(caller) => format!("unread {}", caller.app_id()),
-            Decision::Refused(rejection) => format!("refused {}", rejection.kind().code()),
+            Decision::BodyNotRead(caller) => format!("unread {}", caller.app_id()),
+            Decision::Rejected(rejection) => format!("refused {}", rejection.kind().code()),
             other => format!("{other:?}"),
         };
         let caller = outcome.caller().map(|caller| (caller.app_id().as_str(), caller.key_index()));
@@ -269,11 +269,11 @@ async fn of_a_streamed_body_the_outcome_is_told_at_its_end() {
 async fn a_streamed_body_that_is_dropped_before_its_end_is_unread() {
     let (verifier, told) = Told::of(verifier().0.with_streamed_bodies());
     drop(verifier.verify(upload("two")).await.unwrap());
-    assert_eq!(told.take(), ["unread demo 0"]);
+    assert_eq!(told.take(), ["body_not_read demo 0"]);
     let mut request = verifier.verify(upload("TWO")).await.unwrap();
     request.body_mut().frame().await.unwrap().unwrap();
     drop(request);
-    assert_eq!(told.take(), ["unread demo 0"]);
+    assert_eq!(told.take(), ["body_not_read demo 0"]);
 }
 
 #[tokio::test]
@@ -294,9 +294,9 @@ async fn a_layer_tells_of_a_streamed_body_once_too() {
         reporting.layer(service_fn(read)).oneshot(upload(second)).await.unwrap();
         assert_eq!(told.take(), [expected]);
         refusing.layer(service_fn(shrug)).oneshot(upload(second)).await.unwrap();
-        assert_eq!(told.take(), ["unread demo 0"]);
+        assert_eq!(told.take(), ["body_not_read demo 0"]);
         reporting.layer(service_fn(shrug)).oneshot(upload(second)).await.unwrap();
-        assert_eq!(told.take(), ["unread demo 0"]);
+        assert_eq!(told.take(), ["body_not_read demo 0"]);
     }
 }
 

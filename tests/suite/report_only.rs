@@ -187,12 +187,12 @@ async fn somebody_elses_limit_is_413_as_it_is_without_the_layer() {
     let app = || axum::Router::new().route("/", axum::routing::post(async |body: Bytes| body));
     let limit = RequestBodyLimitLayer::new(3);
     let reporting = |verifier| app().layer(ReportOnlyLayer::new(verifier, |_, _| {}));
-    let exempting = verifier().0.with_exemption(|_| true).into_layer();
+    let bypassing = verifier().0.with_insecure_bypass(|_| true).into_layer();
     for (layer, app) in [
         ("none", app()),
         ("reporting", reporting(verifier().0)),
         ("reporting at the end", reporting(verifier().0.with_streamed_bodies())),
-        ("exempting", app().layer(exempting)),
+        ("bypassing", app().layer(bypassing)),
     ] {
         for request in [post("/", "text/plain", "onetwo"), signed(post("/", "text/plain", "onetwo"))] {
             let request = request.map(|_| too_long());
@@ -245,9 +245,9 @@ async fn of_two_layers_the_inner_ones_verdict_stands() {
     assert!(request.extensions().get::<Caller>().is_some());
     assert!(request.extensions().get::<RejectionKind>().is_none());
 
-    // What the layer above has verified is no verdict of the one below, for which it is exempt.
-    let (exempting, told) = counting(verifier().0.with_exemption(|_| true));
-    let stack = verifier().0.into_layer().layer(exempting.layer(service_fn(async |_: Request<ServiceBody>| {
+    // What the layer above has verified is no verdict of the one below, which it bypasses.
+    let (bypassing, told) = counting(verifier().0.with_insecure_bypass(|_| true));
+    let stack = verifier().0.into_layer().layer(bypassing.layer(service_fn(async |_: Request<ServiceBody>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     })));
     stack.oneshot(arriving(signed(get("/")))).await.unwrap();
@@ -370,10 +370,40 @@ async fn a_streamed_body_that_the_service_does_not_read_is_not_refused() {
 }
 
 #[tokio::test]
-async fn what_is_exempt_has_no_verdict() {
-    let verifier = verifier().0.with_exemption(|head| head.uri.path() == "/health");
+async fn bypassed_requests_are_not_reported() {
+    let verifier = verifier().0.with_insecure_bypass(|head| head.uri.path() == "/health");
     let outcome = pass_by(&verifier, arriving(get("/health"))).await;
     assert!(outcome.told.is_empty());
     let outcome = pass_by(&verifier, arriving(get("/healthy"))).await;
     assert_eq!(outcome.told, ["/healthy missing_field"]);
+}
+
+#[tokio::test]
+async fn a_report_that_panics_loses_no_request() {
+    for verifier in [verifier().0, verifier().0.with_streamed_bodies()] {
+        let layer = ReportOnlyLayer::new(verifier, |_, _| panic!("a report of the service's own"));
+        let service = layer.layer(service_fn(look));
+        for request in [signed(post("/", "text/plain", "onetwo")), post("/", "text/plain", "onetwo")] {
+            let response = service.clone().oneshot(arriving(request)).await.unwrap();
+            assert_eq!(response.into_body().into_body().data, "onetwo");
+        }
+    }
+}
+
+/// A body that is dropped while a panic unwinds is reported then. A second panic that is not caught would abort the process.
+#[tokio::test]
+async fn a_report_may_panic_while_a_panic_unwinds() {
+    let reports = Arc::new(Mutex::new(0));
+    let counted = reports.clone();
+    let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, _| {
+        *counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += 1;
+        panic!("a report of the service's own");
+    });
+    let service = layer.layer(service_fn(async |request: Request<ServiceBody>| -> Result<Response<()>, Infallible> {
+        let _body = request.into_body();
+        panic!("a service that fails");
+    }));
+    let request = arriving(signed(post("/", "text/plain", "onetwo")));
+    std::panic::AssertUnwindSafe(service.oneshot(request)).catch_unwind().await.unwrap_err();
+    assert_eq!(*reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 1);
 }

@@ -28,7 +28,7 @@ mod metered {
 
     use super::Store;
     use crate::{
-        event::unharmed,
+        event::catch_panics,
         protocol::{AppId, RejectionKind, SignatureError},
         server::{Caller, Decision, Outcome},
         store::Occupancy,
@@ -63,8 +63,8 @@ mod metered {
 
     struct Handles {
         verified: Counter,
-        exempt: Counter,
-        unread: Counter,
+        bypassed: Counter,
+        body_not_read: Counter,
         cancelled: Counter,
         /// In the order of [`RejectionKind`].
         refused: [Option<Counter>; RejectionKind::ALL.len()],
@@ -99,12 +99,12 @@ mod metered {
                     handles.key_uses.count(caller);
                     handles.of_verified.record(outcome);
                 }
-                Decision::Unread(caller) => {
-                    handles.unread.increment(1);
+                Decision::BodyNotRead(caller) => {
+                    handles.body_not_read.increment(1);
                     handles.key_uses.count(caller);
                     handles.of_verified.record(outcome);
                 }
-                Decision::Refused(rejection) => {
+                Decision::Rejected(rejection) => {
                     let counter = match outcome.signature_error() {
                         Some(error) => handles.invalid_signature.get(error as usize),
                         None => handles.refused.get(rejection.kind() as usize).and_then(Option::as_ref),
@@ -114,7 +114,7 @@ mod metered {
                     }
                     handles.of_refused.record(outcome);
                 }
-                Decision::Exempt => handles.exempt.increment(1),
+                Decision::Bypassed => handles.bypassed.increment(1),
                 Decision::Cancelled => handles.cancelled.increment(1),
             }
         }
@@ -142,7 +142,7 @@ mod metered {
 
         fn handles(&self) -> Option<&Handles> {
             let handles = || Some(Handles::new(self.is_enforced)).filter(Handles::are_heard);
-            self.handles.get_or_init(|| unharmed(handles).flatten()).as_ref()
+            self.handles.get_or_init(|| catch_panics(handles).flatten()).as_ref()
         }
     }
 
@@ -153,8 +153,8 @@ mod metered {
             let requests = |code: &'static str| counter!(REQUESTS, "code" => code, "enforced" => enforced);
             Self {
                 verified: requests("verified"),
-                exempt: requests("exempt"),
-                unread: requests("unread"),
+                bypassed: requests("bypassed"),
+                body_not_read: requests("body_not_read"),
                 cancelled: requests("cancelled"),
                 refused: RejectionKind::ALL
                     .map(|kind| (kind != RejectionKind::InvalidSignature).then(|| requests(kind.code()))),

@@ -34,12 +34,12 @@ pub enum Decision<'a> {
     /// It was signed, fresh and unrepeated, and its body was the one that was signed.
     Verified(&'a Caller),
     /// It was not, or could not be checked.
-    Refused(&'a Rejection),
-    /// It needed no signature: an [exemption](crate::Verifier::with_exemption) covers it.
-    Exempt,
+    Rejected(&'a Rejection),
+    /// It was not verified: a [bypass](crate::Verifier::with_insecure_bypass) covers it.
+    Bypassed,
     /// All but its [streamed](crate::Verifier::with_streamed_bodies) body was verified, and of that the service did not
     /// read the end, because it did not want to or because the connection broke.
-    Unread(&'a Caller),
+    BodyNotRead(&'a Caller),
     /// Nobody waited for the decision: the future was dropped, by a timeout or because the caller hung up; or a store
     /// panicked. Its nonce may have been spent.
     Cancelled,
@@ -52,15 +52,15 @@ impl<'a> Outcome<'a> {
         self.decision
     }
 
-    /// The decision in a word: a rejection's [code](crate::RejectionKind::code), or `verified`, `exempt`, `unread` or
-    /// `cancelled`. There are few of them, and each is a good label.
+    /// The decision in a word: a rejection's [code](crate::RejectionKind::code), or `verified`, `bypassed`,
+    /// `body_not_read` or `cancelled`. There are few of them, and each is a good label.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self.decision {
             Decision::Verified(_) => "verified",
-            Decision::Refused(rejection) => rejection.kind().code(),
-            Decision::Exempt => "exempt",
-            Decision::Unread(_) => "unread",
+            Decision::Rejected(rejection) => rejection.kind().code(),
+            Decision::Bypassed => "bypassed",
+            Decision::BodyNotRead(_) => "body_not_read",
             Decision::Cancelled => "cancelled",
         }
     }
@@ -76,7 +76,7 @@ impl<'a> Outcome<'a> {
     #[must_use]
     pub fn caller(&self) -> Option<&'a Caller> {
         match self.decision {
-            Decision::Verified(caller) | Decision::Unread(caller) => Some(caller),
+            Decision::Verified(caller) | Decision::BodyNotRead(caller) => Some(caller),
             _ => None,
         }
     }
@@ -85,7 +85,7 @@ impl<'a> Outcome<'a> {
     #[must_use]
     pub fn rejection(&self) -> Option<&'a Rejection> {
         match self.decision {
-            Decision::Refused(rejection) => Some(rejection),
+            Decision::Rejected(rejection) => Some(rejection),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Decision, Outcome, meter::Meter, witness::Seen};
-use crate::event::{self, unharmed};
+use crate::event::{self, catch_panics};
 
 /// All who are told of outcomes. Without a hook and features, nobody.
 pub(in crate::server) struct Observer {
@@ -30,7 +30,7 @@ impl Observer {
 
     /// Whether anybody wants to know.
     pub(super) fn is_curious(&self) -> bool {
-        self.is_metered() || self.hook.is_some() || unharmed(event::is_heard).unwrap_or(false)
+        self.is_metered() || self.hook.is_some() || catch_panics(event::is_heard).unwrap_or(false)
     }
 
     /// Whether a recorder wants to know.
@@ -40,19 +40,19 @@ impl Observer {
 
     /// Tells what was measured on the way.
     pub(super) fn measure(&self, tell: impl FnOnce(&Meter)) {
-        unharmed(|| tell(&self.meter));
+        catch_panics(|| tell(&self.meter));
     }
 
     pub(super) fn tell(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
         let (claimed_app_id, skew) = (seen.app_id(), seen.skew());
         let outcome = Outcome { decision, claimed_app_id, skew, duration, is_enforced: self.is_enforced };
         // One that panics keeps none of the others from hearing it.
-        unharmed(|| {
+        catch_panics(|| {
             event::decided(&outcome);
         });
-        unharmed(|| self.meter.decided(&outcome));
+        catch_panics(|| self.meter.decided(&outcome));
         if let Some(hook) = &self.hook {
-            unharmed(|| hook(&outcome));
+            catch_panics(|| hook(&outcome));
         }
     }
 }

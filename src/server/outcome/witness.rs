@@ -110,15 +110,15 @@ impl Witness<'_> {
         account.caller = answer.as_ref().ok().cloned();
     }
 
-    pub(in crate::server) fn tell_exempt(&mut self) {
-        self.tell(Decision::Exempt);
+    pub(in crate::server) fn tell_bypassed(&mut self) {
+        self.tell(Decision::Bypassed);
     }
 
     /// Tells the outcome, unless that is left to the body.
     pub(in crate::server) fn tell_decided<T>(&mut self, decided: &Result<T, Rejection>) {
         let caller = self.0.as_mut().and_then(|account| account.caller.take());
         match (decided, caller) {
-            (Err(rejection), _) => self.tell(Decision::Refused(rejection)),
+            (Err(rejection), _) => self.tell(Decision::Rejected(rejection)),
             (Ok(_), Some(caller)) => self.tell(Decision::Verified(&caller)),
             // Told already.
             (Ok(_), None) => {}
@@ -166,7 +166,7 @@ struct Rest {
 impl BodyWitness {
     pub(in crate::server) fn tell(&mut self, verdict: Result<(), &Rejection>) {
         if let Some(rest) = self.0.take() {
-            rest.tell(verdict.map_or_else(Decision::Refused, |()| Decision::Verified(&rest.caller)));
+            rest.tell(verdict.map_or_else(Decision::Rejected, |()| Decision::Verified(&rest.caller)));
         }
     }
 }
@@ -174,7 +174,7 @@ impl BodyWitness {
 impl Drop for BodyWitness {
     fn drop(&mut self) {
         if let Some(rest) = self.0.take() {
-            rest.tell(Decision::Unread(&rest.caller));
+            rest.tell(Decision::BodyNotRead(&rest.caller));
         }
     }
 }

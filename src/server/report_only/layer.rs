@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::service::{ReportOnly, Tell, Verdict};
+use super::service::{Report, ReportOnly, Verdict};
 use crate::{
     server::Verifier,
     store::{KeyStore, MemoryNonceStore, NonceStore},
@@ -34,14 +34,16 @@ use crate::{
 #[must_use]
 pub struct ReportOnlyLayer<K, N = MemoryNonceStore> {
     verifier: Arc<Verifier<K, N>>,
-    tell: Arc<Tell>,
+    report: Report,
 }
 
 impl<K: KeyStore, N: NonceStore> ReportOnlyLayer<K, N> {
-    /// Tells each request's head, as it came, and the verdict on it. What an
-    /// [exemption](Verifier::with_exemption) covers has none.
-    pub fn new(verifier: Verifier<K, N>, tell: impl Fn(&Parts, Verdict<'_>) + Send + Sync + 'static) -> Self {
-        Self { verifier: Arc::new(verifier.watching()), tell: Arc::new(tell) }
+    /// Calls `report` with each request's head, as it came, and the verdict on it. Requests that
+    /// [bypass](Verifier::with_insecure_bypass) verification are not reported.
+    ///
+    /// If `report` panics, the panic is caught, and the request goes on.
+    pub fn new(verifier: Verifier<K, N>, report: impl Fn(&Parts, Verdict<'_>) + Send + Sync + 'static) -> Self {
+        Self { verifier: Arc::new(verifier.watching()), report: Report::new(report) }
     }
 }
 
@@ -49,13 +51,13 @@ impl<S, K, N> Layer<S> for ReportOnlyLayer<K, N> {
     type Service = ReportOnly<S, K, N>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ReportOnly::new(inner, self.verifier.clone(), self.tell.clone())
+        ReportOnly::new(inner, self.verifier.clone(), self.report.clone())
     }
 }
 
 impl<K, N> Clone for ReportOnlyLayer<K, N> {
     fn clone(&self) -> Self {
-        Self { verifier: self.verifier.clone(), tell: self.tell.clone() }
+        Self { verifier: self.verifier.clone(), report: self.report.clone() }
     }
 }
 

@@ -14,10 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{
     protocol::BoxError,
-    server::{
-        RequestBody, UnverifiedBody, arriving::VerifiedBody, body::sealed::Sealed, exemption::Waiver,
-        streamed::longer_by,
-    },
+    server::{RequestBody, UnverifiedBody, admitted::AdmittedBody, body::sealed::Sealed, streamed::longer_by},
 };
 
 /// Reads a body, and keeps what it has read.
@@ -108,12 +105,8 @@ impl<B: RequestBody> Sealed for Recorded<B> {}
 impl<B: RequestBody> RequestBody for Recorded<B> {
     type ServiceBody = B::ServiceBody;
 
-    fn verified(body: VerifiedBody) -> B::ServiceBody {
-        B::verified(body)
-    }
-
-    fn unverified(body: UnverifiedBody, waiver: Waiver) -> B::ServiceBody {
-        B::unverified(body, waiver)
+    fn from_admitted(body: AdmittedBody) -> B::ServiceBody {
+        B::from_admitted(body)
     }
 }
 

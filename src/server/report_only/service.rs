@@ -15,27 +15,41 @@ use super::{
 };
 use crate::{
     accessors::inner_accessors,
+    event::catch_panics,
     protocol::{Rejection, RejectionKind},
     ready::take_ready,
-    server::{Caller, RequestBody, ResponseFuture, Verifier, delivery::hide_secrets, exemption::Waiver},
+    server::{Caller, RequestBody, ResponseFuture, Verifier, admitted::AdmittedBody, delivery::hide_secrets},
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
 /// What a verifier says of a request: who sent it, or why it would be refused.
 pub type Verdict<'a> = Result<&'a Caller, &'a Rejection>;
 
-pub(super) type Tell = dyn Fn(&Parts, Verdict<'_>) + Send + Sync;
+/// The closure that gets each verdict.
+#[derive(Clone)]
+pub(super) struct Report(Arc<dyn Fn(&Parts, Verdict<'_>) + Send + Sync>);
+
+impl Report {
+    pub(super) fn new(report: impl Fn(&Parts, Verdict<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(report))
+    }
+
+    /// A closure that panics changes nothing for the request, also while another panic unwinds.
+    fn call(&self, head: &Parts, verdict: Verdict<'_>) {
+        catch_panics(|| (self.0)(head, verdict));
+    }
+}
 
 /// The service that [`ReportOnlyLayer`](super::ReportOnlyLayer) makes.
 pub struct ReportOnly<S, K, N = MemoryNonceStore> {
     inner: S,
     verifier: Arc<Verifier<K, N>>,
-    tell: Arc<Tell>,
+    report: Report,
 }
 
 impl<S, K, N> ReportOnly<S, K, N> {
-    pub(super) fn new(inner: S, verifier: Arc<Verifier<K, N>>, tell: Arc<Tell>) -> Self {
-        Self { inner, verifier, tell }
+    pub(super) fn new(inner: S, verifier: Arc<Verifier<K, N>>, report: Report) -> Self {
+        Self { inner, verifier, report }
     }
 
     inner_accessors!();
@@ -59,7 +73,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut inner = take_ready(&mut self.inner);
         let verifier = self.verifier.clone();
-        let tell = self.tell.clone();
+        let report = self.report.clone();
         ResponseFuture::new(async move {
             let (parts, body) = request.into_parts();
             let mut seen = parts.clone();
@@ -70,11 +84,11 @@ where
                     recording.stop();
                     // Of a layer like this one, above, with another verdict.
                     request.extensions_mut().remove::<RejectionKind>();
-                    tell_verified(tell, seen, &request);
+                    report_verified(report, seen, &request);
                     request
                 }
                 Err(rejection) => {
-                    tell(&seen, Err(&rejection));
+                    report.call(&seen, Err(&rejection));
                     unverified(seen, recording, &rejection)
                 }
             };
@@ -84,15 +98,15 @@ where
 }
 
 /// At once, or when the body has ended.
-fn tell_verified<B>(tell: Arc<Tell>, seen: Parts, request: &Request<B>) {
+fn report_verified<B>(report: Report, seen: Parts, request: &Request<B>) {
     let extensions = request.extensions();
     let is_known_already = seen.extensions.get::<Caller>().is_some();
     let Some(caller) = extensions.get::<Caller>().filter(|_| !is_known_already).cloned() else {
         return;
     };
     match extensions.get::<Watch>() {
-        Some(watch) => watch.then(move |body| tell(&seen, body.map(|()| &caller))),
-        None => tell(&seen, Ok(&caller)),
+        Some(watch) => watch.then(move |body| report.call(&seen, body.map(|()| &caller))),
+        None => report.call(&seen, Ok(&caller)),
     }
 }
 
@@ -102,12 +116,12 @@ fn unverified<B: RequestBody>(
     rejection: &Rejection,
 ) -> Request<B::ServiceBody> {
     parts.extensions.insert(rejection.kind());
-    Request::from_parts(parts, B::unverified(recording.play(), Waiver::reported(rejection)))
+    Request::from_parts(parts, B::from_admitted(AdmittedBody::unchecked(recording.play())))
 }
 
 impl<S: Clone, K, N> Clone for ReportOnly<S, K, N> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), verifier: self.verifier.clone(), tell: self.tell.clone() }
+        Self { inner: self.inner.clone(), verifier: self.verifier.clone(), report: self.report.clone() }
     }
 }
 

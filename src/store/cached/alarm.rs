@@ -19,7 +19,7 @@ impl Alarm {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| now.saturating_sub(last) >= INTERVAL) {
             *last = Some(now);
-            event::unharmed(|| event::stale_keys_are_used(error));
+            event::catch_panics(|| event::stale_keys_are_used(error));
         }
     }
 }

@@ -94,9 +94,9 @@ fn what_cannot_be_meant_is_an_error_that_names_line_column_and_reason() {
         ("\n[apps.demo]\nkeys = []\n".to_owned(), (3, 8), "app demo: a key ring needs at least one key"),
         // Names that nobody has.
         (format!("{app}\n[app.other]\n"), (4, 2), "unknown name: expected apps"),
-        (format!("{app}enabeld = false\n"), (3, 1), "unknown name: expected enabled, keys"),
+        (format!("{app}enabeld = false\n"), (3, 1), "unknown name: expected data, enabled, keys"),
         (key(", nmae = 'x'"), (3, 55), "unknown name: expected name, not-after, not-before, secret"),
-        ("[apps.a.b]\n".to_owned(), (1, 9), "unknown name: expected enabled, keys"),
+        ("[apps.a.b]\n".to_owned(), (1, 9), "unknown name: expected data, enabled, keys"),
         // Not TOML.
         (format!("{app}[apps.other\n"), (3, 12), "unclosed table"),
         (format!("{app}[apps.demo]\n"), (3, 7), "duplicate key"),

@@ -1,0 +1,47 @@
+//! A body that may go to the service.
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use super::{body::UnverifiedBody, report_only::Watch, service_body::BodyError, streamed::BodyRefusal};
+
+/// A body that the verifier lets through to the service.
+#[derive(Debug)]
+pub struct AdmittedBody(Admitted);
+
+#[derive(Debug)]
+pub(super) enum Admitted {
+    /// The bytes that were signed.
+    Whole(Bytes),
+    /// Ends well only if it is the body that was signed.
+    Streamed(UnsyncBoxBody<Bytes, BodyError>, BodyRefusal),
+    /// As it came: nothing of it is enforced. A report may wait for its end.
+    Unchecked(UnverifiedBody, Option<Watch>),
+}
+
+impl AdmittedBody {
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self(Admitted::Whole(bytes))
+    }
+
+    pub(super) fn streamed(body: UnsyncBoxBody<Bytes, BodyError>, refusal: BodyRefusal) -> Self {
+        Self(Admitted::Streamed(body, refusal))
+    }
+
+    /// For requests that bypass verification, or whose verdict is only reported.
+    pub(super) fn unchecked(body: UnverifiedBody) -> Self {
+        Self(Admitted::Unchecked(body, None))
+    }
+
+    pub(super) fn watched(body: UnverifiedBody, watch: Watch) -> Self {
+        Self(Admitted::Unchecked(body, Some(watch)))
+    }
+
+    pub(super) fn get(&self) -> &Admitted {
+        &self.0
+    }
+
+    pub(super) fn into_inner(self) -> Admitted {
+        self.0
+    }
+}
