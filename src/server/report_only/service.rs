@@ -27,7 +27,9 @@ pub type Verdict<'a> = Result<&'a Caller, &'a Rejection>;
 
 /// The closure that gets each verdict.
 #[derive(Clone)]
-pub(super) struct Report(Arc<dyn Fn(&Parts, Verdict<'_>) + Send + Sync>);
+pub(super) struct Report(Arc<ReportFn>);
+
+type ReportFn = dyn Fn(&Parts, Verdict<'_>) + Send + Sync;
 
 impl Report {
     pub(super) fn new(report: impl Fn(&Parts, Verdict<'_>) + Send + Sync + 'static) -> Self {
