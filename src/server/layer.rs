@@ -74,6 +74,27 @@ impl<S, K, N, R> Layer<S> for VerifyLayer<K, N, R> {
     }
 }
 
+/// A `Verifier` is no layer. This impl never applies; it makes the compiler say what to write instead.
+#[doc(hidden)]
+impl<S, K, N> Layer<S> for Verifier<K, N>
+where
+    Self: IsLayer,
+{
+    type Service = Verify<S, K, N>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        VerifyLayer::from(self.clone()).layer(inner)
+    }
+}
+
+/// Implemented by no type.
+#[diagnostic::on_unimplemented(
+    message = "a `Verifier` is not a layer",
+    label = "write `verifier.into_layer()`",
+    note = "`Verifier::into_layer` makes the layer: `.layer(verifier.into_layer())`"
+)]
+pub trait IsLayer {}
+
 impl<K, N, R> Clone for VerifyLayer<K, N, R> {
     fn clone(&self) -> Self {
         Self { verifier: self.verifier.clone(), renderer: self.renderer.clone() }

@@ -8,6 +8,7 @@ mod bodies;
 mod bypass;
 mod cached;
 mod client;
+mod compiler_messages;
 mod dependencies;
 mod documents;
 mod fields;

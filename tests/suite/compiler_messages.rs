@@ -1,0 +1,48 @@
+//! What the compiler says where a user forgets something.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What `cargo check` prints of a program in its own package.
+fn errors_of(name: &str, dependencies: &str, program: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let package = target.join("compiler-messages").join(name);
+    fs::create_dir_all(package.join("src")).unwrap();
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n{}\n",
+        dependencies.replace("PATH", root.to_str().unwrap())
+    );
+    fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    fs::write(package.join("src/main.rs"), program).unwrap();
+    // The versions that were downloaded for this test's own build.
+    let _ = fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock"));
+    let mut check = Command::new(env!("CARGO"));
+    check.args(["check", "--quiet", "--offline", "--color", "never"]).current_dir(&package);
+    let output = check.env("CARGO_TARGET_DIR", target.join("compiler-messages/target")).output().unwrap();
+    assert!(!output.status.success(), "{name} compiles");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_verifier_as_a_layer_names_into_layer() {
+    let dependencies = r#"
+        countersign = { path = "PATH", features = ["axum"] }
+        axum = { version = "0.8.4", default-features = false }
+    "#;
+    let program = r#"
+        fn app(verifier: countersign::Verifier<countersign::StaticKeys>) -> axum::Router {
+            axum::Router::new().layer(verifier)
+        }
+
+        fn main() {
+            let _ = app;
+        }
+    "#;
+    let errors = errors_of("verifier-as-layer", dependencies, program);
+    assert!(errors.contains("a `Verifier` is not a layer"), "{errors}");
+    assert!(errors.contains(".layer(verifier.into_layer())"), "{errors}");
+}
