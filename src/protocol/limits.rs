@@ -1,6 +1,6 @@
 //! How much of a request is read at most.
 
-/// Bounds on what a verifier reads of a request: [`Verifier::with_limits`](crate::Verifier::with_limits).
+/// Bounds on what a verifier reads of a request: `Verifier::with_limits`.
 ///
 /// A request beyond one of them is rejected before its signature is checked, with 400, 413 or 414.
 ///

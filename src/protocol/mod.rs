@@ -1,15 +1,22 @@
-//! The protocol itself: pure functions from requests to strings to sign, without I/O, clock or randomness.
+//! The CS1 protocol as pure functions: no I/O, no clock, no randomness, no async.
 //!
-//! Signers and verifiers share every line here that must agree. A request's way through the files:
+//! Signers and verifiers share it, so that both ends agree. Without features the crate is this module: a [`Signer`] signs a
+//! request's head with a timestamp and a nonce of the caller's ([`Signer::sign_at`]), and works in WebAssembly too.
 //!
-//! 1. `claim`: the fields are read ([`Claim`]), from the `carrier` that holds them,
-//! 2. `freshness`: the timestamp lies in the [`Window`] ([`Timely`]),
-//! 3. `canonical`: what is covered is put in order, with its `params` and `content_type`,
-//! 4. `mac`: one of the app's keys (`key`, `key_ring`) signed it ([`Authentic`]),
-//! 5. `freshness` again: the nonce is new ([`Unrepeated`], by the word of a store).
+//! - What both ends agree on: [`Scheme`], [`Carrier`], [`TokenPlace`].
+//! - Keys: [`Secret`], [`Key`], [`KeyRing`].
+//! - Values that travel: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`BodyDigest`], made by a [`BodyHasher`] for a body
+//!   that is not in memory.
+//! - A verifier's own settings: [`Limits`], [`Parameters`].
+//! - What a verifier answers: [`Rejection`], [`RejectionKind`].
 //!
-//! A [`Signer`] goes the other way. Without features, the crate is this module: it signs, and reads claims. Only the
-//! `Verifier` of the feature `server` walks through all stages; they are public so that the compiler checks their order.
+//! The stages of a verified request, [`Claim`] to [`Timely`] to [`Authentic`] to [`Unrepeated`], are types, so that a skipped
+//! check does not compile. `Verifier` (feature `server`) goes through all of them.
+
+// A request goes through the files in this order: `claim` reads the fields from the `carrier` that holds them; `freshness`
+// checks the timestamp; `canonical` puts in order what is signed, with `params` and `content_type`; `mac` checks the signature
+// with the app's keys (`key`, `key_ring`); `freshness` checks that the nonce is new, by the answer of a store. A signer goes the
+// other way.
 
 mod canonical;
 mod carrier;

@@ -127,7 +127,7 @@ struct Inner {
 
 /// Why a request has the code [`invalid_signature`](RejectionKind::InvalidSignature).
 ///
-/// It is for operators: [`Outcome::signature_error`](crate::server::Outcome::signature_error), events and metrics. The
+/// It is for operators: `Outcome::signature_error`, events and metrics. The
 /// caller gets the same answer in each case, so that nobody can find out which apps exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -35,8 +35,8 @@ pub enum TokenPlace {
 
 /// The configuration that signers and verifiers share.
 ///
-/// Limits and the tolerance of timestamps are the verifier's own: [`Verifier::with_limits`](crate::Verifier::with_limits),
-/// [`Verifier::with_tolerance`](crate::Verifier::with_tolerance).
+/// Limits and the tolerance of timestamps are the verifier's own: `Verifier::with_limits`,
+/// `Verifier::with_tolerance`.
 ///
 /// ```
 /// # use countersign::{Field, Scheme};

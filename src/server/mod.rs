@@ -1,7 +1,8 @@
-//! The verifying side: one entry through which every request goes, and the tower layer around it.
+//! The verifying side: the [`Verifier`], and the tower layer around it.
 //!
-//! [`Verifier::verify`] is the whole way in. [`VerifyLayer`] makes a [`Verify`] service of it, which answers rejected
-//! requests by a [`RenderRejection`].
+//! [`Verifier::verify`] checks a request and returns the one that may reach the service. [`VerifyLayer`] makes a [`Verify`]
+//! service of it, which answers rejected requests with a [`RenderRejection`]: [`ProblemJson`] by default, or
+//! [`GrpcRejections`]. The service finds a [`Caller`] in the request's extensions.
 
 mod admitted;
 mod arriving;

@@ -1,6 +1,6 @@
-//! What a verifier asks and remembers: apps' keys and used nonces.
+//! Stores for apps' keys and used nonces.
 //!
-//! Each store is a trait with its law, and implementations that keep it. Implementers write `async fn`. To choose a
+//! Each kind of store is a trait with a contract, and implementations of it. Implementers write `async fn`. To choose a
 //! store at run time, use `Arc<dyn DynKeyStore>` and `Arc<dyn DynNonceStore>`, which are stores themselves.
 
 mod app;
@@ -28,9 +28,13 @@ pub(crate) use self::app::AppData;
 #[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
 pub use self::cached::{CachedKeys, LookUpError};
 #[cfg(feature = "toml")]
-pub use self::file::FileKeys;
+#[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
+#[doc(inline)]
+pub use self::file::store::FileKeys;
 #[cfg(feature = "redis")]
-pub use self::redis::RedisNonceStore;
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+#[doc(inline)]
+pub use self::redis::store::RedisNonceStore;
 pub use self::{
     app::App,
     key::{DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},

@@ -1,7 +1,7 @@
-//! Apps and their keys in a TOML file, which is read again when it changes.
-//!
-//! The `store` answers from memory, with what is `current`: `read` brings the file in whole, `parse` makes apps of it with
-//! the `secret`s and the `data` that are written there, and `watch` looks for changes on a thread of its own.
+//! Errors of [`FileKeys`](super::FileKeys), the key store that reads apps and their keys from a TOML file.
+
+// `store` answers from memory, with the apps in `current`. `read` reads the whole file, `parse` makes apps of it with the
+// `secret`s and the `data` in it, and `watch` polls for changes on a thread of its own.
 
 mod current;
 mod data;
@@ -9,7 +9,7 @@ mod error;
 mod parse;
 mod read;
 mod secret;
-mod store;
+pub(super) mod store;
 mod watch;
 
-pub use self::{error::FileKeysError, store::FileKeys};
+pub use self::error::FileKeysError;

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 /// With the waits that the clients have by themselves, one server that hangs costs two seconds.
 const OF_SEVERAL: Duration = Duration::from_secs(5);
 
-/// Makes the connection of a [`RedisNonceStore`](super::RedisNonceStore): each time that it has none, or has lost the
+/// Makes the connection of a [`RedisNonceStore`](crate::store::RedisNonceStore): each time that it has none, or has lost the
 /// one it had.
 ///
 /// It is bounded in time by the store. Clones of the connection share it.
@@ -32,7 +32,7 @@ pub trait Connect: Send + Sync + 'static {
     /// servers are asked, for each of those that hang is waited for in turn.
     ///
     /// It is made behind the claims' back: what bounds the wait of a claim is
-    /// [`RedisNonceStore::with_deadline`](super::RedisNonceStore::with_deadline).
+    /// [`RedisNonceStore::with_deadline`](crate::store::RedisNonceStore::with_deadline).
     const CONNECTING: Duration = Duration::from_secs(1);
 
     /// Makes a connection that is ready for commands.

@@ -1,8 +1,8 @@
-//! Nonces in Redis, shared by verifiers on many machines.
-//!
-//! The `store` makes a command of each claim and puts it into its `outbox`. There it is `waiting` until it goes out with
-//! others in a `piece`, which is `exchange`d for answers over a `link`, which `connect`s when it must. `check` looks
-//! before a service starts.
+//! Connections, reports and errors of [`RedisNonceStore`](super::RedisNonceStore), the nonce store in Redis.
+
+// The `store` makes a command of each claim and puts it into its `outbox`. There it is `waiting` until it goes out with
+// others in a `piece`, which is `exchange`d for answers over a `link`, which `connect`s when necessary. `check` asks the
+// server before a service starts.
 
 mod check;
 mod connect;
@@ -11,7 +11,7 @@ mod exchange;
 mod link;
 mod outbox;
 mod piece;
-mod store;
+pub(super) mod store;
 mod waiting;
 
 #[doc(hidden)]
@@ -20,5 +20,4 @@ pub use self::{
     check::{CheckError, RedisReport},
     connect::Connect,
     error::ClaimError,
-    store::RedisNonceStore,
 };
