@@ -25,22 +25,36 @@ pub(crate) static OVERRIDES: [HeaderName; 5] = [
     HeaderName::from_static("x-rewrite-url"),
 ];
 
-/// Headers that have a meaning of their own here or in HTTP, so that no field can be named like them.
-const RESERVED: [HeaderName; 13] = [
-    header::AUTHORIZATION,
+/// Headers of one hop, which proxies remove. RFC 9110, section 7.6.1.
+const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::COOKIE,
-    header::HOST,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
-    header::EXPECT,
-    header::CACHE_CONTROL,
 ];
+
+/// Headers that have a meaning of their own in HTTP, so that none can carry a field.
+const RESERVED: [HeaderName; 14] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::HOST,
+    HeaderName::from_static("http2-settings"),
+    header::MAX_FORWARDS,
+    header::PROXY_AUTHORIZATION,
+    header::SET_COOKIE,
+    HeaderName::from_static("set-cookie2"),
+    header::VIA,
+];
+
+const HOP_BY_HOP_REASON: &str = "it belongs to one hop, and proxies remove it";
 
 const FIELDS: usize = 6;
 const OVERRIDE: usize = FIELDS + 4;
@@ -109,10 +123,31 @@ impl HeaderTable {
         self.names[..FIELDS].iter()
     }
 
-    /// A field's name that is reserved or stands for two fields.
-    pub(crate) fn unusable(&self) -> Option<&HeaderName> {
-        let twice = |name| self.fields().filter(|other| *other == name).count() > 1;
-        self.fields().find(|name| RESERVED.contains(name) || twice(*name))
+    /// A field's name that no field can have, and why.
+    pub(crate) fn unusable(&self) -> Option<(&HeaderName, &'static str)> {
+        let is_repeated = |name| self.fields().filter(|other| *other == name).count() > 1;
+        self.fields().find_map(|name| {
+            let reason = match name {
+                name if HOP_BY_HOP.contains(name) => HOP_BY_HOP_REASON,
+                name if RESERVED.contains(name) => "it has a meaning of its own in HTTP",
+                name if OVERRIDES.contains(name) => "it overrides the request's method or URL, and is removed",
+                name if is_repeated(name) => "another field has this name",
+                _ => return None,
+            };
+            Some((name, reason))
+        })
+    }
+
+    /// Why this header cannot be signed, if it cannot.
+    pub(crate) fn unsignable(&self, name: &HeaderName) -> Option<&'static str> {
+        match name {
+            name if HOP_BY_HOP.contains(name) => Some(HOP_BY_HOP_REASON),
+            name if self.fields().any(|field| field == name) => Some("it carries a field, which is signed anyway"),
+            &header::CONTENT_TYPE => Some("it has a line of its own in the string to sign"),
+            &header::CONTENT_LENGTH => Some("proxies change it; the body's digest is signed"),
+            &header::COOKIE => Some("proxies and HTTP/2 split and join it; the token's cookie has a line of its own"),
+            _ => None,
+        }
     }
 
     pub(crate) fn find_in<'a>(&'a self, headers: &'a HeaderMap) -> FoundHeaders<'a> {

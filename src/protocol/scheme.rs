@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderName, header};
+use http::HeaderName;
 
 use super::{field::Field, headers::HeaderTable, names::FieldParameters};
 
@@ -88,7 +88,8 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// The fields, `content-type`, `content-length` and `cookie` cannot be configured, nor a name twice.
+    /// The fields, `content-type`, `content-length`, `cookie` and the headers of one hop (`connection`, `keep-alive`,
+    /// `proxy-connection`, `te`, `trailer`, `transfer-encoding`, `upgrade`) cannot be signed headers, nor a name twice.
     pub fn with_signed_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Result<Self, SchemeError> {
         self.signed_headers = names.into_iter().collect();
         self.signed_headers.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -116,7 +117,8 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// The name has another meaning, another field has it, or it is a signed header.
+    /// The name has another meaning in HTTP, proxies remove such a header, it overrides the method or URL, another field has
+    /// it, or it is a signed header.
     pub fn with_header_name(mut self, field: Field, name: HeaderName) -> Result<Self, SchemeError> {
         self.headers.rename(field, name);
         self.checked()
@@ -141,14 +143,14 @@ impl Scheme {
     }
 
     fn checked(self) -> Result<Self, SchemeError> {
-        if let Some(name) = self.headers.unusable() {
-            return Err(SchemeError::HeaderName(name.clone()));
+        if let Some((name, reason)) = self.headers.unusable() {
+            return Err(SchemeError::HeaderName { name: name.clone(), reason });
         }
-        let unsignable = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::COOKIE];
         for (i, name) in self.signed_headers.iter().enumerate() {
-            let twice = i > 0 && self.signed_headers[i - 1] == *name;
-            if twice || self.headers.fields().any(|field| field == name) || unsignable.contains(name) {
-                return Err(SchemeError::SignedHeader(name.clone()));
+            let is_repeated = i > 0 && self.signed_headers[i - 1] == *name;
+            let reason = self.headers.unsignable(name).or(is_repeated.then_some("it is in the list twice"));
+            if let Some(reason) = reason {
+                return Err(SchemeError::SignedHeader { name: name.clone(), reason });
             }
         }
         if let Some(name) = self.parameters.unusable() {
@@ -226,11 +228,21 @@ pub enum SchemeError {
     #[error("the audience: expected at most 255 visible ASCII characters")]
     Audience,
     /// A field cannot travel in this header.
-    #[error("header {0:?}: it has a meaning of its own, or is another field already")]
-    HeaderName(HeaderName),
+    #[error("header {name:?} cannot carry a field: {reason}")]
+    HeaderName {
+        /// The header.
+        name: HeaderName,
+        /// Why not, for people.
+        reason: &'static str,
+    },
     /// This header cannot be signed.
-    #[error("header {0:?} cannot be configured as signed: it is there twice, is a field, or is bound in another way")]
-    SignedHeader(HeaderName),
+    #[error("header {name:?} cannot be a signed header: {reason}")]
+    SignedHeader {
+        /// The header.
+        name: HeaderName,
+        /// Why not, for people.
+        reason: &'static str,
+    },
     /// A field cannot travel in this parameter.
     #[error(
         "query parameter {0:?}: the name is empty, is another field already, or is for the digest, which is a header"

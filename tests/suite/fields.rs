@@ -485,6 +485,36 @@ fn a_scheme_cannot_contradict_itself() {
     }
 }
 
+const HOP_BY_HOP: [&str; 7] =
+    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
+#[test]
+fn headers_that_proxies_remove_cannot_be_signed() {
+    for name in HOP_BY_HOP {
+        let error = Scheme::new().with_signed_headers([HeaderName::from_static(name)]).unwrap_err();
+        let expected =
+            format!("header \"{name}\" cannot be a signed header: it belongs to one hop, and proxies remove it");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn headers_with_another_meaning_cannot_carry_a_field() {
+    let of_http = ["set-cookie", "set-cookie2", "proxy-authorization", "http2-settings", "via", "max-forwards"];
+    let overrides = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+    for (names, reason) in [
+        (&HOP_BY_HOP[..], "it belongs to one hop, and proxies remove it"),
+        (&of_http, "it has a meaning of its own in HTTP"),
+        (&overrides, "it overrides the request's method or URL, and is removed"),
+        (&["x-nonce"], "another field has this name"),
+    ] {
+        for name in names {
+            let error = Scheme::new().with_header_name(Field::Sign, HeaderName::from_static(name)).unwrap_err();
+            assert_eq!(error.to_string(), format!("header \"{name}\" cannot carry a field: {reason}"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_audience_keeps_services_apart() {
     let one = Scheme::new().with_audience("one.example.com").unwrap();
