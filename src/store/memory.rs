@@ -4,7 +4,7 @@ use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -13,8 +13,8 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{
     NonceStore, Occupancy, Occurrence, StoreError,
-    quota::Quota,
-    table::{APPS, END_OF_TIME, Found, NonceTag, Table},
+    holders::{HolderKey, Holders},
+    table::{END_OF_TIME, Found, NonceTag, Table},
 };
 use crate::protocol::{AppId, Lifetime, Nonce};
 
@@ -23,8 +23,17 @@ use crate::protocol::{AppId, Lifetime, Nonce};
 /// It takes 18 to 39 bytes for a live nonce, about 270 MB at the default capacity, gives memory back as nonces expire
 /// without a task of its own, and forgets everything when the process ends.
 ///
-/// It holds a fixed number of nonces and never drops a live one: when it is full, requests get a 503. The last eighth
-/// of it is open only to apps that hold less than a 64th, so that one app's flood does not lock the others out.
+/// It holds a fixed number of nonces and never drops a live one: when it is full, requests get a 503.
+///
+/// # Fairness
+///
+/// Apps share the room: an app may hold more nonces as long as it holds less than three times the free room. An app alone
+/// gets three quarters of the room. However fast it claims, the rest is left for the others, and an app that holds nothing is
+/// refused only if there is no room at all. The rule is per app id: many apps of one owner get the room of many.
+///
+/// With `n` apps that claim as much as they can, each gets 3 of `3n + 1` parts of the room, and one part stays free. This
+/// does not reserve room for an app: where many large apps hold the room, a newcomer may hold less than its equal part until
+/// their nonces expire.
 ///
 /// ```
 /// # use countersign::store::MemoryNonceStore;
@@ -33,15 +42,14 @@ use crate::protocol::{AppId, Lifetime, Nonce};
 /// ```
 pub struct MemoryNonceStore {
     shards: Box<[Mutex<Table>]>,
-    quota: Quota,
+    holders: Holders,
     /// A caller cannot choose nonces that meet in one place.
     hash_keys: (u64, u64),
     /// The latest second that was told. Whoever forgot something as of then told it before.
     latest: AtomicU64,
     /// Shards swept so far, of those that are due since the epoch.
     swept: AtomicU64,
-    /// The latest second at which all expired nonces were reclaimed.
-    reclaimed: AtomicU64,
+    reclaimed: Mutex<Reclaimed>,
 }
 
 /// A power of two. One is swept in less than a millisecond at the default capacity.
@@ -50,8 +58,12 @@ const SHARDS: usize = 256;
 /// Every shard is swept once in about a minute.
 const SWEEPS_PER_SECOND: u64 = 4;
 
-/// How many shards one claim sweeps at the most, where the sweeping lies behind.
+/// How many shards one claim sweeps at the most, where the sweeping is behind.
 const SWEEPS_PER_CLAIM: u64 = 8;
+
+/// How many slots one claim looks at in search of expired nonces: all of a store of 64,000 nonces, two shards of one that
+/// holds 8 million. That takes about a millisecond.
+const SLOTS_PER_CLAIM: usize = 1 << 17;
 
 impl MemoryNonceStore {
     /// 8 million live nonces.
@@ -69,18 +81,18 @@ impl MemoryNonceStore {
         let random = || RandomState::new().build_hasher().finish();
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            quota: Quota::new(nonces),
+            holders: Holders::new(nonces),
             hash_keys: (random(), random()),
             latest: AtomicU64::new(0),
             swept: AtomicU64::new(0),
-            reclaimed: AtomicU64::new(0),
+            reclaimed: Mutex::default(),
         }
     }
 
     /// How many nonces it holds: the live ones, and expired ones that were not given back yet.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.quota.held()
+        self.holders.held()
     }
 
     /// Whether it holds no nonce at all.
@@ -92,7 +104,7 @@ impl MemoryNonceStore {
     /// How many live nonces it can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.quota.capacity()
+        self.holders.capacity()
     }
 
     /// The bytes that its tables take.
@@ -104,53 +116,47 @@ impl MemoryNonceStore {
     fn claim_now(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         let (now, until) = (lifetime.now(), lifetime.until());
         if now.max(until) >= END_OF_TIME {
-            return Err(StoreError::new("the time is beyond the year 36812"));
+            return Err(StoreError::new("the time is beyond the year 2514"));
         }
         if now > self.latest.load(Relaxed) {
             self.latest.fetch_max(now, Relaxed);
         }
         self.sweep_some(now);
-        let (shard, key) = self.locate(app, nonce);
-        self.try_claim(shard, key, until)
-            .or_else(|| {
-                self.reclaim(now);
-                self.try_claim(shard, key, until)
-            })
-            .ok_or_else(|| StoreError::new(Full { capacity: self.quota.capacity() }))
+        let claim = self.locate(app, nonce, until);
+        self.try_claim(&claim)
+            .or_else(|| self.make_room(now, &claim))
+            .ok_or_else(|| StoreError::new(Full { capacity: self.holders.capacity() }))
     }
 
     /// `None` if there is no room for this app.
-    fn try_claim(&self, shard: usize, key: NonceTag, until: u64) -> Option<Occurrence> {
-        let release = |app| self.quota.release(app);
+    fn try_claim(&self, &Located { shard, tag, app, until }: &Located) -> Option<Occurrence> {
+        let release = |holder| self.holders.release(holder);
         let mut table = lock(&self.shards[shard]);
         // Read under the lock: another thread may have been told a later second, and have forgotten this very nonce.
         let now = self.latest.load(Relaxed);
         if until <= now {
             return Some(Occurrence::Late);
         }
-        let mut found = table.find(key, now);
+        let mut found = table.find(tag, now);
         if let Found::Live = found {
             return Some(Occurrence::Repeated);
         }
-        if !self.quota.reserve(key.app()) {
-            return None;
-        }
+        let holder = self.holders.reserve(app)?;
         if let Found::NoRoom = found {
             table.grow(now, release);
-            found = table.find(key, now);
+            found = table.find(tag, now);
         }
         let Found::Free(at) = found else {
             // What cannot be remembered is not let in.
-            release(key.app());
+            release(holder);
             return None;
         };
-        table.put(at, key, until, release);
+        table.put(at, tag, holder, until, release);
         Some(Occurrence::First)
     }
 
-    /// The hash of the app id keys the hash of the nonce, so that no two pairs read the same. It also picks the app's
-    /// counter.
-    fn locate(&self, app: &AppId, nonce: &Nonce) -> (usize, NonceTag) {
+    /// The hash of the app id keys the hash of the nonce, so that no two pairs read the same.
+    fn locate(&self, app: &AppId, nonce: &Nonce, until: u64) -> Located {
         let hash = |bytes: &[u8], (k0, k1)| {
             let mut hasher = SipHasher13::new_with_keys(k0, k1);
             hasher.write(bytes);
@@ -158,7 +164,8 @@ impl MemoryNonceStore {
         };
         let app = hash(app.as_str().as_bytes(), self.hash_keys);
         let nonce = hash(nonce.as_str().as_bytes(), (app.h1, app.h2)).as_u128();
-        ((nonce >> 96) as usize % SHARDS, NonceTag::new(nonce, app.h1 as u16 % APPS as u16))
+        let (shard, tag) = ((nonce >> 96) as usize % SHARDS, NonceTag::new(nonce));
+        Located { shard, tag, app: HolderKey(app.h1, app.h2), until }
     }
 
     /// Sweeps the shards whose turn has come.
@@ -170,22 +177,71 @@ impl MemoryNonceStore {
         }
         // After a long silence once around is enough.
         let from = swept.max(due.saturating_sub(SHARDS as u64));
-        let to = due.min(from + SWEEPS_PER_CLAIM);
+        let slots_per_shard = self.len() / SHARDS * 2 + 1;
+        let shards = (SLOTS_PER_CLAIM / slots_per_shard).clamp(1, SWEEPS_PER_CLAIM as usize);
+        let to = due.min(from + shards as u64);
         if self.swept.compare_exchange(swept, to, Relaxed, Relaxed).is_ok() {
-            (from..to).for_each(|turn| self.sweep(turn as usize % SHARDS, now));
+            (from..to).for_each(|turn| {
+                self.sweep(turn as usize % SHARDS, now);
+            });
         }
     }
 
-    /// Gives every expired nonce back, at most once in a second: none expires in between.
-    fn reclaim(&self, now: u64) {
-        if self.reclaimed.load(Relaxed) < now {
-            (0..SHARDS).for_each(|shard| self.sweep(shard, now));
-            self.reclaimed.fetch_max(now, Relaxed);
+    /// Claims again after each shard whose expired nonces are given back, until there is room. One claim at a time does
+    /// this, up to [`SLOTS_PER_CLAIM`]; where that is not enough, the next claim without room goes on from there.
+    fn make_room(&self, now: u64, claim: &Located) -> Option<Occurrence> {
+        let mut reclaimed = match self.reclaimed.try_lock() {
+            Ok(reclaimed) => reclaimed,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        reclaimed.begin(now);
+        let mut slots = 0;
+        while slots < SLOTS_PER_CLAIM {
+            let swept = self.sweep(reclaimed.next_shard()?, now);
+            slots += swept;
+            if swept > 0
+                && let Some(occurrence) = self.try_claim(claim)
+            {
+                return Some(occurrence);
+            }
+        }
+        None
+    }
+
+    /// Returns how many slots were looked at.
+    fn sweep(&self, shard: usize, now: u64) -> usize {
+        lock(&self.shards[shard]).sweep(now, |holder| self.holders.release(holder))
+    }
+}
+
+/// A claim, as the tables know it.
+struct Located {
+    shard: usize,
+    tag: NonceTag,
+    app: HolderKey,
+    until: u64,
+}
+
+/// Which shards were reclaimed in a second. None has to be twice, for no nonce expires in between.
+#[derive(Default)]
+struct Reclaimed {
+    second: u64,
+    next: usize,
+    left: usize,
+}
+
+impl Reclaimed {
+    fn begin(&mut self, now: u64) {
+        if now > self.second {
+            (self.second, self.left) = (now, SHARDS);
         }
     }
 
-    fn sweep(&self, shard: usize, now: u64) {
-        lock(&self.shards[shard]).sweep(now, |app| self.quota.release(app));
+    fn next_shard(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        self.next = (self.next + 1) % SHARDS;
+        Some(self.next)
     }
 }
 
@@ -233,16 +289,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nonces_spread_over_the_shards_and_apps_over_the_counters() {
+    fn nonces_spread_over_the_shards() {
         let store = MemoryNonceStore::new();
-        let places: Vec<_> = (0..1000)
-            .map(|n| {
-                let (app, nonce) = (format!("app-{n}"), format!("nonce-{n}"));
-                store.locate(&AppId::parse(app.as_bytes()).unwrap(), &Nonce::parse(nonce.as_bytes()).unwrap())
-            })
-            .collect();
-        // By chance 251 and 638 differ, give or take a few.
-        assert!(places.iter().map(|(shard, _)| shard).collect::<HashSet<_>>().len() > SHARDS * 3 / 4);
-        assert!(places.iter().map(|(_, key)| key.app()).collect::<HashSet<_>>().len() > APPS / 2);
+        let shard_of = |n: u64| {
+            let nonce = Nonce::parse(format!("nonce-{n}").as_bytes()).unwrap();
+            store.locate(&AppId::parse(b"demo").unwrap(), &nonce, 1).shard
+        };
+        // By chance 251 differ, give or take a few.
+        assert!((0..1000).map(shard_of).collect::<HashSet<_>>().len() > SHARDS * 3 / 4);
     }
 }

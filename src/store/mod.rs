@@ -12,10 +12,10 @@ pub mod conformance;
 #[cfg(feature = "toml")]
 #[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
 pub mod file;
+mod holders;
 mod key;
 mod memory;
 mod nonce;
-mod quota;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;

@@ -11,6 +11,7 @@ mod client;
 mod compiler_messages;
 mod dependencies;
 mod documents;
+mod fairness;
 mod fields;
 mod key_stores;
 mod keys;

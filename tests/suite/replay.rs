@@ -316,30 +316,9 @@ fn churn_neither_forgets_nor_grows() {
 }
 
 #[test]
-fn one_apps_flood_does_not_lock_the_others_out() {
-    const CAPACITY: usize = 6400;
-    let store = MemoryNonceStore::with_capacity(CAPACITY);
-    let taken =
-        (0..CAPACITY).take_while(|n| claim(&store, "flood", &format!("nonce-{n}"), NOW, NOW + 601).is_ok()).count();
-    assert_eq!(taken, CAPACITY / 8 * 7);
-    // Apps share counters by their hash: one in a thousand meets the flood's, three in a row do not.
-    let fits = |app: &str| {
-        (0..CAPACITY).take_while(|n| claim(&store, app, &format!("nonce-{n}"), NOW, NOW + 601).is_ok()).count()
-    };
-    let modest = ["modest", "small", "quiet"].into_iter().map(fits).find(|&held| held > 0).unwrap();
-    assert_eq!(modest, CAPACITY / 64);
-    for n in 0..CAPACITY / 8 - modest {
-        let app = format!("app-{}", n % 50);
-        let _ = claim(&store, &app, &format!("nonce-{n}"), NOW, NOW + 601);
-    }
-    assert!(store.len() <= CAPACITY);
-    assert!(store.len() > CAPACITY * 98 / 100, "{} of {CAPACITY}", store.len());
-}
-
-#[test]
 fn the_end_of_time_fails_closed() {
     let store = MemoryNonceStore::new();
-    for until in [1 << 40, u64::MAX] {
+    for until in [1 << 34, u64::MAX] {
         assert!(claim(&store, "demo", "nonce-1", until - 1, until).is_err());
     }
     assert!(claim(&store, "demo", "nonce-1", u64::MAX, 0).is_err());
@@ -357,7 +336,7 @@ async fn a_full_store_is_503_and_well_again_after_expiry() {
     let request = |now| signed_by(&signer(), now, get("/"));
     let first = request(NOW + 1);
     assert_eq!(rig::code(&verifier, first.clone()).await, "accepted");
-    for _ in 1..70 {
+    for _ in 1..60 {
         assert_eq!(rig::code(&verifier, request(NOW + 1)).await, "accepted");
     }
     let rejection = rig::verify(&verifier, request(NOW + 1)).await.unwrap_err();
@@ -366,7 +345,7 @@ async fn a_full_store_is_503_and_well_again_after_expiry() {
     assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
     assert_eq!(rig::code(&verifier, first).await, "replayed_nonce", "what is live is not dropped to make room");
     clock.advance(Duration::from_secs(301));
-    for _ in 0..70 {
+    for _ in 0..60 {
         assert_eq!(rig::code(&verifier, request(NOW + 302)).await, "accepted");
     }
 }
