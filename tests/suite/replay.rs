@@ -279,7 +279,7 @@ fn memory_is_given_back_after_expiry() {
 }
 
 #[test]
-fn one_claim_gives_back_a_few_shards_of_256() {
+fn one_claim_gives_back_a_small_part() {
     const NONCES: usize = 10_000;
     let store = MemoryNonceStore::new();
     for n in 0..NONCES {

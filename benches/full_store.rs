@@ -1,0 +1,103 @@
+//! What a full memory store does: how long its claims take, and how apps share the room.
+//!
+//! ```sh
+//! cargo bench --bench full_store
+//! ```
+//!
+//! **Time.** A store of the default capacity, 8 million nonces, is filled by many apps. Its nonces expire evenly over 300
+//! seconds. Then two threads make 100,000 claims in the course of a minute of the verifier's clock, so that nonces expire all
+//! the time, and most claims find no room before some are given back. Five runs; each line is one run.
+//!
+//! **Shares.** A store of 64,000 nonces, and one app that claims as fast as it can.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    AppId, Nonce,
+    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence},
+};
+use futures_util::FutureExt;
+
+const CLAIMS: usize = 100_000;
+const NOW: u64 = 1_700_000_000;
+
+fn main() {
+    // Without the flag cargo only tests the bench.
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let (capacity, runs) = if is_bench { (MemoryNonceStore::DEFAULT_CAPACITY, 5) } else { (10_000, 1) };
+    println!("claims of a full store of {capacity} nonces");
+    println!("{:>12}{:>12}{:>12}{:>12}{:>12}", "median", "99.9 %", "slowest", "let in", "refused");
+    for _ in 0..runs {
+        time(capacity);
+    }
+    shares();
+}
+
+fn claim(store: &MemoryNonceStore, app: &AppId, lifetime: Lifetime) -> bool {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let nonce: Nonce = format!("nonce-{}", COUNT.fetch_add(1, Relaxed)).parse().unwrap();
+    matches!(store.claim(app, &nonce, lifetime).now_or_never().unwrap(), Ok(Occurrence::First))
+}
+
+fn app(n: usize) -> AppId {
+    format!("app-{n}").parse().unwrap()
+}
+
+fn time(capacity: usize) {
+    let store = MemoryNonceStore::with_capacity(capacity);
+    let apps: Vec<_> = (0..10_000).map(app).collect();
+    let mut n = 0;
+    while claim(&store, &apps[n % apps.len()], Lifetime::new(NOW, NOW + 301 + n as u64 % 300)) {
+        n += 1;
+    }
+    let mut times: Vec<(Duration, bool)> = thread::scope(|scope| {
+        let threads = [0, 1].map(|half| {
+            let (store, apps) = (&store, &apps);
+            scope.spawn(move || {
+                let claim_of = |n: usize| {
+                    let now = NOW + 301 + (n * 60 / CLAIMS) as u64;
+                    let (app, lifetime) = (&apps[n % apps.len()], Lifetime::new(now, now + 301));
+                    let start = Instant::now();
+                    let is_first = claim(store, app, lifetime);
+                    (start.elapsed(), is_first)
+                };
+                (half..CLAIMS).step_by(2).map(claim_of).collect::<Vec<_>>()
+            })
+        });
+        threads.map(|thread| thread.join().unwrap()).concat()
+    });
+    times.sort_unstable();
+    let let_in = times.iter().filter(|(_, is_first)| *is_first).count();
+    let [median, most, slowest] =
+        [CLAIMS / 2, CLAIMS * 999 / 1000, CLAIMS - 1].map(|at| times[at].0.as_secs_f64() * 1e6);
+    println!("{median:>9.1} us{most:>9.1} us{slowest:>9.0} us{let_in:>12}{:>12}", CLAIMS - let_in);
+}
+
+fn shares() {
+    const CAPACITY: usize = 64_000;
+    let lifetime = Lifetime::new(NOW, NOW + 601);
+    let flooded = || {
+        let store = MemoryNonceStore::with_capacity(CAPACITY);
+        while claim(&store, &app(0), lifetime) {}
+        store
+    };
+    let held =
+        |store: &MemoryNonceStore, app: &AppId, wanted| (0..wanted).filter(|_| claim(store, app, lifetime)).count();
+    println!("\nshares of {CAPACITY} nonces beside a flood");
+    println!("{:<48}{:>8} of {CAPACITY}", "the flood alone", flooded().len());
+    let store = flooded();
+    let small: usize = (1..=200).map(|n| held(&store, &app(n), 100)).sum();
+    println!("{:<48}{small:>8} of 20000", "200 apps of 100 nonces");
+    println!("{:<48}{:>8} of 1920", "one app of 3 % of the room", held(&flooded(), &app(1), 1920));
+    let refused = (0..10).map(|_| {
+        let store = flooded();
+        (1..=5000).filter(|n| !claim(&store, &app(*n), lifetime)).count()
+    });
+    println!("{:<48}{:>8} of 50000", "first nonces refused, 5,000 apps in ten stores", refused.sum::<usize>());
+}
