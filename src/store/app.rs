@@ -14,7 +14,7 @@ use crate::protocol::{KeyRing, Secret};
 /// # use countersign::{App, Secret, StaticKeys};
 /// struct Plan { tenant: u32, may_refund: bool }
 ///
-/// let secret: Secret = "hex:303132333435363738396162636465663031323334353637".parse()?;
+/// let secret = Secret::new("0123456789abcdef0123456789abcdef")?;
 /// let app = App::new(secret).with_data(Plan { tenant: 7, may_refund: false });
 /// assert_eq!(app.data::<Plan>().map(|plan| plan.tenant), Some(7));
 /// let keys = StaticKeys::new([("demo".parse()?, app)]);
