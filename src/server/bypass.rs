@@ -2,27 +2,29 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
+use http::{Method, Uri, request::Parts};
 
 use super::{
     admitted::AdmittedBody,
     body::{RequestBody, UnverifiedBody},
-    delivery::remove_overrides,
+    delivery::{remove_overrides, signed_uri},
 };
 use crate::event::catch_panics;
 
 /// Which requests need no signature.
 #[derive(Clone)]
-pub(super) struct Bypass(Arc<dyn Fn(&Parts) -> bool + Send + Sync>);
+pub(super) struct Bypass(Arc<Covers>);
+
+type Covers = dyn Fn(&Method, &Uri) -> bool + Send + Sync;
 
 impl Bypass {
-    pub(super) fn new(covers: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+    pub(super) fn new(covers: impl Fn(&Method, &Uri) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(covers))
     }
 
     /// A closure that panics covers nothing.
     pub(super) fn covers(&self, parts: &Parts) -> bool {
-        catch_panics(|| (self.0)(parts)).unwrap_or(false)
+        catch_panics(|| (self.0)(&parts.method, signed_uri(parts))).unwrap_or(false)
     }
 
     /// The request as it came, without the headers that could make it one that is not covered.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Uri, request::Parts};
+use http::{Method, Uri};
 
 use super::{arriving::Handover, bypass::Bypass, layer::VerifyLayer, outcome::Outcome, verifier::Verifier};
 use crate::{
@@ -154,17 +154,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// for example. With routes, leave the open ones outside the layer. Default: none.
     ///
     /// The service gets them as they came, without a [`Caller`](super::Caller); only headers that could make them other
-    /// requests (`x-original-url`, `x-http-method-override` and their like) are removed. Compare whole paths, as the
-    /// service reads them, and the method, for frameworks that look for another one in the query too. A second call
+    /// requests (`x-original-url`, `x-http-method-override` and their like) are removed.
+    ///
+    /// `covers` gets the method and the target as the client sent them, also inside an axum `nest`. Compare whole paths, as
+    /// the service reads them, and the method, for frameworks that look for another one in the query too. A second call
     /// replaces the first. If `covers` panics, the panic is caught, and the request is verified.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
     /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
-    /// let verifier = Verifier::new(keys).with_insecure_bypass(|head| head.uri.path() == "/grpc.health.v1.Health/Check");
+    /// let verifier = Verifier::new(keys).with_insecure_bypass(|_, uri| uri.path() == "/grpc.health.v1.Health/Check");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn with_insecure_bypass(self, covers: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+    pub fn with_insecure_bypass(self, covers: impl Fn(&Method, &Uri) -> bool + Send + Sync + 'static) -> Self {
         Self { bypass: Some(Bypass::new(covers)), ..self }
     }
 

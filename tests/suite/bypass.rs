@@ -10,7 +10,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::rig::{self, arriving, code, get, post, signed, verifier};
 
 fn open_health() -> Verifier<StaticKeys> {
-    verifier().0.with_insecure_bypass(|head| head.method == http::Method::GET && head.uri.path() == "/health")
+    verifier().0.with_insecure_bypass(|method, uri| method == http::Method::GET && uri.path() == "/health")
 }
 
 #[tokio::test]
@@ -76,7 +76,18 @@ async fn axums_body_and_hypers_length_pass() {
 
 #[tokio::test]
 async fn a_bypass_that_panics_covers_nothing() {
-    let verifier = verifier().0.with_insecure_bypass(|_| panic!("a bypass of the service's own"));
+    let verifier = verifier().0.with_insecure_bypass(|_, _| panic!("a bypass of the service's own"));
     assert_eq!(code(&verifier, get("/health")).await, "missing_field");
     assert_eq!(code(&verifier, signed(get("/health"))).await, "accepted");
+}
+
+#[tokio::test]
+async fn a_bypass_in_a_nest_gets_the_original_target() {
+    for (covered, status) in [("/api/health", 200), ("/health", 400)] {
+        let verifier = verifier().0.with_insecure_bypass(move |_, uri| uri.path() == covered);
+        let inner = axum::Router::new().route("/health", axum::routing::get(async || "well"));
+        let app = axum::Router::new().nest("/api", inner.layer(verifier.into_layer()));
+        let response = app.oneshot(get("/api/health").map(axum::body::Body::from)).await.unwrap();
+        assert_eq!(response.status(), status, "{covered}");
+    }
 }

@@ -187,7 +187,7 @@ async fn somebody_elses_limit_is_413_as_it_is_without_the_layer() {
     let app = || axum::Router::new().route("/", axum::routing::post(async |body: Bytes| body));
     let limit = RequestBodyLimitLayer::new(3);
     let reporting = |verifier| app().layer(ReportOnlyLayer::new(verifier, |_, _| {}));
-    let bypassing = verifier().0.with_insecure_bypass(|_| true).into_layer();
+    let bypassing = verifier().0.with_insecure_bypass(|_, _| true).into_layer();
     for (layer, app) in [
         ("none", app()),
         ("reporting", reporting(verifier().0)),
@@ -246,7 +246,7 @@ async fn of_two_layers_the_inner_ones_verdict_stands() {
     assert!(request.extensions().get::<RejectionKind>().is_none());
 
     // What the layer above has verified is no verdict of the one below, which it bypasses.
-    let (bypassing, told) = counting(verifier().0.with_insecure_bypass(|_| true));
+    let (bypassing, told) = counting(verifier().0.with_insecure_bypass(|_, _| true));
     let stack = verifier().0.into_layer().layer(bypassing.layer(service_fn(async |_: Request<ServiceBody>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     })));
@@ -371,7 +371,7 @@ async fn a_streamed_body_that_the_service_does_not_read_is_not_refused() {
 
 #[tokio::test]
 async fn bypassed_requests_are_not_reported() {
-    let verifier = verifier().0.with_insecure_bypass(|head| head.uri.path() == "/health");
+    let verifier = verifier().0.with_insecure_bypass(|_, uri| uri.path() == "/health");
     let outcome = pass_by(&verifier, arriving(get("/health"))).await;
     assert!(outcome.told.is_empty());
     let outcome = pass_by(&verifier, arriving(get("/healthy"))).await;

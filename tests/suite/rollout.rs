@@ -128,7 +128,7 @@ async fn nobody_is_refused_on_the_way() {
     assert_eq!((order.0, report, health_check), (400, ok("the public report"), ok("well")));
 
     // 5. Everywhere, except where a bypass covers the request.
-    let verifier = verifier().with_insecure_bypass(|head| head.uri.path() == "/health");
+    let verifier = verifier().with_insecure_bypass(|_, uri| uri.path() == "/health");
     let service = deploy(orders().merge(reports()).merge(health()).layer(VerifyLayer::from(verifier))).await;
     assert_eq!(call(service, true).await, by_new);
     let [order, report, health_check] = call(service, false).await;

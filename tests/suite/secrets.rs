@@ -151,7 +151,7 @@ async fn everything(heard: Told) -> Vec<String> {
     };
     let clock = ManualClock::at(NOW);
     let verifier = Verifier::new(keys()).with_clock(clock.clone()).with_scheme(scheme.clone());
-    let verifier = verifier.with_insecure_bypass(|head| head.uri.path() == "/health");
+    let verifier = verifier.with_insecure_bypass(|_, uri| uri.path() == "/health");
     let (verifier, of_verifier) = Told::by(verifier, |outcome| format!("{outcome:?} {outcome:#?}"));
     let replayed = signed("/", NOW, "text");
     let mut swapped = signed("/", NOW, "text");

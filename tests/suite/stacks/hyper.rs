@@ -21,7 +21,7 @@ use super::streaming_service;
 use crate::rig::{self, keys};
 
 async fn serve() -> SocketAddr {
-    let verifier = Verifier::new(keys()).with_insecure_bypass(|head| head.uri.path() == "/open");
+    let verifier = Verifier::new(keys()).with_insecure_bypass(|_, uri| uri.path() == "/open");
     let service = verifier.into_layer().layer(service_fn(streaming_service));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -272,7 +272,7 @@ async fn a_signed_host_is_that_of_the_clients_origin() {
 #[tokio::test]
 async fn a_health_check_may_bypass_verification() {
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let verifier = Verifier::new(keys()).with_insecure_bypass(|head| head.uri.path() == "/grpc.health.v1.Health/Check");
+    let verifier = Verifier::new(keys()).with_insecure_bypass(|_, uri| uri.path() == "/grpc.health.v1.Health/Check");
     let layer = verifier.into_layer().with_renderer(GrpcRejections::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
