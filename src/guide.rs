@@ -15,3 +15,7 @@ pub mod keys {}
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/outage.svg"))]
 pub mod metrics {}
+
+/// The shape that leaves no route open in axum, a test that finds open routes, and mistakes that leave one open.
+#[cfg_attr(all(feature = "axum", feature = "test-util"), doc = include_str!("../docs/open_routes.md"))]
+pub mod open_routes {}

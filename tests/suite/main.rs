@@ -16,6 +16,7 @@ mod fields;
 mod key_stores;
 mod keys;
 mod metrics;
+mod open_routes;
 mod outcomes;
 mod parameters;
 mod processes;
