@@ -292,6 +292,7 @@ impl Input<'_> {
         let form = self.form(headers).ok_or_else(|| one("malformed_field", "content-type"));
         let claim = fields::read(agreed, &Head { headers, query });
         let (claim, (_, form)) = match (claim, form) {
+            (Err(due), _) if due == one("unsigned", "") => return Err(due),
             (Ok(claim), Ok(form)) => (claim, form),
             (claim, form) => return Err([claim.err(), form.err()].into_iter().flatten().flatten().collect()),
         };

@@ -12,6 +12,8 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
+    /// The request has none of app id, timestamp, nonce and sign: 401.
+    Unsigned,
     /// A field that every signed request has is absent, or body bytes came without a signed digest: 400.
     MissingField,
     /// A field is there twice, empty, or against its grammar: 400.
@@ -70,7 +72,8 @@ impl RejectionKind {
     }
 
     /// In the order of their declaration.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Unsigned,
         Self::MissingField,
         Self::MalformedField,
         Self::MalformedParameters,
@@ -87,6 +90,7 @@ impl RejectionKind {
 
     fn row(self) -> (&'static str, StatusCode, &'static str) {
         match self {
+            Self::Unsigned => ("unsigned", StatusCode::UNAUTHORIZED, "Unsigned"),
             Self::MissingField => ("missing_field", StatusCode::BAD_REQUEST, "Missing field"),
             Self::MalformedField => ("malformed_field", StatusCode::BAD_REQUEST, "Malformed field"),
             Self::MalformedParameters => ("malformed_parameters", StatusCode::BAD_REQUEST, "Malformed parameters"),

@@ -13,7 +13,7 @@ use super::{
     body::RequestBody,
     caller::Caller,
     future::ResponseFuture,
-    response::{ProblemJson, RenderRejection, ResponseBody, keep_private},
+    response::{ProblemJson, RenderRejection, ResponseBody, keep_private, mark_refused},
     streamed::BodyRefusal,
     verifier::Verifier,
 };
@@ -85,6 +85,7 @@ where
 
 fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
     let mut response = renderer.render(rejection).map(ResponseBody::of_rejection);
+    mark_refused(&mut response, rejection.kind());
     response.extensions_mut().insert(rejection.kind());
     response
 }

@@ -32,7 +32,7 @@ use crate::{
 ///
 /// let request = http::Request::get("/").body(UnverifiedBody::new(String::new()))?;
 /// let rejection = verifier.verify(request).await.unwrap_err();
-/// assert_eq!(rejection.kind().code(), "missing_field");
+/// assert_eq!(rejection.kind().code(), "unsigned");
 /// # Ok(())
 /// # }
 /// ```

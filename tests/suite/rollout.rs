@@ -110,12 +110,12 @@ async fn nobody_is_refused_on_the_way() {
     let verifier = || Verifier::new(rig::keys());
     let service = deploy(orders().merge(reports()).layer(watching(verifier(), &counts)).merge(health())).await;
     assert_eq!(call(service, false).await, by_old);
-    assert_eq!(counts.take(), verdicts(&[("missing_field", 2)]));
+    assert_eq!(counts.take(), verdicts(&[("unsigned", 2)]));
 
     // 2. A client signs, 3. and the service uses who it is; the other one goes on.
     assert_eq!(call(service, true).await, by_new);
     assert_eq!(call(service, false).await, by_old);
-    assert_eq!(counts.take(), verdicts(&[("missing_field", 2), ("verified", 2)]));
+    assert_eq!(counts.take(), verdicts(&[("unsigned", 2), ("verified", 2)]));
 
     // 4. Orders are refused unless they are signed; reports are for both.
     let one = verifier();
@@ -125,7 +125,7 @@ async fn nobody_is_refused_on_the_way() {
     assert_eq!(call(service, true).await, by_new);
     assert_eq!(counts.take(), verdicts(&[("verified", 1)]));
     let [order, report, health_check] = call(service, false).await;
-    assert_eq!((order.0, report, health_check), (400, ok("the public report"), ok("well")));
+    assert_eq!((order.0, report, health_check), (401, ok("the public report"), ok("well")));
 
     // 5. Everywhere, but for what is exempt.
     let verifier = verifier().with_exemption(|head| head.uri.path() == "/health");
