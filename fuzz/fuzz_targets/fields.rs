@@ -305,7 +305,7 @@ impl Input<'_> {
         let query = self.read_query(agreed, query).map_err(|_| one("malformed_parameters", ""))?;
         // 5
         let form = form.map_err(|_| one("malformed_parameters", ""))?;
-        if claim.digest.is_none() && form.as_ref().is_some_and(|form| form.line.is_empty()) {
+        if claim.digest.is_none() && !self.body.is_empty() && form.as_ref().is_some_and(|form| form.line.is_empty()) {
             return Err(one("malformed_parameters", ""));
         }
         // 6

@@ -149,7 +149,7 @@ impl Signer {
         let found = self.scheme.header_table().find_in(&parts.headers);
         let is_form = ContentType::read(&found).map_err(SignError::refused)?.is_form();
         let digest = match payload {
-            // A form without parameters is refused unless its digest says that it is meant.
+            // An empty form has its digest too, for verifiers of other versions, which refuse it without.
             Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
             Payload::Digest(_) if is_form => {
                 return Err(SignError::without_source("a form is signed by its parameters: sign it as Payload::Bytes"));

@@ -163,10 +163,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         };
         let request = request.read_form(&self.scheme, form)?;
         self.refuse_empty(request.form().had_empty(), "form")?;
-        if request.form().is_empty() && request.digest().is_none() {
+        // Nothing would be left of these bytes. A form without bytes has lost nothing.
+        if request.form().is_empty() && request.digest().is_none() && !form.is_empty() {
             return Err(Rejection::malformed_parameters(
-                "the form has no parameter with a name and a value: if the body is no form, set its content type; if it \
-                 is meant to be empty, send its SHA-256",
+                "the form has bytes, but no parameter with a name and a value: if the body is no form, set its content \
+                 type; if it is one, send its SHA-256",
             ));
         }
         Ok(request)
