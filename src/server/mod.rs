@@ -5,6 +5,7 @@
 
 mod arriving;
 mod body;
+mod caching;
 mod caller;
 mod delivery;
 mod exemption;

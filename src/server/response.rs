@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
@@ -117,11 +117,6 @@ impl<'a> Problem<'a> {
         // Text and a number always serialise; were that to change, the status still says no.
         serde_json::to_vec(self).unwrap_or_default().into()
     }
-}
-
-/// Shared caches know only `Authorization`: without this one of them could serve a caller's answer to another.
-pub(super) fn keep_private(headers: &mut HeaderMap) {
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
 }
 
 pin_project! {

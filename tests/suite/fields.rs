@@ -369,7 +369,9 @@ async fn unsigned_by_the_place_that_the_verifier_reads() {
     let [headers, query, either] = [Carrier::Headers, Carrier::Query, Carrier::Either].map(of);
     let with = |target, names: &[&'static str]| {
         let mut request = get(target);
-        names.iter().for_each(|name| drop(request.headers_mut().append(*name, "1".parse().unwrap())));
+        for name in names {
+            request.headers_mut().append(*name, HeaderValue::from_static("1"));
+        }
         request
     };
     for (scheme, request, code) in [

@@ -5,6 +5,7 @@
 mod answers;
 mod bodies;
 mod cached;
+mod caches;
 mod client;
 mod dependencies;
 mod documents;
