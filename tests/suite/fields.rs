@@ -227,14 +227,14 @@ async fn connect_has_nothing_to_sign() {
     let request = Request::connect("example.com:443").body("").unwrap();
     let mut request = request;
     *request.headers_mut() = signed(get("/")).headers().clone();
-    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_parameters");
+    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_field");
 }
 
 #[tokio::test]
 async fn an_authority_alone_is_no_target() {
     let mut request = signed(get("/"));
     *request.uri_mut() = "example.com:80".parse().unwrap();
-    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_parameters");
+    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_field");
 }
 
 #[tokio::test]

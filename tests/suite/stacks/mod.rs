@@ -11,6 +11,7 @@ mod timeouts;
 mod tonic;
 mod tower;
 mod tower_http;
+mod websocket;
 
 use std::convert::Infallible;
 
