@@ -34,7 +34,8 @@ pub enum RejectionKind {
     BodyTooLarge,
     /// The body is not the one that was signed: 401.
     BodyMismatch,
-    /// A store is full, slow or out of reach: 503. Signing again later may work.
+    /// A store is full, slow or out of reach, or forms that arrive take more memory than the verifier gives them: 503.
+    /// Signing again later may work.
     Unavailable,
     /// The service is put together wrongly, two verifying layers around one route for example: 500.
     Misconfigured,

@@ -5,6 +5,7 @@
 
 mod arriving;
 mod body;
+mod byte_budget;
 mod caching;
 mod caller;
 mod delivery;

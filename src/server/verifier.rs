@@ -8,6 +8,7 @@ use http::{Request, request::Parts};
 use super::{
     arriving::{Arriving, Checked, Handover},
     body::RequestBody,
+    byte_budget::ByteBudget,
     delivery::{Delivery, hide_secrets, signed_uri},
     exemption::Exemption,
     head,
@@ -47,6 +48,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) parameters: Parameters,
     pub(super) prefix: Arc<str>,
     pub(super) handover: Handover,
+    pub(super) form_budget: Arc<ByteBudget>,
     pub(super) exemption: Option<Exemption>,
     pub(super) observer: Arc<Observer>,
 }
@@ -64,6 +66,7 @@ impl<K: KeyStore> Verifier<K> {
             parameters: Parameters::default(),
             prefix: "".into(),
             handover: Handover::Whole,
+            form_budget: Arc::new(ByteBudget::new(64 * 1024 * 1024)),
             exemption: None,
             observer: Arc::new(Observer::new()),
         }
@@ -126,7 +129,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 keys.map_err(Rejection::unavailable)?
             };
             let body = match head.is_form() {
-                true => Box::pin(Arriving::read_form(body, length)).await?, // 5
+                true => Box::pin(Arriving::read_form(body, length, &self.form_budget)).await?, // 5
                 false => Arriving::Unread(body),
             };
             let request = self.read_form(request, body.form())?;
@@ -208,6 +211,7 @@ impl<K, N> Clone for Verifier<K, N> {
             clock: self.clock.clone(),
             scheme: self.scheme.clone(),
             prefix: self.prefix.clone(),
+            form_budget: self.form_budget.clone(),
             exemption: self.exemption.clone(),
             observer: self.observer.clone(),
             ..*self
@@ -222,6 +226,7 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("parameters", &self.parameters)
             .field("prefix", &self.prefix)
             .field("handover", &self.handover)
+            .field("form_memory", &self.form_budget.limit())
             .field("exempts", &self.exemption.is_some())
             .field("strict_restart", &self.strict_restart)
             .field("retention", &self.retention)

@@ -11,6 +11,7 @@ mod dependencies;
 mod documents;
 mod exemption;
 mod fields;
+mod form_memory;
 mod key_stores;
 mod keys;
 mod metrics;
