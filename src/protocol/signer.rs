@@ -24,6 +24,9 @@ use super::{
 /// Sign a request as it is sent: after everything that rewrites its method, URL, content type or body. What it carries
 /// of an earlier signature is replaced. Clones share the key.
 ///
+/// A `CONNECT` request that has a path opens a WebSocket over HTTP/2 (RFC 8441). It is signed as `GET`, as the handshake of
+/// HTTP/1.1 is. A plain `CONNECT` cannot be signed.
+///
 /// ```
 /// # use countersign::{Payload, Secret, Signer};
 /// let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);

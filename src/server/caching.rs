@@ -72,7 +72,7 @@ impl Directives {
                 rest = &rest[1..];
                 continue;
             }
-            let (name, argument, after) = directive(rest)?;
+            let (Directive { name, argument }, after) = directive(rest)?;
             rest = after;
             match argument {
                 None if name.eq_ignore_ascii_case(b"no-store") => self.no_store = true,
@@ -89,8 +89,14 @@ impl Directives {
     }
 }
 
-/// A directive's name, its argument without quotes, and what follows: nothing, or a comma.
-fn directive(text: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+struct Directive<'a> {
+    name: &'a [u8],
+    /// Without quotes.
+    argument: Option<&'a [u8]>,
+}
+
+/// A directive, and what follows it: nothing, or a comma.
+fn directive(text: &[u8]) -> Option<(Directive<'_>, &[u8])> {
     let (name, rest) = token(text)?;
     let (argument, rest) = match rest {
         [b'=', b'"', rest @ ..] => quoted(rest).map(|(argument, rest)| (Some(argument), rest))?,
@@ -98,7 +104,7 @@ fn directive(text: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
         rest => (None, rest),
     };
     let rest = trim(rest);
-    matches!(rest, [] | [b',', ..]).then_some((name, argument, rest))
+    matches!(rest, [] | [b',', ..]).then_some((Directive { name, argument }, rest))
 }
 
 fn token(text: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -38,6 +38,12 @@ impl Arriving {
         self.verdict.is_finished()
     }
 
+    /// Its code, though no more of it has come.
+    async fn ended(self) -> &'static str {
+        assert!(self.is_ended());
+        self.verdict.await.unwrap()
+    }
+
     /// What becomes of it when no more comes.
     async fn end(mut self) -> &'static str {
         drop(self.sender.take());
@@ -65,7 +71,7 @@ async fn largest_form_is_ended_with_503() {
     assert!(![&small, &large, &medium].iter().any(|form| form.is_ended()));
     medium.send(20 * KIB).await;
     assert!(large.is_ended(), "it is woken, though none of its bytes came");
-    assert_eq!(large.verdict.await.unwrap(), "unavailable");
+    assert_eq!(large.ended().await, "unavailable");
     assert_eq!((small.end().await, medium.end().await), ("invalid_signature", "invalid_signature"));
 }
 
@@ -94,7 +100,7 @@ async fn form_beyond_the_memory_is_ended_itself() {
     let small = Arriving::start(&verifier, 10 * KIB).await;
     let mut large = Arriving::start(&verifier, 30 * KIB).await;
     large.send(30 * KIB).await;
-    assert_eq!(large.verdict.await.unwrap(), "unavailable");
+    assert_eq!(large.ended().await, "unavailable");
     assert_eq!(small.end().await, "invalid_signature");
 }
 
@@ -107,7 +113,7 @@ async fn memory_comes_back() {
         assert_eq!(Arriving::start(&verifier, 40 * KIB).await.end().await, "invalid_signature");
         let ended = Arriving::start(&verifier, 45 * KIB).await;
         assert_eq!(Arriving::start(&verifier, 10 * KIB).await.end().await, "invalid_signature");
-        assert_eq!(ended.end().await, "unavailable");
+        assert_eq!(ended.ended().await, "unavailable");
     }
 }
 
@@ -120,7 +126,7 @@ async fn clones_share_the_memory() {
     assert!(!first.is_ended());
     let _second =
         Arriving::start(&one.clone().with_nonces(countersign::store::MemoryNonceStore::new()), 20 * KIB).await;
-    assert_eq!(first.verdict.await.unwrap(), "unavailable");
+    assert_eq!(first.ended().await, "unavailable");
 }
 
 #[tokio::test]
