@@ -132,7 +132,7 @@ async fn nobody_is_refused_on_the_way() {
     let service = deploy(orders().merge(reports()).merge(health()).layer(VerifyLayer::from(verifier))).await;
     assert_eq!(call(service, true).await, by_new);
     let [order, report, health_check] = call(service, false).await;
-    assert_eq!((order.0, report.0, health_check), (400, 400, ok("well")));
+    assert_eq!((order.0, report.0, health_check), (401, 401, ok("well")));
 }
 
 /// Clones of one verifier share their nonces, whichever layer they stand in.
