@@ -62,7 +62,7 @@ async fn main() -> Result<ExitCode, Error> {
     let stranger = Signer::new("stranger".parse()?, Secret::new(SECRET)?);
     calls.push(("an unknown app", stranger.sign(order()?)?, 401, "invalid_signature"));
 
-    calls.push(("no signature", order()?, 400, "missing_field"));
+    calls.push(("no signature", order()?, 401, "unsigned"));
 
     let mut as_expected = true;
     println!("{:<22}{:<8}code", "call", "status");

@@ -68,7 +68,7 @@ async fn main() -> std::result::Result<ExitCode, Box<dyn std::error::Error>> {
         ("sent twice, signed inside", order(&sign_inside), 200, ""),
         ("sent twice, signed outside", order(&sign_outside), 401, "replayed_nonce"),
         ("a redirect, not followed", signing.get(format!("{base}/old")), 307, ""),
-        ("no signature", order(&client().build()), 400, "missing_field"),
+        ("no signature", order(&client().build()), 401, "unsigned"),
     ];
     let mut as_expected = true;
     println!("{:<28}{:<8}code", "call", "status");

@@ -70,7 +70,9 @@ mod tracing {
             return tell!(Level::TRACE, "decided");
         };
         match rejection.kind() {
-            RejectionKind::Unavailable => tell!(Level::WARN, error = rejection.source(), "a store failed"),
+            RejectionKind::Unavailable => {
+                tell!(Level::WARN, error = rejection.source(), "the request could not be checked")
+            }
             RejectionKind::Misconfigured => tell!(Level::ERROR, "{}", rejection.detail()),
             _ => tell!(Level::DEBUG, "{}", rejection.detail()),
         }

@@ -1,19 +1,25 @@
 //! How much memory bodies take: a streamed one a frame, however long it is, and a collected one its bytes, however many
-//! frames it comes in.
+//! frames it comes in. Unfinished forms take what a verifier gives them, however many there are.
 
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 
-use std::convert::Infallible;
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use countersign::{
     BodyHasher, Limits, Payload, Secret, SignLayer, Signer, StaticKeys, Verifier, danger::ReportOnlyLayer,
     server::UnverifiedBody,
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 use tower::{Layer, ServiceExt, service_fn};
 
 // Counts every allocation of this process, which has no other test for that reason.
@@ -37,6 +43,138 @@ fn main() {
     let small = Request::put("http://localhost/").body(UnverifiedBody::new(frames(1, length))).unwrap();
     let peak = peak_of(SignLayer::new(signer()).layer(service_fn(count)), small, length);
     assert!(peak < 3 * length, "SignLayer: {peak} bytes at once");
+
+    unfinished_forms();
+    unfinished_forms_over_sockets();
+}
+
+/// How many forms arrive at one time, and never end.
+const FORMS: usize = 300;
+const FORM: usize = 250_000;
+/// A buffer that doubles by these has twice the form's length at its end.
+const PIECE: usize = 15_600;
+/// What a verifier gives them by default.
+const BUDGET: usize = 64 * 1024 * 1024;
+/// How many do not fit, and how many if each takes an eighth more.
+const TOO_MANY: std::ops::RangeInclusive<usize> = FORMS - BUDGET / FORM..=FORMS - BUDGET * 8 / 9 / FORM;
+
+/// The head of a form that nobody has signed, which no verifier knows before it has read it.
+fn form_head() -> http::request::Builder {
+    let request = Request::post("http://localhost/").header("content-type", "application/x-www-form-urlencoded");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let request = request.header("x-app-id", "demo").header("x-timestamp", now);
+    request.header("x-nonce", "nonce-1").header("x-sign", "0".repeat(64))
+}
+
+fn pieces() -> impl Iterator<Item = usize> {
+    (0..FORM).step_by(PIECE).map(|start| PIECE.min(FORM - start))
+}
+
+fn unfinished_forms() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]);
+    let verifier = Verifier::new(keys);
+    let profiler = dhat::Profiler::builder().testing().build();
+    let codes = runtime.block_on(async {
+        let tasks: Vec<_> = (0..FORMS)
+            .map(|_| {
+                let arrived = pieces().map(|length| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'a'; length]))));
+                let body = StreamBody::new(stream::iter(arrived).chain(stream::pending()));
+                let verifier = verifier.clone();
+                tokio::spawn(async move { verifier.verify(form_head().body(UnverifiedBody::new(body)).unwrap()).await })
+            })
+            .collect();
+        // The runtime polls this more often than it has polled them all.
+        for _ in 0..FORMS {
+            tokio::task::yield_now().await;
+        }
+        let mut codes = Vec::new();
+        for task in tasks {
+            codes.push(match task.is_finished() {
+                true => task.await.unwrap().map_or_else(|rejection| rejection.kind().code(), |_| "accepted"),
+                false => "unfinished",
+            });
+        }
+        codes
+    });
+    let peak = dhat::HeapStats::get().max_bytes;
+    drop(profiler);
+    assert!(peak < BUDGET + BUDGET / 32, "{FORMS} unfinished forms: {peak} bytes at once");
+    let ended = codes.iter().filter(|&&code| code == "unavailable").count();
+    assert!(TOO_MANY.contains(&ended), "{ended} of {FORMS} were ended");
+    assert!(codes.iter().all(|code| ["unavailable", "unfinished"].contains(code)), "{codes:?}");
+    assert!(codes[..ended].iter().all(|&code| code == "unavailable"), "the oldest of equals: {codes:?}");
+}
+
+/// All that this process takes for them, with hyper and with the callers, which are in it too.
+fn unfinished_forms_over_sockets() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let profiler = dhat::Profiler::builder().testing().build();
+    runtime.block_on(async {
+        let address = serve().await;
+        let mut callers = Vec::new();
+        for _ in 0..FORMS {
+            callers.push(caller(address, FORM).await);
+        }
+        // They have sent all that they send, and it is read.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut small = caller(address, 100).await;
+        small.write_all(&[b'a'; 1]).await.unwrap();
+        assert_eq!(status(&mut small).await, "401", "a small form gets through to its signature");
+        let mut ended = 0;
+        for caller in &mut callers {
+            if let Ok(status) = tokio::time::timeout(Duration::from_millis(1), status(caller)).await {
+                assert_eq!(status, "503");
+                ended += 1;
+            }
+        }
+        assert!(TOO_MANY.contains(&ended), "{ended} of {FORMS} were ended");
+    });
+    let peak = dhat::HeapStats::get().max_bytes;
+    drop(profiler);
+    // A buffer of hyper's and one of its answers for each connection.
+    let of_others = FORMS * 2 * 16 * 1024;
+    assert!(peak < BUDGET + BUDGET / 32 + of_others, "{FORMS} connections: {peak} bytes at once");
+}
+
+async fn serve() -> SocketAddr {
+    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]);
+    let service = Verifier::new(keys).into_layer().layer(service_fn(count));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = TowerToHyperService::new(service.clone());
+            let mut builder = http1::Builder::new();
+            tokio::spawn(builder.max_buf_size(16 * 1024).serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// Sends a form but for its last byte.
+async fn caller(address: SocketAddr, length: usize) -> TcpStream {
+    static BYTES: [u8; FORM] = {
+        let mut bytes = [b'a'; FORM];
+        bytes[1] = b'=';
+        bytes
+    };
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut head = format!("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n");
+    for (name, value) in form_head().body(()).unwrap().headers() {
+        head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&BYTES[..length - 1]).await.unwrap();
+    stream
+}
+
+async fn status(stream: &mut TcpStream) -> String {
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    String::from_utf8_lossy(&start[9..]).into_owned()
 }
 
 fn signer() -> Signer {

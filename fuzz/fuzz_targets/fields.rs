@@ -292,6 +292,7 @@ impl Input<'_> {
         let form = self.form(headers).ok_or_else(|| one("malformed_field", "content-type"));
         let claim = fields::read(agreed, &Head { headers, query });
         let (claim, (_, form)) = match (claim, form) {
+            (Err(due), _) if due == one("unsigned", "") => return Err(due),
             (Ok(claim), Ok(form)) => (claim, form),
             (claim, form) => return Err([claim.err(), form.err()].into_iter().flatten().flatten().collect()),
         };
@@ -304,7 +305,7 @@ impl Input<'_> {
         let query = self.read_query(agreed, query).map_err(|_| one("malformed_parameters", ""))?;
         // 5
         let form = form.map_err(|_| one("malformed_parameters", ""))?;
-        if claim.digest.is_none() && form.as_ref().is_some_and(|form| form.line.is_empty()) {
+        if claim.digest.is_none() && !self.body.is_empty() && form.as_ref().is_some_and(|form| form.line.is_empty()) {
             return Err(one("malformed_parameters", ""));
         }
         // 6

@@ -193,7 +193,8 @@ impl<'a> Input<'a> {
         // 3 and 5
         let sent = self.lines(&self.sent).map_err(|_| vec!["malformed_parameters"])?;
         let had_empty = sent.query.had_empty || sent.form.as_ref().is_some_and(|form| form.had_empty);
-        let is_nothing = sent.form.as_ref().is_some_and(|form| form.line.is_empty()) && self.body == Body::FormWithout;
+        let has_no_parameter = sent.form.as_ref().is_some_and(|form| form.line.is_empty());
+        let is_nothing = self.body == Body::FormWithout && !self.sent.body.is_empty() && has_no_parameter;
         if is_nothing || self.policy == Parameters::RefuseEmpty && had_empty {
             return Err(vec!["malformed_parameters"]);
         }

@@ -42,7 +42,7 @@ impl SignLayer {
     /// Signs for these origins alone. Default: for all.
     ///
     /// An origin is a scheme, a host and a port. Case does not matter, nor whether a default port is written out. The
-    /// host is compared as text: one host by two names is two origins. So if a service answers `missing_field`, see how
+    /// host is compared as text: one host by two names is two origins. So if a service answers `unsigned`, see how
     /// its URL is written here.
     ///
     /// A request to another origin is sent on without a signature, and without what it carries of one: the fields and

@@ -41,12 +41,7 @@ impl<'r> Head<'r> {
         method: &'r Method,
         headers: &FoundHeaders<'r>,
     ) -> Result<Self, Rejection> {
-        if *method == Method::CONNECT {
-            return Err(Rejection::malformed_parameters("CONNECT has no path to sign"));
-        }
-        if uri.authority().is_some() && uri.scheme().is_none() {
-            return Err(Rejection::malformed_parameters("a target without a path is for CONNECT alone"));
-        }
+        let method = signed_method(method, uri)?;
         if headers.has(Known::Connection) {
             refuse_hop_by_hop(scheme, headers.all())?;
         }
@@ -200,6 +195,23 @@ impl Sink for Vec<u8> {
 
     fn put_key(&mut self) {
         self.extend_from_slice(b"{key}");
+    }
+}
+
+static GET: Method = Method::GET;
+
+/// Line 2. A WebSocket over HTTP/2 is an extended CONNECT, which has a path (RFC 8441, section 4). Proxies translate it
+/// from a GET of HTTP/1.1 and back, so it is signed as one.
+fn signed_method<'r>(method: &'r Method, uri: &Uri) -> Result<&'r Method, Rejection> {
+    match *method {
+        Method::CONNECT if uri.path().starts_with('/') => Ok(&GET),
+        Method::CONNECT => {
+            Err(Rejection::malformed("path", "CONNECT has no path to sign, but for a WebSocket over HTTP/2"))
+        }
+        _ if uri.authority().is_some() && uri.scheme().is_none() => {
+            Err(Rejection::malformed("path", "a target without a path is for CONNECT alone"))
+        }
+        _ => Ok(method),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     headers::{FoundHeaders, Known},
     names::{FIELDS, PerField},
     params, percent,
-    rejection::{InField, Rejection},
+    rejection::{InField, Rejection, RejectionKind},
     scheme::{Carrier, Scheme, TokenPlace},
     segment::segments,
 };
@@ -112,6 +112,36 @@ impl<'a> Carried<'a> {
             Found::Query(_) => self.scheme.parameter_name(field).unwrap_or(header),
         }
     }
+}
+
+/// The fields that every signed request has. A token or a digest alone does not make a request a signed one.
+const REQUIRED: [Field; 4] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Sign];
+
+/// Replaces a rejection of the fields by `unsigned` where the request has none of the [`REQUIRED`] ones.
+#[cold]
+pub(crate) fn unsigned_or(rejection: Rejection, scheme: &Scheme, uri: &Uri, headers: &FoundHeaders<'_>) -> Rejection {
+    let (takes_headers, takes_query) = match scheme.carrier() {
+        Carrier::Headers => (true, false),
+        Carrier::Query => (false, true),
+        Carrier::Either => (true, true),
+    };
+    let in_headers = takes_headers && REQUIRED.into_iter().any(|field| headers.has(Known::Field(field)));
+    let is_required =
+        |parameter| scheme.field_parameters().find(parameter).is_some_and(|field| REQUIRED.contains(&field));
+    let query = uri.query().filter(|_| takes_query).unwrap_or_default().as_bytes();
+    if in_headers || segments(query).any(|segment| is_required(segment.name())) {
+        return rejection;
+    }
+    let header_names = REQUIRED.map(|field| scheme.header_name(field).as_str()).join(", ");
+    let parameter_names = REQUIRED.map(|field| scheme.parameter_name(field).unwrap_or_default()).join(", ");
+    let expected = match scheme.carrier() {
+        Carrier::Headers => format!("the headers {header_names}"),
+        Carrier::Query => format!("the query parameters {parameter_names}"),
+        Carrier::Either => format!("the headers {header_names}, or the query parameters {parameter_names}"),
+    };
+    let detail =
+        format!("the request is not signed: expected {expected}; https://docs.rs/countersign says how to sign");
+    Rejection::new(RejectionKind::Unsigned, detail)
 }
 
 fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Rejection> {

@@ -57,12 +57,17 @@ impl Claim {
     ///
     /// # Errors
     ///
-    /// A field is missing or malformed, or fields travel in headers and in the query at once.
+    /// The request is unsigned, a field is missing or malformed, or fields travel in headers and in the query at once.
     pub fn extract(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> Result<Self, Rejection> {
         Self::read(scheme, uri, &scheme.header_table().find_in(headers))
     }
 
     pub(crate) fn read(scheme: &Scheme, uri: &Uri, headers: &FoundHeaders<'_>) -> Result<Self, Rejection> {
+        Self::read_fields(scheme, uri, headers)
+            .map_err(|rejection| carrier::unsigned_or(rejection, scheme, uri, headers))
+    }
+
+    fn read_fields(scheme: &Scheme, uri: &Uri, headers: &FoundHeaders<'_>) -> Result<Self, Rejection> {
         let carried = Carried::find(scheme, uri, headers)?;
         let fields = Fields {
             app_id: carried.required(Field::AppId, AppId::parse)?,

@@ -52,6 +52,7 @@ pub(crate) use self::rejection::BoxError;
 pub(crate) use self::{
     canonical::{CanonicalRequest, Head, HeadAndQuery},
     carrier::with_query,
+    header::{is_token_byte, trim},
     headers::{FoundHeaders, Known, OVERRIDES},
     params::strip,
     percent::escape,

@@ -12,6 +12,8 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
+    /// The request has none of app id, timestamp, nonce and sign: 401.
+    Unsigned,
     /// A field that every signed request has is absent, or body bytes came without a signed digest: 400.
     MissingField,
     /// A field is there twice, empty, or against its grammar: 400.
@@ -32,7 +34,8 @@ pub enum RejectionKind {
     BodyTooLarge,
     /// The body is not the one that was signed: 401.
     BodyMismatch,
-    /// A store is full, slow or out of reach: 503. Signing again later may work.
+    /// A store is full, slow or out of reach, or forms that arrive take more memory than the verifier gives them: 503.
+    /// Signing again later may work.
     Unavailable,
     /// The service is put together wrongly, two verifying layers around one route for example: 500.
     Misconfigured,
@@ -70,7 +73,8 @@ impl RejectionKind {
     }
 
     /// In the order of their declaration.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Unsigned,
         Self::MissingField,
         Self::MalformedField,
         Self::MalformedParameters,
@@ -87,6 +91,7 @@ impl RejectionKind {
 
     fn row(self) -> (&'static str, StatusCode, &'static str) {
         match self {
+            Self::Unsigned => ("unsigned", StatusCode::UNAUTHORIZED, "Unsigned"),
             Self::MissingField => ("missing_field", StatusCode::BAD_REQUEST, "Missing field"),
             Self::MalformedField => ("malformed_field", StatusCode::BAD_REQUEST, "Malformed field"),
             Self::MalformedParameters => ("malformed_parameters", StatusCode::BAD_REQUEST, "Malformed parameters"),

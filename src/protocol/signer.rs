@@ -24,6 +24,9 @@ use super::{
 /// Sign a request as it is sent: after everything that rewrites its method, URL, content type or body. What it carries
 /// of an earlier signature is replaced. Clones share the key.
 ///
+/// A `CONNECT` request that has a path opens a WebSocket over HTTP/2 (RFC 8441). It is signed as `GET`, as the handshake of
+/// HTTP/1.1 is. A plain `CONNECT` cannot be signed.
+///
 /// ```
 /// # use countersign::{Payload, Secret, Signer};
 /// let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
@@ -149,7 +152,7 @@ impl Signer {
         let found = self.scheme.header_table().find_in(&parts.headers);
         let is_form = ContentType::read(&found).map_err(SignError::refused)?.is_form();
         let digest = match payload {
-            // A form without parameters is refused unless its digest says that it is meant.
+            // An empty form has its digest too, for verifiers of other versions, which refuse it without.
             Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
             Payload::Digest(_) if is_form => {
                 return Err(SignError::without_source("a form is signed by its parameters: sign it as Payload::Bytes"));

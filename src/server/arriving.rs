@@ -1,6 +1,6 @@
 //! A body on its way in: read as late as possible, and checked against what was signed of it.
 
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError};
@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError};
 use super::{
     admitted::AdmittedBody,
     body::{RequestBody, UnverifiedBody},
+    byte_budget::ByteBudget,
     delivery::Binding,
     head::Length,
     outcome::Witness,
@@ -15,7 +16,7 @@ use super::{
     streamed::{BodyRefusal, StreamedBody},
 };
 use crate::{
-    collect::{CollectError, collect},
+    collect::{CollectError, collect, collect_in},
     protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme},
 };
 
@@ -38,9 +39,15 @@ pub(super) enum Handover {
 }
 
 impl<B: RequestBody> Arriving<B> {
-    /// Reads a form, up to its limit. Any other body waits until the request has proved itself.
-    pub(super) async fn read_form(body: B, length: Length) -> Result<Self, Rejection> {
-        Ok(Self::Form(read(body, length.limit).await?))
+    /// Reads a form, up to its limit, as long as the budget of all forms holds it. Any other body waits until the
+    /// request has proved itself.
+    pub(super) async fn read_form(body: B, length: Length, budget: &Arc<ByteBudget>) -> Result<Self, Rejection> {
+        let form = collect_in(body, length.limit, budget.share()).await;
+        form.map(Self::Form).map_err(|error| match error {
+            CollectError::TooLarge => too_large(length.limit),
+            CollectError::Broken(error) => broken(error),
+            CollectError::NoRoom(ended) => Rejection::unavailable(ended),
+        })
     }
 
     pub(super) fn form(&self) -> Option<&Bytes> {

@@ -23,7 +23,7 @@ use crate::protocol::{Rejection, RejectionKind, escape};
 /// | 500 | 13 `INTERNAL` |
 /// | 503 | 14 `UNAVAILABLE` |
 ///
-/// `cache-control`, `retry-after` and `x-server-time` are those of [`ProblemJson`](super::ProblemJson); gRPC clients
+/// `cache-control`, `retry-after`, `x-error-code` and `x-server-time` are those of [`ProblemJson`](super::ProblemJson); gRPC clients
 /// see them as metadata. A problem itself they cannot read: they [guess] a status, `INTERNAL` for a 400, and lose the
 /// reason.
 ///
@@ -90,7 +90,7 @@ fn status(kind: RejectionKind) -> &'static str {
     use RejectionKind::*;
     match kind {
         MissingField | MalformedField | MalformedParameters | QueryTooLong => "3",
-        StaleTimestamp | InvalidSignature | InvalidToken | ReplayedNonce | BodyMismatch => "16",
+        Unsigned | StaleTimestamp | InvalidSignature | InvalidToken | ReplayedNonce | BodyMismatch => "16",
         BodyTooLarge => "8",
         Unavailable => "14",
         Misconfigured => "13",

@@ -1,6 +1,6 @@
 //! What is checked by the head of a request alone, before its app's keys are looked up.
 
-use http::{Uri, request::Parts};
+use http::{Method, Uri, Version, request::Parts};
 use http_body::Body;
 
 use super::{arriving::too_large, caller::Caller};
@@ -36,6 +36,10 @@ pub(super) fn read<'r>(
     }
     let found = scheme.header_table().find_in(&parts.headers);
     let claim = Claim::read(scheme, uri, &found)?;
+    // Before HTTP/2 there is no other than the plain one, whatever its target looks like.
+    if parts.method == Method::CONNECT && parts.version < Version::HTTP_2 {
+        return Err(Rejection::malformed("path", "CONNECT of HTTP/1.1 has no path to sign"));
+    }
     let head = Head::read(scheme, prefix, uri, &parts.method, &found)?;
     let limit = if head.is_form() { limits.form() as u64 } else { limits.body() };
     let declared = content_length(&found)?;

@@ -15,6 +15,14 @@ use crate::store::{KeyStore, MemoryNonceStore};
 ///
 /// Clones share their memory of nonces; two layers made by `new` do not. Options are the verifier's: `Verifier::new(keys).with_nonces(store).into_layer()`.
 ///
+/// # Caches
+///
+/// Every refusal is `no-store`. The answer to a verified request gets `Cache-Control: private`, unless the service has
+/// decided who may store it: by `public`, `s-maxage`, `no-store`, or `private` without a list of fields. A `max-age` alone
+/// does not decide that. An answer that has a `max-age`, `Expires` or `Last-Modified`, and no `no-store`, also varies (`Vary`)
+/// by the header of the app id and by the place of the token: a browser must not show the next user the last one's answer.
+/// Fields that are meant for one kind of cache alone, such as `CDN-Cache-Control` (RFC 9213), stay as the service set them.
+///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, store::StaticKeys};
 /// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);

@@ -8,6 +8,8 @@ mod admitted;
 mod arriving;
 mod body;
 mod bypass;
+mod byte_budget;
+mod caching;
 mod caller;
 mod delivery;
 #[cfg(feature = "axum")]

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Uri};
 
-use super::{arriving::Handover, bypass::Bypass, layer::VerifyLayer, outcome::Outcome, verifier::Verifier};
+use super::{
+    arriving::Handover, bypass::Bypass, byte_budget::ByteBudget, layer::VerifyLayer, outcome::Outcome,
+    verifier::Verifier,
+};
 use crate::{
     clock::{Clock, SteadyClock},
     protocol::{Limits, Parameters, Scheme},
@@ -27,6 +30,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             parameters: self.parameters,
             prefix: self.prefix,
             handover: self.handover,
+            form_budget: self.form_budget,
             bypass: self.bypass,
             observer: self.observer,
         }
@@ -142,6 +146,27 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// ```
     pub fn with_streamed_bodies(self) -> Self {
         Self { handover: Handover::Streamed, ..self }
+    }
+
+    /// The most bytes of memory that forms take together while they arrive. Default: 64 MiB. Clones share them.
+    ///
+    /// A form is read before its request has proved itself, so this bounds what anonymous callers can make a process
+    /// hold. When forms that are still incomplete take more, the one that holds most is ended with 503
+    /// [`Unavailable`](crate::RejectionKind::Unavailable), among equals the oldest: a few slow senders of large forms
+    /// cannot keep small ones out. A form that is there with its first frame takes nothing of it.
+    ///
+    /// Give it at least the [limit of one form](crate::Limits::with_form): a form that is larger than this memory is
+    /// ended whenever it does not come in one frame. A form takes its own length, and up to an eighth more or 256
+    /// bytes, which count too. While it is put together it takes its length once more, which does not count.
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// let verifier = Verifier::new(keys).with_form_memory(8 * 1024 * 1024);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_form_memory(self, bytes: usize) -> Self {
+        Self { form_budget: Arc::new(ByteBudget::new(bytes)), ..self }
     }
 
     /// Has nobody refused, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).

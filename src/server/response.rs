@@ -7,16 +7,19 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
-use crate::protocol::Rejection;
+use crate::protocol::{Rejection, RejectionKind};
 
 /// Makes the answer to a rejected request. Closures from `&Rejection` to `Response<Bytes>` do.
+///
+/// Whatever the renderer makes, the layer sets `x-error-code` to the rejection's [code](crate::RejectionKind::code) and
+/// `Cache-Control` to `no-store`. It adds a `WWW-Authenticate` header to a 401 without one (RFC 9110, section 15.5.2).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no answer to a rejection",
     note = "a closure does if its argument has a type and it returns `Response<Bytes>`: \
@@ -52,17 +55,28 @@ impl RenderRejection for ProblemJson {
         *response.status_mut() = rejection.kind().status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if rejection.kind().status() == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("CS1-HMAC-SHA256"));
-        }
         if let Some(after) = rejection.retry_after() {
             headers.insert(RETRY_AFTER, after.as_secs().into());
         }
         if let Some(time) = rejection.server_time() {
             headers.insert(HeaderName::from_static("x-server-time"), time.into());
         }
+        mark_refused(&mut response, rejection.kind());
         response
+    }
+}
+
+/// Puts into the head of an answer what caches, retry policies and clients of HEAD have to see there.
+pub(super) fn mark_refused<B>(response: &mut Response<B>, kind: RejectionKind) {
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-error-code"), HeaderValue::from_static(kind.code()));
+    if is_unauthorized && !headers.contains_key(WWW_AUTHENTICATE) {
+        // RFC 9110, section 11.6.1: a scheme and its parameters. A code is made of letters and `_`.
+        if let Ok(challenge) = HeaderValue::try_from(format!("CS1-HMAC-SHA256 error=\"{kind}\"")) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
     }
 }
 
@@ -103,11 +117,6 @@ impl<'a> Problem<'a> {
         // Text and a number always serialise; were that to change, the status still says no.
         serde_json::to_vec(self).unwrap_or_default().into()
     }
-}
-
-/// Shared caches know only `Authorization`: without this one of them could serve a caller's answer to another.
-pub(super) fn keep_private(headers: &mut HeaderMap) {
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
 }
 
 pin_project! {

@@ -11,9 +11,10 @@ use tower_service::Service;
 
 use super::{
     body::RequestBody,
+    caching::bind_to_caller,
     caller::Caller,
     future::ResponseFuture,
-    response::{ProblemJson, RenderRejection, ResponseBody, keep_private},
+    response::{ProblemJson, RenderRejection, ResponseBody, mark_refused},
     streamed::BodyRefusal,
     verifier::Verifier,
 };
@@ -76,7 +77,7 @@ where
             }
             let mut response = response?;
             if is_verified {
-                keep_private(response.headers_mut());
+                bind_to_caller(response.headers_mut(), verifier.scheme());
             }
             Ok(response.map(ResponseBody::of_service))
         })
@@ -85,6 +86,7 @@ where
 
 fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
     let mut response = renderer.render(rejection).map(ResponseBody::of_rejection);
+    mark_refused(&mut response, rejection.kind());
     response.extensions_mut().insert(rejection.kind());
     response
 }

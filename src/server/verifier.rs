@@ -9,6 +9,7 @@ use super::{
     arriving::{Arriving, Checked, Handover},
     body::RequestBody,
     bypass::Bypass,
+    byte_budget::ByteBudget,
     caller::Caller,
     delivery::{Delivery, hide_secrets, signed_uri},
     head,
@@ -33,7 +34,7 @@ use crate::{
 ///
 /// let request = http::Request::get("/").body(UnverifiedBody::new(String::new()))?;
 /// let rejection = verifier.verify(request).await.unwrap_err();
-/// assert_eq!(rejection.kind().code(), "missing_field");
+/// assert_eq!(rejection.kind().code(), "unsigned");
 /// # Ok(())
 /// # }
 /// ```
@@ -51,6 +52,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) parameters: Parameters,
     pub(super) prefix: Arc<str>,
     pub(super) handover: Handover,
+    pub(super) form_budget: Arc<ByteBudget>,
     pub(super) bypass: Option<Bypass>,
     pub(super) observer: Arc<Observer>,
 }
@@ -70,6 +72,7 @@ impl<K: KeyStore> Verifier<K> {
             parameters: Parameters::default(),
             prefix: "".into(),
             handover: Handover::Whole,
+            form_budget: Arc::new(ByteBudget::new(64 * 1024 * 1024)),
             bypass: None,
             observer: Arc::new(Observer::new()),
         }
@@ -132,7 +135,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 app.map_err(Rejection::unavailable)?
             };
             let body = match head.is_form() {
-                true => Box::pin(Arriving::read_form(body, length)).await?, // 5
+                true => Box::pin(Arriving::read_form(body, length, &self.form_budget)).await?, // 5
                 false => Arriving::Unread(body),
             };
             let request = self.read_form(request, body.form())?;
@@ -171,10 +174,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         };
         let request = request.read_form(self.limits.parameters(), form)?;
         self.refuse_empty(request.form().had_empty(), "form")?;
-        if request.form().is_empty() && request.digest().is_none() {
+        // Nothing would be left of these bytes. A form without bytes has lost nothing.
+        if request.form().is_empty() && request.digest().is_none() && !form.is_empty() {
             return Err(Rejection::malformed_parameters(
-                "the form has no parameter with a name and a value: if the body is no form, set its content type; if it \
-                 is meant to be empty, send its SHA-256",
+                "the form has bytes, but no parameter with a name and a value: if the body is no form, set its content \
+                 type; if it is one, send its SHA-256",
             ));
         }
         Ok(request)
@@ -215,6 +219,7 @@ impl<K, N> Clone for Verifier<K, N> {
             clock: self.clock.clone(),
             scheme: self.scheme.clone(),
             prefix: self.prefix.clone(),
+            form_budget: self.form_budget.clone(),
             bypass: self.bypass.clone(),
             observer: self.observer.clone(),
             ..*self
@@ -231,6 +236,7 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("parameters", &self.parameters)
             .field("prefix", &self.prefix)
             .field("handover", &self.handover)
+            .field("form_memory", &self.form_budget.limit())
             .field("has_bypass", &self.bypass.is_some())
             .field("strict_restart", &self.strict_restart)
             .field("retention", &self.retention)

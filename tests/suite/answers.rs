@@ -25,6 +25,7 @@ async fn answer(request: Request<&'static str>) -> Response<Bytes> {
 fn the_table_of_codes() {
     use RejectionKind::*;
     let table = [
+        (Unsigned, "unsigned", 401),
         (MissingField, "missing_field", 400),
         (MalformedField, "malformed_field", 400),
         (MalformedParameters, "malformed_parameters", 400),
@@ -69,6 +70,7 @@ async fn a_refusal_is_a_problem() {
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert!(!response.headers().contains_key("www-authenticate"));
     let problem: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(response.headers()["x-error-code"], "missing_field");
     assert_eq!(problem["code"], "missing_field");
     assert_eq!(problem["status"], 400);
     assert_eq!(problem["title"], "Missing field");
@@ -78,7 +80,8 @@ async fn a_refusal_is_a_problem() {
 
     let response = answer(signed_by(&signer(), NOW - 1000, get("/"))).await;
     assert_eq!(response.status(), 401);
-    assert_eq!(response.headers()["www-authenticate"], "CS1-HMAC-SHA256");
+    assert_eq!(response.headers()["www-authenticate"], "CS1-HMAC-SHA256 error=\"stale_timestamp\"");
+    assert_eq!(response.headers()["x-error-code"], "stale_timestamp");
     assert_eq!(response.headers()["x-server-time"], NOW.to_string());
 }
 
@@ -141,7 +144,51 @@ async fn a_service_renders_refusals_as_it_likes() {
     let layer = VerifyLayer::from(verifier().0).with_renderer(teapot);
     let response = layer.layer(never).oneshot(arriving(get("/"))).await.unwrap();
     assert_eq!(response.status(), 418);
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "missing_field");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "unsigned");
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_code_whatever_renders_it() {
+    let cacheable = |rejection: &Rejection| {
+        let answer =
+            Response::builder().status(rejection.kind().status()).header("cache-control", "public, max-age=60");
+        answer.header("cache-control", "immutable").header("x-error-code", "mine").body(Bytes::new()).unwrap()
+    };
+    let never = service_fn(|_: Request<countersign::server::ServiceBody>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let layer = VerifyLayer::from(verifier().0).with_renderer(cacheable);
+    let mut incomplete = signed(get("/"));
+    incomplete.headers_mut().remove("x-sign");
+    for (request, code, challenge) in [
+        (get("/"), "unsigned", Some("CS1-HMAC-SHA256 error=\"unsigned\"")),
+        (incomplete, "missing_field", None),
+        (
+            signed_by(&signer(), NOW - 1000, get("/")),
+            "stale_timestamp",
+            Some("CS1-HMAC-SHA256 error=\"stale_timestamp\""),
+        ),
+    ] {
+        let response = layer.layer(never).oneshot(arriving(request)).await.unwrap();
+        let all = |name| Vec::from_iter(response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()));
+        assert_eq!(all("x-error-code"), [code]);
+        assert_eq!(all("cache-control"), ["no-store"]);
+        assert_eq!(all("www-authenticate"), Vec::from_iter(challenge));
+    }
+}
+
+#[tokio::test]
+async fn a_renderer_keeps_its_challenge() {
+    let basic = |rejection: &Rejection| {
+        let answer = Response::builder().status(rejection.kind().status());
+        answer.header("www-authenticate", "Basic realm=\"ours\"").body(Bytes::new()).unwrap()
+    };
+    let never = service_fn(|_: Request<countersign::server::ServiceBody>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let layer = VerifyLayer::from(verifier().0).with_renderer(basic);
+    let response = layer.layer(never).oneshot(arriving(get("/"))).await.unwrap();
+    assert_eq!(response.headers()["www-authenticate"], "Basic realm=\"ours\"");
 }
 
 #[tokio::test]

@@ -227,14 +227,14 @@ async fn connect_has_nothing_to_sign() {
     let request = Request::connect("example.com:443").body("").unwrap();
     let mut request = request;
     *request.headers_mut() = signed(get("/")).headers().clone();
-    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_parameters");
+    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_field");
 }
 
 #[tokio::test]
 async fn an_authority_alone_is_no_target() {
     let mut request = signed(get("/"));
     *request.uri_mut() = "example.com:80".parse().unwrap();
-    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_parameters");
+    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_field");
 }
 
 #[tokio::test]
@@ -340,7 +340,7 @@ async fn fields_in_the_query() {
     for (change, field) in missing {
         assert_eq!(refusal(&query, sent(change)).await, ("missing_field", field.to_owned()));
     }
-    assert_eq!(refusal(&query, signed(get("/p"))).await, ("missing_field", "appId".to_owned()));
+    assert_eq!(refusal(&query, signed(get("/p"))).await, ("unsigned", String::new()));
 }
 
 #[tokio::test]
@@ -357,10 +357,54 @@ async fn one_carrier_at_a_time() {
             assert_eq!(refusal(scheme, both).await, ("malformed_field", name.to_owned()));
         }
     }
-    assert_eq!(refusal(&either, get("/p")).await, ("missing_field", "x-app-id".to_owned()));
+    assert_eq!(refusal(&either, get("/p")).await, ("unsigned", String::new()));
     // Where headers carry the fields, a query may have parameters of those names.
     assert_eq!(refusal(&Scheme::new(), signed(get("/p?sign=1&appId=2"))).await.0, "accepted");
-    assert_eq!(refusal(&Scheme::new(), by_query()).await, ("missing_field", "x-app-id".to_owned()));
+    assert_eq!(refusal(&Scheme::new(), by_query()).await, ("unsigned", String::new()));
+}
+
+#[tokio::test]
+async fn unsigned_by_the_place_that_the_verifier_reads() {
+    let of = |carrier| Scheme::new().with_carrier(carrier);
+    let [headers, query, either] = [Carrier::Headers, Carrier::Query, Carrier::Either].map(of);
+    let with = |target, names: &[&'static str]| {
+        let mut request = get(target);
+        for name in names {
+            request.headers_mut().append(*name, HeaderValue::from_static("1"));
+        }
+        request
+    };
+    for (scheme, request, code) in [
+        (&headers, with("/p", &[]), "unsigned"),
+        (&headers, with("/p", &["x-token", "x-token", "x-content-sha256"]), "unsigned"),
+        (&headers, with("/p?appId=demo&sign=1", &[]), "unsigned"),
+        (&headers, with("/p", &["x-sign"]), "missing_field"),
+        (&headers, with("/p", &["x-nonce", "x-nonce"]), "missing_field"),
+        (&headers, with("/p", &["x-app-id", "x-app-id"]), "malformed_field"),
+        (&query, with("/p", &["x-app-id", "x-sign"]), "unsigned"),
+        (&query, with("/p?token=1&token=2", &[]), "unsigned"),
+        (&query, with("/p?token=%zz&Sign=1", &[]), "unsigned"),
+        (&query, with("/p?%73ign", &[]), "missing_field"),
+        (&query, with("/p?timestamp=1", &["x-token"]), "malformed_field"),
+        (&either, with("/p?token=1", &["x-token"]), "unsigned"),
+        (&either, with("/p?nonce=1", &[]), "missing_field"),
+        (&either, with("/p", &["x-timestamp"]), "missing_field"),
+        (&either, with("/p?token=1", &["x-app-id"]), "malformed_field"),
+    ] {
+        let shown = format!("{:?} {} {:?}", scheme.carrier(), request.uri(), request.headers());
+        assert_eq!(refusal(scheme, request).await.0, code, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_an_unsigned_request_says_what_to_send() {
+    let scheme = Scheme::new().with_carrier(Carrier::Either);
+    let scheme = scheme.with_header_name(Field::AppId, HeaderName::from_static("x-client")).unwrap();
+    let rejection = rig::verify(&verifier().0.with_scheme(scheme), get("/p")).await.unwrap_err();
+    assert_eq!((rejection.kind().status().as_u16(), rejection.field()), (401, None));
+    for expected in ["x-client, x-timestamp, x-nonce, x-sign", "appId, timestamp, nonce, sign", "https://"] {
+        assert!(rejection.detail().contains(expected), "{rejection}");
+    }
 }
 
 #[tokio::test]

@@ -160,11 +160,29 @@ async fn a_form_with_a_digest_is_delivered_byte_for_byte() {
 
 #[tokio::test]
 async fn a_form_that_is_none_is_refused_and_never_delivered_empty() {
-    for body in [r#"{"a":1}"#, "", "a=&b", "&&"] {
+    for body in [r#"{"a":1}"#, "a=&b", "&&", "&", "="] {
         let rejection = rig::verify(&verifier().0, form_without_digest("/p", body)).await.unwrap_err();
         assert_eq!(rejection.kind().code(), "malformed_parameters", "{body}");
         assert!(rejection.detail().contains("content type"), "{rejection}");
     }
+}
+
+#[tokio::test]
+async fn empty_form_needs_no_digest() {
+    for policy in [Parameters::Stripped, Parameters::Signed, Parameters::RefuseEmpty] {
+        let verifier = verifier().0.with_parameters(policy);
+        for length in [None, Some(0)] {
+            let mut request = form_without_digest("/p?a=1", "");
+            length.map(|length: u64| request.headers_mut().insert("content-length", length.into()));
+            let delivered = rig::verify(&verifier, request).await.unwrap();
+            assert_eq!(delivered.headers().get("content-length").map(|value| value == "0"), length.map(|_| true));
+            assert_eq!(rig::bytes(delivered.into_body()).await, "");
+        }
+    }
+    let mut filled = form_without_digest("/p", "");
+    *filled.body_mut() = "a=1";
+    assert_eq!(rig::code(&verifier().0, filled).await, "invalid_signature", "its line is signed as empty");
+    assert!(signed(form("/p", "")).headers().contains_key("x-content-sha256"), "signers send it all the same");
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ fn the_quickstart_shows_eight_calls() {
         "a changed path 401 invalid_signature",
         "an old timestamp 401 stale_timestamp",
         "an unknown app 401 invalid_signature",
-        "no signature 400 missing_field",
+        "no signature 401 unsigned",
     ];
     assert_eq!(rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>(), expected);
 }
@@ -262,7 +262,7 @@ async fn health_needs_no_signature_and_counts_what_was_let_in() {
     let health = async || server.send(get("/health")).await.json();
     assert_eq!(health().await, json!({ "handled": 0 }));
 
-    server.send(get("/")).await.is(400, "missing_field");
+    server.send(get("/")).await.is(401, "unsigned");
     let replayed = signer().sign(get("/")).unwrap();
     server.send(replayed.clone()).await.is(200, "");
     server.send(replayed).await.is(401, "replayed_nonce");
@@ -274,10 +274,12 @@ async fn health_needs_no_signature_and_counts_what_was_let_in() {
 #[tokio::test]
 async fn health_is_open_to_get_alone() {
     let server = EchoServer::start(&[]);
-    server.send(post("/health", "")).await.is(400, "missing_field");
+    server.send(post("/health", "")).await.is(401, "unsigned");
     let head = server.send(Request::head("/health").body(Bytes::new()).unwrap()).await;
-    assert_eq!((head.status.as_u16(), head.body.len()), (400, 0));
-    server.send(get("/health/")).await.is(400, "missing_field");
+    assert_eq!((head.status.as_u16(), head.body.len()), (401, 0));
+    assert_eq!(head.headers["x-error-code"], "unsigned", "a refused HEAD says why");
+    assert_eq!(head.headers["www-authenticate"], "CS1-HMAC-SHA256 error=\"unsigned\"");
+    server.send(get("/health/")).await.is(401, "unsigned");
 }
 
 #[tokio::test]
@@ -315,14 +317,14 @@ async fn the_echo_tells_what_was_sent() {
 #[tokio::test]
 async fn the_carrier_can_be_set() {
     let in_query = signer_of(Scheme::new().with_carrier(Carrier::Query));
-    let cases = [("headers", [200, 400]), ("query", [400, 200]), ("either", [200, 200])];
+    let cases = [("headers", [200, 401]), ("query", [401, 200]), ("either", [200, 200])];
     for (carrier, expected) in cases {
         let server = EchoServer::start(&["--carrier", carrier]);
         for (signer, expected) in [&signer(), &in_query].into_iter().zip(expected) {
             let answer = server.send_signed(signer, get("/orders?side=BUY")).await;
             match expected {
                 200 => assert_eq!(answer.json()["query"], "side=BUY", "{carrier}: {answer:?}"),
-                _ => answer.is(400, "missing_field"),
+                _ => answer.is(401, "unsigned"),
             }
         }
     }
@@ -349,14 +351,15 @@ async fn the_largest_body_can_be_set() {
 
 #[tokio::test]
 async fn a_full_memory_of_nonces_lets_nobody_in() {
-    let server = EchoServer::start(&["--max-nonces", "5"]);
-    for _ in 0..5 {
+    // An app alone gets three quarters of the room.
+    let server = EchoServer::start(&["--max-nonces", "8"]);
+    for _ in 0..6 {
         server.send_signed(&signer(), get("/")).await.is(200, "");
     }
-    let sixth = server.send_signed(&signer(), get("/")).await;
-    sixth.is(503, "unavailable");
-    assert_eq!(sixth.headers["retry-after"], "1");
-    assert_eq!(server.send(get("/health")).await.json(), json!({ "handled": 5 }));
+    let seventh = server.send_signed(&signer(), get("/")).await;
+    seventh.is(503, "unavailable");
+    assert_eq!(seventh.headers["retry-after"], "1");
+    assert_eq!(server.send(get("/health")).await.json(), json!({ "handled": 6 }));
 }
 
 #[tokio::test]
@@ -365,7 +368,7 @@ async fn operators_see_metrics_where_callers_do_not() {
     let replayed = signer().sign(get("/")).unwrap();
     server.send(replayed.clone()).await.is(200, "");
     server.send(replayed).await.is(401, "replayed_nonce");
-    server.send(get("/metrics")).await.is(400, "missing_field");
+    server.send(get("/metrics")).await.is(401, "unsigned");
     let metrics = server.metrics.as_ref().unwrap();
     let (base, path) = metrics.split_at(metrics.rfind('/').unwrap());
     assert_eq!(path, "/metrics");
@@ -375,7 +378,7 @@ async fn operators_see_metrics_where_callers_do_not() {
         (200, &"text/plain; version=0.0.4".parse().unwrap())
     );
     let samples = text(&answer.body);
-    for code in ["verified", "replayed_nonce", "missing_field"] {
+    for code in ["verified", "replayed_nonce", "unsigned"] {
         let sample = format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}} 1\n");
         assert!(samples.contains(&sample), "{sample} in {samples}");
     }

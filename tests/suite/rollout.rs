@@ -110,12 +110,12 @@ async fn nobody_is_refused_on_the_way() {
     let verifier = || Verifier::new(rig::keys());
     let service = deploy(orders().merge(reports()).layer(watching(verifier(), &counts)).merge(health())).await;
     assert_eq!(call(service, false).await, by_old);
-    assert_eq!(counts.take(), verdicts(&[("missing_field", 2)]));
+    assert_eq!(counts.take(), verdicts(&[("unsigned", 2)]));
 
     // 2. A client signs, 3. and the service uses who it is; the other one goes on.
     assert_eq!(call(service, true).await, by_new);
     assert_eq!(call(service, false).await, by_old);
-    assert_eq!(counts.take(), verdicts(&[("missing_field", 2), ("verified", 2)]));
+    assert_eq!(counts.take(), verdicts(&[("unsigned", 2), ("verified", 2)]));
 
     // 4. Orders are refused unless they are signed; reports are for both.
     let one = verifier();
@@ -125,14 +125,14 @@ async fn nobody_is_refused_on_the_way() {
     assert_eq!(call(service, true).await, by_new);
     assert_eq!(counts.take(), verdicts(&[("verified", 1)]));
     let [order, report, health_check] = call(service, false).await;
-    assert_eq!((order.0, report, health_check), (400, ok("the public report"), ok("well")));
+    assert_eq!((order.0, report, health_check), (401, ok("the public report"), ok("well")));
 
     // 5. Everywhere, except where a bypass covers the request.
     let verifier = verifier().with_insecure_bypass(|_, uri| uri.path() == "/health");
     let service = deploy(orders().merge(reports()).merge(health()).layer(VerifyLayer::from(verifier))).await;
     assert_eq!(call(service, true).await, by_new);
     let [order, report, health_check] = call(service, false).await;
-    assert_eq!((order.0, report.0, health_check), (400, 400, ok("well")));
+    assert_eq!((order.0, report.0, health_check), (401, 401, ok("well")));
 }
 
 /// Clones of one verifier share their nonces, whichever layer they stand in.

@@ -124,5 +124,5 @@ async fn layers_and_services_can_be_named_and_erased() {
         stacks.chosen.layer(service).call(unsigned()).await.unwrap().status(),
         stacks.built.service(service).call(unsigned()).await.unwrap().status(),
     ];
-    assert_eq!(statuses, [400; 4].map(|status| http::StatusCode::from_u16(status).unwrap()));
+    assert_eq!(statuses, [401; 4].map(|status| http::StatusCode::from_u16(status).unwrap()));
 }

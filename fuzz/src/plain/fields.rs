@@ -88,6 +88,15 @@ pub fn read(agreed: &Agreed<'_>, head: &Head<'_>) -> Result<Claim, Vec<Due>> {
         }
     }
 
+    // None of them at all, in the places that are read: nothing else is wrong then.
+    let required = [0, 1, 2, 4];
+    let is_there = |index: usize| {
+        agreed.takes.0 && !all(agreed.headers[index]).is_empty() || agreed.takes.1 && !in_query[index].is_empty()
+    };
+    if !required.into_iter().any(is_there) {
+        return Err(vec![("unsigned", String::new())]);
+    }
+
     let mut values: [Option<Vec<u8>>; 6] = Default::default();
     let mut missing = Vec::new();
     for (index, value) in values.iter_mut().enumerate() {

@@ -8,11 +8,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
+    collect::Pieces,
     protocol::BoxError,
     server::{RequestBody, UnverifiedBody, admitted::AdmittedBody, body::sealed::Sealed, streamed::longer_by},
 };
@@ -33,7 +34,7 @@ struct Tape<B> {
 
 #[derive(Default)]
 struct Read {
-    data: BytesMut,
+    data: Pieces,
     trailers: Option<HeaderMap>,
     error: Option<SharedError>,
 }
@@ -67,7 +68,7 @@ impl Read {
         match frame {
             Ok(frame) => {
                 match (frame.data_ref(), frame.trailers_ref()) {
-                    (Some(data), _) => self.data.extend_from_slice(data),
+                    (Some(data), _) => self.data.push(data, usize::MAX),
                     (None, trailers) => self.trailers = trailers.cloned(),
                 }
                 Ok(frame)
@@ -122,8 +123,8 @@ impl<B: RequestBody> Body for Playing<B> {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let read = &mut self.read;
-        if !read.data.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut read.data).freeze()))));
+        if read.data.len() > 0 {
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut read.data).into_bytes()))));
         }
         if let Some(trailers) = read.trailers.take() {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
@@ -140,7 +141,7 @@ impl<B: RequestBody> Body for Playing<B> {
 
     fn is_end_stream(&self) -> bool {
         let Read { data, trailers, error } = &self.read;
-        data.is_empty() && trailers.is_none() && error.is_none() && lock(&self.tape).body.is_end_stream()
+        data.len() == 0 && trailers.is_none() && error.is_none() && lock(&self.tape).body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

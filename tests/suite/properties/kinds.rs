@@ -27,6 +27,7 @@ pub(super) enum Kind {
     /// As clients send it that know only the parameters.
     FormWithoutDigest,
     EmptyForm,
+    EmptyFormWithoutDigest,
     /// Which is no form.
     EncodedForm,
 }
@@ -43,9 +44,13 @@ pub(super) struct Way {
 
 /// All that there are.
 pub(super) fn ways() -> Vec<Way> {
-    use Kind::{Bytes, EmptyForm, EncodedForm, Form, FormWithoutDigest, Multipart, Nothing, Streamed};
+    use Kind::{
+        Bytes, EmptyForm, EmptyFormWithoutDigest, EncodedForm, Form, FormWithoutDigest, Multipart, Nothing, Streamed,
+    };
     let mut ways = Vec::new();
-    for kind in [Nothing, Bytes, Streamed, Multipart, Form, FormWithoutDigest, EmptyForm, EncodedForm] {
+    for kind in
+        [Nothing, Bytes, Streamed, Multipart, Form, FormWithoutDigest, EmptyForm, EmptyFormWithoutDigest, EncodedForm]
+    {
         for (sent_in, taken_from) in [
             (Carrier::Headers, Carrier::Headers),
             (Carrier::Query, Carrier::Query),
@@ -103,7 +108,7 @@ impl Way {
             Kind::Streamed => ("Application/JSON; charset=utf-8", content.bytes.clone()),
             Kind::Multipart => ("multipart/mixed; boundary=XyZ", content.bytes.clone()),
             Kind::Form | Kind::FormWithoutDigest => (FORM, spelled(&content.form, &content.spelling).into_bytes()),
-            Kind::EmptyForm => (FORM, Vec::new()),
+            Kind::EmptyForm | Kind::EmptyFormWithoutDigest => (FORM, Vec::new()),
             Kind::EncodedForm => (FORM, content.bytes.clone()),
         };
         let headers = [
@@ -115,7 +120,7 @@ impl Way {
             scheme: self.scheme().with_carrier(self.sent_in),
             headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect(),
             body,
-            has_digest: !matches!(self.kind, Kind::Nothing | Kind::FormWithoutDigest),
+            has_digest: !matches!(self.kind, Kind::Nothing | Kind::FormWithoutDigest | Kind::EmptyFormWithoutDigest),
             token: content.token.clone(),
             ..ByHand::new(content.method, &target)
         }
@@ -139,7 +144,8 @@ impl Way {
         let has_empty = |parameters: &Decoded| !parameters.iter().all(super::is_signed);
         let is_refused = self.parameters == Parameters::RefuseEmpty
             && (has_empty(&content.query) || has_form && has_empty(&content.form));
-        let is_void = self.kind == Kind::FormWithoutDigest && super::meaning(&content.form).is_empty();
+        let has_bytes = !spelled(&content.form, &content.spelling).is_empty();
+        let is_void = self.kind == Kind::FormWithoutDigest && has_bytes && super::meaning(&content.form).is_empty();
         (is_refused || is_void).then_some("malformed_parameters")
     }
 
@@ -189,7 +195,7 @@ impl Way {
 
     /// The crate's signer makes the same signature, and is let in with it.
     fn is_signed_alike(&self, content: &Content) -> Result<(), TestCaseError> {
-        if self.kind == Kind::FormWithoutDigest {
+        if matches!(self.kind, Kind::FormWithoutDigest | Kind::EmptyFormWithoutDigest) {
             return Ok(());
         }
         let sent = self.by_hand(content);

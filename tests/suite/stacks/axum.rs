@@ -31,9 +31,9 @@ async fn around_a_router_it_hides_which_paths_exist_and_around_its_routes_it_doe
     for app in [&all, &routes] {
         assert_eq!(ask(app.clone(), signed(get("/nowhere"))).await.0, 404);
         assert_eq!(ask(app.clone(), signed(get("/orders"))).await.0, 405);
-        assert_eq!(refusal(app.clone(), get("/orders")).await, refused(400, "missing_field"));
+        assert_eq!(refusal(app.clone(), get("/orders")).await, refused(401, "unsigned"));
     }
-    assert_eq!(refusal(all, get("/nowhere")).await, refused(400, "missing_field"));
+    assert_eq!(refusal(all, get("/nowhere")).await, refused(401, "unsigned"));
     assert_eq!(ask(routes, get("/nowhere")).await.0, 404);
 }
 
@@ -133,7 +133,7 @@ async fn what_rewrites_the_path_stands_inside() {
 
     let inside = ServiceBuilder::new().layer(layer()).map_request(rewrite).service(app.clone());
     assert_eq!(ask(inside.clone(), old()).await, (200, "demo orders 1".to_owned()));
-    assert_eq!(refusal(inside, post("/old", "text/plain", "1")).await, refused(400, "missing_field"));
+    assert_eq!(refusal(inside, post("/old", "text/plain", "1")).await, refused(401, "unsigned"));
 
     let wrong = ServiceBuilder::new().map_request(rewrite).layer(layer()).service(app.clone());
     assert_eq!(refusal(wrong, old()).await, refused(401, "invalid_signature"));
@@ -158,7 +158,7 @@ async fn a_parameter_that_middleware_adds_is_not_passed_off_as_signed() {
     }
     let app = Router::new().route("/orders", on_get(seen)).layer(layer()).layer(from_fn(add_parameter));
     assert_eq!(ask(app.clone(), signed(get("/orders?a=1"))).await, (200, "/orders?a=1 of /orders?a=1".to_owned()));
-    assert_eq!(refusal(app, get("/orders?a=1")).await, refused(400, "missing_field"));
+    assert_eq!(refusal(app, get("/orders?a=1")).await, refused(401, "unsigned"));
 }
 
 #[tokio::test]
@@ -184,6 +184,6 @@ async fn a_handler_may_take_verified_callers_and_others() {
     }
     let app = Router::new().route("/in", on_get(both)).layer(layer()).route("/out", on_get(both));
     assert_eq!(ask(app.clone(), signed(get("/in"))).await, (200, "demo".to_owned()));
-    assert_eq!(refusal(app.clone(), get("/in")).await, refused(400, "missing_field"));
+    assert_eq!(refusal(app.clone(), get("/in")).await, refused(401, "unsigned"));
     assert_eq!(ask(app, get("/out")).await, (200, "anybody".to_owned()));
 }

@@ -49,7 +49,12 @@ async fn over_hypers_incoming_without_axum() {
     let request = || Request::post(&target).body(Bytes::from("four")).unwrap();
     let signed = || rig::signer().sign(request()).unwrap();
     assert_eq!(send(signed().map(Full::new)).await, (200, "4 bytes".into()));
-    assert_eq!(send(request().map(Full::new)).await.0, 400);
+    assert_eq!(send(request().map(Full::new)).await.0, 401);
+    let head = Request::head(&target).body(Full::new(Bytes::new())).unwrap();
+    let refused = Client::builder(TokioExecutor::new()).build_http().request(head).await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["x-error-code"]), (401, &"unsigned".parse().unwrap()));
+    assert_eq!(refused.headers()["www-authenticate"], "CS1-HMAC-SHA256 error=\"unsigned\"");
+    assert_eq!(rig::bytes(refused.into_body()).await, "", "HEAD has no body to say it in");
     let mut moved = signed();
     *moved.uri_mut() = target.replace("a=1", "a=2").parse().unwrap();
     assert_eq!(send(moved.map(Full::new)).await.0, 401);

@@ -11,6 +11,7 @@ mod timeouts;
 mod tonic;
 mod tower;
 mod tower_http;
+mod websocket;
 
 use std::convert::Infallible;
 
@@ -92,7 +93,7 @@ where
 {
     let order = || post("/orders", "text/plain", "1");
     assert_eq!(ask(service.clone(), signed(order())).await, (200, text.to_owned()));
-    assert_eq!(refusal(service.clone(), order()).await, refused(400, "missing_field"));
+    assert_eq!(refusal(service.clone(), order()).await, refused(401, "unsigned"));
     let mut forged = signed(order());
     *forged.body_mut() = "2";
     assert_eq!(refusal(service, forged).await, refused(401, "body_mismatch"));

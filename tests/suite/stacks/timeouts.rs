@@ -66,7 +66,7 @@ async fn a_timeout_outside_ends_slow_handlers_and_slow_bodies() {
     lets_in_only_signed(app.clone(), "demo orders 1").await;
     let slow = post("/slow", "text/plain", "1");
     assert_eq!(timed(app.clone(), signed(slow.clone()).map(Body::from)).await, Some((504, TEN)));
-    assert_eq!(timed(app.clone(), slow.map(Body::from)).await, Some((400, Duration::ZERO)));
+    assert_eq!(timed(app.clone(), slow.map(Body::from)).await, Some((401, Duration::ZERO)));
     let [body, form] = requests();
     for request in [&body, &form] {
         assert_eq!(timed(app.clone(), request.clone().map(|_| stalls())).await, Some((504, TEN)));

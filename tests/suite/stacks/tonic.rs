@@ -142,11 +142,11 @@ async fn a_signed_call_is_answered_to_its_caller() {
 }
 
 #[tokio::test]
-async fn a_call_without_a_signature_is_an_invalid_argument() {
+async fn an_unsigned_call_is_unauthenticated() {
     let address = serve_behind(Verifier::new(keys())).await;
     let status = ask(channel(address), "hello").await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    assert!(status.message().starts_with("missing_field: x-app-id: "), "{status}");
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(status.message().starts_with("unsigned: the request is not signed: "), "{status}");
 }
 
 #[tokio::test]
@@ -157,6 +157,7 @@ async fn a_call_signed_with_another_key_is_unauthenticated() {
     assert!(status.message().starts_with("invalid_signature: "), "{status}");
     assert!(status.metadata().get("www-authenticate").is_none(), "it belongs to a 401");
     assert_eq!(status.metadata().get("cache-control").unwrap(), "no-store");
+    assert_eq!(status.metadata().get("x-error-code").unwrap(), "invalid_signature");
 }
 
 #[tokio::test]
@@ -211,7 +212,7 @@ async fn a_grpc_client_cannot_read_a_problem() {
     let refused = [ask(channel(address), "hello").await, ask(signing(address, forger()), "hello").await];
     for status in refused.map(Result::unwrap_err) {
         assert_eq!(status.code(), Code::Internal, "tonic took the problem for a message: {status}");
-        assert!(!status.message().contains("missing_field") && !status.message().contains("invalid_signature"));
+        assert!(!status.message().contains("unsigned") && !status.message().contains("invalid_signature"));
     }
 }
 
@@ -225,7 +226,7 @@ async fn a_refusal_is_one_head_with_a_status_and_nothing_after_it() {
         .layer(service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::new()))) }));
     let verified_above = rig::verify(&rig::verifier().0, signed(get("/"))).await.unwrap().map(UnverifiedBody::new);
     let requests = [
-        (rig::arriving(get("/")), "3", "missing_field: "),
+        (rig::arriving(get("/")), "16", "unsigned: "),
         (rig::arriving(get("/?a=1&b=2&c=3")), "3", "query_too_long: "),
         (verified_above, "13", "misconfigured: "),
     ];
@@ -244,14 +245,14 @@ async fn a_message_travels_in_any_alphabet() {
     let name = "100% ключ\n~";
     let scheme = Scheme::new().with_carrier(Carrier::Query).with_parameter_name(Field::AppId, name).unwrap();
     let rejection = rig::verify(&verifier().0.with_scheme(scheme.clone()), get("/")).await.unwrap_err();
-    assert!(rejection.detail().starts_with(name), "{rejection}");
+    assert!(rejection.detail().contains(name), "{rejection}");
     let response = GrpcRejections::new().render(&rejection);
     let message = response.headers()["grpc-message"].to_str().unwrap();
-    assert!(message.starts_with("missing_field: 100%25 %D0%BA%D0%BB%D1%8E%D1%87%0A~: "), "{message}");
+    assert!(message.contains(" 100%25 %D0%BA%D0%BB%D1%8E%D1%87%0A~, "), "{message}");
 
     let address = serve_behind(Verifier::new(keys()).with_scheme(scheme)).await;
     let status = ask(channel(address), "hello").await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, &*rejection.to_string()));
+    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, &*rejection.to_string()));
 }
 
 #[tokio::test]
@@ -283,7 +284,7 @@ async fn a_health_check_may_bypass_verification() {
     let answer = client.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::Serving);
     let status = client.watch(HealthCheckRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "only the check bypasses: {status}");
+    assert_eq!(status.code(), Code::Unauthenticated, "only the check bypasses: {status}");
     assert!(ask(channel(address), "hello").await.is_err());
     assert!(ask(signing(address, signer()), "hello").await.is_ok());
 }

@@ -26,7 +26,7 @@ async fn a_trace_above_sees_why_a_request_was_refused() {
     let app = orders().layer(ServiceBuilder::new().layer(trace).layer(layer()));
     lets_in_only_signed(app, "demo orders 1").await;
     let seen: Vec<_> = kinds.try_iter().collect();
-    assert_eq!(seen, [None, Some(RejectionKind::MissingField), Some(RejectionKind::BodyMismatch)]);
+    assert_eq!(seen, [None, Some(RejectionKind::Unsigned), Some(RejectionKind::BodyMismatch)]);
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_panic_below_is_a_500_whose_nonce_is_spent() {
         let good = signed(request());
         assert_eq!(ask(app.clone(), good.clone()).await, (500, "Service panicked".to_owned()));
         assert_eq!(refusal(app.clone(), good).await, refused(401, "replayed_nonce"));
-        assert_eq!(refusal(app, request()).await, refused(400, "missing_field"));
+        assert_eq!(refusal(app, request()).await, refused(401, "unsigned"));
     }
 }
 
@@ -104,7 +104,7 @@ async fn cors_outside_answers_preflights_and_lets_pages_read_refusals() {
 #[tokio::test]
 async fn cors_inside_is_the_wrong_order_for_preflights_are_refused() {
     let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(cors()));
-    assert_eq!(refusal(app.clone(), preflight()).await, refused(400, "missing_field"));
+    assert_eq!(refusal(app.clone(), preflight()).await, refused(401, "unsigned"));
     let response = respond(app, stale_from_a_page()).await;
     assert_eq!(response.status(), 401);
     assert!(!response.headers().contains_key("access-control-allow-origin"), "no page can read why");
@@ -116,7 +116,7 @@ async fn a_path_is_normalized_inside() {
     lets_in_only_signed(app.clone(), "demo orders 1").await;
     let slashed = || post("/orders/", "text/plain", "1");
     assert_eq!(ask(app.clone(), signed(slashed())).await.0, 200);
-    assert_eq!(refusal(app.clone(), slashed()).await, refused(400, "missing_field"));
+    assert_eq!(refusal(app.clone(), slashed()).await, refused(401, "unsigned"));
     let mut moved = signed(post("/orders", "text/plain", "1"));
     *moved.uri_mut() = "/orders/".parse().unwrap();
     assert_eq!(refusal(app, moved).await, refused(401, "invalid_signature"));

@@ -1,0 +1,258 @@
+//! Caches between a verifier and its callers: an answer to one of them is not served to another.
+
+use std::{
+    convert::Infallible,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, routing::get};
+use bytes::Bytes;
+use countersign::{Carrier, Field, Scheme, Signer, TokenPlace, VerifyLayer, server::ServiceBody};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{Empty, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, UnixStream};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::rig::{self, NOW, arriving, signed_by, signer_of, verifier};
+
+type Headers = &'static [(&'static str, &'static str)];
+
+/// The headers of the answer to a signed request, of a service that answers with these.
+async fn answer_of(scheme: &Scheme, headers: HeaderMap) -> HeaderMap {
+    let service = service_fn(move |_: Request<ServiceBody>| {
+        let mut response = Response::new(Full::new(Bytes::new()));
+        *response.headers_mut() = headers.clone();
+        async { Ok::<_, Infallible>(response) }
+    });
+    let request = arriving(signed_by(&signer_of(scheme.clone()), NOW, rig::get("/")));
+    let response = verifier().0.with_scheme(scheme.clone()).into_layer().layer(service).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.headers().clone()
+}
+
+fn map(headers: Headers) -> HeaderMap {
+    headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse::<HeaderValue>().unwrap())).collect()
+}
+
+fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+    headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn answers_are_private_unless_the_service_decides() {
+    const CC: &str = "cache-control";
+    let table: [(Headers, &[&str]); _] = [
+        (&[], &["private"]),
+        (&[(CC, "")], &["private"]),
+        (&[(CC, ", ,")], &["private, , ,"]),
+        (&[(CC, "max-age=60")], &["private, max-age=60"]),
+        (&[(CC, "no-cache")], &["private, no-cache"]),
+        (&[(CC, "no-transform, must-revalidate")], &["private, no-transform, must-revalidate"]),
+        (&[(CC, "max-age=60"), (CC, "immutable")], &["private, max-age=60, immutable"]),
+        // The service decides who may keep it.
+        (&[(CC, "public, max-age=60")], &["public, max-age=60"]),
+        (&[(CC, "PUBLIC")], &["PUBLIC"]),
+        (&[(CC, "max-age=60 ,\tS-MaxAge=5")], &["max-age=60 ,\tS-MaxAge=5"]),
+        (&[(CC, "s-maxage=\"5\"")], &["s-maxage=\"5\""]),
+        (&[(CC, "no-store")], &["no-store"]),
+        (&[(CC, "max-age=60"), (CC, "Private")], &["max-age=60", "Private"]),
+        (&[(CC, "community=\"a, b\", private")], &["community=\"a, b\", private"]),
+        (&[(CC, "community=\"a\\\", b\", private")], &["community=\"a\\\", b\", private"]),
+        // A field list, an argument or a quoted string decides nothing about the whole answer.
+        (&[(CC, "private=\"x-foo\"")], &["private, private=\"x-foo\""]),
+        (&[(CC, "private=x-foo, max-age=60")], &["private, private=x-foo, max-age=60"]),
+        (&[(CC, "private=\"\"")], &["private, private=\"\""]),
+        (&[(CC, "private=")], &["private, private="]),
+        (&[(CC, "no-cache=\"set-cookie, private\"")], &["private, no-cache=\"set-cookie, private\""]),
+        (&[(CC, "community=\"public\"")], &["private, community=\"public\""]),
+        (&[(CC, "community=\"a\\\", public\"")], &["private, community=\"a\\\", public\""]),
+        (&[(CC, "public=1")], &["private, public=1"]),
+        (&[(CC, "s-maxage")], &["private, s-maxage"]),
+        (&[(CC, "s-maxage=soon")], &["private, s-maxage=soon"]),
+        (&[(CC, "s-maxage=-1")], &["private, s-maxage=-1"]),
+        (&[(CC, "x-public, publicly, not-private")], &["private, x-public, publicly, not-private"]),
+        // What cannot be read decides nothing, and takes nothing of what is put before it.
+        (&[(CC, "max-age=60; public")], &["private, max-age=60; public"]),
+        (&[(CC, "max-age=60 public")], &["private, max-age=60 public"]),
+        (&[(CC, "private x, max-age=60")], &["private, private x, max-age=60"]),
+        (&[(CC, "community=\"open, public")], &["private, community=\"open, public"]),
+        (&[(CC, "community=\"open, public\\")], &["private, community=\"open, public\\"]),
+        (&[(CC, "=60, public")], &["private, =60, public"]),
+        (&[(CC, "community=\"open"), (CC, "max-age=5")], &["private, community=\"open, max-age=5"]),
+    ];
+    for (headers, expected) in table {
+        let answer = answer_of(&Scheme::new(), map(headers)).await;
+        assert_eq!(all(&answer, CC), expected, "of {headers:?}");
+    }
+    // Bytes that are no text stay, too.
+    let opaque = HeaderMap::from_iter([(http::header::CACHE_CONTROL, HeaderValue::from_bytes(b"x=\xff").unwrap())]);
+    assert_eq!(answer_of(&Scheme::new(), opaque).await[CC], HeaderValue::from_bytes(b"private, x=\xff").unwrap());
+}
+
+#[tokio::test]
+async fn kept_answers_vary_by_the_caller() {
+    let table: [(Headers, &[&str]); _] = [
+        (&[], &[]),
+        (&[("cache-control", "public")], &[]),
+        (&[("cache-control", "community=\"max-age=60\"")], &[]),
+        (&[("cache-control", "no-store, max-age=60")], &[]),
+        (&[("cache-control", "no-store"), ("expires", "0")], &[]),
+        (&[("cache-control", "max-age=60")], &["x-app-id, x-token"]),
+        (&[("cache-control", "public, Max-Age=60")], &["x-app-id, x-token"]),
+        (&[("cache-control", "private, max-age=60")], &["x-app-id, x-token"]),
+        (&[("cache-control", "private"), ("cache-control", "max-age")], &["x-app-id, x-token"]),
+        // Another reader of what is malformed may find a lifetime in it.
+        (&[("cache-control", "community=\"open, max-age=60")], &["x-app-id, x-token"]),
+        (&[("expires", "0")], &["x-app-id, x-token"]),
+        (&[("last-modified", "Tue, 15 Nov 1994 12:45:26 GMT")], &["x-app-id, x-token"]),
+        // What the service says stays, in one field.
+        (&[("expires", "0"), ("vary", "accept")], &["accept, x-app-id, x-token"]),
+        (&[("expires", "0"), ("vary", "accept"), ("vary", "origin")], &["accept, origin, x-app-id, x-token"]),
+        (&[("expires", "0"), ("vary", "X-Token ,accept")], &["X-Token ,accept, x-app-id"]),
+        (&[("expires", "0"), ("vary", "x-token"), ("vary", "X-App-Id")], &["x-token", "X-App-Id"]),
+        (&[("expires", "0"), ("vary", "")], &["x-app-id, x-token"]),
+        (&[("expires", "0"), ("vary", "accept, *")], &["accept, *"]),
+        (&[("expires", "0"), ("vary", "x-app-id-2")], &["x-app-id-2, x-app-id, x-token"]),
+    ];
+    for (headers, expected) in table {
+        let answer = answer_of(&Scheme::new(), map(headers)).await;
+        assert_eq!(all(&answer, "vary"), expected, "of {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_vary_by_where_the_fields_travel() {
+    let cookie = || TokenPlace::Cookie("sid".to_owned());
+    for (carrier, place, expected) in [
+        (Carrier::Headers, TokenPlace::Field, &["x-client, x-token"][..]),
+        (Carrier::Headers, TokenPlace::Bearer, &["x-client, authorization"]),
+        (Carrier::Headers, cookie(), &["x-client, cookie"]),
+        (Carrier::Either, TokenPlace::Field, &["x-client, x-token"]),
+        // An app id in the query is in the URL by which a cache finds the answer, and so is a token's field.
+        (Carrier::Query, TokenPlace::Field, &[]),
+        (Carrier::Query, TokenPlace::Bearer, &["authorization"]),
+        (Carrier::Query, cookie(), &["cookie"]),
+    ] {
+        let shown = format!("{carrier:?} {place:?}");
+        let scheme = Scheme::new().with_carrier(carrier).with_token_place(place).unwrap();
+        let scheme = scheme.with_header_name(Field::AppId, HeaderName::from_static("x-client")).unwrap();
+        let answer = answer_of(&scheme, map(&[("cache-control", "max-age=60")])).await;
+        assert_eq!(all(&answer, "vary"), expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn exempt_answers_are_left_alone() {
+    let service = service_fn(async |_: Request<ServiceBody>| {
+        let response = Response::builder().header("cache-control", "max-age=60").header("vary", "accept");
+        Ok::<_, Infallible>(response.body(Full::new(Bytes::new())).unwrap())
+    });
+    let layer = verifier().0.with_insecure_bypass(|_, _| true).into_layer();
+    let response = layer.layer(service).oneshot(arriving(rig::get("/"))).await.unwrap();
+    assert_eq!(all(response.headers(), "cache-control"), ["max-age=60"]);
+    assert_eq!(all(response.headers(), "vary"), ["accept"]);
+}
+
+/// An nginx that keeps what it may, on a socket of its own.
+struct Nginx {
+    process: Child,
+    directory: PathBuf,
+}
+
+impl Nginx {
+    async fn start(name: &str, upstream: std::net::SocketAddr) -> Self {
+        let directory = std::env::temp_dir().join(format!("countersign-nginx-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let configuration = format!(
+            "pid nginx.pid; error_log error.log; daemon off; master_process off; events {{}}
+            http {{
+                access_log off; client_body_temp_path body; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+                proxy_temp_path temp; proxy_cache_path cache keys_zone=answers:1m;
+                server {{
+                    listen unix:socket;
+                    location / {{
+                        proxy_pass http://{upstream}; proxy_cache answers; proxy_cache_key $uri;
+                        add_header x-cache $upstream_cache_status always;
+                    }}
+                }}
+            }}"
+        )
+        .replace("unix:socket", &format!("unix:{}/socket", directory.display()));
+        std::fs::write(directory.join("nginx.conf"), configuration).unwrap();
+        let process = Command::new("nginx")
+            .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
+            .arg(&directory)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("these tests need nginx");
+        let nginx = Self { process, directory };
+        let started = Instant::now();
+        while UnixStream::connect(nginx.directory.join("socket")).await.is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "nginx does not listen");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        nginx
+    }
+
+    /// The status, whether it came from the cache, and the body.
+    async fn send(&self, request: Request<&'static str>) -> (u16, String, Bytes) {
+        let stream = UnixStream::connect(self.directory.join("socket")).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut request = request.map(|_| Empty::<Bytes>::new());
+        request.headers_mut().insert("host", HeaderValue::from_static("localhost"));
+        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+        let cache = parts.headers.get("x-cache").map_or("", |value| value.to_str().unwrap());
+        let answer = (parts.status.as_u16(), cache.to_owned(), rig::bytes(body).await);
+        connection.abort();
+        answer
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A service whose answers may be kept for a minute, behind nginx; `/open` needs no signature.
+async fn behind_nginx(name: &str, cache_control: &'static str) -> Nginx {
+    let answer = move || async move { ([("cache-control", cache_control)], "for demo alone") };
+    let app = Router::new().route("/own", get(answer)).layer(VerifyLayer::new(rig::keys())).route("/open", get(answer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
+    Nginx::start(name, address).await
+}
+
+fn by(signer: &Signer) -> Request<&'static str> {
+    signer.sign(rig::get("/own")).unwrap()
+}
+
+#[tokio::test]
+async fn shared_cache_serves_no_callers_answer_to_another() {
+    let nginx = behind_nginx("max-age", "max-age=60").await;
+    nginx.send(rig::get("/open")).await;
+    assert_eq!(nginx.send(rig::get("/open")).await.1, "HIT", "this nginx does keep what it may");
+    let own = (200, "MISS".to_owned(), Bytes::from("for demo alone"));
+    assert_eq!(nginx.send(by(&rig::signer())).await, own);
+    let (status, cache, body) = nginx.send(rig::get("/own")).await;
+    assert_eq!((status, &*cache), (401, "MISS"), "{body:?}");
+    assert_eq!(nginx.send(by(&rig::signer())).await, own);
+}
+
+#[tokio::test]
+async fn public_answers_are_kept_by_the_caller() {
+    let nginx = behind_nginx("public", "public, max-age=60").await;
+    nginx.send(by(&rig::signer())).await;
+    assert_eq!(nginx.send(by(&rig::signer())).await.1, "HIT", "the service has decided so");
+    let (status, cache, body) = nginx.send(rig::get("/own")).await;
+    assert_eq!((status, &*cache), (401, "MISS"), "{body:?}");
+    let other = Signer::new("other".parse().unwrap(), rig::secret());
+    assert_eq!(nginx.send(by(&other)).await.0, 401);
+}

@@ -1,0 +1,236 @@
+//! WebSockets behind the layer, over HTTP/1.1 and HTTP/2, and through a proxy that translates one into the other.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::ws::{Message, WebSocketUpgrade},
+    response::Response,
+    routing::any,
+};
+use bytes::Bytes;
+use countersign::{Caller, Carrier, Scheme, Signer, Verifier, VerifyLayer};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, Method, Request, Uri, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{self, client::IntoClientRequest, protocol::Role},
+};
+
+use crate::rig::{self, get, signed_by, signer, verifier};
+
+async fn echo(caller: Caller, method: Method, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async move |mut socket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if let Message::Text(text) = message {
+                let answer = format!("{method} of {}: {text}", caller.app_id());
+                let _ = socket.send(Message::text(answer)).await;
+            }
+        }
+    })
+}
+
+/// Also nested, so that the path is another one within.
+async fn serve(scheme: Scheme) -> SocketAddr {
+    let verifier = Verifier::new(rig::keys()).with_scheme(scheme);
+    let inner = Router::new().route("/ws", any(echo)).layer(VerifyLayer::from(verifier));
+    let app = Router::new().nest("/api", inner.clone()).merge(inner);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+/// A signed handshake of HTTP/1.1.
+fn handshake(signer: &Signer, target: &str) -> Request<()> {
+    let request = format!("ws://localhost{target}").into_client_request().unwrap();
+    let (mut parts, ()) = request.into_parts();
+    parts.uri = target.parse().unwrap();
+    signer.sign_parts(&mut parts, countersign::Payload::Bytes(b"")).unwrap();
+    // tungstenite wants a whole URL, and sends the target of it.
+    parts.uri = format!("ws://localhost{}", parts.uri).parse().unwrap();
+    Request::from_parts(parts, ())
+}
+
+fn extended_connect(target: &str) -> Request<Empty<Bytes>> {
+    let mut request = Request::connect(format!("http://localhost{target}")).version(Version::HTTP_2);
+    request = request.header("sec-websocket-version", "13");
+    request.extension(hyper::ext::Protocol::from_static("websocket")).body(Empty::new()).unwrap()
+}
+
+async fn http2(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    // With its answer comes word of what the server can do.
+    let hello = Request::get("http://localhost/hello").body(Empty::new()).unwrap();
+    assert_eq!(sender.send_request(hello).await.unwrap().status(), 401);
+    sender
+}
+
+async fn says<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) -> String {
+    socket.send(tungstenite::Message::text("hello")).await.unwrap();
+    socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
+}
+
+fn refusal(error: tungstenite::Error) -> (u16, String) {
+    let tungstenite::Error::Http(response) = error else { panic!("{error}") };
+    let code = response.headers()["x-error-code"].to_str().unwrap().to_owned();
+    (response.status().as_u16(), code)
+}
+
+#[tokio::test]
+async fn websocket_over_http_1_is_signed_as_get() {
+    for carrier in [Carrier::Headers, Carrier::Query] {
+        let scheme = Scheme::new().with_carrier(carrier);
+        let address = serve(scheme.clone()).await;
+        let connect = async |request: Request<()>| {
+            client_async(request, TcpStream::connect(address).await.unwrap()).await.map(|(socket, _)| socket)
+        };
+        let signer = signer().with_scheme(scheme);
+        for target in ["/ws?room=1", "/api/ws"] {
+            assert_eq!(says(connect(handshake(&signer, target)).await.unwrap()).await, "GET of demo: hello");
+        }
+        let replayed = handshake(&signer, "/ws");
+        connect(replayed.clone()).await.unwrap();
+        assert_eq!(refusal(connect(replayed).await.unwrap_err()), (401, "replayed_nonce".to_owned()));
+        let unsigned = "ws://localhost/ws".into_client_request().unwrap();
+        assert_eq!(refusal(connect(unsigned).await.unwrap_err()), (401, "unsigned".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn websocket_over_http_2_is_signed_as_get() {
+    let mut sender = http2(serve(Scheme::new()).await).await;
+    for target in ["/ws?room=1", "/api/ws"] {
+        // Signed as what it is, and as what it is in HTTP/1.1.
+        let signed = signer().sign(extended_connect(target).map(|_| "")).unwrap();
+        let mut as_get = signer().sign(get(target)).unwrap();
+        as_get.headers_mut().insert("sec-websocket-version", HeaderValue::from_static("13"));
+        for head in [signed.headers(), as_get.headers()] {
+            let mut request = extended_connect(target);
+            *request.headers_mut() = head.clone();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+            let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+            assert_eq!(says(socket).await, "CONNECT of demo: hello");
+        }
+    }
+    let mut moved = signer().sign(extended_connect("/ws?room=1").map(|_| "")).unwrap().map(|_| Empty::new());
+    *moved.uri_mut() = "http://localhost/ws?room=2".parse().unwrap();
+    for (request, code) in [(moved, "invalid_signature"), (extended_connect("/ws"), "unsigned")] {
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!((response.status().as_u16(), &response.headers()["x-error-code"]), (401, &code.parse().unwrap()));
+        response.into_body().collect().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn websocket_passes_a_proxy_that_translates_it() {
+    let proxy = Haproxy::start(serve(Scheme::new()).await).await;
+    let connect = async |request: Request<()>| {
+        let stream = UnixStream::connect(proxy.directory.join("socket")).await.unwrap();
+        client_async(request, stream).await.map(|(socket, _)| socket)
+    };
+    assert_eq!(says(connect(handshake(&signer(), "/ws?room=1")).await.unwrap()).await, "CONNECT of demo: hello");
+    let unsigned = "ws://localhost/ws".into_client_request().unwrap();
+    assert_eq!(refusal(connect(unsigned).await.unwrap_err()), (401, "unsigned".to_owned()));
+}
+
+#[tokio::test]
+async fn connect_without_a_path_is_malformed() {
+    let signed = || signed_by(&signer(), rig::NOW, get("/ws"));
+    let refused = async |method: Method, uri: &str, version| {
+        let mut request = signed();
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.parse::<Uri>().unwrap();
+        *request.version_mut() = version;
+        rig::code(&verifier().0, request).await
+    };
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        assert_eq!(refused(Method::CONNECT, "localhost:80", version).await, "malformed_field");
+        assert_eq!(refused(Method::CONNECT, "*", version).await, "malformed_field");
+        assert_eq!(refused(Method::GET, "localhost:80", version).await, "malformed_field");
+    }
+    // HTTP/1.1 has no other CONNECT than the plain one, whatever its target looks like.
+    for uri in ["/ws", "http://localhost/ws"] {
+        assert_eq!(refused(Method::CONNECT, uri, Version::HTTP_11).await, "malformed_field");
+        assert_eq!(refused(Method::CONNECT, uri, Version::HTTP_2).await, "accepted");
+        assert_eq!(refused(Method::CONNECT, uri, Version::HTTP_3).await, "accepted");
+        assert_eq!(refused(Method::OPTIONS, uri, Version::HTTP_2).await, "invalid_signature");
+    }
+}
+
+#[tokio::test]
+async fn http_1_connect_is_refused_over_a_socket() {
+    let address = serve(Scheme::new()).await;
+    for target in ["localhost:80", "http://localhost/ws", "/ws"] {
+        let signed = signer().sign(get("/ws")).unwrap();
+        let mut head = format!("CONNECT {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        for (name, value) in signed.headers() {
+            head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
+        assert!(answer.contains("x-error-code: malformed_field"), "{target}: {answer}");
+    }
+}
+
+/// A HAProxy that speaks HTTP/2 to the server, on a socket of its own.
+struct Haproxy {
+    process: Child,
+    directory: PathBuf,
+}
+
+impl Haproxy {
+    async fn start(server: SocketAddr) -> Self {
+        let directory = std::env::temp_dir().join(format!("countersign-haproxy-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let socket = directory.join("socket");
+        let configuration = format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n timeout tunnel 20s\n\
+             frontend callers\n bind unix@{}\n default_backend servers\n\
+             backend servers\n server one {server} proto h2\n",
+            socket.display()
+        );
+        std::fs::write(directory.join("haproxy.cfg"), configuration).unwrap();
+        let process = Command::new("haproxy")
+            .args(["-db", "-q", "-f"])
+            .arg(directory.join("haproxy.cfg"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test needs haproxy");
+        let proxy = Self { process, directory };
+        let started = Instant::now();
+        while UnixStream::connect(&socket).await.is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "haproxy does not listen");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        proxy
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
