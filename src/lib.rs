@@ -40,11 +40,11 @@
 //!
 //! | step | what is checked | where | refused with |
 //! | --- | --- | --- | --- |
-//! | 1 | fields, headers, lengths | `server/head`, `protocol/claim`, `protocol/canonical` | 400, 413, 414 |
+//! | 1 | fields, headers, lengths | `server/head`, `protocol/claim`, `protocol/canonical` | 401, 400, 413, 414 |
 //! | 2 | the timestamp | `protocol/freshness` | 401 |
 //! | 3 | the query | `protocol/params` | 400 |
 //! | 4 | the app's keys are looked up | `store/key` | 503 |
-//! | 5 | a form is read | `server/arriving`, `protocol/params` | 413, 400 |
+//! | 5 | a form is read | `server/arriving`, `server/byte_budget`, `protocol/params` | 413, 400, 503 |
 //! | 6 | the signature | `protocol/mac`, over the string of `protocol/canonical` | 401 |
 //! | 7 | tokens: to come | | |
 //! | 8 | the timestamp again, and the nonce | `protocol/freshness`, `store/nonce` | 401, 503 |

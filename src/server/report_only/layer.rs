@@ -18,9 +18,11 @@ use crate::{
 /// its [`RejectionKind`](crate::RejectionKind) in its extensions. Answers are the service's own.
 ///
 /// It does all the work of verifying, nonces included, and keeps what it reads of a body until the verdict, up to the
-/// [limit](crate::Limits::with_body). Where bodies are [streamed](Verifier::with_streamed_bodies) none is kept: the service
-/// gets it as it comes, with its `Caller`, and the verdict is told at its end. An [observer](Verifier::with_observer) of
-/// the verifier is told as well, of what was only reported as [not enforced](crate::server::Outcome::is_enforced).
+/// [limit](crate::Limits::with_body): a form is held a second time for that, outside of the
+/// [memory](Verifier::with_form_memory) that forms share. Where bodies are [streamed](Verifier::with_streamed_bodies)
+/// none is kept: the service gets it as it comes, with its `Caller`, and the verdict is told at its end. An
+/// [observer](Verifier::with_observer) of the verifier is told as well, of what was only reported as
+/// [not enforced](crate::server::Outcome::is_enforced).
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, Verifier, danger::ReportOnlyLayer};
