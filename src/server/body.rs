@@ -50,7 +50,7 @@ use crate::protocol::BoxError;
     note = "wrap any other body one line above: \
             `.layer(tower_http::map_request_body::MapRequestBodyLayer::new(countersign::server::UnverifiedBody::new))`"
 )]
-pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + sealed::Sealed + 'static {
+pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + sealed::Sealed + 'static {
     /// The body that the service gets.
     type ServiceBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 
 use super::{
+    drain::{Drain, DrainLimits},
     response::{ProblemJson, RenderRejection},
     service::Verify,
     verifier::Verifier,
@@ -31,8 +32,9 @@ use crate::store::{KeyStore, MemoryNonceStore};
 /// ```
 #[must_use]
 pub struct VerifyLayer<K, N = MemoryNonceStore, R = ProblemJson> {
-    verifier: Arc<Verifier<K, N>>,
-    renderer: Arc<R>,
+    pub(super) verifier: Arc<Verifier<K, N>>,
+    pub(super) renderer: Arc<R>,
+    pub(super) drain: Option<Arc<Drain>>,
 }
 
 impl<K: KeyStore> VerifyLayer<K> {
@@ -64,13 +66,21 @@ impl<K, N, R> VerifyLayer<K, N, R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_renderer<T: RenderRejection>(self, renderer: T) -> VerifyLayer<K, N, T> {
-        VerifyLayer { verifier: self.verifier, renderer: Arc::new(renderer) }
+        VerifyLayer { verifier: self.verifier, renderer: Arc::new(renderer), drain: self.drain }
+    }
+
+    /// Limits how much of a body is read and discarded after an early answer. Default: [`DrainLimits::new`].
+    ///
+    /// Clones of a layer count the bodies that they drain together.
+    pub fn with_drain_limits(self, limits: DrainLimits) -> Self {
+        Self { drain: Drain::new(limits), ..self }
     }
 }
 
 impl<K, N> From<Verifier<K, N>> for VerifyLayer<K, N> {
     fn from(verifier: Verifier<K, N>) -> Self {
-        Self { verifier: Arc::new(verifier), renderer: Arc::new(ProblemJson::new()) }
+        let drain = Drain::new(DrainLimits::new());
+        Self { verifier: Arc::new(verifier), renderer: Arc::new(ProblemJson::new()), drain }
     }
 }
 
@@ -78,7 +88,7 @@ impl<S, K, N, R> Layer<S> for VerifyLayer<K, N, R> {
     type Service = Verify<S, K, N, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Verify::new(inner, self.verifier.clone(), self.renderer.clone())
+        Verify::new(inner, self)
     }
 }
 
@@ -105,7 +115,7 @@ pub trait IsLayer {}
 
 impl<K, N, R> Clone for VerifyLayer<K, N, R> {
     fn clone(&self) -> Self {
-        Self { verifier: self.verifier.clone(), renderer: self.renderer.clone() }
+        Self { verifier: self.verifier.clone(), renderer: self.renderer.clone(), drain: self.drain.clone() }
     }
 }
 

@@ -12,6 +12,7 @@ mod byte_budget;
 mod caching;
 mod caller;
 mod delivery;
+mod drain;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
@@ -31,6 +32,7 @@ mod verifier;
 pub use self::{
     body::{RequestBody, UnverifiedBody},
     caller::Caller,
+    drain::DrainLimits,
     future::ResponseFuture,
     grpc::GrpcRejections,
     layer::VerifyLayer,

@@ -13,7 +13,9 @@ use super::{
     body::RequestBody,
     caching::bind_to_caller,
     caller::Caller,
+    drain::{Drain, DrainedBody},
     future::ResponseFuture,
+    layer::VerifyLayer,
     response::{ProblemJson, RenderRejection, ResponseBody, mark_refused},
     streamed::BodyRefusal,
     verifier::Verifier,
@@ -33,11 +35,13 @@ pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
     inner: S,
     verifier: Arc<Verifier<K, N>>,
     renderer: Arc<R>,
+    drain: Option<Arc<Drain>>,
 }
 
 impl<S, K, N, R> Verify<S, K, N, R> {
-    pub(super) fn new(inner: S, verifier: Arc<Verifier<K, N>>, renderer: Arc<R>) -> Self {
-        Self { inner, verifier, renderer }
+    pub(super) fn new(inner: S, layer: &VerifyLayer<K, N, R>) -> Self {
+        let VerifyLayer { verifier, renderer, drain } = layer.clone();
+        Self { inner, verifier, renderer, drain }
     }
 
     inner_accessors!();
@@ -63,6 +67,9 @@ where
         let mut inner = take_ready(&mut self.inner);
         let verifier = self.verifier.clone();
         let renderer = self.renderer.clone();
+        let (parts, body) = request.into_parts();
+        let body = DrainedBody::new(body, &parts.headers, self.drain.as_ref());
+        let request = Request::from_parts(parts, body);
         ResponseFuture::new(async move {
             let request = match verifier.verify(request).await {
                 Ok(request) => request,
@@ -93,7 +100,12 @@ fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response
 
 impl<S: Clone, K, N, R> Clone for Verify<S, K, N, R> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), verifier: self.verifier.clone(), renderer: self.renderer.clone() }
+        Self {
+            inner: self.inner.clone(),
+            verifier: self.verifier.clone(),
+            renderer: self.renderer.clone(),
+            drain: self.drain.clone(),
+        }
     }
 }
 

@@ -1,11 +1,6 @@
 //! Caches between a verifier and its callers: an answer to one of them is not served to another.
 
-use std::{
-    convert::Infallible,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::convert::Infallible;
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
@@ -13,10 +8,13 @@ use countersign::{Carrier, Field, Scheme, Signer, TokenPlace, VerifyLayer, serve
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{Empty, Full};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::rig::{self, NOW, arriving, signed_by, signer_of, verifier};
+use crate::{
+    nginx::Nginx,
+    rig::{self, NOW, arriving, signed_by, signer_of, verifier},
+};
 
 type Headers = &'static [(&'static str, &'static str)];
 
@@ -156,50 +154,27 @@ async fn exempt_answers_are_left_alone() {
     assert_eq!(all(response.headers(), "vary"), ["accept"]);
 }
 
-/// An nginx that keeps what it may, on a socket of its own.
-struct Nginx {
-    process: Child,
-    directory: PathBuf,
-}
+/// An nginx that keeps what it may.
+struct Cache(Nginx);
 
-impl Nginx {
-    async fn start(name: &str, upstream: std::net::SocketAddr) -> Self {
-        let directory = std::env::temp_dir().join(format!("countersign-nginx-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let configuration = format!(
-            "pid nginx.pid; error_log error.log; daemon off; master_process off; events {{}}
-            http {{
-                access_log off; client_body_temp_path body; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-                proxy_temp_path temp; proxy_cache_path cache keys_zone=answers:1m;
-                server {{
-                    listen unix:socket;
-                    location / {{
-                        proxy_pass http://{upstream}; proxy_cache answers; proxy_cache_key $uri;
-                        add_header x-cache $upstream_cache_status always;
-                    }}
+impl Cache {
+    async fn start(upstream: std::net::SocketAddr) -> Self {
+        let http = format!(
+            "proxy_cache_path cache keys_zone=answers:1m;
+            server {{
+                listen LISTEN;
+                location / {{
+                    proxy_pass http://{upstream}; proxy_cache answers; proxy_cache_key $uri;
+                    add_header x-cache $upstream_cache_status always;
                 }}
             }}"
-        )
-        .replace("unix:socket", &format!("unix:{}/socket", directory.display()));
-        std::fs::write(directory.join("nginx.conf"), configuration).unwrap();
-        let process = Command::new("nginx")
-            .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
-            .arg(&directory)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("these tests need nginx");
-        let nginx = Self { process, directory };
-        let started = Instant::now();
-        while UnixStream::connect(nginx.directory.join("socket")).await.is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "nginx does not listen");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        nginx
+        );
+        Self(Nginx::start(&http).await)
     }
 
     /// The status, whether it came from the cache, and the body.
     async fn send(&self, request: Request<&'static str>) -> (u16, String, Bytes) {
-        let stream = UnixStream::connect(self.directory.join("socket")).await.unwrap();
+        let stream = TcpStream::connect(self.0.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
         let mut request = request.map(|_| Empty::<Bytes>::new());
@@ -212,22 +187,14 @@ impl Nginx {
     }
 }
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
 /// A service whose answers may be kept for a minute, behind nginx; `/open` needs no signature.
-async fn behind_nginx(name: &str, cache_control: &'static str) -> Nginx {
+async fn behind_nginx(cache_control: &'static str) -> Cache {
     let answer = move || async move { ([("cache-control", cache_control)], "for demo alone") };
     let app = Router::new().route("/own", get(answer)).layer(VerifyLayer::new(rig::keys())).route("/open", get(answer));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
-    Nginx::start(name, address).await
+    Cache::start(address).await
 }
 
 fn by(signer: &Signer) -> Request<&'static str> {
@@ -236,7 +203,7 @@ fn by(signer: &Signer) -> Request<&'static str> {
 
 #[tokio::test]
 async fn shared_cache_serves_no_callers_answer_to_another() {
-    let nginx = behind_nginx("max-age", "max-age=60").await;
+    let nginx = behind_nginx("max-age=60").await;
     nginx.send(rig::get("/open")).await;
     assert_eq!(nginx.send(rig::get("/open")).await.1, "HIT", "this nginx does keep what it may");
     let own = (200, "MISS".to_owned(), Bytes::from("for demo alone"));
@@ -248,7 +215,7 @@ async fn shared_cache_serves_no_callers_answer_to_another() {
 
 #[tokio::test]
 async fn public_answers_are_kept_by_the_caller() {
-    let nginx = behind_nginx("public", "public, max-age=60").await;
+    let nginx = behind_nginx("public, max-age=60").await;
     nginx.send(by(&rig::signer())).await;
     assert_eq!(nginx.send(by(&rig::signer())).await.1, "HIT", "the service has decided so");
     let (status, cache, body) = nginx.send(rig::get("/own")).await;

@@ -6,7 +6,7 @@ mod connection;
 mod outages;
 mod processes;
 mod sentinel;
-mod server;
+pub(crate) mod server;
 mod shared;
 mod tls;
 

@@ -118,7 +118,7 @@ impl RedisServer {
 }
 
 /// That nobody listens on just now.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
