@@ -1,9 +1,12 @@
-//! The clock that verifiers read: the wall's, except that it never goes backwards.
+//! The clock that verifiers read: the time by which timestamps are checked, and the time by which nonces are forgotten.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicI64, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
@@ -11,67 +14,90 @@ use std::{
 use super::{Clock, milliseconds};
 use crate::event;
 
-/// A wall clock that steps back would bring nonces back to life which are forgotten already. While it has, the
-/// monotonic clock goes on from where the wall was. Steps ahead are followed.
+/// Follows the wall clock without bringing a forgotten nonce back to life.
 ///
-/// But for what a wall clock is slewed, a second at a time at most, it does not run slower than time passes. A store
-/// that forgets after so many seconds of its own has to keep nonces longer than that: see `Window::retention`.
+/// It keeps two times, V and F. Timestamps are checked against V. Nonces are forgotten as of F, which never decreases. V is
+/// never less than F.
+///
+/// - Usually both are the wall clock.
+/// - When the wall steps ahead, V follows at once. F goes on by the monotonic clock until the wall has stayed there for
+///   [`PROBATION`], and follows then. If the wall comes back before that, so does V: nothing was forgotten because of the step.
+/// - When the wall is behind F, both go on by the monotonic clock until the wall has caught up.
+///
+/// A nonce with the timestamp `t` is forgotten when F has reached `t` + tolerance + 1. From then on V, which is never less than F,
+/// is beyond `t` + tolerance, and every check finds `t` stale. So no nonce is let in a second time, wherever the wall goes.
+///
+/// Besides what a wall clock is slewed, a second at a time at most, F does not run slower than time passes. A store that forgets
+/// after so many seconds of its own has to keep nonces longer than that: see `Window::retention`.
 pub(crate) struct SteadyClock {
     clock: Arc<dyn Clock>,
-    /// Readings of both clocks when this one was made, in milliseconds.
-    born: (i64, i64),
-    /// Milliseconds from the monotonic reading to the time of day, as of when the wall was last followed.
+    /// Readings of both clocks when this one was started, in milliseconds.
+    start: (i64, i64),
+    /// Milliseconds from the monotonic reading to F, as of when F last followed the wall.
     offset: AtomicI64,
-    /// The latest time of day that was told, in Unix seconds.
-    told: AtomicU64,
-    bridging: AtomicBool,
+    /// The latest F that was read, in Unix seconds.
+    latest: AtomicU64,
+    is_bridging: AtomicBool,
+    step: Step,
+}
+
+/// The wall, as far as it has stepped ahead of F.
+struct Step {
+    /// The monotonic reading when the wall was first seen there, in milliseconds.
+    since: AtomicI64,
+    /// Milliseconds from that reading to the wall, or [`Step::NONE`]. Written after `since`.
+    offset: AtomicI64,
 }
 
 /// A reading of the clock, in Unix seconds, rounded down.
 #[derive(Clone, Copy)]
 pub(crate) struct Time {
+    /// V: timestamps are checked against it.
     pub(crate) now: u64,
-    /// When the clock was made. If the wall was slow then and has stepped ahead since, so has this moment.
-    pub(crate) birth: u64,
+    /// F: stores may forget what ends at or before it. At most `now`.
+    pub(crate) forget: u64,
+    /// When the clock was started. If the wall was slow then and has stepped ahead since, so has this moment.
+    pub(crate) started_at: u64,
 }
 
-/// How far, in milliseconds, the wall may fall behind and still be followed: slewing, drift and the two readings' being
-/// taken one after the other are no steps. Meanwhile the time told stands still.
+/// How far, in milliseconds, the wall may be off and still be followed: slewing, drift and the two readings' being taken one after
+/// the other are no steps. While the wall is behind by less, the time read stands still.
 const SLACK: i64 = 1000;
 
 /// How far, in milliseconds, two readings of two clocks may differ without anything having happened.
 const JITTER: i64 = 50;
 
+/// For how long, in milliseconds, a wall that has stepped ahead may come back. A memory store that is sized for twice the tolerance,
+/// and holds half of that while clocks are right, holds all that is not forgotten meanwhile.
+const PROBATION: i64 = 300_000;
+
 impl SteadyClock {
     pub(crate) fn new(clock: impl Clock) -> Self {
-        let born = readings(&clock);
+        let start = readings(&clock);
         let steady = Self {
             clock: Arc::new(clock),
-            born,
-            offset: AtomicI64::new(i64::MIN / 2),
-            told: AtomicU64::new(0),
-            bridging: AtomicBool::new(false),
+            start,
+            offset: AtomicI64::new(start.0 - start.1),
+            latest: AtomicU64::new(0),
+            is_bridging: AtomicBool::new(false),
+            step: Step::none(),
         };
-        steady.now();
+        steady.read();
         steady
     }
 
-    /// The same clock, as of now: its birth is this moment, and it goes on from the time that was told.
-    pub(crate) fn reborn(&self) -> Self {
-        let (time, monotonic) = self.read_milliseconds();
-        let told = self.tell(time);
+    /// The same clock, started now: it goes on from the F that was read. A step of the wall begins its probation anew.
+    pub(crate) fn restarted(&self) -> Self {
+        let Reading { forget, monotonic, .. } = self.read_milliseconds();
+        let latest = self.not_decreasing(seconds(forget));
         Self {
             clock: self.clock.clone(),
-            born: (time.max(signed(told.saturating_mul(1000))), monotonic),
+            start: (forget.max(signed(latest.saturating_mul(1000))), monotonic),
             offset: AtomicI64::new(self.offset.load(Relaxed)),
-            told: AtomicU64::new(told),
-            bridging: AtomicBool::new(self.bridging.load(Relaxed)),
+            latest: AtomicU64::new(latest),
+            is_bridging: AtomicBool::new(self.is_bridging.load(Relaxed)),
+            step: Step::none(),
         }
-    }
-
-    /// Unix seconds, rounded down.
-    pub(crate) fn now(&self) -> u64 {
-        self.read().now
     }
 
     /// For how long something took.
@@ -80,48 +106,93 @@ impl SteadyClock {
     }
 
     pub(crate) fn read(&self) -> Time {
-        let (time, monotonic) = self.read_milliseconds();
-        Time { now: self.tell(time), birth: self.birth(time, monotonic) }
+        let reading = self.read_milliseconds();
+        let forget = self.not_decreasing(seconds(reading.forget));
+        Time { now: forget.max(seconds(reading.verify)), forget, started_at: self.started_at(&reading) }
     }
 
-    /// The time of day, which may still be slewed back, and the monotonic reading that goes with it.
-    fn read_milliseconds(&self) -> (i64, i64) {
+    fn read_milliseconds(&self) -> Reading {
         let (wall, monotonic) = readings(&*self.clock);
         let followed = self.offset.load(Relaxed);
-        let behind = (monotonic + followed).saturating_sub(wall);
-        if behind > SLACK {
-            self.tell_of_step(behind);
-            return (monotonic + followed, monotonic);
+        let continued = monotonic + followed;
+        let ahead = wall.saturating_sub(continued);
+        if ahead < -SLACK {
+            self.step.end();
+            self.report_step_back(-ahead);
+            return Reading { verify: continued, forget: continued, monotonic };
         }
+        self.end_bridging();
+        if ahead > SLACK && !self.step.has_lasted(wall, monotonic) {
+            return Reading { verify: wall, forget: continued, monotonic };
+        }
+        self.step.end();
         self.follow(wall - monotonic, followed);
-        (wall, monotonic)
+        Reading { verify: wall, forget: wall, monotonic }
     }
 
-    /// In seconds, and never earlier than what was told before.
-    fn tell(&self, time: i64) -> u64 {
-        let (told, now) = (self.told.load(Relaxed), seconds(time));
-        if now > told { self.told.fetch_max(now, Relaxed).max(now) } else { told }
+    fn not_decreasing(&self, now: u64) -> u64 {
+        let latest = self.latest.load(Relaxed);
+        if now > latest { self.latest.fetch_max(now, Relaxed).max(now) } else { latest }
     }
 
-    fn birth(&self, time: i64, monotonic: i64) -> u64 {
-        let (born, born_monotonic) = self.born;
-        let by_uptime = time - (monotonic - born_monotonic);
-        seconds(if by_uptime - born > JITTER { by_uptime } else { born })
+    fn started_at(&self, reading: &Reading) -> u64 {
+        let (start, start_monotonic) = self.start;
+        let by_uptime = reading.verify - (reading.monotonic - start_monotonic);
+        seconds(if by_uptime - start > JITTER { by_uptime } else { start })
     }
 
-    /// Writes only what changed noticeably: every request reads this, on every core.
+    /// Writes only what changed noticeably: every request reads this, on every core. A reader that comes late does not undo what
+    /// another one has followed.
     fn follow(&self, offset: i64, followed: i64) {
         if offset.abs_diff(followed) > JITTER.unsigned_abs() {
-            self.offset.store(offset, Relaxed);
-        }
-        if self.bridging.load(Relaxed) {
-            self.bridging.store(false, Relaxed);
+            let _ = self.offset.compare_exchange(followed, offset, Relaxed, Relaxed);
         }
     }
 
-    fn tell_of_step(&self, behind: i64) {
-        if !self.bridging.swap(true, Relaxed) {
+    fn end_bridging(&self) {
+        if self.is_bridging.load(Relaxed) {
+            self.is_bridging.store(false, Relaxed);
+        }
+    }
+
+    fn report_step_back(&self, behind: i64) {
+        if !self.is_bridging.swap(true, Relaxed) {
             event::catch_panics(|| event::clock_stepped_back(behind));
+        }
+    }
+}
+
+/// Readings in milliseconds.
+struct Reading {
+    /// V, unless F is greater.
+    verify: i64,
+    /// F, which may still be slewed back.
+    forget: i64,
+    monotonic: i64,
+}
+
+impl Step {
+    const NONE: i64 = i64::MIN;
+
+    fn none() -> Self {
+        Self { since: AtomicI64::new(0), offset: AtomicI64::new(Self::NONE) }
+    }
+
+    /// Whether the wall has stayed where it is for the probation. A wall that moves by more than the slack begins anew.
+    fn has_lasted(&self, wall: i64, monotonic: i64) -> bool {
+        let offset = wall - monotonic;
+        let earlier = self.offset.load(Acquire);
+        if earlier != Self::NONE && earlier.abs_diff(offset) <= SLACK.unsigned_abs() {
+            return monotonic.saturating_sub(self.since.load(Relaxed)) >= PROBATION;
+        }
+        self.since.store(monotonic, Relaxed);
+        self.offset.store(offset, Release);
+        false
+    }
+
+    fn end(&self) {
+        if self.offset.load(Relaxed) != Self::NONE {
+            self.offset.store(Self::NONE, Relaxed);
         }
     }
 }
@@ -154,9 +225,9 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_millis(999));
-        assert_eq!(clock.now(), NOON);
+        assert_eq!(clock.read().now, NOON);
         wall.advance(Duration::from_millis(1));
-        assert_eq!(clock.now(), NOON + 1);
+        assert_eq!(clock.read().now, NOON + 1);
     }
 
     #[test]
@@ -164,7 +235,7 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.set_wall(NOON + 86_400);
-        assert_eq!(clock.now(), NOON + 86_400);
+        assert_eq!(clock.read().now, NOON + 86_400);
     }
 
     #[test]
@@ -172,15 +243,15 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.set_wall(NOON - 3600);
-        assert_eq!(clock.now(), NOON);
+        assert_eq!(clock.read().now, NOON);
         wall.advance(Duration::from_secs(100));
-        assert_eq!(clock.now(), NOON + 100, "time passes at its own pace");
+        assert_eq!(clock.read().now, NOON + 100, "time passes at its own pace");
         wall.set_wall(NOON + 100);
-        assert_eq!(clock.now(), NOON + 100);
+        assert_eq!(clock.read().now, NOON + 100);
         wall.advance(Duration::from_secs(7));
-        assert_eq!(clock.now(), NOON + 107);
+        assert_eq!(clock.read().now, NOON + 107);
         wall.set_wall(NOON + 200);
-        assert_eq!(clock.now(), NOON + 200, "the wall is followed again");
+        assert_eq!(clock.read().now, NOON + 200, "the wall is followed again");
     }
 
     #[test]
@@ -188,36 +259,38 @@ mod tests {
         let wall = ManualClock::at(NOON + 1);
         let clock = SteadyClock::new(wall.clone());
         wall.set_wall(NOON);
-        assert_eq!(clock.now(), NOON + 1);
+        assert_eq!(clock.read().now, NOON + 1);
         wall.advance(Duration::from_secs(1));
-        assert_eq!(clock.now(), NOON + 1);
+        assert_eq!(clock.read().now, NOON + 1);
         wall.advance(Duration::from_secs(1));
-        assert_eq!(clock.now(), NOON + 2, "the wall was followed");
+        assert_eq!(clock.read().now, NOON + 2, "the wall was followed");
     }
 
     #[test]
-    fn its_birth_moves_with_a_wall_that_was_slow() {
+    fn its_start_moves_with_a_wall_that_was_slow() {
         let wall = ManualClock::at(NOON - 1000);
         let clock = SteadyClock::new(wall.clone());
-        assert_eq!(clock.read().birth, NOON - 1000);
+        assert_eq!(clock.read().started_at, NOON - 1000);
         wall.advance(Duration::from_secs(60));
-        assert_eq!(clock.read().birth, NOON - 1000);
+        assert_eq!(clock.read().started_at, NOON - 1000);
         wall.set_wall(NOON + 60);
-        assert_eq!(clock.read().birth, NOON);
+        assert_eq!(clock.read().started_at, NOON);
+        wall.advance(Duration::from_secs(300));
+        assert_eq!(clock.read().started_at, NOON);
         wall.set_wall(0);
-        assert_eq!(clock.read().birth, NOON);
+        assert_eq!(clock.read().started_at, NOON);
     }
 
     #[test]
     fn follows_drift_without_going_backwards() {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
-        let mut last = clock.now();
+        let mut last = clock.read().now;
         // The wall loses half a second in every ten, as a badly slewed one might.
         for round in 1..=1000 {
             wall.advance(Duration::from_secs(10));
             wall.set_wall(NOON + round * 19 / 2);
-            let now = clock.now();
+            let now = clock.read().now;
             assert!(now >= last);
             assert!(now <= NOON + round * 19 / 2 + 1, "it stays with the wall");
             last = now;
@@ -225,54 +298,136 @@ mod tests {
     }
 
     #[test]
-    fn is_born_again_without_going_backwards() {
+    fn restarts_without_going_backwards() {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_secs(10));
         wall.set_wall(NOON - 3600);
-        let again = clock.reborn();
-        assert_eq!((again.now(), again.read().birth), (NOON + 10, NOON + 10));
+        let again = clock.restarted();
+        assert_eq!((again.read().now, again.read().started_at), (NOON + 10, NOON + 10));
         wall.advance(Duration::from_secs(5));
-        assert_eq!((again.now(), again.read().birth), (NOON + 15, NOON + 10));
+        assert_eq!((again.read().now, again.read().started_at), (NOON + 15, NOON + 10));
     }
 
     #[test]
-    fn has_its_birth_in_a_whole_second() {
+    fn starts_in_a_whole_second() {
         let wall = ManualClock::at(NOON);
         wall.advance(Duration::from_millis(999));
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_millis(1));
-        assert_eq!(clock.read().birth, NOON);
+        assert_eq!(clock.read().started_at, NOON);
     }
 
     #[test]
     fn is_closed_before_1970_and_far_beyond() {
         let wall = ManualClock::at(0);
         let clock = SteadyClock::new(wall.clone());
-        assert_eq!(clock.now(), 0);
+        assert_eq!(clock.read().now, 0);
         wall.set_wall(u64::MAX);
-        let far = clock.now();
+        let far = clock.read().now;
+        assert!(far > NOON);
         wall.set_wall(0);
-        assert!(clock.now() >= far);
+        assert_eq!(clock.read().now, 0);
+        wall.set_wall(u64::MAX);
+        clock.read();
+        wall.advance(Duration::from_secs(300));
+        clock.read();
+        wall.set_wall(0);
+        assert!(clock.read().now >= far, "it was followed");
     }
 
     #[test]
-    fn is_born_when_it_was_made_however_long_the_monotonic_clock_has_run() {
+    fn starts_when_it_was_made_whatever_the_monotonic_clock_reads() {
         let wall = ManualClock::at(NOON);
         wall.advance(Duration::from_secs(1000));
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_secs(100));
-        assert_eq!(clock.read().birth, NOON + 1000);
+        assert_eq!(clock.read().started_at, NOON + 1000);
         wall.set_wall(NOON + 86_400);
-        assert_eq!(clock.read().birth, NOON + 86_300, "the wall was slow then");
+        assert_eq!(clock.read().started_at, NOON + 86_300, "the wall was slow then");
     }
 
     #[test]
-    fn is_born_no_earlier_where_the_wall_is_slewed_back() {
+    fn starts_no_earlier_where_the_wall_is_slewed_back() {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_millis(900));
         wall.set_wall(NOON);
-        assert_eq!((clock.read().now, clock.read().birth), (NOON, NOON));
+        assert_eq!((clock.read().now, clock.read().started_at), (NOON, NOON));
+    }
+
+    fn times(clock: &SteadyClock) -> (u64, u64) {
+        let Time { now, forget, .. } = clock.read();
+        (now - NOON, forget - NOON)
+    }
+
+    #[test]
+    fn a_short_step_ahead_leaves_no_trace() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        for glitch in [1, 60, 299] {
+            let before = clock.read().now - NOON;
+            wall.set_wall(NOON + before + 3600);
+            assert_eq!(times(&clock), (before + 3600, before));
+            wall.advance(Duration::from_secs(glitch));
+            assert_eq!(times(&clock), (before + 3600 + glitch, before + glitch));
+            wall.set_wall(NOON + before + glitch);
+            assert_eq!(times(&clock), (before + glitch, before + glitch), "after {glitch} s");
+        }
+    }
+
+    #[test]
+    fn a_step_ahead_that_stays_is_followed_by_both_times() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.set_wall(NOON + 3600);
+        assert_eq!(times(&clock), (3600, 0));
+        wall.advance(Duration::from_millis(299_999));
+        assert_eq!(times(&clock), (3899, 299));
+        wall.advance(Duration::from_millis(1));
+        assert_eq!(times(&clock), (3900, 3900));
+        wall.set_wall(NOON);
+        assert_eq!(times(&clock), (3900, 3900), "a step back is bridged");
+    }
+
+    #[test]
+    fn another_step_ahead_begins_the_probation_anew() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        for step in 1..10 {
+            wall.set_wall(NOON + step * 3600);
+            assert_eq!(clock.read().now, NOON + step * 3600);
+            wall.advance(Duration::from_secs(200));
+            assert_eq!(clock.read().forget, NOON + step * 200);
+        }
+        wall.advance(Duration::from_secs(100));
+        assert_eq!(times(&clock), (9 * 3600 + 300, 9 * 3600 + 300));
+    }
+
+    #[test]
+    fn drift_during_the_probation_is_no_step() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.set_wall(NOON + 3600);
+        clock.read();
+        // 100 seconds of the wall while 99 pass by the monotonic clock.
+        for round in 1..=4 {
+            wall.advance(Duration::from_secs(99));
+            wall.set_wall(NOON + 3600 + round * 99 + u64::from(round > 2));
+            clock.read();
+        }
+        assert_eq!(times(&clock), (3600 + 397, 3600 + 397));
+    }
+
+    #[test]
+    fn a_start_during_a_step_is_right_after_it() {
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.advance(Duration::from_secs(10));
+        wall.set_wall(NOON + 3610);
+        let again = clock.restarted();
+        assert_eq!(again.read().started_at, NOON + 3610);
+        wall.set_wall(NOON + 10);
+        assert_eq!((again.read().now, again.read().started_at), (NOON + 10, NOON + 10));
     }
 }

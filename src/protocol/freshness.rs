@@ -97,6 +97,9 @@ impl Timely {
 
 /// How long a nonce is to be remembered, in Unix seconds: from `now` to `until`, computed from the one reading of the
 /// clock that found its request still timely.
+///
+/// Where the verifier's clock has just stepped ahead, `now` is behind it for up to five minutes, in case it steps back: the time
+/// as of which a store may forget never decreases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     now: u64,
@@ -110,7 +113,7 @@ impl Lifetime {
         Self { now, until }
     }
 
-    /// The verifier's clock, in Unix seconds.
+    /// The time as of which the store may forget, in Unix seconds: it never decreases.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.now
@@ -145,16 +148,17 @@ pub enum Occurrence {
 pub(crate) struct Pending {
     fields: Arc<Fields>,
     key: KeyLabel,
+    now: u64,
     lifetime: Lifetime,
 }
 
 impl Authentic<'_> {
     /// Checks the window again, by the very reading of the clock from which the nonce's lifetime is computed.
-    pub(crate) fn pending(self, now: u64, window: &Window) -> Result<Pending, Rejection> {
+    pub(crate) fn pending(self, now: u64, forget: u64, window: &Window) -> Result<Pending, Rejection> {
         let (fields, key) = self.into_fields();
         window.check(fields.timestamp, now)?;
-        let lifetime = Lifetime { now, until: window.end(fields.timestamp) };
-        Ok(Pending { fields, key, lifetime })
+        let lifetime = Lifetime { now: forget, until: window.end(fields.timestamp) };
+        Ok(Pending { fields, key, now, lifetime })
     }
 }
 
@@ -179,9 +183,7 @@ impl Pending {
                 RejectionKind::ReplayedNonce,
                 "the nonce was used before: sign each request, and each retry, with a fresh one",
             )),
-            Occurrence::Late => {
-                Err(Rejection::stale("the request took too long on its way in: sign again", self.lifetime.now))
-            }
+            Occurrence::Late => Err(Rejection::stale("the request took too long on its way in: sign again", self.now)),
         }
     }
 }
@@ -193,7 +195,7 @@ impl Pending {
 /// ```compile_fail,E0599
 /// # use countersign::{protocol::{Timely, Window}, store::MemoryNonceStore};
 /// # async fn skip(store: MemoryNonceStore, window: Window, timely: Timely) {
-/// timely.claim_nonce(&store, 1_700_000_000, &window).await;
+/// timely.claim_nonce(&store, 1_700_000_000, 1_700_000_000, &window).await;
 /// # }
 /// ```
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Verifier {
             keys: self.keys,
             nonces: Arc::new(nonces),
-            clock: Arc::new(self.clock.reborn()),
+            clock: Arc::new(self.clock.restarted()),
             strict_restart: self.strict_restart,
             retention: self.retention,
             scheme: self.scheme,

@@ -119,7 +119,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         // The numbers are those of PROTOCOL.md.
         let (body, delivery, caller) = {
             let (scheme, uri, time) = (&*self.scheme, signed_uri(parts), self.clock.read());
-            let window = self.window(time.birth);
+            let window = self.window(time.started_at);
             let (timely, head, length) = {
                 let (claim, head, length) =
                     head::read(scheme, &self.limits, &self.prefix, uri, parts, &body) // 1
@@ -140,12 +140,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             };
             let request = self.read_form(request, body.form())?;
             // The wall too: a machine that was suspended meanwhile has a monotonic clock that stood still.
-            let now = self.clock.now();
-            let authentic = timely.authenticate(request, app.as_ref().map(App::keys), now)?; // 6
+            let time = self.clock.read();
+            let authentic = timely.authenticate(request, app.as_ref().map(App::keys), time.now)?; // 6
             let data = app.and_then(App::into_data);
             let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
             let asked = witness.asks();
-            let unrepeated = authentic.claim_nonce(&*self.nonces, now, &window).await; // 8
+            let unrepeated = authentic.claim_nonce(&*self.nonces, time.now, time.forget, &window).await; // 8
             let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, data));
             witness.hears_of_nonce(asked, &*self.nonces, &caller);
             (body, delivery, caller?)
@@ -192,14 +192,14 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(())
     }
 
-    /// `birth` is when this verifier began to remember, in Unix seconds.
-    fn window(&self, birth: u64) -> Window {
+    /// `started_at` is when this verifier began to remember, in Unix seconds.
+    fn window(&self, started_at: u64) -> Window {
         let tolerance = self.tolerance;
         let shared = self.nonces.outlives_process();
         let not_before = match (shared, self.strict_restart) {
             (true, _) => 0,
-            (false, false) => birth,
-            (false, true) => birth.saturating_add(tolerance).saturating_add(1),
+            (false, false) => started_at,
+            (false, true) => started_at.saturating_add(tolerance).saturating_add(1),
         };
         let window = Window::new(tolerance).with_not_before(not_before);
         match self.retention {

@@ -84,7 +84,7 @@ pub struct Occupancy {
 
 impl Authentic<'_> {
     /// Checks the window again, as of `now` in Unix seconds, and claims the nonce until the timestamp is out of it for
-    /// good.
+    /// good. `forget`, never later than `now`, is the time as of which the store may forget.
     ///
     /// # Errors
     ///
@@ -93,13 +93,14 @@ impl Authentic<'_> {
         self,
         store: &'s N,
         now: u64,
+        forget: u64,
         window: &Window,
     ) -> impl Future<Output = Result<Unrepeated, Rejection>> + Send + use<'s, N>
     where
         N: NonceStore + ?Sized,
     {
         // Here, so that the future need not hold the request.
-        let pending = self.pending(now, window);
+        let pending = self.pending(now, forget, window);
         async move {
             let pending = pending?;
             let claim = store.claim(pending.app_id(), pending.nonce(), pending.lifetime());

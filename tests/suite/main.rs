@@ -9,6 +9,7 @@ mod bypass;
 mod cached;
 mod caches;
 mod client;
+mod clock_steps;
 mod compiler_messages;
 mod dependencies;
 mod documents;

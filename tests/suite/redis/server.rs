@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) struct RedisServer {
+pub(crate) struct RedisServer {
     process: Child,
     directory: PathBuf,
     options: Vec<String>,
 }
 
 impl RedisServer {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
@@ -60,7 +60,7 @@ impl RedisServer {
         server.answers().then_some(server)
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis+unix://{}", self.directory.join("socket").display())
     }
 
@@ -69,7 +69,7 @@ impl RedisServer {
     }
 
     /// What it answers to a command, over a connection of the test's own.
-    pub(super) fn tell<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+    pub(crate) fn tell<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let (name, arguments) = command.split_first().unwrap();
         redis::cmd(name).arg(arguments).query(&mut self.client().get_connection().unwrap()).unwrap()
     }
