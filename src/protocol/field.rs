@@ -86,9 +86,9 @@ impl Nonce {
     }
 }
 
-/// When a request was signed: Unix seconds, 1 to 19 digits without a leading zero.
+/// When a request was signed: Unix seconds, 1 to 18 digits without a leading zero.
 ///
-/// Thirteen digits are refused: they are milliseconds.
+/// 13, 16 and 19 digits are refused: they are milliseconds, microseconds and nanoseconds.
 ///
 /// ```
 /// # use countersign::Timestamp;
@@ -103,12 +103,9 @@ impl Nonce {
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    const MILLISECONDS: FieldError =
-        FieldError { expected: "Unix seconds: these 13 digits are milliseconds, divide them by 1000" };
-
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         const EXPECTED: FieldError =
-            FieldError { expected: "Unix seconds: 1 to 19 digits without sign or leading zero" };
+            FieldError { expected: "Unix seconds: 1 to 18 digits without sign or leading zero" };
         if !matches!(bytes, [b'1'..=b'9', rest @ ..] if rest.len() < 19 && rest.iter().all(u8::is_ascii_digit)) {
             return Err(EXPECTED);
         }
@@ -131,15 +128,22 @@ impl TryFrom<u64> for Timestamp {
     ///
     /// # Errors
     ///
-    /// Zero, more than 19 digits, and 13 digits (milliseconds) cannot travel.
+    /// Zero cannot travel, nor can 13 digits (milliseconds), 16 digits (microseconds), and 19 digits (nanoseconds) or more.
     fn try_from(unix_seconds: u64) -> Result<Self, FieldError> {
-        match unix_seconds {
-            0 | 10_000_000_000_000_000_000.. => {
-                Err(FieldError { expected: "Unix seconds from 1 to 9999999999999999999" })
+        let expected = match unix_seconds {
+            0 | 10_000_000_000_000_000_000.. => "Unix seconds from 1 to 999999999999999999",
+            1_000_000_000_000..=9_999_999_999_999 => {
+                "Unix seconds: these 13 digits are milliseconds, divide them by 1000"
             }
-            1_000_000_000_000..=9_999_999_999_999 => Err(Self::MILLISECONDS),
-            seconds => Ok(Self(seconds)),
-        }
+            1_000_000_000_000_000..=9_999_999_999_999_999 => {
+                "Unix seconds: these 16 digits are microseconds, divide them by 1000000"
+            }
+            1_000_000_000_000_000_000..=9_999_999_999_999_999_999 => {
+                "Unix seconds: these 19 digits are nanoseconds, divide them by 1000000000"
+            }
+            seconds => return Ok(Self(seconds)),
+        };
+        Err(FieldError { expected })
     }
 }
 

@@ -166,7 +166,7 @@ fn is_of_its_form(field: usize, text: &[u8]) -> bool {
         0 => has(1..=64, "._-"),
         1 => {
             let is_number = text.iter().all(u8::is_ascii_digit) && (1..=19).contains(&text.len());
-            is_number && text[0] != b'0' && text.len() != 13
+            is_number && text[0] != b'0' && ![13, 16, 19].contains(&text.len())
         }
         2 => has(6..=128, "._~-"),
         TOKEN => has(1..=512, "._~+/=-"),
