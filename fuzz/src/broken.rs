@@ -10,12 +10,13 @@ use countersign::{
     store::{KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
 };
 
-/// What is broken, and what the nonce store said last.
+/// What is broken, what the nonce store answered last, and as of when it was allowed to forget.
 #[derive(Default)]
 pub struct Faults {
     pub keys: bool,
     pub nonces: Fault,
     pub answer: Option<Answer>,
+    pub forget: u64,
 }
 
 /// How the nonce store fails, before or after it has done its work.
@@ -60,6 +61,7 @@ impl NonceStore for Nonces {
             _ => {}
         }
         let result = self.store.claim(app, nonce, lifetime).await;
+        self.faults.lock().unwrap().forget = lifetime.now();
         self.faults.lock().unwrap().answer = Some(match &result {
             Ok(Occurrence::First) => Answer::First,
             Ok(Occurrence::Repeated) => Answer::Repeated,
