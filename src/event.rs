@@ -34,8 +34,8 @@ mod tracing {
         warn!(
             target: TARGET,
             milliseconds,
-            "the wall clock stepped back; verifying goes on by the monotonic clock. If the new time is the right one, \
-             restart this process"
+            "the wall clock stepped back; verifying goes on by the monotonic clock. A wall clock that was ahead for less than \
+             five minutes is followed again by itself; if it was ahead for longer, restart this process"
         );
     }
 

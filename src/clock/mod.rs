@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub(crate) use self::steady::SteadyClock;
+pub(crate) use self::steady::{SteadyClock, Time};
 
 /// Two readings of time.
 ///

@@ -21,14 +21,19 @@ use crate::event;
 ///
 /// - Usually both are the wall clock.
 /// - When the wall steps ahead, V follows at once. F goes on by the monotonic clock until the wall has stayed there for
-///   [`PROBATION`], and follows then. If the wall comes back before that, so does V: nothing was forgotten because of the step.
+///   [`PROBATION`], and follows then.
+/// - If the wall comes back before that, V goes back to it: nothing was forgotten because of the step.
 /// - When the wall is behind F, both go on by the monotonic clock until the wall has caught up.
 ///
 /// A nonce with the timestamp `t` is forgotten when F has reached `t` + tolerance + 1. From then on V, which is never less than F,
 /// is beyond `t` + tolerance, and every check finds `t` stale. So no nonce is let in a second time, wherever the wall goes.
 ///
-/// Besides what a wall clock is slewed, a second at a time at most, F does not run slower than time passes. A store that forgets
-/// after so many seconds of its own has to keep nonces longer than that: see `Window::retention`.
+/// A store that forgets after so many seconds of its own does not wait for F. That is right as long as F does not run slower than
+/// time passes. It does where the machine was suspended: the monotonic clock stood still, and the wall steps ahead. So with such
+/// a store V goes back only after the wall has been behind it for the longest lifetime of a nonce, by the monotonic clock. By then
+/// F, and V with it, is beyond the window of every request that was let in before the step.
+///
+/// What a wall clock is slewed, a second at a time at most, is covered by `Window::retention`.
 pub(crate) struct SteadyClock {
     clock: Arc<dyn Clock>,
     /// Readings of both clocks when this one was started, in milliseconds.
@@ -39,13 +44,17 @@ pub(crate) struct SteadyClock {
     latest: AtomicU64,
     is_bridging: AtomicBool,
     step: Step,
+    /// Milliseconds from the monotonic reading to V, as of when V last followed the wall.
+    verify_offset: AtomicI64,
+    /// Since when the wall is behind V, by the monotonic clock in milliseconds, or [`NONE`].
+    behind_since: AtomicI64,
 }
 
 /// The wall, as far as it has stepped ahead of F.
 struct Step {
     /// The monotonic reading when the wall was first seen there, in milliseconds.
     since: AtomicI64,
-    /// Milliseconds from that reading to the wall, or [`Step::NONE`]. Written after `since`.
+    /// Milliseconds from that reading to the wall, or [`NONE`]. Written after `since`.
     offset: AtomicI64,
 }
 
@@ -81,8 +90,10 @@ impl SteadyClock {
             latest: AtomicU64::new(0),
             is_bridging: AtomicBool::new(false),
             step: Step::none(),
+            verify_offset: AtomicI64::new(start.0 - start.1),
+            behind_since: AtomicI64::new(NONE),
         };
-        steady.read();
+        steady.read(Duration::ZERO);
         steady
     }
 
@@ -97,6 +108,8 @@ impl SteadyClock {
             latest: AtomicU64::new(latest),
             is_bridging: AtomicBool::new(self.is_bridging.load(Relaxed)),
             step: Step::none(),
+            verify_offset: AtomicI64::new(self.verify_offset.load(Relaxed)),
+            behind_since: AtomicI64::new(NONE),
         }
     }
 
@@ -105,10 +118,14 @@ impl SteadyClock {
         self.clock.monotonic()
     }
 
-    pub(crate) fn read(&self) -> Time {
+    /// V goes back only after the wall has been behind it for `hold`: the longest lifetime of a nonce in a store that forgets by
+    /// a time of its own, or zero.
+    pub(crate) fn read(&self, hold: Duration) -> Time {
         let reading = self.read_milliseconds();
         let forget = self.not_decreasing(seconds(reading.forget));
-        Time { now: forget.max(seconds(reading.verify)), forget, started_at: self.started_at(&reading) }
+        let verify = self.verify(&reading, signed(milliseconds(hold)));
+        let now = forget.max(seconds(verify));
+        Time { now, forget, started_at: self.started_at(verify, reading.monotonic) }
     }
 
     fn read_milliseconds(&self) -> Reading {
@@ -118,16 +135,37 @@ impl SteadyClock {
         let ahead = wall.saturating_sub(continued);
         if ahead < -SLACK {
             self.step.end();
-            self.report_step_back(-ahead);
-            return Reading { verify: continued, forget: continued, monotonic };
+            return Reading { wall, forget: continued, monotonic };
         }
-        self.end_bridging();
         if ahead > SLACK && !self.step.has_lasted(wall, monotonic) {
-            return Reading { verify: wall, forget: continued, monotonic };
+            return Reading { wall, forget: continued, monotonic };
         }
         self.step.end();
-        self.follow(wall - monotonic, followed);
-        Reading { verify: wall, forget: wall, monotonic }
+        follow(&self.offset, wall - monotonic, followed);
+        Reading { wall, forget: wall, monotonic }
+    }
+
+    fn verify(&self, &Reading { wall, forget, monotonic }: &Reading, hold: i64) -> i64 {
+        let followed = self.verify_offset.load(Relaxed);
+        let continued = monotonic + followed;
+        let behind = continued.saturating_sub(wall);
+        if behind <= SLACK {
+            self.end_bridging();
+            follow(&self.verify_offset, wall - monotonic, followed);
+            return wall;
+        }
+        self.report_step_back(behind);
+        let since = match self.behind_since.load(Relaxed) {
+            NONE => monotonic,
+            since => since,
+        };
+        if monotonic.saturating_sub(since) < hold {
+            self.behind_since.store(since, Relaxed);
+            return continued;
+        }
+        let time = wall.max(forget);
+        follow(&self.verify_offset, time - monotonic, followed);
+        time
     }
 
     fn not_decreasing(&self, now: u64) -> u64 {
@@ -135,23 +173,16 @@ impl SteadyClock {
         if now > latest { self.latest.fetch_max(now, Relaxed).max(now) } else { latest }
     }
 
-    fn started_at(&self, reading: &Reading) -> u64 {
+    fn started_at(&self, verify: i64, monotonic: i64) -> u64 {
         let (start, start_monotonic) = self.start;
-        let by_uptime = reading.verify - (reading.monotonic - start_monotonic);
+        let by_uptime = verify - (monotonic - start_monotonic);
         seconds(if by_uptime - start > JITTER { by_uptime } else { start })
-    }
-
-    /// Writes only what changed noticeably: every request reads this, on every core. A reader that comes late does not undo what
-    /// another one has followed.
-    fn follow(&self, offset: i64, followed: i64) {
-        if offset.abs_diff(followed) > JITTER.unsigned_abs() {
-            let _ = self.offset.compare_exchange(followed, offset, Relaxed, Relaxed);
-        }
     }
 
     fn end_bridging(&self) {
         if self.is_bridging.load(Relaxed) {
             self.is_bridging.store(false, Relaxed);
+            self.behind_since.store(NONE, Relaxed);
         }
     }
 
@@ -164,25 +195,32 @@ impl SteadyClock {
 
 /// Readings in milliseconds.
 struct Reading {
-    /// V, unless F is greater.
-    verify: i64,
+    wall: i64,
     /// F, which may still be slewed back.
     forget: i64,
     monotonic: i64,
 }
 
-impl Step {
-    const NONE: i64 = i64::MIN;
+/// Writes only what changed noticeably: every request reads this, on every core. A reader that comes late does not undo what
+/// another one has followed.
+fn follow(to: &AtomicI64, offset: i64, followed: i64) {
+    if offset.abs_diff(followed) > JITTER.unsigned_abs() {
+        let _ = to.compare_exchange(followed, offset, Relaxed, Relaxed);
+    }
+}
 
+const NONE: i64 = i64::MIN;
+
+impl Step {
     fn none() -> Self {
-        Self { since: AtomicI64::new(0), offset: AtomicI64::new(Self::NONE) }
+        Self { since: AtomicI64::new(0), offset: AtomicI64::new(NONE) }
     }
 
     /// Whether the wall has stayed where it is for the probation. A wall that moves by more than the slack begins anew.
     fn has_lasted(&self, wall: i64, monotonic: i64) -> bool {
         let offset = wall - monotonic;
         let earlier = self.offset.load(Acquire);
-        if earlier != Self::NONE && earlier.abs_diff(offset) <= SLACK.unsigned_abs() {
+        if earlier != NONE && earlier.abs_diff(offset) <= SLACK.unsigned_abs() {
             return monotonic.saturating_sub(self.since.load(Relaxed)) >= PROBATION;
         }
         self.since.store(monotonic, Relaxed);
@@ -191,8 +229,8 @@ impl Step {
     }
 
     fn end(&self) {
-        if self.offset.load(Relaxed) != Self::NONE {
-            self.offset.store(Self::NONE, Relaxed);
+        if self.offset.load(Relaxed) != NONE {
+            self.offset.store(NONE, Relaxed);
         }
     }
 }
@@ -225,9 +263,9 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_millis(999));
-        assert_eq!(clock.read().now, NOON);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON);
         wall.advance(Duration::from_millis(1));
-        assert_eq!(clock.read().now, NOON + 1);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 1);
     }
 
     #[test]
@@ -235,7 +273,7 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.set_wall(NOON + 86_400);
-        assert_eq!(clock.read().now, NOON + 86_400);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 86_400);
     }
 
     #[test]
@@ -243,15 +281,15 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.set_wall(NOON - 3600);
-        assert_eq!(clock.read().now, NOON);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON);
         wall.advance(Duration::from_secs(100));
-        assert_eq!(clock.read().now, NOON + 100, "time passes at its own pace");
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 100, "time passes at its own pace");
         wall.set_wall(NOON + 100);
-        assert_eq!(clock.read().now, NOON + 100);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 100);
         wall.advance(Duration::from_secs(7));
-        assert_eq!(clock.read().now, NOON + 107);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 107);
         wall.set_wall(NOON + 200);
-        assert_eq!(clock.read().now, NOON + 200, "the wall is followed again");
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 200, "the wall is followed again");
     }
 
     #[test]
@@ -259,38 +297,38 @@ mod tests {
         let wall = ManualClock::at(NOON + 1);
         let clock = SteadyClock::new(wall.clone());
         wall.set_wall(NOON);
-        assert_eq!(clock.read().now, NOON + 1);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 1);
         wall.advance(Duration::from_secs(1));
-        assert_eq!(clock.read().now, NOON + 1);
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 1);
         wall.advance(Duration::from_secs(1));
-        assert_eq!(clock.read().now, NOON + 2, "the wall was followed");
+        assert_eq!(clock.read(Duration::ZERO).now, NOON + 2, "the wall was followed");
     }
 
     #[test]
     fn its_start_moves_with_a_wall_that_was_slow() {
         let wall = ManualClock::at(NOON - 1000);
         let clock = SteadyClock::new(wall.clone());
-        assert_eq!(clock.read().started_at, NOON - 1000);
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON - 1000);
         wall.advance(Duration::from_secs(60));
-        assert_eq!(clock.read().started_at, NOON - 1000);
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON - 1000);
         wall.set_wall(NOON + 60);
-        assert_eq!(clock.read().started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
         wall.advance(Duration::from_secs(300));
-        assert_eq!(clock.read().started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
         wall.set_wall(0);
-        assert_eq!(clock.read().started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
     }
 
     #[test]
     fn follows_drift_without_going_backwards() {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
-        let mut last = clock.read().now;
+        let mut last = clock.read(Duration::ZERO).now;
         // The wall loses half a second in every ten, as a badly slewed one might.
         for round in 1..=1000 {
             wall.advance(Duration::from_secs(10));
             wall.set_wall(NOON + round * 19 / 2);
-            let now = clock.read().now;
+            let now = clock.read(Duration::ZERO).now;
             assert!(now >= last);
             assert!(now <= NOON + round * 19 / 2 + 1, "it stays with the wall");
             last = now;
@@ -304,9 +342,9 @@ mod tests {
         wall.advance(Duration::from_secs(10));
         wall.set_wall(NOON - 3600);
         let again = clock.restarted();
-        assert_eq!((again.read().now, again.read().started_at), (NOON + 10, NOON + 10));
+        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 10, NOON + 10));
         wall.advance(Duration::from_secs(5));
-        assert_eq!((again.read().now, again.read().started_at), (NOON + 15, NOON + 10));
+        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 15, NOON + 10));
     }
 
     #[test]
@@ -315,25 +353,26 @@ mod tests {
         wall.advance(Duration::from_millis(999));
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_millis(1));
-        assert_eq!(clock.read().started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
     }
 
     #[test]
     fn is_closed_before_1970_and_far_beyond() {
         let wall = ManualClock::at(0);
         let clock = SteadyClock::new(wall.clone());
-        assert_eq!(clock.read().now, 0);
-        wall.set_wall(u64::MAX);
-        let far = clock.read().now;
-        assert!(far > NOON);
-        wall.set_wall(0);
-        assert_eq!(clock.read().now, 0);
-        wall.set_wall(u64::MAX);
-        clock.read();
+        assert_eq!(clock.read(Duration::ZERO).now, 0);
+        for far in [u64::MAX, 1 << 40] {
+            wall.set_wall(far);
+            assert!(clock.read(Duration::ZERO).now > NOON);
+            wall.set_wall(0);
+            assert!(clock.read(Duration::ZERO).now < NOON);
+        }
+        wall.set_wall(1 << 40);
+        clock.read(Duration::ZERO);
         wall.advance(Duration::from_secs(300));
-        clock.read();
+        let far = clock.read(Duration::ZERO).now;
         wall.set_wall(0);
-        assert!(clock.read().now >= far, "it was followed");
+        assert!(clock.read(Duration::ZERO).now >= far, "it was followed");
     }
 
     #[test]
@@ -342,9 +381,9 @@ mod tests {
         wall.advance(Duration::from_secs(1000));
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_secs(100));
-        assert_eq!(clock.read().started_at, NOON + 1000);
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON + 1000);
         wall.set_wall(NOON + 86_400);
-        assert_eq!(clock.read().started_at, NOON + 86_300, "the wall was slow then");
+        assert_eq!(clock.read(Duration::ZERO).started_at, NOON + 86_300, "the wall was slow then");
     }
 
     #[test]
@@ -353,11 +392,11 @@ mod tests {
         let clock = SteadyClock::new(wall.clone());
         wall.advance(Duration::from_millis(900));
         wall.set_wall(NOON);
-        assert_eq!((clock.read().now, clock.read().started_at), (NOON, NOON));
+        assert_eq!((clock.read(Duration::ZERO).now, clock.read(Duration::ZERO).started_at), (NOON, NOON));
     }
 
     fn times(clock: &SteadyClock) -> (u64, u64) {
-        let Time { now, forget, .. } = clock.read();
+        let Time { now, forget, .. } = clock.read(Duration::ZERO);
         (now - NOON, forget - NOON)
     }
 
@@ -366,7 +405,7 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         for glitch in [1, 60, 299] {
-            let before = clock.read().now - NOON;
+            let before = clock.read(Duration::ZERO).now - NOON;
             wall.set_wall(NOON + before + 3600);
             assert_eq!(times(&clock), (before + 3600, before));
             wall.advance(Duration::from_secs(glitch));
@@ -396,9 +435,9 @@ mod tests {
         let clock = SteadyClock::new(wall.clone());
         for step in 1..10 {
             wall.set_wall(NOON + step * 3600);
-            assert_eq!(clock.read().now, NOON + step * 3600);
+            assert_eq!(clock.read(Duration::ZERO).now, NOON + step * 3600);
             wall.advance(Duration::from_secs(200));
-            assert_eq!(clock.read().forget, NOON + step * 200);
+            assert_eq!(clock.read(Duration::ZERO).forget, NOON + step * 200);
         }
         wall.advance(Duration::from_secs(100));
         assert_eq!(times(&clock), (9 * 3600 + 300, 9 * 3600 + 300));
@@ -409,12 +448,12 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = SteadyClock::new(wall.clone());
         wall.set_wall(NOON + 3600);
-        clock.read();
+        clock.read(Duration::ZERO);
         // 100 seconds of the wall while 99 pass by the monotonic clock.
         for round in 1..=4 {
             wall.advance(Duration::from_secs(99));
             wall.set_wall(NOON + 3600 + round * 99 + u64::from(round > 2));
-            clock.read();
+            clock.read(Duration::ZERO);
         }
         assert_eq!(times(&clock), (3600 + 397, 3600 + 397));
     }
@@ -426,8 +465,47 @@ mod tests {
         wall.advance(Duration::from_secs(10));
         wall.set_wall(NOON + 3610);
         let again = clock.restarted();
-        assert_eq!(again.read().started_at, NOON + 3610);
+        assert_eq!(again.read(Duration::ZERO).started_at, NOON + 3610);
         wall.set_wall(NOON + 10);
-        assert_eq!((again.read().now, again.read().started_at), (NOON + 10, NOON + 10));
+        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 10, NOON + 10));
+    }
+
+    /// The store forgets by its own time, and has forgotten all while the machine was suspended.
+    #[test]
+    fn with_a_hold_a_step_ahead_is_undone_late() {
+        const HOLD: Duration = Duration::from_secs(661);
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        wall.set_wall(NOON + 3600);
+        assert_eq!(clock.read(HOLD).now, NOON + 3600);
+        wall.set_wall(NOON);
+        for second in [0, 300, 660] {
+            while wall.monotonic().as_secs() < second {
+                wall.advance(Duration::from_secs(10));
+            }
+            let Time { now, forget, .. } = clock.read(HOLD);
+            assert_eq!((now, forget), (NOON + 3600 + second, NOON + second));
+        }
+        wall.advance(Duration::from_secs(1));
+        let Time { now, forget, .. } = clock.read(HOLD);
+        assert_eq!((now, forget), (NOON + 661, NOON + 661));
+    }
+
+    #[test]
+    fn a_wall_that_catches_up_begins_the_hold_anew() {
+        const HOLD: Duration = Duration::from_secs(100);
+        let wall = ManualClock::at(NOON);
+        let clock = SteadyClock::new(wall.clone());
+        for round in 0..3 {
+            let now = NOON + round * 99;
+            wall.set_wall(now + 3600);
+            assert_eq!(clock.read(HOLD).now, now + 3600);
+            wall.set_wall(now);
+            assert_eq!(clock.read(HOLD).now, now + 3600);
+            wall.advance(Duration::from_secs(99));
+            assert_eq!(clock.read(HOLD).now, now + 3699);
+        }
+        wall.advance(Duration::from_secs(1));
+        assert_eq!(clock.read(HOLD).now, NOON + 298);
     }
 }

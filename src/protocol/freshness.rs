@@ -41,6 +41,11 @@ impl Window {
         Self { retention: seconds.max(self.retention), ..self }
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn retention(&self) -> u64 {
+        self.retention
+    }
+
     fn check(&self, timestamp: Timestamp, now: u64) -> Result<(), Rejection> {
         let timestamp = timestamp.unix_seconds();
         let skew = timestamp.abs_diff(now);

@@ -16,7 +16,7 @@ use super::{
     outcome::{Observer, Witness},
 };
 use crate::{
-    clock::{SteadyClock, SystemClock},
+    clock::{SteadyClock, SystemClock, Time},
     protocol::{CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Window},
     store::{App, KeyStore, MemoryNonceStore, NonceStore},
 };
@@ -118,7 +118,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
         // The numbers are those of PROTOCOL.md.
         let (body, delivery, caller) = {
-            let (scheme, uri, time) = (&*self.scheme, signed_uri(parts), self.clock.read());
+            let (scheme, uri, time) = (&*self.scheme, signed_uri(parts), self.time());
             let window = self.window(time.started_at);
             let (timely, head, length) = {
                 let (claim, head, length) =
@@ -140,7 +140,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             };
             let request = self.read_form(request, body.form())?;
             // The wall too: a machine that was suspended meanwhile has a monotonic clock that stood still.
-            let time = self.clock.read();
+            let time = self.time();
             let authentic = timely.authenticate(request, app.as_ref().map(App::keys), time.now)?; // 6
             let data = app.and_then(App::into_data);
             let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
@@ -190,6 +190,15 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             return Err(Rejection::malformed_parameters(detail));
         }
         Ok(())
+    }
+
+    fn time(&self) -> Time {
+        // Nothing that was let in before has a longer lifetime.
+        let hold = match self.nonces.outlives_process() {
+            true => self.tolerance.saturating_add(self.window(0).retention()),
+            false => 0,
+        };
+        self.clock.read(Duration::from_secs(hold))
     }
 
     /// `started_at` is when this verifier began to remember, in Unix seconds.

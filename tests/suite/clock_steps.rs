@@ -1,11 +1,15 @@
 //! The wall clock steps, and no request is let in twice.
 
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use countersign::{
-    Payload, StaticKeys, Verifier,
+    AppId, Nonce, Payload, StaticKeys, Verifier,
     clock::{Clock, ManualClock},
-    store::{MemoryNonceStore, RedisNonceStore},
+    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence, RedisNonceStore, StoreError},
 };
 use futures_util::FutureExt;
 use http::Request;
@@ -13,7 +17,7 @@ use proptest::prelude::*;
 
 use crate::{
     redis::server::RedisServer,
-    rig::{self, NOW, code, get, signed_by, signer, verifier},
+    rig::{self, NOW, code, get, signed_by, signer, verifier, verifier_on},
 };
 
 fn fresh(timestamp: u64) -> Request<&'static str> {
@@ -104,6 +108,40 @@ async fn redis_keeps_a_claim_of_the_wrong_hour_for_an_hour() {
     assert!((3600 + 361 - 5..=3600 + 361).contains(&left), "{left} s");
 }
 
+/// Forgets by a time of its own, which goes on while this machine is suspended.
+#[derive(Clone, Default)]
+struct Elsewhere(Arc<Mutex<HashSet<String>>>);
+
+impl NonceStore for Elsewhere {
+    async fn claim(&self, _: &AppId, nonce: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+        let is_first = self.0.lock().unwrap().insert(nonce.to_string());
+        Ok(if is_first { Occurrence::First } else { Occurrence::Repeated })
+    }
+
+    fn outlives_process(&self) -> bool {
+        true
+    }
+}
+
+/// After it was suspended for an hour, the wall clock is set back by that hour.
+#[tokio::test]
+async fn a_suspended_machine_lets_no_request_in_twice() {
+    let store = Elsewhere::default();
+    let (verifier, clock) = verifier_on(store.clone());
+    let request = fresh(NOW);
+    assert_eq!(code(&verifier, request.clone()).await, "accepted");
+    clock.set_wall(NOW + 3600);
+    store.0.lock().unwrap().clear();
+    assert_eq!(code(&verifier, fresh(NOW + 3600)).await, "accepted", "it woke up");
+    clock.set_wall(NOW);
+    for second in 0..=661 {
+        assert_eq!(code(&verifier, request.clone()).await, "stale_timestamp", "after {second} s");
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(code(&verifier, request).await, "stale_timestamp");
+    assert_eq!(code(&verifier, fresh(NOW + 662)).await, "accepted", "the wall is followed again");
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Passes(u64),
@@ -140,7 +178,7 @@ proptest! {
     fn no_step_of_the_wall_lets_a_request_in_twice(events in events()) {
         let clock = ManualClock::at(NOW);
         let verifier = Verifier::new(rig::keys()).with_clock(clock.clone());
-        let mut accepted = std::collections::HashSet::new();
+        let mut accepted = HashSet::new();
         let mut ahead = 0;
         for event in events {
             let passed = clock.monotonic().as_secs();
