@@ -348,6 +348,16 @@ fn a_full_store_is_seen_to_be_full() {
 }
 
 #[test]
+fn store_without_occupancy_has_no_gauges() {
+    let text = metrics_of(async {
+        let verifier = rig::verifier_on(crate::replay::Down).0;
+        let _ = rig::verify(&verifier, signed(get("/"))).await;
+    });
+    assert_eq!(value(&text, "countersign_store_seconds_count{store=\"nonces\"}"), 1.0, "it was asked");
+    assert!(!text.contains("countersign_nonces_"), "{text}");
+}
+
+#[test]
 fn whoever_holds_a_store_can_ask_how_full_it_is() {
     let full = Occupancy { held: 0, capacity: 7 };
     let store = || MemoryNonceStore::with_capacity(7);

@@ -74,8 +74,8 @@ mod metered {
         of_refused: OfVerdict,
         keys: OfStore,
         nonces: OfStore,
-        held: Gauge,
-        capacity: Gauge,
+        /// Registered when a store first says how full it is: one that cannot say has no gauges.
+        occupancy: OnceLock<(Gauge, Gauge)>,
         key_uses: KeyUses,
     }
 
@@ -135,8 +135,9 @@ mod metered {
 
         pub(in super::super) fn holds(&self, occupancy: Option<Occupancy>) {
             if let Some((Occupancy { held, capacity }, handles)) = occupancy.zip(self.handles()) {
-                handles.held.set(held as f64);
-                handles.capacity.set(capacity as f64);
+                let (held_gauge, capacity_gauge) = handles.occupancy.get_or_init(|| (gauge!(HELD), gauge!(CAPACITY)));
+                held_gauge.set(held as f64);
+                capacity_gauge.set(capacity as f64);
             }
         }
 
@@ -166,8 +167,7 @@ mod metered {
                 of_refused: OfVerdict::new("refused"),
                 keys: OfStore::new("keys"),
                 nonces: OfStore::new("nonces"),
-                held: gauge!(HELD),
-                capacity: gauge!(CAPACITY),
+                occupancy: OnceLock::new(),
                 key_uses: KeyUses::default(),
             }
         }
@@ -183,7 +183,9 @@ mod metered {
             let is_heard = Cell::new(false);
             // No sample, and nothing more: neither is changed.
             self.keys.seconds.record_many(Probe(&is_heard), 0);
-            self.held.increment(Probe(&is_heard));
+            if !is_heard.get() {
+                gauge!(HELD).increment(Probe(&is_heard));
+            }
             is_heard.get()
         }
     }

@@ -13,7 +13,7 @@ use super::{
 impl<C: Connect> Link<C> {
     /// Sends commands in one piece; each has its own answer. A connection that stands for many takes one command only.
     pub(super) async fn exchange(self: &Arc<Self>, commands: &Pipeline) -> Result<Vec<RedisResult<Value>>, ClaimError> {
-        let line = self.line().await?;
+        let line = self.live_line().await?;
         let mut watch = Watch { link: self, line: &line, is_answered: false };
         let answers = over(line.connection.clone(), commands).await;
         watch.is_answered = true;
@@ -25,6 +25,35 @@ impl<C: Connect> Link<C> {
             false => self.give_up(&line),
         }
         Ok(answers)
+    }
+}
+
+impl<C: Connect> Link<C> {
+    /// A connection on which commands can be sent.
+    ///
+    /// The server or a firewall may have closed a connection that was idle. The client's errors do not tell whether a
+    /// command was written before it noticed, so an idle connection is asked with a PING first. A PING changes nothing:
+    /// if it fails, no claim was sent, and a new connection takes its place, once. A claim itself is never sent twice.
+    async fn live_line(self: &Arc<Self>) -> Result<Arc<Line<C::Connection>>, ClaimError> {
+        let line = self.line().await?;
+        // A connection that mends itself sends a command again by itself.
+        if C::MENDS_ITSELF || !line.is_idle() || self.is_alive(&line).await {
+            return Ok(line);
+        }
+        self.give_up(&line);
+        self.line().await
+    }
+
+    async fn is_alive(self: &Arc<Self>, line: &Arc<Line<C::Connection>>) -> bool {
+        let mut watch = Watch { link: self, line, is_answered: false };
+        let answer = line.connection.clone().req_packed_command(&redis::cmd("PING")).await;
+        watch.is_answered = true;
+        // An error of the server is an answer: a user without the permission for PING can have that for SET.
+        let is_alive = answer.and_then(Value::extract_error).as_ref().err().is_none_or(leaves_connection_usable);
+        if is_alive {
+            line.heard();
+        }
+        is_alive
     }
 }
 

@@ -23,6 +23,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A connection on which claims have waited in vain, and that has said nothing for this long, is given up.
 const SILENCE: Duration = Duration::from_millis(500);
 
+/// A connection on which nothing was heard for this long may be closed: it is asked before claims are sent on it. On a
+/// busy one that never happens, and so costs nothing.
+const IDLE: Duration = Duration::from_millis(100);
+
 /// A connection that mends itself does not notice a node that hangs and is replaced by its replica: after a failure one
 /// this old is replaced.
 const RENEWAL: Duration = Duration::from_secs(3);
@@ -159,8 +163,16 @@ impl<T> Line<T> {
         self.heard.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.unheard_for() >= IDLE
+    }
+
     fn is_silent(&self) -> bool {
+        self.unheard_for() >= SILENCE
+    }
+
+    fn unheard_for(&self) -> Duration {
         let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
-        self.since.elapsed().saturating_sub(heard) >= SILENCE
+        self.since.elapsed().saturating_sub(heard)
     }
 }

@@ -15,7 +15,8 @@ use crate::{
 /// Remembers nonces in Redis, for verifiers on many machines: a request is let in once between them all.
 ///
 /// A claim is one `SET key 1 NX PX ttl`, which Redis decides atomically. All claims share one connection, which is made
-/// by the first of them and made anew when it breaks; those that come at the same time are sent in one piece. A claim
+/// by the first of them and made anew when it breaks; those that come at the same time are sent in one piece. A connection
+/// that was idle for 100 ms is asked with a PING first, and replaced if it is closed, within the same deadline. A claim
 /// that has no answer within the deadline, or finds too many others waiting, is an error, and its request is answered
 /// with 503; **it may have been made all the same**: the caller signs again, with a fresh nonce.
 ///
@@ -34,6 +35,9 @@ pub struct RedisNonceStore<C: Connect = redis::Client> {
     outbox: Arc<Outbox<C>>,
     prefix: Arc<str>,
 }
+
+/// The longest time to live, in milliseconds: Redis counts milliseconds since 1970 in 63 bits, and takes no more.
+const LONGEST: u64 = i64::MAX as u64 / 2;
 
 impl<C: Connect> RedisNonceStore<C> {
     /// On one server (`redis::Client`) or a cluster (`redis::cluster::ClusterClient`). Nothing is sent yet.
@@ -115,7 +119,8 @@ impl RedisNonceStore<Mutex<SentinelClient>> {
 
 impl<C: Connect> NonceStore for RedisNonceStore<C> {
     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-        let milliseconds = lifetime.ttl().as_millis() as u64;
+        // Redis adds it to its own clock, and refuses a sum that is beyond 2^63. A longer life would end no earlier.
+        let milliseconds = lifetime.ttl().as_secs().saturating_mul(1000).min(LONGEST);
         if milliseconds == 0 {
             return Ok(Occurrence::Late);
         }

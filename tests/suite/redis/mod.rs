@@ -3,6 +3,7 @@
 mod check;
 mod cluster;
 mod connection;
+mod idle;
 mod outages;
 mod processes;
 mod sentinel;

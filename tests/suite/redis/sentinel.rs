@@ -176,6 +176,17 @@ async fn a_master_that_must_not_be_alone_refuses_what_it_could_forget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connection_to_the_master_killed_while_idle_refuses_nobody() {
+    let group = Group::start().await;
+    let store = group.store();
+    for name in ["before", "between", "afterwards"] {
+        assert_eq!(all(&store, name).await, [Occurrence::First; 50]);
+        group.master.tell::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_hangs_is_left_for_the_new_one() {
     let group = Group::start().await;
     let store = group.store();

@@ -1,0 +1,127 @@
+//! Connections that were closed while nobody used them, and lifetimes of any length.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+
+use super::*;
+
+/// Longer than a connection may be idle without a PING.
+const A_WHILE: Duration = Duration::from_millis(150);
+
+async fn first<C: Connect>(store: &RedisNonceStore<C>) {
+    assert_eq!(claim(store, rig::fresh_nonce().as_str()).await.unwrap(), Occurrence::First);
+}
+
+#[tokio::test]
+async fn idle_timeout_of_the_server_refuses_nobody() {
+    let server = RedisServer::start_with(&["--timeout", "1"]);
+    let store = store(&server);
+    for _ in 0..3 {
+        first(&store).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+    }
+    join_all((0..200).map(|_| first(&store))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_killed_while_idle_refuses_nobody() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    for _ in 0..5 {
+        first(&store).await;
+        server.tell::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        tokio::time::sleep(A_WHILE).await;
+        join_all((0..200).map(|_| first(&store))).await;
+    }
+}
+
+#[tokio::test]
+async fn restart_while_idle_refuses_nobody() {
+    let mut server = RedisServer::start();
+    let store = store(&server);
+    for _ in 0..3 {
+        first(&store).await;
+        server.kill();
+        server.restart();
+        tokio::time::sleep(A_WHILE).await;
+        first(&store).await;
+    }
+}
+
+/// Answers like Redis. At the `fatal`th SET it closes the connection without an answer. Counts connections and SETs.
+fn closing_at(fatal: usize, of: &'static str) -> (redis::Client, Arc<[AtomicUsize; 2]>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = redis::Client::open(format!("redis://{}", listener.local_addr().unwrap())).unwrap();
+    let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+    let counted = counts.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, counts) = (stream.unwrap(), counted.clone());
+            counts[0].fetch_add(1, SeqCst);
+            std::thread::spawn(move || {
+                let (mut buffer, mut seen) = ([0; 4096], 0);
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    let word = |word: &str| text.matches(&format!("\r\n{word}\r\n")).count();
+                    counts[1].fetch_add(word("SET"), SeqCst);
+                    seen += word(of);
+                    if word(of) > 0 && seen == fatal {
+                        return;
+                    }
+                    let commands = word("SET") + word("PING") + word("CLIENT");
+                    stream.write_all(&b"+OK\r\n".repeat(commands)).unwrap();
+                }
+            });
+        }
+    });
+    (client, counts)
+}
+
+#[tokio::test]
+async fn claim_whose_reply_was_lost_is_not_sent_again() {
+    for pause in [Duration::ZERO, A_WHILE] {
+        let (client, counts) = closing_at(2, "SET");
+        let store = RedisNonceStore::new(client);
+        first(&store).await;
+        tokio::time::sleep(pause).await;
+        claim(&store, "nonce-lost").await.unwrap_err();
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(counts[1].load(SeqCst), 2, "each claim once");
+        assert_eq!(counts[0].load(SeqCst), 1);
+        first(&store).await;
+        assert_eq!((counts[0].load(SeqCst), counts[1].load(SeqCst)), (2, 3));
+    }
+}
+
+#[tokio::test]
+async fn connection_that_closes_at_the_ping_is_replaced() {
+    let (client, counts) = closing_at(1, "PING");
+    let store = RedisNonceStore::new(client);
+    for connections in 1..4 {
+        first(&store).await;
+        assert_eq!((counts[0].load(SeqCst), counts[1].load(SeqCst)), (connections, connections));
+        tokio::time::sleep(A_WHILE).await;
+    }
+}
+
+#[tokio::test]
+async fn longest_lifetimes_saturate() {
+    let server = RedisServer::start();
+    let app = "demo".parse().unwrap();
+    for seconds in [u64::MAX, u64::MAX / 1000 + 1, i64::MAX as u64 / 1000, i64::MAX as u64 / 1000 + 1, 1 << 60] {
+        let nonce = rig::fresh_nonce();
+        let lifetime = Lifetime::new(0, seconds);
+        assert_eq!(store(&server).claim(&app, &nonce, lifetime).await.unwrap(), Occurrence::First, "{seconds}");
+        let left: i64 = server.tell(&["PTTL", &format!("cs1:demo/{nonce}")]);
+        assert!(left > 1 << 60, "{left} of {seconds} s");
+    }
+}
