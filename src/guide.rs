@@ -19,3 +19,7 @@ pub mod metrics {}
 /// The shape that leaves no route open in axum, a test that finds open routes, and mistakes that leave one open.
 #[cfg_attr(all(feature = "axum", feature = "test-util"), doc = include_str!("../docs/open_routes.md"))]
 pub mod open_routes {}
+
+/// Running behind nginx, HAProxy or a CDN.
+#[doc = include_str!("../docs/proxies.md")]
+pub mod proxies {}

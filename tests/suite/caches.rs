@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
-    nginx::Nginx,
+    proxy::Proxy,
     rig::{self, NOW, arriving, signed_by, signer_of, verifier},
 };
 
@@ -155,10 +155,10 @@ async fn exempt_answers_are_left_alone() {
 }
 
 /// An nginx that keeps what it may.
-struct Cache(Nginx);
+struct Cache(Proxy);
 
 impl Cache {
-    async fn start(upstream: std::net::SocketAddr) -> Self {
+    fn start(upstream: std::net::SocketAddr) -> Self {
         let http = format!(
             "proxy_cache_path cache keys_zone=answers:1m;
             server {{
@@ -169,7 +169,7 @@ impl Cache {
                 }}
             }}"
         );
-        Self(Nginx::start(&http).await)
+        Self(Proxy::nginx(&http))
     }
 
     /// The status, whether it came from the cache, and the body.
@@ -194,7 +194,7 @@ async fn behind_nginx(cache_control: &'static str) -> Cache {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
-    Cache::start(address).await
+    Cache::start(address)
 }
 
 fn by(signer: &Signer) -> Request<&'static str> {

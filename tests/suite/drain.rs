@@ -26,7 +26,7 @@ use tokio::{net::TcpListener, task::yield_now};
 use tower::{Layer, Service, service_fn};
 
 use crate::{
-    nginx::Nginx,
+    proxy::Proxy,
     rig::{self, verifier},
 };
 
@@ -138,14 +138,13 @@ async fn every_refusal_arrives_over_http2() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_arrives_through_nginx() {
     let address = serve(app(layer())).await;
-    let nginx = Nginx::start(&format!(
+    let nginx = Proxy::nginx(&format!(
         "upstream app {{ server {address}; keepalive 8; }}
         server {{
             listen LISTEN; client_max_body_size 64m;
             location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; }}
         }}"
-    ))
-    .await;
+    ));
     for length in [128 * KIB, MIB, 1900 * KIB, 8 * MIB, 40 * MIB] {
         assert_eq!(arrived(nginx.address, length, 401).await, 20, "{length} bytes");
     }
@@ -155,14 +154,13 @@ async fn every_refusal_arrives_through_nginx() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_uploads_keeps_nobody_out() {
     let (first, second) = (serve(app(layer())).await, serve(app(layer())).await);
-    let nginx = Nginx::start(&format!(
+    let nginx = Proxy::nginx(&format!(
         "upstream app {{ server {first}; server {second}; keepalive 8; }}
         server {{
             listen LISTEN; client_max_body_size 8m;
             location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; }}
         }}"
-    ))
-    .await;
+    ));
     static IS_OVER: AtomicBool = AtomicBool::new(false);
     static REFUSED: AtomicUsize = AtomicUsize::new(0);
     let address = nginx.address;

@@ -1,11 +1,6 @@
 //! WebSockets behind the layer, over HTTP/1.1 and HTTP/2, and through a proxy that translates one into the other.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
 
 use axum::{
     Router,
@@ -21,14 +16,18 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpListener, TcpStream},
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, client::IntoClientRequest, protocol::Role},
 };
 
-use crate::rig::{self, get, signed_by, signer, verifier};
+use crate::{
+    proxies::block,
+    proxy::Proxy,
+    rig::{self, get, signed_by, signer, verifier},
+};
 
 async fn echo(caller: Caller, method: Method, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(async move |mut socket| {
@@ -140,14 +139,27 @@ async fn websocket_over_http_2_is_signed_as_get() {
 
 #[tokio::test]
 async fn websocket_passes_a_proxy_that_translates_it() {
-    let proxy = Haproxy::start(serve(Scheme::new()).await).await;
+    let proxy = haproxy(serve(Scheme::new()).await);
     let connect = async |request: Request<()>| {
-        let stream = UnixStream::connect(proxy.directory.join("socket")).await.unwrap();
+        let stream = TcpStream::connect(proxy.address).await.unwrap();
         client_async(request, stream).await.map(|(socket, _)| socket)
     };
     assert_eq!(says(connect(handshake(&signer(), "/ws?room=1")).await.unwrap()).await, "CONNECT of demo: hello");
     let unsigned = "ws://localhost/ws".into_client_request().unwrap();
     assert_eq!(refusal(connect(unsigned).await.unwrap_err()), (401, "unsigned".to_owned()));
+}
+
+/// By the lines of docs/proxies.md.
+#[tokio::test]
+async fn websocket_passes_nginx() {
+    let page = block("nginx\n", 0, serve(Scheme::new()).await);
+    let connect = async |nginx: &Proxy| {
+        let stream = TcpStream::connect(nginx.address).await.unwrap();
+        client_async(handshake(&signer(), "/ws?room=1"), stream).await.map(|(socket, _)| socket)
+    };
+    assert_eq!(says(connect(&Proxy::nginx(&page)).await.unwrap()).await, "GET of demo: hello");
+    let without = Proxy::nginx(&page.replace("proxy_set_header Upgrade $http_upgrade;", ""));
+    assert!(connect(&without).await.is_err());
 }
 
 #[tokio::test]
@@ -193,44 +205,11 @@ async fn http_1_connect_is_refused_over_a_socket() {
     }
 }
 
-/// A HAProxy that speaks HTTP/2 to the server, on a socket of its own.
-struct Haproxy {
-    process: Child,
-    directory: PathBuf,
-}
-
-impl Haproxy {
-    async fn start(server: SocketAddr) -> Self {
-        let directory = std::env::temp_dir().join(format!("countersign-haproxy-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let socket = directory.join("socket");
-        let configuration = format!(
-            "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n timeout tunnel 20s\n\
-             frontend callers\n bind unix@{}\n default_backend servers\n\
-             backend servers\n server one {server} proto h2\n",
-            socket.display()
-        );
-        std::fs::write(directory.join("haproxy.cfg"), configuration).unwrap();
-        let process = Command::new("haproxy")
-            .args(["-db", "-q", "-f"])
-            .arg(directory.join("haproxy.cfg"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this test needs haproxy");
-        let proxy = Self { process, directory };
-        let started = Instant::now();
-        while UnixStream::connect(&socket).await.is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "haproxy does not listen");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        proxy
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+/// A HAProxy that speaks HTTP/2 to the server.
+fn haproxy(server: SocketAddr) -> Proxy {
+    Proxy::haproxy(&format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n timeout tunnel 20s\n\
+         frontend callers\n bind LISTEN\n default_backend servers\n\
+         backend servers\n server one {server} proto h2\n"
+    ))
 }
