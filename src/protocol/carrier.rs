@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use http::{HeaderValue, Uri, request::Parts, uri::PathAndQuery};
 
 use super::{
-    field::{Field, FieldError},
+    field::Field,
+    field_error::FieldError,
     headers::{FoundHeaders, Known},
     names::{FIELDS, PerField},
     params, percent,

@@ -19,6 +19,28 @@ impl Charset {
         Self(table)
     }
 
+    /// `0` to `9`.
+    pub(crate) const fn digits() -> Self {
+        let mut table = [false; 256];
+        let mut byte = b'0';
+        while byte <= b'9' {
+            table[byte as usize] = true;
+            byte += 1;
+        }
+        Self(table)
+    }
+
+    /// `0` to `9` and `a` to `f`.
+    pub(crate) const fn lowercase_hex() -> Self {
+        let mut charset = Self::digits();
+        let mut byte = b'a';
+        while byte <= b'f' {
+            charset.0[byte as usize] = true;
+            byte += 1;
+        }
+        charset
+    }
+
     pub(crate) fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte)]
     }

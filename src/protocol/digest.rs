@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::field::FieldError;
+use super::{charset::Charset, field_error::FieldError};
 
 /// The SHA-256 of a body's bytes: 64 lowercase hex digits.
 ///
@@ -31,7 +31,7 @@ impl BodyDigest {
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
-        lowercase_hex(bytes).map(Self)
+        lowercase_hex(bytes, "body digest").map(Self)
     }
 
     pub(crate) fn to_hex(self) -> HexDigits {
@@ -76,7 +76,7 @@ impl Signature {
     }
 
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
-        lowercase_hex(bytes).map(Self)
+        lowercase_hex(bytes, "sign").map(Self)
     }
 
     /// Whether it is this MAC, in a time that does not depend on where they differ. By words: by bytes it takes longer.
@@ -117,12 +117,13 @@ impl HexDigits {
 
 /// Without a branch that depends on a digit, and many digits at a time. The crate hex takes uppercase too, and several
 /// times as long.
-fn lowercase_hex(digits: &[u8]) -> Result<[u8; 32], FieldError> {
-    let error = FieldError { expected: "exactly 64 lowercase hex digits" };
-    let digits: [u8; 64] = digits.try_into().map_err(|_| error.clone())?;
+fn lowercase_hex(text: &[u8], name: &'static str) -> Result<[u8; 32], FieldError> {
+    static ALLOWED: Charset = Charset::lowercase_hex();
+    let error = || FieldError::new(name, "exactly 64 lowercase hex digits", text, &ALLOWED);
+    let digits: [u8; 64] = text.try_into().map_err(|_| error())?;
     let values = digits.map(hex_value);
     if values.iter().fold(0, |all, value| all | value) > 15 {
-        return Err(error);
+        return Err(error());
     }
     Ok(std::array::from_fn(|i| values[2 * i] << 4 | values[2 * i + 1]))
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use arrayvec::ArrayString;
 
-use super::charset::Charset;
+use super::{charset::Charset, field_error::FieldError};
 
 /// Which field: names it in the [`Scheme`](super::Scheme) and in errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,15 +24,6 @@ pub enum Field {
     BodyDigest,
 }
 
-/// A value does not match its field's grammar.
-///
-/// The message says what was expected. It never repeats the value, which may be a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}")]
-pub struct FieldError {
-    pub(crate) expected: &'static str,
-}
-
 /// An app's public name: 1 to 64 of `A-Z a-z 0-9 . _ -`.
 ///
 /// ```
@@ -49,7 +40,7 @@ impl AppId {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         const EXPECTED: &str = "1 to 64 of A-Z a-z 0-9 . _ -";
         static ALLOWED: Charset = Charset::alphanumeric_and(b"._-");
-        inline(bytes, 1, &ALLOWED, EXPECTED).map(Self)
+        inline(bytes, 1, &ALLOWED, "app id", EXPECTED).map(Self)
     }
 
     /// The app id as it travels.
@@ -76,7 +67,7 @@ impl Nonce {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         const EXPECTED: &str = "6 to 128 of A-Z a-z 0-9 . _ ~ -";
         static ALLOWED: Charset = Charset::alphanumeric_and(b"._~-");
-        inline(bytes, 6, &ALLOWED, EXPECTED).map(Self)
+        inline(bytes, 6, &ALLOWED, "nonce", EXPECTED).map(Self)
     }
 
     /// The nonce as it travels.
@@ -103,11 +94,15 @@ impl Nonce {
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    const EXPECTED: &str = "Unix seconds, 1 to 18 digits without sign or leading zero";
+
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
-        const EXPECTED: FieldError =
-            FieldError { expected: "Unix seconds: 1 to 18 digits without sign or leading zero" };
+        static DIGITS: Charset = Charset::digits();
         if !matches!(bytes, [b'1'..=b'9', rest @ ..] if rest.len() < 19 && rest.iter().all(u8::is_ascii_digit)) {
-            return Err(EXPECTED);
+            return Err(match bytes {
+                [b'0', ..] => FieldError::other("timestamp", Self::EXPECTED, "a leading zero"),
+                _ => FieldError::new("timestamp", Self::EXPECTED, bytes, &DIGITS),
+            });
         }
         // Nineteen digits are less than 2^64.
         let seconds = bytes.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
@@ -130,20 +125,19 @@ impl TryFrom<u64> for Timestamp {
     ///
     /// Zero cannot travel, nor can 13 digits (milliseconds), 16 digits (microseconds), and 19 digits (nanoseconds) or more.
     fn try_from(unix_seconds: u64) -> Result<Self, FieldError> {
-        let expected = match unix_seconds {
-            0 | 10_000_000_000_000_000_000.. => "Unix seconds from 1 to 999999999999999999",
-            1_000_000_000_000..=9_999_999_999_999 => {
-                "Unix seconds: these 13 digits are milliseconds, divide them by 1000"
-            }
+        let found = match unix_seconds {
+            0 => "0",
+            1_000_000_000_000..=9_999_999_999_999 => "13 digits, which are milliseconds: divide them by 1000",
             1_000_000_000_000_000..=9_999_999_999_999_999 => {
-                "Unix seconds: these 16 digits are microseconds, divide them by 1000000"
+                "16 digits, which are microseconds: divide them by 1000000"
             }
             1_000_000_000_000_000_000..=9_999_999_999_999_999_999 => {
-                "Unix seconds: these 19 digits are nanoseconds, divide them by 1000000000"
+                "19 digits, which are nanoseconds: divide them by 1000000000"
             }
+            10_000_000_000_000_000_000.. => "20 digits",
             seconds => return Ok(Self(seconds)),
         };
-        Err(FieldError { expected })
+        Err(FieldError::other("timestamp", Self::EXPECTED, found))
     }
 }
 
@@ -178,7 +172,7 @@ impl Token {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, FieldError> {
         const EXPECTED: &str = "1 to 512 of A-Z a-z 0-9 . _ ~ + / = -";
         static ALLOWED: Charset = Charset::alphanumeric_and(b"._~+/=-");
-        text(bytes, 1, 512, &ALLOWED, EXPECTED).map(|token| Self(token.into()))
+        text(bytes, 1, 512, &ALLOWED, "token", EXPECTED).map(|token| Self(token.into()))
     }
 
     /// The token as it travels: a secret of its holder.
@@ -199,22 +193,25 @@ fn text<'a>(
     min: usize,
     max: usize,
     allowed: &Charset,
+    name: &'static str,
     expected: &'static str,
 ) -> Result<&'a str, FieldError> {
+    let error = || FieldError::new(name, expected, bytes, allowed);
     if bytes.len() < min || bytes.len() > max || !allowed.has_all(bytes) {
-        return Err(FieldError { expected });
+        return Err(error());
     }
-    std::str::from_utf8(bytes).map_err(|_| FieldError { expected })
+    std::str::from_utf8(bytes).map_err(|_| error())
 }
 
 fn inline<const MAX: usize>(
     bytes: &[u8],
     min: usize,
     allowed: &Charset,
+    name: &'static str,
     expected: &'static str,
 ) -> Result<ArrayString<MAX>, FieldError> {
-    let text = text(bytes, min, MAX, allowed, expected)?;
-    ArrayString::from(text).map_err(|_| FieldError { expected })
+    let text = text(bytes, min, MAX, allowed, name, expected)?;
+    ArrayString::from(text).map_err(|_| FieldError::new(name, expected, bytes, allowed))
 }
 
 macro_rules! from_str {

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use hmac::{Hmac, KeyInit};
 use sha2::Sha256;
 
-use super::{charset::Charset, field::FieldError, secret::Secret};
+use super::{charset::Charset, field_error::FieldError, secret::Secret};
 
 /// A key of an app: a [`Secret`], with a name for those who watch a rotation, and a time span, if it has them.
 ///
@@ -128,7 +128,7 @@ impl std::str::FromStr for KeyName {
     fn from_str(text: &str) -> Result<Self, FieldError> {
         static ALLOWED: Charset = Charset::alphanumeric_and(b"._-");
         if !(1..=64).contains(&text.len()) || !ALLOWED.has_all(text.as_bytes()) {
-            return Err(FieldError { expected: "1 to 64 of A-Z a-z 0-9 . _ -" });
+            return Err(FieldError::new("key name", "1 to 64 of A-Z a-z 0-9 . _ -", text.as_bytes(), &ALLOWED));
         }
         Ok(Self(text.into()))
     }

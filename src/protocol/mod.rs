@@ -25,6 +25,7 @@ mod claim;
 mod content_type;
 mod digest;
 mod field;
+mod field_error;
 mod freshness;
 mod hasher;
 mod header;
@@ -60,7 +61,8 @@ pub(crate) use self::{
 pub use self::{
     claim::Claim,
     digest::BodyDigest,
-    field::{AppId, Field, FieldError, Nonce, Timestamp, Token},
+    field::{AppId, Field, Nonce, Timestamp, Token},
+    field_error::FieldError,
     freshness::{Lifetime, Occurrence, Timely, Unrepeated, Window},
     hasher::BodyHasher,
     key::{Key, KeyName},

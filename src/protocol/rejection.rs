@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use http::StatusCode;
 
-use super::field::FieldError;
+use super::field_error::FieldError;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -274,7 +274,7 @@ pub(crate) trait InField<T> {
 
 impl<T> InField<T> for Result<T, FieldError> {
     fn in_field(self, name: &str) -> Result<T, Rejection> {
-        self.map_err(|error| Rejection::malformed(name.to_owned(), error))
+        self.map_err(|error| Rejection::malformed(name.to_owned(), error.problem()))
     }
 }
 

@@ -120,6 +120,63 @@ async fn the_ends_of_the_number_line_are_stale_and_nothing_worse() {
     }
 }
 
+#[test]
+fn errors_name_the_field_and_what_was_found() {
+    let of = |error: countersign::FieldError| error.to_string();
+    let app = |text: &str| of(text.parse::<countersign::AppId>().unwrap_err());
+    let nonce = |text: &str| of(text.parse::<countersign::Nonce>().unwrap_err());
+    let time = |text: &str| of(text.parse::<countersign::Timestamp>().unwrap_err());
+    let token = |text: &str| of(text.parse::<countersign::Token>().unwrap_err());
+    let digest = |text: &str| of(text.parse::<countersign::BodyDigest>().unwrap_err());
+    let key = |text: &str| of(text.parse::<countersign::KeyName>().unwrap_err());
+    for (message, expected) in [
+        (app(""), "app id: expected 1 to 64 of A-Z a-z 0-9 . _ -, found nothing"),
+        (app(&"a".repeat(70)), "app id: expected 1 to 64 of A-Z a-z 0-9 . _ -, found 70 characters"),
+        (app("demo\n"), "app id: expected 1 to 64 of A-Z a-z 0-9 . _ -, found white space at position 5"),
+        (
+            app("démo"),
+            "app id: expected 1 to 64 of A-Z a-z 0-9 . _ -, found a character that is not ASCII at position 2",
+        ),
+        (nonce("short"), "nonce: expected 6 to 128 of A-Z a-z 0-9 . _ ~ -, found 5 characters"),
+        (
+            token("s3cr\0et"),
+            "token: expected 1 to 512 of A-Z a-z 0-9 . _ ~ + / = -, found a control character at position 5",
+        ),
+        (
+            token("s3cr,et"),
+            "token: expected 1 to 512 of A-Z a-z 0-9 . _ ~ + / = -, found another character at position 5",
+        ),
+        (digest("0"), "body digest: expected exactly 64 lowercase hex digits, found 1 character"),
+        (
+            digest(&"A".repeat(64)),
+            "body digest: expected exactly 64 lowercase hex digits, found an uppercase letter at position 1",
+        ),
+        (key("2026 q4"), "key name: expected 1 to 64 of A-Z a-z 0-9 . _ -, found white space at position 5"),
+        (
+            time("+1"),
+            "timestamp: expected Unix seconds, 1 to 18 digits without sign or leading zero, found another character at position 1",
+        ),
+        (
+            time("01"),
+            "timestamp: expected Unix seconds, 1 to 18 digits without sign or leading zero, found a leading zero",
+        ),
+        (
+            time(&"1".repeat(20)),
+            "timestamp: expected Unix seconds, 1 to 18 digits without sign or leading zero, found 20 characters",
+        ),
+    ] {
+        assert_eq!(message, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_field_says_what_was_found() {
+    let mut request = signed(get("/"));
+    request.headers_mut().insert("x-sign", "0123".parse().unwrap());
+    let rejection = rig::verify(&verifier().0, request).await.unwrap_err();
+    assert_eq!(rejection.detail(), "x-sign: expected exactly 64 lowercase hex digits, found 4 characters");
+}
+
 #[tokio::test]
 async fn smaller_units_than_seconds_are_named() {
     for (text, unit) in [

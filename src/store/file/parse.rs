@@ -13,7 +13,7 @@ use super::{
     secret,
 };
 use crate::{
-    protocol::{AppId, Key, KeyRing, KeyRingError},
+    protocol::{AppId, FieldError, Key, KeyRing, KeyRingError},
     store::{App, StaticKeys},
 };
 
@@ -33,8 +33,8 @@ pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys
     }
     let mut enabled = Vec::new();
     for (id, app) in apps {
-        let app_id: AppId = id.get_ref().parse().map_err(|error| {
-            Fault::new(id.span().start, format!("the app's id: {error}; one with a dot stands in quotes"))
+        let app_id: AppId = id.get_ref().parse().map_err(|error: FieldError| {
+            Fault::new(id.span().start, format!("the app's id: {}; one with a dot stands in quotes", error.problem()))
         })?;
         let (is_enabled, app) = parse_app(&app_id, app, format)?;
         if is_enabled {
@@ -75,7 +75,11 @@ fn parse_key(item: &Item<'_>) -> Result<Key, Fault> {
     let secret = secret::decode(string(written)?).map_err(|error| fault(written, error))?;
     let mut key = Key::from(secret);
     if let Some(name) = entries.get("name") {
-        key = key.with_name(string(name)?.parse().map_err(|error| fault(name, format!("the key's name: {error}")))?);
+        key = key.with_name(
+            string(name)?
+                .parse()
+                .map_err(|error: FieldError| fault(name, format!("the key's name: {}", error.problem())))?,
+        );
     }
     if let Some(second) = entries.get("not-before") {
         key = key.with_not_before(unix_seconds(second)?);
