@@ -88,6 +88,74 @@ fn secrets_are_long_enough_or_refused() {
 }
 
 #[test]
+fn what_surrounds_a_key_is_refused() {
+    const BARE: &str = "0123456789abcdef";
+    for (before, after, found) in [
+        ("", "\n", "ends with white space"),
+        ("", "\r\n", "ends with white space"),
+        ("", " ", "ends with white space"),
+        ("", "\x0c", "ends with white space"),
+        (" ", "", "begins with white space"),
+        ("\t", "", "begins with white space"),
+        ("\u{feff}", "", "begins with a byte order mark"),
+        ("", "\u{feff}", "ends with a byte order mark"),
+        ("\"", "\"", "stands in quotes"),
+        ("'", "'", "stands in quotes"),
+    ] {
+        let text = format!("{before}{BARE}{after}");
+        let error = Secret::new(text.clone()).unwrap_err();
+        let written = format!("text:{text}").parse::<Secret>().unwrap_err();
+        let around = format!("{before}hex:30313233343536373839616263646566{after}").parse::<Secret>().unwrap_err();
+        for error in [error, written, around] {
+            let shown = format!("{error} {error:?}");
+            assert!(error.to_string().contains(found), "{text:?}: {error}");
+            assert!(!shown.contains(BARE) && !shown.contains("3031"), "{shown}");
+        }
+        assert!(Secret::from_bytes(text).is_ok(), "decoded bytes may begin or end with anything");
+    }
+    let utf16: Vec<u8> = b"\xff\xfe".iter().copied().chain(BARE.bytes().flat_map(|byte| [byte, 0])).collect();
+    assert!(Secret::new(utf16).unwrap_err().to_string().contains("byte order mark"));
+    for inside in ["0123 5678\n abcdef", "\"123456789abcdef", "0123456789abcde'"] {
+        assert!(Secret::new(inside).is_ok(), "{inside}");
+    }
+}
+
+#[test]
+fn written_secrets_sign_like_their_bytes() {
+    let sign = |secret: Secret| {
+        let signer = Signer::new("demo".parse().unwrap(), secret);
+        let (mut parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        signer.sign_at(&mut parts, Payload::Bytes(b""), NOW.try_into().unwrap(), NONCE.parse().unwrap()).unwrap();
+        parts.headers["x-sign"].clone()
+    };
+    for (written, bytes) in [
+        ("hex:300a3233343536373839416263646520", &b"0\n23456789Abcde "[..]),
+        ("hex:300A3233343536373839416263646520", b"0\n23456789Abcde "),
+        ("base64:IDEyMzQ1Njc4OWFiY2Rl+/8=", b" 123456789abcde\xfb\xff"),
+        ("text:0123456789:hex:ü", "0123456789:hex:ü".as_bytes()),
+    ] {
+        assert_eq!(sign(written.parse().unwrap()), sign(Secret::from_bytes(bytes).unwrap()), "{written}");
+    }
+}
+
+#[test]
+fn misspelt_secrets_are_refused_without_being_shown() {
+    for (written, part) in [
+        ("0123456789abcdef", "begins with text:, hex: or base64:"),
+        ("Hex:30313233343536373839616263646566", "begins with text:, hex: or base64:"),
+        ("hex:3031323334353637383961626364656", "an even number of hex digits"),
+        ("base64:MDEyMzQ1Njc4OWFiY2RlZg", "= at the end"),
+        ("hex:30313233", "has 4 bytes: at least 16"),
+        ("text:0123", "has 4 bytes: at least 16"),
+    ] {
+        let error = written.parse::<Secret>().unwrap_err();
+        assert!(error.to_string().contains(part), "{written}: {error}");
+        let key = written.split_once(':').map_or(written, |(_, key)| key);
+        assert!(!format!("{error} {error:?}").contains(key), "{error:?}");
+    }
+}
+
+#[test]
 fn signing_errors_name_the_field_and_no_secret() {
     let signer = rig::signer().with_token(TOKEN.parse().unwrap());
     let sign = |request: Request<&'static str>| signer.sign(request).unwrap_err().to_string();

@@ -43,7 +43,7 @@ impl KeyStore for SqliteKeys {
         let Some(name) = rows.first().map(|(_, plan)| plan.clone()) else {
             return Ok(None); // no such app, or it is disabled, or has no secret left
         };
-        let secrets: Result<Vec<Secret>, _> = rows.into_iter().map(|(secret, _)| Secret::new(secret)).collect();
+        let secrets: Result<Vec<Secret>, _> = rows.into_iter().map(|(secret, _)| Secret::from_bytes(secret)).collect();
         let ring = KeyRing::new(secrets.map_err(StoreError::new)?).map_err(StoreError::new)?;
         Ok(Some(App::new(ring).with_data(Plan { name })))
     }

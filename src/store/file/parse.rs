@@ -10,10 +10,9 @@ use toml::{
 use super::{
     data::{DataFormat, read_data},
     error::Fault,
-    secret,
 };
 use crate::{
-    protocol::{AppId, FieldError, Key, KeyRing, KeyRingError},
+    protocol::{AppId, FieldError, Key, KeyRing, KeyRingError, Secret, SecretError},
     store::{App, StaticKeys},
 };
 
@@ -72,7 +71,7 @@ fn parse_key(item: &Item<'_>) -> Result<Key, Fault> {
     let entries = table(item, "expected a key: { secret = \"hex:...\" }")?;
     check_names(entries, &["name", "not-after", "not-before", "secret"])?;
     let written = entries.get("secret").ok_or_else(|| fault(item, "the key has no secret"))?;
-    let secret = secret::decode(string(written)?).map_err(|error| fault(written, error))?;
+    let secret: Secret = string(written)?.parse().map_err(|error: SecretError| fault(written, error.to_string()))?;
     let mut key = Key::from(secret);
     if let Some(name) = entries.get("name") {
         key = key.with_name(

@@ -42,7 +42,7 @@ async fn a_secret_is_text_or_hex_or_base64() {
     for (written, bytes) in cases {
         let file = KeyFile::new(format!("[apps.demo]\nkeys = [{{ secret = '{written}' }}]"));
         let verifier = Verifier::new(file.open().unwrap()).with_clock(ManualClock::at(NOW));
-        let signer = Signer::new("demo".parse().unwrap(), Secret::new(bytes).unwrap());
+        let signer = Signer::new("demo".parse().unwrap(), Secret::from_bytes(bytes).unwrap());
         let verdict = verifier.verify(rig::arriving(signed_by(&signer, NOW, get("/")))).await;
         assert!(verdict.is_ok(), "{written}");
     }
@@ -120,6 +120,8 @@ fn what_cannot_be_meant_is_an_error_that_names_line_column_and_reason() {
         (secret("'Hex:30313233343536373839616263646566'"), (3, 10), "begins with text:, hex: or base64:"),
         (secret("'text:0123456789abcde'"), (3, 10), "the secret has 15 bytes: at least 16"),
         (secret("'hex:303132333435363738396162636465'"), (3, 10), "the secret has 15 bytes"),
+        (secret("'text:0123456789abcdef '"), (3, 10), "the secret ends with white space"),
+        (secret("\"text:\\n0123456789abcdef\""), (3, 10), "the secret begins with white space"),
         (secret("'hex:'"), (3, 10), "the secret has 0 bytes"),
         (secret("'hex:3031323334353637383961626364656'"), (3, 10), "an even number of hex digits"),
         (secret("'hex:3031323334353637383961626364656g'"), (3, 10), "an even number of hex digits"),

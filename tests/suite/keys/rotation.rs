@@ -10,7 +10,7 @@ use std::{
 };
 
 use countersign::{
-    Secret, Signer, Verifier,
+    Signer, Verifier,
     clock::{Clock, ManualClock},
     store::FileKeys,
 };
@@ -35,7 +35,7 @@ fn files() -> [&'static str; 3] {
 }
 
 fn signer(key: &str) -> Signer {
-    Signer::new("demo".parse().unwrap(), Secret::new(hex::decode(key).unwrap()).unwrap())
+    Signer::new("demo".parse().unwrap(), format!("hex:{key}").parse().unwrap())
 }
 
 /// A service on a key file, with clients that sign without a pause.
