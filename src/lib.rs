@@ -75,7 +75,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(all(doctest, feature = "axum", feature = "client", feature = "moka", feature = "redis"))]
+#[cfg(all(doctest, feature = "axum", feature = "moka", feature = "redis", feature = "reqwest"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

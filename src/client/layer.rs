@@ -22,21 +22,22 @@ use crate::protocol::Signer;
 /// # use tower::ServiceBuilder;
 /// # use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
-/// let client = Client::builder(TokioExecutor::new()).build_http::<http_body_util::Full<bytes::Bytes>>();
+/// let client = Client::builder(TokioExecutor::new()).build_http::<countersign::client::SignedBody>();
 /// let client = ServiceBuilder::new().layer(SignLayer::new(signer)).service(client);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SignLayer {
-    signer: Signer,
-    origins: Origins,
+    pub(super) signer: Signer,
+    pub(super) origins: Origins,
+    pub(super) max_body: u64,
 }
 
 impl SignLayer {
     /// Signs with this signer.
     pub fn new(signer: Signer) -> Self {
-        Self { signer, origins: Origins::default() }
+        Self { signer, origins: Origins::default(), max_body: 2 * 1024 * 1024 }
     }
 
     /// Signs for these origins alone. Default: for all.
@@ -55,12 +56,12 @@ impl SignLayer {
     ///
     /// ```
     /// # use countersign::{Secret, Signer, SignLayer};
-    /// # use http_body_util::Full;
+    /// # use countersign::client::SignedBody;
     /// # use hyper_util::{client::legacy::Client, rt::TokioExecutor};
     /// # use tower::ServiceBuilder;
     /// # use tower_http::follow_redirect::FollowRedirectLayer;
     /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
-    /// # let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+    /// # let client = Client::builder(TokioExecutor::new()).build_http::<SignedBody>();
     /// let client = ServiceBuilder::new()
     ///     .layer(FollowRedirectLayer::new())
     ///     .layer(SignLayer::new(signer).with_origins(["https://api.example.com"])?)
@@ -76,10 +77,20 @@ impl SignLayer {
     }
 }
 
+impl SignLayer {
+    /// How many bytes of a body are read and held, since its digest is signed. Default: 2 MiB, as much as a verifier takes by
+    /// default.
+    ///
+    /// A larger body is a [`SignError`](crate::SignError), unless its digest is [known](Sign#files-and-other-large-bodies).
+    pub fn with_max_body(self, bytes: u64) -> Self {
+        Self { max_body: bytes, ..self }
+    }
+}
+
 impl<S> Layer<S> for SignLayer {
     type Service = Sign<S>;
 
     fn layer(&self, inner: S) -> Sign<S> {
-        Sign::new(inner, self.signer.clone(), self.origins.clone())
+        Sign::new(inner, self)
     }
 }

@@ -1,6 +1,7 @@
 //! The signing side: a [`Signer`](crate::Signer) with the system's clock and random source, and the tower layer around
 //! a client.
 
+mod body;
 mod layer;
 mod origin;
 #[cfg(feature = "reqwest")]
@@ -13,7 +14,8 @@ mod signer;
 #[cfg(feature = "reqwest")]
 pub use self::reqwest_future::ReqwestResponseFuture;
 pub use self::{
+    body::SignedBody,
     layer::SignLayer,
     origin::OriginError,
-    service::{ResponseFuture, Sign},
+    service::{ResponseFuture, Sign, SignableRequest},
 };

@@ -9,8 +9,11 @@ use http::{Uri, request::Parts};
 use reqwest::{Body, Request, Response, Url};
 use tower_service::Service;
 
-use super::{reqwest_future::ReqwestResponseFuture, service::Sign};
-use crate::protocol::{BodyDigest, BoxError, Payload, SignError, Signer};
+use super::{
+    reqwest_future::ReqwestResponseFuture,
+    service::{Sealed, Sign, SignableRequest},
+};
+use crate::protocol::{BodyDigest, BoxError, Field, Payload, SignError, Signer};
 
 /// With the feature `reqwest`: its requests.
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
@@ -43,6 +46,28 @@ impl Signer {
     /// assert!(request.headers().contains_key("x-sign"));
     /// // client.execute(request).await?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Multipart forms
+    ///
+    /// `RequestBuilder::multipart` makes a body that streams, whose boundary and digest are not known when the request is signed.
+    /// Make it bytes first, with the boundary in the content type (reqwest's own feature `multipart`):
+    ///
+    /// ```
+    /// # use countersign::Signer;
+    /// use futures_util::TryStreamExt;
+    /// use reqwest::{Client, Request, multipart::Form};
+    ///
+    /// async fn signed(
+    ///     client: &Client,
+    ///     signer: &Signer,
+    ///     form: Form,
+    /// ) -> Result<Request, Box<dyn std::error::Error + Send + Sync>> {
+    ///     let content_type = format!("multipart/form-data; boundary={}", form.boundary());
+    ///     let body: Vec<u8> = form.into_stream().map_ok(Vec::from).try_concat().await?;
+    ///     let request = client.post("https://api.example.com/files").header("content-type", content_type).body(body).build()?;
+    ///     Ok(signer.sign_reqwest(request)?)
+    /// }
     /// ```
     ///
     /// # Errors
@@ -83,8 +108,15 @@ impl Signer {
 
 /// With the feature `reqwest`: around its client, whose redirects must be switched off.
 ///
-/// What is said of [`Signer::sign_reqwest`] goes for this too. A body that streams is not read here: it is a
-/// [`SignError`]; sign it with [`Signer::sign_reqwest_digest`] and send it with the client itself.
+/// What is said of [`Signer::sign_reqwest`] applies to this too. A body that streams is not read here: set its SHA-256 as the header
+/// of the digest, and the request is signed by it; without it the request is a [`SignError`].
+///
+/// ```
+/// # use countersign::BodyDigest;
+/// # fn request(client: reqwest::Client, file: reqwest::Body, digest: BodyDigest) -> reqwest::RequestBuilder {
+/// client.put("https://api.example.com/files/1").header("x-content-sha256", digest.to_string()).body(file)
+/// # }
+/// ```
 ///
 /// A client that follows redirects by itself is found out when it has: a response from another URL than the one that
 /// was signed is a [`SignError`]. The signature has been there by then, and a chain that leads back to where it began
@@ -102,36 +134,47 @@ impl Signer {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
-impl<S> Service<Request> for Sign<S>
+impl<S> SignableRequest<S> for Request
 where
     S: Service<Request, Response = Response, Error: Into<BoxError>>,
 {
     type Response = Response;
-    /// [`SignError`], or the client's own.
-    type Error = BoxError;
     type Future = ReqwestResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context).map_err(Into::into)
+    fn poll_ready(client: &mut S, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        client.poll_ready(context).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        match self.prepare(request) {
-            Ok((request, signed)) => ReqwestResponseFuture::sent(self.inner.call(request), signed),
+    fn send(self, service: &mut Sign<S>) -> Self::Future {
+        match service.prepare(self) {
+            Ok((request, signed)) => ReqwestResponseFuture::sent(service.inner.call(request), signed),
             Err(error) => ReqwestResponseFuture::refused(error),
         }
     }
 }
 
+impl Sealed for Request {}
+
 impl<S> Sign<S> {
     /// The request as it is to be sent and, if it is signed, the URL that is.
     fn prepare(&self, request: Request) -> Result<(Request, Option<Url>), SignError> {
         if self.origins.include(&uri_as_sent(request.url())?)? {
-            let request = self.signer.sign_reqwest(request)?;
+            let request = match self.known_digest(&request)? {
+                Some(digest) => self.signer.sign_reqwest_digest(request, digest)?,
+                None => self.signer.sign_reqwest(request)?,
+            };
             let url = request.url().clone();
             return Ok((request, Some(url)));
         }
         Ok((rewrite(request, |parts, _| self.signer.unsign(parts))?, None))
+    }
+
+    /// Of a body that streams, the digest that the caller has set as the header.
+    fn known_digest(&self, request: &Request) -> Result<Option<BodyDigest>, SignError> {
+        let does_stream = request.body().is_some_and(|body| body.as_bytes().is_none());
+        let header = request.headers().get(self.signer.scheme().header_name(Field::BodyDigest));
+        let digest = header.filter(|_| does_stream).map(|value| BodyDigest::parse(value.as_bytes())).transpose();
+        digest.map_err(|error| SignError::new("the digest that the request brings along is malformed", error))
     }
 }
 
@@ -164,6 +207,7 @@ fn uri_as_sent(url: &Url) -> Result<Uri, SignError> {
 
 fn streams() -> SignError {
     SignError::without_source(
-        "the body streams, so its digest is not known: sign it with Signer::sign_reqwest_digest, or make it bytes",
+        "the body streams, so its digest is not known: sign it with Signer::sign_reqwest_digest, under SignLayer set the header \
+         x-content-sha256, or make it bytes",
     )
 }

@@ -9,29 +9,28 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use http_body_util::Full;
 use tower_service::Service;
 
-use super::origin::Origins;
+use super::{body::SignedBody, layer::SignLayer, origin::Origins};
 use crate::{
     accessors::inner_accessors,
     collect::{CollectError, collect},
-    protocol::{BoxError, Payload, SignError, Signer},
+    protocol::{BodyDigest, BoxError, Payload, SignError, Signer},
     ready::take_ready,
 };
 
 /// Signs requests before the client sends them.
 ///
-/// Its calls have the body's type, which `ready()` does not know: use `oneshot` on a clone.
+/// `ready()` does not know which type of request is to be sent: use `oneshot` on a clone, or `ServiceExt::<R>::ready`.
 ///
 /// ```no_run
-/// # use countersign::{Secret, Signer, SignLayer};
+/// # use countersign::{Secret, Signer, SignLayer, client::SignedBody};
 /// # use tower::{ServiceBuilder, ServiceExt};
 /// # use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 /// # async fn call(signer: Signer) -> Result<(), tower::BoxError> {
 /// # use http_body_util::Full;
 /// # use bytes::Bytes;
-/// let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// let client = Client::builder(TokioExecutor::new()).build_http::<SignedBody>();
 /// let client = ServiceBuilder::new().layer(SignLayer::new(signer)).service(client);
 /// let request = http::Request::get("https://api.example.com/orders").body(Full::<Bytes>::default())?;
 /// let response = client.clone().oneshot(request).await?;
@@ -39,60 +38,138 @@ use crate::{
 /// # }
 /// ```
 ///
-/// If the compiler says that `ready` or `oneshot` exists but its bounds are not satisfied: over a `reqwest::Client` the
-/// feature `reqwest` is off; any other client takes another body than `Full<Bytes>`.
+/// It takes any body, and reads it first, up to the [limit](SignLayer::with_max_body), since its digest is signed; trailers are
+/// dropped. The client below gets a [`SignedBody`]; one that sends another body needs a `MapRequestBodyLayer` between.
 ///
-/// It takes any body, and reads it first, up to the [limit](crate::Limits::with_body), since its digest is signed;
-/// trailers are dropped. The client below gets the bytes as a `Full<Bytes>`; one that sends another body needs a
-/// `MapRequestBodyLayer` between. To send a large one, sign its digest with [`Signer::sign_parts`] and use the client
-/// without this layer.
+/// # Files and other large bodies
+///
+/// A body whose digest is known beforehand is not read here: put its [`BodyDigest`] into the request's extensions, and the body is
+/// streamed. Retries and [origins](SignLayer::with_origins) apply to it as to any other: a retry above this service makes the body
+/// anew, and each attempt is signed anew.
+///
+/// ```no_run
+/// # use countersign::{BodyDigest, BodyHasher};
+/// # use http_body_util::Full;
+/// # use bytes::Bytes;
+/// # fn request(body: Full<Bytes>) -> Result<http::Request<Full<Bytes>>, Box<dyn std::error::Error>> {
+/// let mut hasher = BodyHasher::new();
+/// std::io::copy(&mut std::fs::File::open("video.mp4")?, &mut hasher)?;
+/// let request = http::Request::put("https://api.example.com/files/1").extension(hasher.finish()).body(body)?;
+/// # Ok(request)
+/// # }
+/// ```
 #[derive(Clone, Debug)]
+#[must_use = "services do nothing unless they are called"]
 pub struct Sign<S> {
     pub(super) inner: S,
     pub(super) signer: Signer,
     pub(super) origins: Origins,
+    pub(super) max_body: u64,
 }
 
 impl<S> Sign<S> {
-    pub(super) fn new(inner: S, signer: Signer, origins: Origins) -> Self {
-        Self { inner, signer, origins }
+    pub(super) fn new(inner: S, layer: &SignLayer) -> Self {
+        let SignLayer { signer, origins, max_body } = layer.clone();
+        Self { inner, signer, origins, max_body }
     }
 
     inner_accessors!();
 }
 
-impl<S, B> Service<Request<B>> for Sign<S>
+impl<S, R: SignableRequest<S>> Service<R> for Sign<S> {
+    type Response = R::Response;
+    /// [`SignError`], or the client's own.
+    type Error = BoxError;
+    type Future = R::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        R::poll_ready(&mut self.inner, context)
+    }
+
+    fn call(&mut self, request: R) -> R::Future {
+        request.send(self)
+    }
+}
+
+/// A request that [`Sign`] can sign and give to a client of type `S`.
+///
+/// `http::Request` with any body of `Bytes` is one, for a client that takes `http::Request<SignedBody>`. `reqwest::Request` is one
+/// with the feature `reqwest`, for a `reqwest::Client`. The trait is sealed.
+#[diagnostic::on_unimplemented(
+    message = "`Sign` cannot send `{Self}` by this client",
+    note = "`reqwest::Request` needs the feature `reqwest` of `countersign`, and a `reqwest::Client`",
+    note = "any other request is an `http::Request` with a body of `Bytes`, and its client takes \
+            `http::Request<countersign::client::SignedBody>`"
+)]
+pub trait SignableRequest<S>: Sealed + Sized {
+    /// What the client answers.
+    type Response;
+    /// The answer to come.
+    type Future: Future<Output = Result<Self::Response, BoxError>>;
+
+    #[doc(hidden)]
+    fn poll_ready(client: &mut S, context: &mut Context<'_>) -> Poll<Result<(), BoxError>>;
+
+    #[doc(hidden)]
+    fn send(self, service: &mut Sign<S>) -> Self::Future;
+}
+
+mod sealed {
+    /// Keeps the trait free to grow.
+    pub trait Sealed {}
+}
+pub(super) use self::sealed::Sealed;
+
+impl<B> Sealed for Request<B> {}
+
+impl<S, B> SignableRequest<S> for Request<B>
 where
-    S: Service<Request<Full<Bytes>>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<SignedBody>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = S::Response;
-    /// [`SignError`], or the client's own.
-    type Error = BoxError;
     type Future = ResponseFuture<S::Response>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context).map_err(Into::into)
+    fn poll_ready(client: &mut S, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        client.poll_ready(context).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut inner = take_ready(&mut self.inner);
-        let (signer, origins) = (self.signer.clone(), self.origins.clone());
+    fn send(self, service: &mut Sign<S>) -> Self::Future {
+        let mut inner = take_ready(&mut service.inner);
+        let (signer, origins, max_body) = (service.signer.clone(), service.origins.clone(), service.max_body);
         ResponseFuture(Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
+            let (mut parts, body) = self.into_parts();
             let is_signed = origins.include(&parts.uri)?;
-            let body = read(body, MAX_BODY).await?;
+            let (payload, body) = match parts.extensions.remove::<BodyDigest>() {
+                Some(digest) => (Known::Digest(digest), SignedBody::streamed(body)),
+                None => {
+                    let bytes = read(body, max_body).await?;
+                    (Known::Bytes(bytes.clone()), SignedBody::whole(bytes))
+                }
+            };
             match is_signed {
-                true => signer.sign_parts(&mut parts, Payload::Bytes(&body))?,
+                true => signer.sign_parts(&mut parts, payload.as_payload())?,
                 false => signer.unsign(&mut parts)?,
             }
-            inner.call(Request::from_parts(parts, Full::new(body))).await.map_err(Into::into)
+            inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)
         }))
     }
 }
 
-/// How much of a body is held in memory, in bytes.
-const MAX_BODY: u64 = 2 * 1024 * 1024;
+/// What is known of a body when its request is signed.
+enum Known {
+    Bytes(Bytes),
+    Digest(BodyDigest),
+}
+
+impl Known {
+    fn as_payload(&self) -> Payload<'_> {
+        match self {
+            Self::Bytes(bytes) => Payload::Bytes(bytes),
+            Self::Digest(digest) => Payload::Digest(*digest),
+        }
+    }
+}
 
 async fn read<B>(body: B, limit: u64) -> Result<Bytes, SignError>
 where
@@ -100,9 +177,11 @@ where
 {
     collect(body, limit).await.map_err(|error| match error {
         CollectError::TooLarge => SignError::without_source(format!(
-            "the body has more than the {limit} bytes that are read of it: sign its digest and send it without this layer"
+            "the body has more than {limit} bytes, which is what SignLayer reads of one: raise SignLayer::with_max_body, or put \
+             the body's BodyDigest into the request's extensions, and it is streamed"
         )),
         CollectError::Broken(error) => SignError::new("the body could not be read", error),
+        CollectError::NoRoom(never) => match never {},
     })
 }
 

@@ -23,6 +23,10 @@ impl Signer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// The URL is signed as it is. A client that rewrites it afterwards breaks the signature. In particular, **do not sign an
+    /// `http::Request` and make a `reqwest::Request` of it**: reqwest's URLs resolve `/./`, `/../` and `%2e%2e`, turn `\` into `/`
+    /// and escape what is not ASCII. `sign_reqwest` (feature `reqwest`) signs what reqwest sends.
+    ///
     /// # Errors
     ///
     /// Those of [`sign_at`](Signer::sign_at); or the system has no random bytes, or a clock before 1970.

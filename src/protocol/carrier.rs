@@ -58,7 +58,13 @@ impl<'a> Carried<'a> {
     ) -> Result<Self, Rejection> {
         let carrier = match scheme.carrier() {
             Carrier::Headers => Found::Headers(headers),
-            Carrier::Query => Found::Query(read_query(scheme, uri)?),
+            Carrier::Query => {
+                let fields = read_query(scheme, uri)?;
+                match first_required(&fields) {
+                    Some(field) if !is_signature(&fields) => return Err(clash(scheme, field)),
+                    _ => Found::Query(fields),
+                }
+            }
             // Signers write headers then, and a verifier would take the query.
             Carrier::Either => match first_present(&read_query(scheme, uri)?) {
                 Some(field) => {
@@ -161,6 +167,29 @@ fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Reje
         }
     }
     Ok(fields)
+}
+
+/// Whether these parameters are an earlier signature. Some of them alone are parameters of the application's.
+fn is_signature(fields: &QueryFields<'_>) -> bool {
+    REQUIRED.into_iter().all(|field| fields.get(field).is_some_and(Option::is_some))
+}
+
+fn first_required(fields: &QueryFields<'_>) -> Option<Field> {
+    REQUIRED.into_iter().find(|&field| fields.get(field).is_some_and(Option::is_some))
+}
+
+fn clash(scheme: &Scheme, field: Field) -> Rejection {
+    let problem = "the signature needs this name in the query, and the URL has a parameter of that name already: rename one \
+                   of them (Scheme::with_parameter_name renames the field), or send the fields as headers";
+    parameter_malformed(scheme, field, problem)
+}
+
+/// Whether the query of a request to another server holds a signature of this scheme.
+#[cfg(feature = "client")]
+pub(crate) fn has_signature(scheme: &Scheme, uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let is_there = |field| segments(query).any(|segment| scheme.field_parameters().find(segment.name()) == Some(field));
+    REQUIRED.into_iter().all(is_there)
 }
 
 fn first_present(fields: &QueryFields<'_>) -> Option<Field> {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderValue, Uri, header, request::Parts};
+use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
 
 use super::{
     canonical::{Head, StringToSign},
@@ -184,6 +184,11 @@ impl Signer {
             Some("https") => Some(443),
             _ => None,
         };
+        if !authority.as_str().contains('@') && !is_sent_as_written(authority) {
+            let reason = "the host is signed, and clients send the URL's port as a number from 0 to 65535 without leading zeros: \
+                          write it so, or leave the port and its colon out";
+            return Err(SignError::without_source(reason));
+        }
         let has_default_port = authority.port_u16().is_some_and(|port| Some(port) == default_port);
         if has_default_port || authority.as_str().contains('@') {
             let reason =
@@ -210,6 +215,16 @@ impl Signer {
             _ => request.without_form(),
         };
         Ok(then(&StringToSign { request: &request, fields }))
+    }
+}
+
+/// Clients make the Host header of the host and of the port's number.
+fn is_sent_as_written(authority: &Authority) -> bool {
+    let rest = authority.as_str().strip_prefix(authority.host());
+    match (rest, authority.port_u16()) {
+        (Some(""), _) => true,
+        (Some(rest), Some(port)) => rest.strip_prefix(':') == Some(itoa::Buffer::new().format(port)),
+        _ => false,
     }
 }
 

@@ -3,11 +3,10 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::{
-    carrier::with_query,
+    carrier::{has_signature, with_query},
     header::trim,
     params,
     scheme::{Scheme, TokenPlace},
-    segment::segments,
     sign_error::SignError,
     signer::Signer,
     token::auth_scheme,
@@ -35,13 +34,13 @@ fn remove_token(scheme: &Scheme, headers: &mut HeaderMap) {
     }
 }
 
-/// A query without fields stays as it is, to the byte.
+/// A query without a signature stays as it is, to the byte: a parameter that is only named like a field is the other server's.
 fn remove_parameters(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
     let (Some(fields), Some(query)) = (scheme.query_fields(), parts.uri.query()) else {
         return Ok(());
     };
     let query = query.as_bytes();
-    if segments(query).any(|segment| fields.find(segment.name()).is_some()) {
+    if has_signature(scheme, &parts.uri) {
         parts.uri = with_query(&parts.uri, &params::without_fields(query, fields))?;
     }
     Ok(())

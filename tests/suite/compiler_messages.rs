@@ -46,3 +46,26 @@ fn a_verifier_as_a_layer_names_into_layer() {
     assert!(errors.contains("a `Verifier` is not a layer"), "{errors}");
     assert!(errors.contains(".layer(verifier.into_layer())"), "{errors}");
 }
+
+#[test]
+fn a_reqwest_request_without_the_feature_names_it() {
+    let dependencies = r#"
+        countersign = { path = "PATH" }
+        reqwest = { version = "0.13.1", default-features = false }
+        tower = { version = "0.5.2", features = ["util"] }
+    "#;
+    let program = r#"
+        use tower::{Layer, ServiceExt};
+
+        async fn send(signer: countersign::Signer, client: reqwest::Client, request: reqwest::Request) {
+            let client = countersign::SignLayer::new(signer).layer(client);
+            let _ = client.oneshot(request).await;
+        }
+
+        fn main() {
+            let _ = send;
+        }
+    "#;
+    let errors = errors_of("reqwest-without-feature", dependencies, program);
+    assert!(errors.contains("`reqwest::Request` needs the feature `reqwest`"), "{errors}");
+}

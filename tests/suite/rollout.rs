@@ -72,7 +72,8 @@ async fn deploy(app: Router) -> SocketAddr {
 /// Orders, asks for the report and for health; as the old client, or as the new one, which signs.
 async fn call(service: SocketAddr, signs: bool) -> [(u16, String); 3] {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let signing = ServiceBuilder::new().layer(SignLayer::new(rig::signer())).service(client.clone());
+    let signing = Client::builder(TokioExecutor::new()).build_http();
+    let signing = ServiceBuilder::new().layer(SignLayer::new(rig::signer())).service(signing);
     let ask = async |method: Method, path, body| {
         let request = Request::builder().method(method).uri(format!("http://{service}{path}"));
         let request = request.body(Full::new(Bytes::from_static(body))).unwrap();

@@ -79,8 +79,9 @@ async fn every_carrier_and_place_over_the_wire() {
 
 #[tokio::test]
 async fn a_body_that_cannot_be_signed_is_not_sent() {
-    let never =
-        service_fn(|_: Request<Full<Bytes>>| async { Ok::<_, std::convert::Infallible>(Response::new("sent")) });
+    let never = service_fn(|_: Request<countersign::client::SignedBody>| async {
+        Ok::<_, std::convert::Infallible>(Response::new("sent"))
+    });
     let client = ServiceBuilder::new().layer(SignLayer::new(rig::signer())).service(never);
     let send = |length: usize| client.clone().oneshot(Request::new(Full::new(Bytes::from(vec![b'x'; length]))));
     assert_eq!(*send(2 << 20).await.unwrap().body(), "sent");

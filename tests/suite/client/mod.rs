@@ -7,6 +7,8 @@ mod redirect;
 mod reqwest;
 mod retry;
 mod signer;
+mod uploads;
+mod urls;
 mod wire;
 
 use std::{
@@ -16,9 +18,11 @@ use std::{
 
 use axum::{Router, extract::State, middleware::Next};
 use bytes::Bytes;
-use countersign::{Scheme, SignLayer, Signer, StaticKeys, Verifier, VerifyLayer, client::Sign};
+use countersign::{
+    Scheme, SignLayer, Signer, StaticKeys, Verifier, VerifyLayer,
+    client::{Sign, SignedBody},
+};
 use http::{HeaderMap, Uri};
-use http_body_util::Full;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -29,12 +33,12 @@ use tower::ServiceBuilder;
 use crate::rig;
 
 /// hyper-util's client.
-fn unsigning() -> Client<HttpConnector, Full<Bytes>> {
+fn unsigning() -> Client<HttpConnector, SignedBody> {
     Client::builder(TokioExecutor::new()).build_http()
 }
 
 /// The same, signing.
-fn client(signer: Signer) -> Sign<Client<HttpConnector, Full<Bytes>>> {
+fn client(signer: Signer) -> Sign<Client<HttpConnector, SignedBody>> {
     ServiceBuilder::new().layer(SignLayer::new(signer)).service(unsigning())
 }
 

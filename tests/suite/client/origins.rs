@@ -11,8 +11,12 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 use crate::rig::{get, signer, signer_of};
 
 /// The request as it leaves the layer.
-async fn sent(signer: Signer, origins: &[&str], request: Request<&str>) -> Result<Request<Full<Bytes>>, BoxError> {
-    let wire = service_fn(|request: Request<Full<Bytes>>| async { Ok::<_, Infallible>(request) });
+async fn sent(
+    signer: Signer,
+    origins: &[&str],
+    request: Request<&str>,
+) -> Result<Request<countersign::client::SignedBody>, BoxError> {
+    let wire = service_fn(|request: Request<countersign::client::SignedBody>| async { Ok::<_, Infallible>(request) });
     let sign = SignLayer::new(signer).with_origins(origins).unwrap();
     let body = Full::new(Bytes::copy_from_slice(request.body().as_bytes()));
     ServiceBuilder::new().layer(sign).service(wire).oneshot(request.map(|_| body)).await

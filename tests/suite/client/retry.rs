@@ -10,10 +10,10 @@ use std::{
 
 use axum::Router;
 use bytes::Bytes;
-use countersign::{Scheme, SignLayer};
+use countersign::{Scheme, SignLayer, client::SignedBody};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use tower::{ServiceBuilder, ServiceExt, retry::Policy};
+use tower::{ServiceBuilder, ServiceExt, retry::Policy, service_fn};
 
 use super::{Arrived, outcome, serve, unsigning, verifying};
 use crate::rig::signer;
@@ -86,8 +86,13 @@ async fn a_retry_above_the_layer_is_signed_anew_and_let_in() {
 #[tokio::test]
 async fn a_retry_below_the_layer_is_a_replay() {
     let (url, arrived) = busy_at_first().await;
-    let again = tower::retry::RetryLayer::new(Again(1));
-    let client = ServiceBuilder::new().layer(SignLayer::new(signer())).layer(again).service(unsigning());
+    let again = service_fn(|request: Request<SignedBody>| async {
+        let (parts, body) = request.into_parts();
+        let first = Request::from_parts(parts.clone(), body.try_clone().unwrap());
+        assert_eq!(unsigning().oneshot(first).await?.status(), 503);
+        unsigning().oneshot(Request::from_parts(parts, body)).await
+    });
+    let client = ServiceBuilder::new().layer(SignLayer::new(signer())).service(again);
     let response = client.oneshot(order(&url)).await.unwrap();
     assert_eq!(outcome(response).await, (401, "replayed_nonce".into()));
     let nonces = arrived.values_of("x-nonce");

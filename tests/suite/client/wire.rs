@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use countersign::{Carrier, Scheme, SignLayer, Signer, Verifier};
 use http::{HeaderName, Request, Uri};
 use http_body_util::Full;
@@ -22,7 +21,7 @@ use crate::rig::{self, KEY, hmac_hex, signer_of};
 async fn by_hyper(address: SocketAddr, signer: Signer, url: String) -> Result<u16, BoxError> {
     let connect =
         service_fn(move |_: Uri| Box::pin(async move { TcpStream::connect(address).await.map(TokioIo::new) }));
-    let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connect);
+    let client = Client::builder(TokioExecutor::new()).build::<_, countersign::client::SignedBody>(connect);
     let request = Request::get(url).body(Full::default())?;
     let response = ServiceBuilder::new().layer(SignLayer::new(signer)).service(client).oneshot(request).await?;
     Ok(response.status().as_u16())
