@@ -180,6 +180,10 @@ impl Pending {
         self.lifetime
     }
 
+    pub(crate) fn check_again(&self, window: &Window, now: u64) -> Result<(), Rejection> {
+        window.check(self.fields.timestamp, now)
+    }
+
     /// Takes the store's word.
     pub(crate) fn settle(self, occurrence: Occurrence) -> Result<Unrepeated, Rejection> {
         match occurrence {
@@ -197,11 +201,11 @@ impl Pending {
 ///
 /// Only the store makes one, and only of an [`Authentic`] claim:
 ///
-/// ```compile_fail,E0599
-/// # use countersign::{protocol::{Timely, Window}, store::MemoryNonceStore};
-/// # async fn skip(store: MemoryNonceStore, window: Window, timely: Timely) {
-/// timely.claim_nonce(&store, 1_700_000_000, 1_700_000_000, &window).await;
-/// # }
+/// ```compile_fail,E0451
+/// # use countersign::protocol::Unrepeated;
+/// fn forge(unrepeated: Unrepeated) -> Unrepeated {
+///     Unrepeated { ..unrepeated }
+/// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Unrepeated {

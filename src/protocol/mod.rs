@@ -53,6 +53,7 @@ pub(crate) use self::rejection::BoxError;
 pub(crate) use self::{
     canonical::{CanonicalRequest, Head, HeadAndQuery},
     carrier::with_query,
+    freshness::Pending,
     header::{is_token_byte, trim},
     headers::{FoundHeaders, Known, OVERRIDES},
     params::strip,

@@ -144,8 +144,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let authentic = timely.authenticate(request, app.as_ref().map(App::keys), time.now)?; // 6
             let data = app.and_then(App::into_data);
             let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
+            let pending = authentic.pending(time.now, time.forget, &window)?; // 8
             let asked = witness.asks();
-            let unrepeated = authentic.claim_nonce(&*self.nonces, time.now, time.forget, &window).await; // 8
+            let unrepeated = pending.claim(&*self.nonces, &window, || self.time().now).await;
             let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, data));
             witness.hears_of_nonce(asked, &*self.nonces, &caller);
             (body, delivery, caller?)

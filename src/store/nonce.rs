@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use super::StoreError;
-use crate::protocol::{AppId, Authentic, Lifetime, Nonce, Occurrence, Rejection, Unrepeated, Window};
+use crate::protocol::{AppId, Lifetime, Nonce, Occurrence, Pending, Rejection, Unrepeated, Window};
 
 /// Remembers which nonces were used.
 ///
@@ -82,31 +82,28 @@ pub struct Occupancy {
     pub capacity: usize,
 }
 
-impl Authentic<'_> {
-    /// Checks the window again, as of `now` in Unix seconds, and claims the nonce until the timestamp is out of it for
-    /// good. `forget`, never later than `now`, is the time as of which the store may forget.
+impl Pending {
+    /// Claims the nonce until the timestamp is out of the window for good.
+    ///
+    /// Where the store outlives the process, `now`, the verifier's clock in Unix seconds, is read again after the nonce was new, and
+    /// a timestamp that has left the window is stale. A machine that stood still meanwhile may have sent its claim after the claim
+    /// of another machine had ended.
     ///
     /// # Errors
     ///
-    /// The timestamp lies outside the window, the nonce was used before, or the store failed.
-    pub fn claim_nonce<'s, N>(
+    /// The nonce was used before, the claim came too late, or the store failed.
+    pub(crate) async fn claim<N: NonceStore>(
         self,
-        store: &'s N,
-        now: u64,
-        forget: u64,
+        store: &N,
         window: &Window,
-    ) -> impl Future<Output = Result<Unrepeated, Rejection>> + Send + use<'s, N>
-    where
-        N: NonceStore + ?Sized,
-    {
-        // Here, so that the future need not hold the request.
-        let pending = self.pending(now, forget, window);
-        async move {
-            let pending = pending?;
-            let claim = store.claim(pending.app_id(), pending.nonce(), pending.lifetime());
-            let occurrence = claim.await.map_err(Rejection::unavailable)?;
-            pending.settle(occurrence)
+        now: impl Fn() -> u64 + Send,
+    ) -> Result<Unrepeated, Rejection> {
+        let claim = store.claim(self.app_id(), self.nonce(), self.lifetime());
+        let occurrence = claim.await.map_err(Rejection::unavailable)?;
+        if occurrence == Occurrence::First && store.outlives_process() {
+            self.check_again(window, now())?;
         }
+        self.settle(occurrence)
     }
 }
 

@@ -18,7 +18,7 @@ use countersign::{
     clock::{Clock, ManualClock},
     danger::ReportOnlyLayer,
     server::ServiceBody,
-    store::{DynNonceStore, MemoryNonceStore, NonceStore, Occupancy, key_fn},
+    store::{DynNonceStore, Lifetime, MemoryNonceStore, NonceStore, Occupancy, Occurrence, StoreError, key_fn},
 };
 use http::{Request, Response};
 use serde_json::Value;
@@ -345,6 +345,31 @@ fn a_full_store_is_seen_to_be_full() {
     assert_eq!(value(&text, "countersign_nonces_held"), requests(&text, "verified"));
     assert_eq!(value(&text, "countersign_store_errors_total{store=\"nonces\"}"), requests(&text, "unavailable"));
     assert!(requests(&text, "unavailable") > 0.0);
+}
+
+/// It answers after the request's time is over.
+struct TooLate(ManualClock);
+
+impl NonceStore for TooLate {
+    async fn claim(&self, _: &AppId, _: &countersign::Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+        self.0.advance(Duration::from_secs(400));
+        Ok(Occurrence::First)
+    }
+
+    fn outlives_process(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_store_that_was_asked_too_late_is_measured() {
+    let text = metrics_of(async {
+        let clock = ManualClock::at(NOW);
+        let verifier = Verifier::new(rig::keys()).with_nonces(TooLate(clock.clone())).with_clock(clock);
+        assert_eq!(rig::code(&verifier, signed(get("/"))).await, "stale_timestamp");
+    });
+    assert_eq!(value(&text, "countersign_store_seconds_count{store=\"nonces\"}"), 1.0);
+    assert_eq!(value(&text, "countersign_store_errors_total{store=\"nonces\"}"), 0.0);
 }
 
 #[test]

@@ -359,3 +359,38 @@ async fn a_key_store_that_answers_at_once_may_have_taken_its_time() {
     let rejection = verifier.verify(rig::arriving(signed_by(&signer(), NOW, get("/")))).await.unwrap_err();
     assert_eq!(rejection.kind().code(), "stale_timestamp");
 }
+
+/// Lets the machine stand still while a claim is on its way, after which another machine's claim has ended.
+struct Paused(ManualClock, Duration, bool);
+
+impl NonceStore for Paused {
+    async fn claim(
+        &self,
+        _: &countersign::AppId,
+        _: &countersign::Nonce,
+        _: Lifetime,
+    ) -> Result<Occurrence, StoreError> {
+        self.0.advance(self.1);
+        Ok(Occurrence::First)
+    }
+
+    fn outlives_process(&self) -> bool {
+        self.2
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_stood_still_lets_nothing_in() {
+    for (seconds, outlives, expected) in [
+        (300, true, "accepted"),
+        (301, true, "stale_timestamp"),
+        (362, true, "stale_timestamp"),
+        (362, false, "accepted"),
+    ] {
+        let clock = ManualClock::at(NOW);
+        let store = Paused(clock.clone(), Duration::from_secs(seconds), outlives);
+        let verifier = Verifier::new(keys()).with_nonces(store).with_clock(clock);
+        let request = signed_by(&signer(), NOW, get("/"));
+        assert_eq!(rig::code(&verifier, request).await, expected, "{seconds} s, {outlives}");
+    }
+}

@@ -99,8 +99,7 @@ impl Witness<'_> {
             return;
         };
         let refused = answer.as_ref().err().map(Rejection::kind);
-        // It was late, and the store was not asked.
-        if let Some(asked) = asked.filter(|_| refused != Some(RejectionKind::StaleTimestamp)) {
+        if let Some(asked) = asked {
             let took = account.since(asked);
             account.observer.measure(|meter| {
                 meter.answered(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
