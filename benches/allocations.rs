@@ -47,7 +47,7 @@ fn main() {
 
 fn requests(name: &str, unsigned: &Request<Bytes>) {
     let signer = rig::signer();
-    let verifier = Verifier::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]));
+    let verifier = Verifier::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap());
     let empty = service_fn(async |_: Request<_>| Ok::<_, Infallible>(Response::new(Body::empty())));
     let mut service = verifier.clone().into_layer().layer(empty);
     let unsigned = || unsigned.clone();

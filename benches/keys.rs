@@ -24,7 +24,7 @@ const APPS: usize = 1000;
 fn main() {
     let mut criterion = rig::criterion();
     let apps: Vec<AppId> = (0..APPS).map(|n| format!("app-{n}").parse().unwrap()).collect();
-    let keys = StaticKeys::new(apps.iter().map(|app| (app.clone(), rig::secret())));
+    let keys = StaticKeys::new(apps.iter().map(|app| (app.clone(), rig::secret()))).unwrap();
     let cached = CachedKeys::new(keys.clone()).with_ttl(Duration::from_secs(3600));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {

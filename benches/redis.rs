@@ -118,7 +118,7 @@ struct VerifyTask {
 
 impl Verify {
     fn new(client: Client, requests: usize) -> Self {
-        let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]);
+        let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap();
         let verifier = Verifier::new(keys);
         let verifiers = stores(client).into_iter().map(|store| verifier.clone().with_nonces(store)).collect();
         Self { verifiers, signer: rig::signer(), unsigned: rig::get(), requests }

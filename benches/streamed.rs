@@ -27,7 +27,7 @@ const FRAMES: usize = 16;
 
 fn main() {
     let mut criterion = rig::criterion();
-    let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]);
+    let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap();
     let verifier = Verifier::new(keys).with_streamed_bodies();
     let bytes = Bytes::from((0..FRAMES * FRAME).map(|n| n as u8).collect::<Vec<_>>());
     let frames: Vec<Bytes> = bytes.chunks(FRAME).map(|frame| bytes.slice_ref(frame)).collect();

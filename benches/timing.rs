@@ -63,7 +63,7 @@ const WARM_UP: usize = 20_000;
 const BATCH: usize = 64;
 
 fn main() -> ExitCode {
-    let bench = Timing::new(StaticKeys::new((0..APPS).map(|n| (known(n), key(n)))));
+    let bench = Timing::new(StaticKeys::new((0..APPS).map(|n| (known(n), key(n)))).unwrap());
     let even = Timing::new(Even(App::from(key(0))));
     let (first, last) = (with_other_digit(&bench.right, 0), with_other_digit(&bench.right, 63));
     let ends = |class: usize, _| (known(0), [&first, &last][class].clone());

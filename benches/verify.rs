@@ -30,7 +30,7 @@ fn main() {
 }
 
 fn verifier() -> Verifier<StaticKeys> {
-    Verifier::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]))
+    Verifier::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap())
 }
 
 /// Nothing in it ever waits.

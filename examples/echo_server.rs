@@ -174,7 +174,7 @@ fn static_keys(arguments: &Arguments) -> Result<StaticKeys, String> {
             apps[id].0
         ));
     }
-    Ok(StaticKeys::new(apps))
+    StaticKeys::new(apps).map_err(|error| format!("--app: {error}"))
 }
 
 /// A file that is not there is not named: it may be a secret that should have followed another flag.

@@ -33,7 +33,7 @@ async fn serve(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, I
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Error> {
     // The service: made once, for its clones share one memory of nonces. Each connection gets a clone.
-    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)]);
+    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)])?;
     let service = ServiceBuilder::new().layer(VerifyLayer::new(keys)).service(service_fn(serve));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let orders = format!("http://{}/orders", listener.local_addr()?);

@@ -25,7 +25,7 @@ async fn create_order(caller: Caller, order: String) -> String {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Error> {
     // The service: one layer around its routes.
-    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)]);
+    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)])?;
     let app = Router::new()
         .route("/orders", post(create_order))
         .route("/refunds", post(create_order))

@@ -45,7 +45,7 @@ impl Middleware for Twice {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::result::Result<ExitCode, Box<dyn std::error::Error>> {
-    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)]);
+    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)])?;
     let app = Router::new()
         .route("/orders", post(async |caller: Caller, order: String| format!("{} ordered {order}", caller.app_id())))
         .route("/old", get(async || Redirect::temporary("/orders")))

@@ -16,7 +16,7 @@
 //!     format!("{} ordered {order}", caller.app_id())
 //! }
 //!
-//! let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+//! let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 //! let app: Router = Router::new().route("/orders", post(create)).layer(VerifyLayer::new(keys));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -132,5 +132,5 @@ pub use self::protocol::{
 #[doc(inline)]
 pub use self::{
     server::{Caller, PrefixError, Verifier, VerifyLayer},
-    store::{App, StaticKeys},
+    store::{App, DuplicateAppError, StaticKeys},
 };

@@ -18,7 +18,7 @@ use crate::protocol::RejectionKind;
 /// # use axum::{Router, body::Body, routing::get};
 /// # use countersign::{Secret, StaticKeys, VerifyLayer, testing::assert_closed};
 /// # use http::Request;
-/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// let app: Router = Router::new().route("/orders", get(async || "orders")).layer(VerifyLayer::new(keys));
 /// let requests = ["/orders", "/no-such-route"].map(|path| Request::get(path).body(Body::empty()).unwrap());
 /// assert_closed(app, requests).await;

@@ -72,7 +72,7 @@ fn pieces() -> impl Iterator<Item = usize> {
 
 fn unfinished_forms() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]);
+    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]).unwrap();
     let verifier = Verifier::new(keys);
     let profiler = dhat::Profiler::builder().testing().build();
     let codes = runtime.block_on(async {
@@ -138,7 +138,7 @@ fn unfinished_forms_over_sockets() {
 }
 
 async fn serve() -> SocketAddr {
-    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]);
+    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]).unwrap();
     let service = Verifier::new(keys).into_layer().layer(service_fn(count));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -182,7 +182,7 @@ fn signer() -> Signer {
 }
 
 fn verifier() -> Verifier<StaticKeys> {
-    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]);
+    let keys = StaticKeys::new([("demo".parse().unwrap(), Secret::new(KEY).unwrap())]).unwrap();
     Verifier::new(keys).with_limits(Limits::new().with_body((FRAMES * FRAME) as u64)).with_streamed_bodies()
 }
 

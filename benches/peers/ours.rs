@@ -16,7 +16,7 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn new() -> Self {
-        let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]);
+        let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap();
         Self { signer: rig::signer(), verifier: Verifier::new(keys) }
     }
 }

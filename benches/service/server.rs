@@ -68,7 +68,7 @@ async fn serve(service: Router) -> SocketAddr {
 }
 
 fn layer() -> VerifyLayer<StaticKeys> {
-    VerifyLayer::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]))
+    VerifyLayer::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap())
 }
 
 fn empty() -> Router {

@@ -30,7 +30,7 @@ async fn main() -> Result<ExitCode, Error> {
     let handle = exporter::builder()?.install_recorder()?;
     let metrics = serve(exporter::routes(handle)).await?;
 
-    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)]);
+    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)])?;
     let orders = Router::new().route("/orders", post(create)).layer(VerifyLayer::new(keys));
     let orders = serve(orders).await? + "/orders";
 

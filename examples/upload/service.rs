@@ -18,7 +18,7 @@ use crate::{Error, SECRET, peak_memory};
 type Directory = Option<PathBuf>;
 
 pub(crate) fn verifier() -> Result<Verifier<StaticKeys>, Error> {
-    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)]);
+    let keys = StaticKeys::new([("demo".parse()?, Secret::new(SECRET)?)])?;
     Ok(Verifier::new(keys).with_limits(Limits::new().with_body(u64::MAX)).with_streamed_bodies())
 }
 

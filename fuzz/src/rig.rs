@@ -26,7 +26,7 @@ pub const KEY: &str = APPS[0].1;
 
 pub fn keys() -> StaticKeys {
     static KEYS: LazyLock<StaticKeys> =
-        LazyLock::new(|| StaticKeys::new(APPS.map(|(app, key)| (app.parse().unwrap(), Secret::new(key).unwrap()))));
+        LazyLock::new(|| StaticKeys::new(APPS.map(|(app, key)| (app.parse().unwrap(), Secret::new(key).unwrap()))).unwrap());
     KEYS.clone()
 }
 

@@ -25,7 +25,7 @@ use crate::protocol::BoxError;
 /// # use http::{Request, Response};
 /// # use tower::{ServiceBuilder, ServiceExt, service_fn};
 /// # use tower_http::map_request_body::MapRequestBodyLayer;
-/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// let service = ServiceBuilder::new()
 ///     .layer(MapRequestBodyLayer::new(UnverifiedBody::new))
 ///     .layer(VerifyLayer::new(keys))

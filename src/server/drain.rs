@@ -31,7 +31,7 @@ use super::{
 /// ```
 /// # use countersign::{Secret, StaticKeys, VerifyLayer, server::DrainLimits};
 /// # use std::time::Duration;
-/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// let limits = DrainLimits::new().with_bytes(8 * 1024 * 1024).with_timeout(Duration::from_secs(2));
 /// let layer = VerifyLayer::new(keys).with_drain_limits(limits);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

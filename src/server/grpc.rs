@@ -33,7 +33,7 @@ use crate::protocol::{Rejection, RejectionKind, escape};
 /// ```
 /// # use countersign::{Secret, StaticKeys, VerifyLayer, server::{GrpcRejections, UnverifiedBody}};
 /// # use tower_http::map_request_body::MapRequestBodyLayer;
-/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// # let (_, service) = tonic_health::server::health_reporter();
 /// let serving = tonic::transport::Server::builder()
 ///     .layer(MapRequestBodyLayer::new(UnverifiedBody::new))

@@ -26,7 +26,7 @@ use crate::store::{KeyStore, MemoryNonceStore};
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, store::StaticKeys};
-/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// let layer = VerifyLayer::new(keys);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -57,7 +57,7 @@ impl<K, N, R> VerifyLayer<K, N, R> {
     ///
     /// ```
     /// # use countersign::{Rejection, Secret, VerifyLayer, store::StaticKeys};
-    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
     /// let layer = VerifyLayer::new(keys).with_renderer(|rejection: &Rejection| {
     ///     let mut response = rejection.to_response().map(|_| rejection.kind().code().into());
     ///     response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));

@@ -60,7 +60,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
     /// # use std::time::Duration;
-    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
     /// let verifier = Verifier::new(keys).with_tolerance(Duration::from_secs(60));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -72,7 +72,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// ```
     /// # use countersign::{Limits, Secret, StaticKeys, Verifier};
-    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
     /// let verifier = Verifier::new(keys).with_limits(Limits::new().with_body(10 * 1024 * 1024)); // 10 MiB
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -139,7 +139,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// ```
     /// # use countersign::{Limits, Secret, StaticKeys, Verifier};
-    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
     /// let limits = Limits::new().with_body(4 << 30); // 4 GiB
     /// let uploads = Verifier::new(keys).with_limits(limits).with_streamed_bodies().into_layer();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -161,7 +161,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
-    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
     /// let verifier = Verifier::new(keys).with_form_memory(8 * 1024 * 1024);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -187,7 +187,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
-    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
     /// let verifier = Verifier::new(keys).with_insecure_bypass(|_, uri| uri.path() == "/grpc.health.v1.Health/Check");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -209,7 +209,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
-    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
     /// let verifier = Verifier::new(keys).with_observer(|outcome| {
     ///     if let Some(rejection) = outcome.rejection() {
     ///         eprintln!("{:?} was refused, its clock off by {:?} s: {rejection}", outcome.claimed_app_id(), outcome.skew());

@@ -29,7 +29,7 @@ use crate::{
 /// use countersign::{Secret, Verifier, server::UnverifiedBody, store::StaticKeys};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// let verifier = Verifier::new(keys);
 ///
 /// let request = http::Request::get("/").body(UnverifiedBody::new(String::new()))?;

@@ -17,7 +17,7 @@ use crate::protocol::{KeyRing, Secret};
 /// let secret = Secret::new("0123456789abcdef0123456789abcdef")?;
 /// let app = App::new(secret).with_data(Plan { tenant: 7, may_refund: false });
 /// assert_eq!(app.data::<Plan>().map(|plan| plan.tenant), Some(7));
-/// let keys = StaticKeys::new([("demo".parse()?, app)]);
+/// let keys = StaticKeys::new([("demo".parse()?, app)])?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

@@ -1,6 +1,11 @@
 //! Where apps' keys are looked up.
 
-use std::{collections::HashMap, fmt, pin::Pin, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+};
 
 use super::{App, StoreError};
 use crate::protocol::AppId;
@@ -49,21 +54,50 @@ pub trait KeyStore: Send + Sync + 'static {
 ///
 /// ```
 /// # use countersign::{Secret, store::StaticKeys};
-/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct StaticKeys(HashMap<AppId, App>);
 
 impl StaticKeys {
-    /// Takes apps by id: each is a [`Secret`](crate::Secret), a [`KeyRing`](crate::KeyRing) or an [`App`]. Of an app
-    /// that is there twice the last counts.
-    pub fn new<A: Into<App>>(apps: impl IntoIterator<Item = (AppId, A)>) -> Self {
-        Self(apps.into_iter().map(|(id, app)| (id, app.into())).collect())
+    /// Takes apps by id: each is a [`Secret`](crate::Secret), a [`KeyRing`](crate::KeyRing) or an [`App`].
+    ///
+    /// # Errors
+    ///
+    /// An app is listed twice. One with several keys has them in one [`KeyRing`](crate::KeyRing).
+    pub fn new<A: Into<App>>(apps: impl IntoIterator<Item = (AppId, A)>) -> Result<Self, DuplicateAppError> {
+        let mut known = HashMap::new();
+        for (id, app) in apps {
+            match known.entry(id) {
+                Entry::Vacant(entry) => drop(entry.insert(app.into())),
+                Entry::Occupied(entry) => return Err(DuplicateAppError(entry.key().clone())),
+            }
+        }
+        Ok(Self(known))
+    }
+
+    /// Without any app.
+    #[cfg(feature = "toml")]
+    pub(super) fn empty() -> Self {
+        Self(HashMap::new())
     }
 
     pub(super) fn app(&self, app: &AppId) -> Option<App> {
         self.0.get(app).cloned()
+    }
+}
+
+/// [`StaticKeys`] were given an app twice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("app {0} is listed twice: list it once, with all its keys in one KeyRing")]
+pub struct DuplicateAppError(AppId);
+
+impl DuplicateAppError {
+    /// The app.
+    #[must_use]
+    pub fn app_id(&self) -> &AppId {
+        &self.0
     }
 }
 

@@ -37,7 +37,7 @@ pub use self::file::store::FileKeys;
 pub use self::redis::store::RedisNonceStore;
 pub use self::{
     app::App,
-    key::{DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
+    key::{DuplicateAppError, DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,
     nonce::{DynNonceStore, NonceStore, Occupancy},
 };

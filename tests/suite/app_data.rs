@@ -42,20 +42,27 @@ async fn tenant<K: KeyStore>(keys: K) -> Option<u32> {
 
 #[tokio::test]
 async fn data_reaches_the_caller_from_each_store() {
-    assert_eq!(tenant(StaticKeys::new([(id(), with_plan(1))])).await, Some(1));
+    assert_eq!(tenant(StaticKeys::new([(id(), with_plan(1))]).unwrap()).await, Some(1));
     assert_eq!(tenant(key_fn(|_| async { Ok::<_, std::io::Error>(Some(with_plan(2))) })).await, Some(2));
-    assert_eq!(tenant(Arc::new(StaticKeys::new([(id(), with_plan(3))])) as Arc<dyn DynKeyStore>).await, Some(3));
-    assert_eq!(tenant(Box::new(StaticKeys::new([(id(), with_plan(4))])) as Box<dyn DynKeyStore>).await, Some(4));
-    let cached = CachedKeys::new(StaticKeys::new([(id(), with_plan(5))]));
+    assert_eq!(
+        tenant(Arc::new(StaticKeys::new([(id(), with_plan(3))]).unwrap()) as Arc<dyn DynKeyStore>).await,
+        Some(3)
+    );
+    assert_eq!(
+        tenant(Box::new(StaticKeys::new([(id(), with_plan(4))]).unwrap()) as Box<dyn DynKeyStore>).await,
+        Some(4)
+    );
+    let cached = CachedKeys::new(StaticKeys::new([(id(), with_plan(5))]).unwrap());
     assert_eq!([tenant(cached.clone()).await, tenant(cached).await], [Some(5), Some(5)]);
 }
 
 #[tokio::test]
 async fn an_app_without_data_has_none() {
-    assert_eq!(tenant(StaticKeys::new([(id(), secret())])).await, None);
-    assert_eq!(tenant(StaticKeys::new([(id(), KeyRing::from(secret()))])).await, None);
+    assert_eq!(tenant(StaticKeys::new([(id(), secret())]).unwrap()).await, None);
+    assert_eq!(tenant(StaticKeys::new([(id(), KeyRing::from(secret()))]).unwrap()).await, None);
     assert_eq!(
-        tenant(StaticKeys::new([(id(), App::new(secret()).with_data(Other).with_data(Plan { tenant: 6 }))])).await,
+        tenant(StaticKeys::new([(id(), App::new(secret()).with_data(Other).with_data(Plan { tenant: 6 }))]).unwrap())
+            .await,
         Some(6)
     );
 }
@@ -78,7 +85,7 @@ async fn a_handler_reads_the_data() {
     async fn order(caller: Caller) -> String {
         format!("tenant {}", caller.data::<Plan>().unwrap().tenant)
     }
-    let verifier = Verifier::new(StaticKeys::new([(id(), with_plan(7))])).with_clock(ManualClock::at(NOW));
+    let verifier = Verifier::new(StaticKeys::new([(id(), with_plan(7))]).unwrap()).with_clock(ManualClock::at(NOW));
     let app = Router::new().route("/orders", on_post(order)).layer(verifier.into_layer());
     let response = app.oneshot(signed(post("/orders", "text/plain", "x")).map(Body::from)).await.unwrap();
     assert_eq!(rig::bytes(response.into_body()).await, "tenant 7");

@@ -71,3 +71,11 @@ async fn stores_that_fail_or_never_answer_are_found_out() {
     assert!(fails(key_fn(|_| std::future::pending::<Result<Option<App>, StoreError>>())).await);
     assert!(fails(key_fn(|_| async { Err::<Option<App>, _>("no route") })).await);
 }
+
+#[test]
+fn an_app_that_is_listed_twice_is_named() {
+    let apps = ["demo", "other", "demo"].map(|id| (id.parse().unwrap(), rig::secret()));
+    let error = countersign::StaticKeys::new(apps).unwrap_err();
+    assert_eq!(error.app_id().as_str(), "demo");
+    assert_eq!(error.to_string(), "app demo is listed twice: list it once, with all its keys in one KeyRing");
+}

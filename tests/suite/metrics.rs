@@ -397,7 +397,7 @@ fn keys_in_use_are_counted_once_they_have_proved_themselves() {
     let text = metrics_of(async {
         let new = Secret::new("fedcba9876543210fedcba9876543210").unwrap();
         let ring = KeyRing::new([new.clone(), rig::secret()]).unwrap();
-        let keys = StaticKeys::new([("demo".parse().unwrap(), ring)]);
+        let keys = StaticKeys::new([("demo".parse().unwrap(), ring)]).unwrap();
         let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW));
         let signer = |app: &str, secret| Signer::new(app.parse().unwrap(), secret);
         for (signer, times) in [(signer("demo", new), 3), (rig::signer(), 2), (signer("nobody", rig::secret()), 1)] {

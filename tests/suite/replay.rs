@@ -429,7 +429,7 @@ async fn a_store_that_is_down_is_503_and_never_a_yes() {
 #[tokio::test]
 async fn any_active_key_signs_and_a_retired_one_does_not() {
     let secrets = ["a", "b", "c", "d"].map(|letter| Secret::new(letter.repeat(32)).unwrap());
-    let keys = StaticKeys::new([("demo".parse().unwrap(), KeyRing::new(secrets.clone()).unwrap())]);
+    let keys = StaticKeys::new([("demo".parse().unwrap(), KeyRing::new(secrets.clone()).unwrap())]).unwrap();
     let verifier = Verifier::new(keys).with_clock(countersign::clock::ManualClock::at(NOW));
     for (index, secret) in secrets.into_iter().enumerate() {
         let signer = countersign::Signer::new("demo".parse().unwrap(), secret);

@@ -20,7 +20,7 @@ pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 pub(crate) fn keys() -> StaticKeys {
     let other = Secret::new("ffffffffffffffffffffffffffffffff").unwrap();
-    StaticKeys::new([("demo".parse().unwrap(), secret()), ("other".parse().unwrap(), other)])
+    StaticKeys::new([("demo".parse().unwrap(), secret()), ("other".parse().unwrap(), other)]).unwrap()
 }
 
 pub(crate) fn secret() -> Secret {

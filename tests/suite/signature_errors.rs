@@ -17,7 +17,7 @@ fn verifier() -> Verifier<StaticKeys> {
     let expired = KeyRing::new([Key::from(secret()).with_not_after(NOW - 1)]).unwrap();
     let other = countersign::Secret::new("another key, of another app").unwrap();
     let apps = [("expired", App::new(expired)), ("known", App::new(other))];
-    let keys = StaticKeys::new(apps.map(|(id, app)| (id.parse().unwrap(), app)));
+    let keys = StaticKeys::new(apps.map(|(id, app)| (id.parse().unwrap(), app))).unwrap();
     Verifier::new(keys).with_clock(ManualClock::at(NOW))
 }
 

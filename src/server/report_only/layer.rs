@@ -26,7 +26,7 @@ use crate::{
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, Verifier, danger::ReportOnlyLayer};
-/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)]);
+/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
 /// let layer = ReportOnlyLayer::new(Verifier::new(keys), |request, verdict| match verdict {
 ///     Ok(caller) => println!("{} would let in {}", request.uri.path(), caller.app_id()),
 ///     Err(rejection) => println!("{} would refuse: {rejection}", request.uri.path()),

@@ -58,7 +58,7 @@ impl Current {
         Self {
             path,
             format,
-            apps: RwLock::new(StaticKeys::new::<App>([])),
+            apps: RwLock::new(StaticKeys::empty()),
             seen: Mutex::default(),
             failure: Mutex::default(),
             interval: AtomicU64::new(milliseconds(interval)),

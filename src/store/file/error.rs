@@ -60,6 +60,11 @@ impl Fault {
     }
 }
 
+/// The line of a byte, from 1.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    place(text, at).0
+}
+
 /// Line and column of a byte, both from 1.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];

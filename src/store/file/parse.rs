@@ -1,5 +1,7 @@
 //! What a key file says. Nothing in it is skipped: a misspelt `enabled = false` would leave an app enabled.
 
+use std::ops::Range;
+
 use time::{Date, Month, UtcOffset};
 use toml::{
     Spanned,
@@ -9,7 +11,7 @@ use toml::{
 
 use super::{
     data::{DataFormat, read_data},
-    error::Fault,
+    error::{Fault, line_of},
 };
 use crate::{
     protocol::{AppId, FieldError, Key, KeyRing, KeyRingError, Secret, SecretError},
@@ -20,8 +22,9 @@ use crate::{
 pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys, Fault> {
     // Its message is made of fixed words. Its Display is not: that shows the line.
     let document = DeTable::parse(text).map_err(|error| {
-        let at = error.span().map_or(text.len(), |span| span.start);
-        Fault::new(at, error.message())
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let detail = duplicate_app(text, &span).unwrap_or_else(|| error.message().to_owned());
+        Fault::new(span.start, detail)
     })?;
     let document = document.get_ref();
     check_names(document, &["apps"])?;
@@ -40,7 +43,21 @@ pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys
             enabled.push((app_id, app));
         }
     }
-    Ok(StaticKeys::new(enabled))
+    StaticKeys::new(enabled).map_err(|error| Fault::new(0, error.to_string()))
+}
+
+/// What to say where the header of an app's table repeats the app at this span.
+fn duplicate_app(text: &str, span: &Range<usize>) -> Option<String> {
+    let line_start = text.get(..span.start)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let is_header = text.get(line_start..)?.trim_start().starts_with('[');
+    let id = text.get(span.clone())?.trim_matches(['"', '\'']);
+    let (before, _) = DeTable::parse_recoverable(text.get(..line_start)?);
+    let apps = before.get_ref().get("apps").filter(|_| is_header)?;
+    let (first, _) = apps.get_ref().as_table()?.get_key_value(id)?;
+    let first_line = line_of(text, first.span().start);
+    // An id that is well formed, and an app's, is no secret that has lost its place.
+    let id: AppId = id.parse().ok()?;
+    Some(format!("app {id} is in the file twice, the first time in line {first_line}: put all its keys there"))
 }
 
 pub(super) type Item<'i> = Spanned<DeValue<'i>>;

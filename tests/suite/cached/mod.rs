@@ -75,7 +75,7 @@ async fn which(app: &App) -> Option<u64> {
 /// Whether a request that this key signed is let in.
 async fn signs(known: &App, key: u64) -> bool {
     let clock = ManualClock::at(NOW);
-    let verifier = Verifier::new(StaticKeys::new([(app("demo"), known.clone())])).with_clock(clock);
+    let verifier = Verifier::new(StaticKeys::new([(app("demo"), known.clone())]).unwrap()).with_clock(clock);
     let request = rig::signed_by(&Signer::new(app("demo"), secret(key)), NOW, rig::get("/"));
     rig::verify(&verifier, request).await.is_ok()
 }

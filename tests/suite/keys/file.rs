@@ -99,8 +99,8 @@ fn what_cannot_be_meant_is_an_error_that_names_line_column_and_reason() {
         ("[apps.a.b]\n".to_owned(), (1, 9), "unknown name: expected data, enabled, keys"),
         // Not TOML.
         (format!("{app}[apps.other\n"), (3, 12), "unclosed table"),
-        (format!("{app}[apps.demo]\n"), (3, 7), "duplicate key"),
-        (format!("{app}[apps.'demo']\n"), (3, 7), "duplicate key"),
+        (format!("{app}[apps.demo]\n"), (3, 7), "app demo is in the file twice, the first time in line 1"),
+        (format!("{app}[apps.'demo']\n"), (3, 7), "app demo is in the file twice, the first time in line 1"),
         (format!("{app}enabled = true\nenabled = false\n"), (4, 1), "duplicate key"),
         (secret("text:0123456789abcdef"), (3, 10), "invalid boolean"),
         (secret("'text:0123456789abcdef"), (3, 32), "invalid literal string"),

@@ -27,7 +27,7 @@ fn verifier(spans: &[(char, Bounds)]) -> (Verifier<StaticKeys>, ManualClock) {
 /// It has been up for an hour.
 fn verifier_at(now: u64, spans: &[(char, Bounds)]) -> (Verifier<StaticKeys>, ManualClock) {
     let clock = ManualClock::at(now - 3600);
-    let verifier = Verifier::new(StaticKeys::new([("demo".parse().unwrap(), ring(spans).unwrap())]));
+    let verifier = Verifier::new(StaticKeys::new([("demo".parse().unwrap(), ring(spans).unwrap())]).unwrap());
     let verifier = verifier.with_clock(clock.clone());
     clock.advance(Duration::from_secs(3600));
     (verifier, clock)
@@ -110,7 +110,7 @@ async fn a_form_that_trickles_past_the_keys_end_is_refused() {
 #[tokio::test]
 async fn a_caller_tells_which_key_signed_by_place_and_name() {
     let keys = [Key::from(secret('a')).with_not_after(NOW - 1), Key::from(secret('b')), key('c', (None, None))];
-    let keys = StaticKeys::new([("demo".parse().unwrap(), KeyRing::new(keys).unwrap())]);
+    let keys = StaticKeys::new([("demo".parse().unwrap(), KeyRing::new(keys).unwrap())]).unwrap();
     let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW));
     for (letter, index, name) in [('b', 1, None), ('c', 2, Some("key-c"))] {
         let request = signed_by(&signer("demo", letter), NOW, get("/"));

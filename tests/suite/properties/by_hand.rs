@@ -139,7 +139,7 @@ impl ByHand {
     /// One that lets it in. It knows another app of the same key.
     pub(super) fn verifier(&self) -> Verifier<StaticKeys> {
         let apps = ["demo", "twin"].map(|app| (app.parse().unwrap(), Secret::new(self.key).unwrap()));
-        Verifier::new(StaticKeys::new(apps)).with_clock(ManualClock::at(NOW)).with_scheme(self.scheme.clone())
+        Verifier::new(StaticKeys::new(apps).unwrap()).with_clock(ManualClock::at(NOW)).with_scheme(self.scheme.clone())
     }
 
     fn plain_headers(&self) -> Vec<(String, String)> {
