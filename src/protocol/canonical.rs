@@ -122,6 +122,14 @@ impl<'r> CanonicalRequest<'r> {
     pub(crate) fn digest(&self) -> Option<BodyDigest> {
         self.head.digest
     }
+
+    /// The spellings that the path may have had. Proxies send `/` on for the prefix alone, and for the prefix and a slash.
+    pub(crate) fn roots(&self) -> &'static [Root] {
+        match self.head.path {
+            "/" if !self.head.prefix.is_empty() => &[Root::WithSlash, Root::WithoutSlash],
+            _ => &[Root::WithSlash],
+        }
+    }
 }
 
 /// Their values, or `None` of those that are absent.
@@ -131,6 +139,16 @@ type SignedHeaders<'a> = Vec<(&'a HeaderName, Option<&'a [u8]>)>;
 pub(crate) struct StringToSign<'a> {
     pub(crate) request: &'a CanonicalRequest<'a>,
     pub(crate) fields: &'a Fields,
+    pub(crate) root: Root,
+}
+
+/// How the path is spelled where a proxy took a prefix off and left `/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// The client sent `/prefix/`, or any other path.
+    WithSlash,
+    /// The client sent `/prefix`.
+    WithoutSlash,
 }
 
 impl StringToSign<'_> {
@@ -141,7 +159,9 @@ impl StringToSign<'_> {
         out.line(head.method.as_str());
         out.line(head.audience);
         out.line(head.prefix);
-        out.put(head.path.as_bytes());
+        if self.root == Root::WithSlash {
+            out.put(head.path.as_bytes());
+        }
         out.line("");
         query.write(out);
         out.line("");

@@ -45,11 +45,15 @@ impl Timely {
         keys: Option<&KeyRing>,
         now: u64,
     ) -> Result<Authentic<'r>, Rejection> {
-        let string = StringToSign { request: &request, fields: self.claim().fields() };
         let active = keys.filter(|ring| ring.active_at(now).next().is_some());
         let known = Choice::from(u8::from(active.is_some()));
         let ring = active.unwrap_or(&NOBODY);
-        let signed = |key| bool::from(self.claim().sign().ct_eq(&mac(key, &string)) & known);
+        let fields = self.claim().fields();
+        let signed = |key| {
+            let string = |&root| StringToSign { request: &request, fields, root };
+            let is_of = |string| bool::from(self.claim().sign().ct_eq(&mac(key, &string)) & known);
+            request.roots().iter().map(string).any(is_of)
+        };
         match ring.active_at(now).find(|(_, key)| signed(key)) {
             Some((index, _)) => Ok(Authentic { fields: self.into_fields(), request, key: ring.label(index) }),
             None => Err(Rejection::invalid_signature(match (keys, active) {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
 
 use super::{
-    canonical::{Head, StringToSign},
+    canonical::{Head, Root, StringToSign},
     carrier::{self, Carried},
     claim::{Claim, Fields},
     content_type::ContentType,
@@ -214,7 +214,7 @@ impl Signer {
             Payload::Bytes(body) if is_form => request.read_form(usize::MAX, body).map_err(SignError::refused)?,
             _ => request.without_form(),
         };
-        Ok(then(&StringToSign { request: &request, fields }))
+        Ok(then(&StringToSign { request: &request, fields, root: Root::WithSlash }))
     }
 }
 

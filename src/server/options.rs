@@ -87,6 +87,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// What a proxy takes off the paths that clients sign: `/api` for example. Default: nothing.
     ///
+    /// Where the proxy leaves `/`, the client may have signed `/api/` or `/api`: both are accepted, at the cost of a second MAC on
+    /// that path alone.
+    ///
     /// # Errors
     ///
     /// The prefix is no path, or ends with a slash.

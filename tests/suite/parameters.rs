@@ -269,6 +269,26 @@ async fn the_prefix_that_a_proxy_took_off_is_signed() {
 }
 
 #[tokio::test]
+async fn a_prefix_alone_is_signed_with_or_without_a_slash() {
+    let verifier = verifier().0.with_prefix("/api").unwrap();
+    for target in ["/api", "/api/", "/api?a=1", "/api/?a=1"] {
+        let mut request = signed(get(target));
+        let arrived = target.replace("/api/", "/").replace("/api", "/");
+        *request.uri_mut() = arrived.parse().unwrap();
+        assert_eq!(rig::code(&verifier, request).await, "accepted", "{target}");
+    }
+    for (signed_target, arrived) in [("/api/orders", "/"), ("/", "/"), ("/api", "//"), ("/apix", "/x"), ("/api//", "/")]
+    {
+        let mut request = signed(get(signed_target));
+        *request.uri_mut() = arrived.parse().unwrap();
+        assert_eq!(rig::code(&verifier, request).await, "invalid_signature", "{signed_target} as {arrived}");
+    }
+    let mut request = signed(get("/api"));
+    *request.uri_mut() = "/".parse().unwrap();
+    assert_eq!(rig::code(&self::verifier().0, request).await, "invalid_signature", "without a prefix");
+}
+
+#[tokio::test]
 async fn a_query_that_cannot_be_delivered_spends_no_nonce() {
     let verifier = verifier().0.with_limits(Limits::new().with_query(30_000));
     // As it was signed it has three times the length, which is more than a URI holds.
