@@ -13,6 +13,30 @@ pub(crate) fn catch_panics<T>(tell: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(tell)).ok()
 }
 
+/// Calls a closure of the service's own, which is named in metrics. A panic in it changes nothing for the request.
+pub(crate) fn call_closure<T>(name: &'static str, call: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_panics(call);
+    if result.is_none() {
+        catch_panics(|| count_panic(name));
+    }
+    result
+}
+
+/// The closures that a service may give.
+#[cfg(feature = "metrics")]
+pub(crate) const CLOSURES: [&str; 4] = ["bypass", "observer", "renderer", "report"];
+
+#[cfg(feature = "metrics")]
+pub(crate) const CLOSURE_PANICS: &str = "countersign_closure_panics_total";
+
+#[cfg(feature = "metrics")]
+fn count_panic(closure: &'static str) {
+    metrics::counter!(CLOSURE_PANICS, "closure" => closure).increment(1);
+}
+
+#[cfg(not(feature = "metrics"))]
+fn count_panic(_: &'static str) {}
+
 #[cfg(feature = "tracing")]
 mod tracing {
     use std::error::Error;

@@ -9,7 +9,7 @@ use super::{
     body::{RequestBody, UnverifiedBody},
     delivery::{remove_overrides, signed_uri},
 };
-use crate::event::catch_panics;
+use crate::event::call_closure;
 
 /// Which requests need no signature.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl Bypass {
 
     /// A closure that panics covers nothing.
     pub(super) fn covers(&self, parts: &Parts) -> bool {
-        catch_panics(|| (self.0)(&parts.method, signed_uri(parts))).unwrap_or(false)
+        call_closure("bypass", || (self.0)(&parts.method, signed_uri(parts))).unwrap_or(false)
     }
 
     /// The request as it came, without the headers that could make it one that is not covered.

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     accessors::inner_accessors,
+    event::call_closure,
     protocol::Rejection,
     ready::take_ready,
     store::{KeyStore, MemoryNonceStore, NonceStore},
@@ -92,7 +93,8 @@ where
 }
 
 fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
-    let mut response = renderer.render(rejection).map(ResponseBody::of_rejection);
+    let rendered = call_closure("renderer", || renderer.render(rejection));
+    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
     mark_refused(&mut response, rejection.kind());
     response.extensions_mut().insert(rejection.kind());
     response

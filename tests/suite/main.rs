@@ -10,6 +10,7 @@ mod cached;
 mod caches;
 mod client;
 mod clock_steps;
+mod closures;
 mod compiler_messages;
 mod dependencies;
 mod documents;

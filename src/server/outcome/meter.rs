@@ -28,7 +28,7 @@ mod metered {
 
     use super::Store;
     use crate::{
-        event::catch_panics,
+        event::{CLOSURE_PANICS, CLOSURES, catch_panics},
         protocol::{AppId, RejectionKind, SignatureError},
         server::{Caller, Decision, Outcome},
         store::Occupancy,
@@ -51,6 +51,7 @@ mod metered {
         describe_counter!(STORE_ERRORS, Unit::Count, "Questions that a store could not answer");
         describe_gauge!(HELD, Unit::Count, "Nonces that the memory store holds, as of the last claim");
         describe_gauge!(CAPACITY, Unit::Count, "Nonces that the memory store can hold");
+        describe_counter!(CLOSURE_PANICS, Unit::Count, "Panics of closures that the service has given");
         describe_counter!(KEY_USES, Unit::Count, "Verified requests by app and by which of its keys signed");
     }
 
@@ -150,6 +151,10 @@ mod metered {
     impl Handles {
         fn new(is_enforced: bool) -> Self {
             describe();
+            // So that they are exported as 0.
+            for closure in CLOSURES {
+                counter!(CLOSURE_PANICS, "closure" => closure).absolute(0);
+            }
             let enforced = if is_enforced { "true" } else { "false" };
             let requests = |code: &'static str| counter!(REQUESTS, "code" => code, "enforced" => enforced);
             Self {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Decision, Outcome, meter::Meter, witness::Seen};
-use crate::event::{self, catch_panics};
+use crate::event::{self, call_closure, catch_panics};
 
 /// All who are told of outcomes. Without a hook and features, nobody.
 pub(in crate::server) struct Observer {
@@ -52,7 +52,7 @@ impl Observer {
         });
         catch_panics(|| self.meter.decided(&outcome));
         if let Some(hook) = &self.hook {
-            catch_panics(|| hook(&outcome));
+            call_closure("observer", || hook(&outcome));
         }
     }
 }

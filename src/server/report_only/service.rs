@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     accessors::inner_accessors,
-    event::catch_panics,
+    event::{call_closure, catch_panics},
     protocol::{Rejection, RejectionKind},
     ready::take_ready,
     server::{Caller, RequestBody, ResponseFuture, Verifier, admitted::AdmittedBody, delivery::hide_secrets},
@@ -38,7 +39,7 @@ impl Report {
 
     /// A closure that panics changes nothing for the request, also while another panic unwinds.
     fn call(&self, head: &Parts, verdict: Verdict<'_>) {
-        catch_panics(|| (self.0)(head, verdict));
+        call_closure("report", || (self.0)(head, verdict));
     }
 }
 
@@ -81,7 +82,8 @@ where
             let mut seen = parts.clone();
             hide_secrets(verifier.scheme(), &mut seen.headers);
             let (body, recording) = Recorded::new(body);
-            let request = match verifier.verify(Request::from_parts(parts, body)).await {
+            let verified = CatchPanics(Box::pin(verifier.verify(Request::from_parts(parts, body)))).await;
+            let request = match verified.unwrap_or_else(|| Err(Rejection::unavailable("a store panicked"))) {
                 Ok(mut request) => {
                     recording.stop();
                     // Of a layer like this one, above, with another verdict.
@@ -96,6 +98,20 @@ where
             };
             inner.call(request).await
         })
+    }
+}
+
+/// `None` if the future panics: the service is called all the same.
+struct CatchPanics<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for CatchPanics<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_panics(|| self.0.as_mut().poll(context)) {
+            Some(poll) => poll.map(Some),
+            None => Poll::Ready(None),
+        }
     }
 }
 
