@@ -49,7 +49,7 @@ impl SignLayer {
     /// A request to another origin is sent on without a signature, and without what it carries of one: the fields and
     /// the body digest in headers, the fields in the query unless the [carrier](crate::Carrier) is headers alone, and
     /// the token in its [place](crate::TokenPlace). For `Bearer` that is any `Authorization: Bearer`, so call another
-    /// service that wants one of its own through another client. Its body is read as any other is, up to the limit.
+    /// service that wants one of its own through another client. Its body is streamed, whatever its size.
     ///
     /// A request whose URL names no origin, as clients of a single connection take it, is not sent: that is a
     /// [`SignError`](crate::SignError).

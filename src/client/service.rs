@@ -140,34 +140,24 @@ where
         ResponseFuture(Box::pin(async move {
             let (mut parts, body) = self.into_parts();
             let is_signed = origins.include(&parts.uri)?;
-            let (payload, body) = match parts.extensions.remove::<BodyDigest>() {
-                Some(digest) => (Known::Digest(digest), SignedBody::streamed(body)),
+            let digest = parts.extensions.remove::<BodyDigest>();
+            let body = match digest {
+                _ if !is_signed => {
+                    signer.unsign(&mut parts)?;
+                    SignedBody::streamed(body)
+                }
+                Some(digest) => {
+                    signer.sign_parts(&mut parts, Payload::Digest(digest))?;
+                    SignedBody::streamed(body)
+                }
                 None => {
                     let bytes = read(body, max_body).await?;
-                    (Known::Bytes(bytes.clone()), SignedBody::whole(bytes))
+                    signer.sign_parts(&mut parts, Payload::Bytes(&bytes))?;
+                    SignedBody::whole(bytes)
                 }
             };
-            match is_signed {
-                true => signer.sign_parts(&mut parts, payload.as_payload())?,
-                false => signer.unsign(&mut parts)?,
-            }
             inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)
         }))
-    }
-}
-
-/// What is known of a body when its request is signed.
-enum Known {
-    Bytes(Bytes),
-    Digest(BodyDigest),
-}
-
-impl Known {
-    fn as_payload(&self) -> Payload<'_> {
-        match self {
-            Self::Bytes(bytes) => Payload::Bytes(bytes),
-            Self::Digest(digest) => Payload::Digest(*digest),
-        }
     }
 }
 

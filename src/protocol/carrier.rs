@@ -50,17 +50,21 @@ impl<'a> Carried<'a> {
         Ok(Self { scheme, carrier })
     }
 
-    /// The carrier that signers write, and what an earlier signature left there.
+    /// The carrier that signers write, and what an earlier signature left there. `has_token` says whether the signer sends a
+    /// token of its own.
     pub(crate) fn of_signer(
         scheme: &'a Scheme,
         uri: &'a Uri,
         headers: &'a FoundHeaders<'a>,
+        has_token: bool,
     ) -> Result<Self, Rejection> {
         let carrier = match scheme.carrier() {
             Carrier::Headers => Found::Headers(headers),
             Carrier::Query => {
                 let fields = read_query(scheme, uri)?;
-                match first_required(&fields) {
+                // A signer without a token of its own sends the caller's.
+                let token = fields.get(Field::Token).filter(|token| has_token && token.is_some());
+                match first_required(&fields).or(token.map(|_| Field::Token)) {
                     Some(field) if !is_signature(&fields) => return Err(clash(scheme, field)),
                     _ => Found::Query(fields),
                 }

@@ -137,7 +137,8 @@ impl Signer {
     ) -> Result<Fields, SignError> {
         self.refuse_uncertain_host(parts)?;
         let found = self.scheme.header_table().find_in(&parts.headers);
-        let carried = Carried::of_signer(&self.scheme, &parts.uri, &found).map_err(SignError::refused)?;
+        let carried =
+            Carried::of_signer(&self.scheme, &parts.uri, &found, self.token.is_some()).map_err(SignError::refused)?;
         let token = match &self.token {
             Some(token) => TokenClaim::new(&self.scheme, Some(token.clone())),
             None => TokenClaim::extract(&self.scheme, &carried, &parts.headers).map_err(SignError::refused)?,
