@@ -113,6 +113,48 @@ async fn connection_that_closes_at_the_ping_is_replaced() {
     }
 }
 
+/// Answers like Redis. Its first connection has no answers any more after one SET, and stays open.
+fn dropping_silently() -> redis::Client {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = redis::Client::open(format!("redis://{}", listener.local_addr().unwrap())).unwrap();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let (mut buffer, mut is_silent) = ([0; 4096], false);
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    let word = |word: &str| text.matches(&format!("\r\n{word}\r\n")).count();
+                    if !is_silent {
+                        stream.write_all(&b"+OK\r\n".repeat(word("SET") + word("PING") + word("CLIENT"))).unwrap();
+                    }
+                    is_silent |= number == 0 && word("SET") > 0;
+                }
+            });
+        }
+    });
+    client
+}
+
+#[tokio::test]
+async fn silent_connection_is_replaced_after_the_deadline() {
+    let store = RedisNonceStore::new(dropping_silently());
+    first(&store).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    claim(&store, "nonce-unanswered").await.unwrap_err();
+    first(&store).await;
+}
+
+#[tokio::test]
+async fn silent_connection_is_kept_for_half_a_second() {
+    let store = RedisNonceStore::new(dropping_silently());
+    first(&store).await;
+    for nonce in ["nonce-unanswered-1", "nonce-unanswered-2"] {
+        claim(&store, nonce).await.unwrap_err();
+    }
+    first(&store).await;
+}
+
 #[tokio::test]
 async fn longest_lifetimes_saturate() {
     let server = RedisServer::start();
