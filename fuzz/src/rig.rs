@@ -25,8 +25,9 @@ pub const APPS: [(&str, &str); 3] = [
 pub const KEY: &str = APPS[0].1;
 
 pub fn keys() -> StaticKeys {
-    static KEYS: LazyLock<StaticKeys> =
-        LazyLock::new(|| StaticKeys::new(APPS.map(|(app, key)| (app.parse().unwrap(), Secret::new(key).unwrap()))).unwrap());
+    static KEYS: LazyLock<StaticKeys> = LazyLock::new(|| {
+        StaticKeys::new(APPS.map(|(app, key)| (app.parse().unwrap(), Secret::new(key).unwrap()))).unwrap()
+    });
     KEYS.clone()
 }
 
