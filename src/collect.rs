@@ -42,6 +42,7 @@ pub(crate) trait Room {
 ///
 /// A body whose one frame ends it at once is not copied. Of any other the bytes are held, and not the frames, of which
 /// whoever sends it can make one for each byte, each with a whole buffer of the connection behind it.
+#[cfg(feature = "client")]
 pub(crate) async fn collect<B>(body: B, limit: u64) -> Result<Bytes, CollectError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,

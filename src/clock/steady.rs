@@ -67,6 +67,20 @@ pub(crate) struct Time {
     pub(crate) forget: u64,
     /// When the clock was started. If the wall was slow then and has stepped ahead since, so has this moment.
     pub(crate) started_at: u64,
+    /// The monotonic clock, in milliseconds.
+    monotonic: i64,
+}
+
+impl Time {
+    /// How long ago an earlier reading was. The wall counts too: the monotonic clock of a machine that was suspended stood still
+    /// meanwhile.
+    pub(crate) fn since(&self, earlier: &Self) -> Duration {
+        let by_wall = Duration::from_secs(self.now.saturating_sub(earlier.now));
+        // Seconds that are rounded down differ by up to one more than has passed.
+        let by_wall = by_wall.saturating_sub(Duration::from_secs(1));
+        let passed = u64::try_from(self.monotonic.saturating_sub(earlier.monotonic)).unwrap_or(0);
+        by_wall.max(Duration::from_millis(passed))
+    }
 }
 
 /// How far, in milliseconds, the wall may be off and still be followed: slewing, drift and the two readings' being taken one after
@@ -125,7 +139,8 @@ impl SteadyClock {
         let forget = self.not_decreasing(seconds(reading.forget));
         let verify = self.verify(&reading, signed(milliseconds(hold)));
         let now = forget.max(seconds(verify));
-        Time { now, forget, started_at: self.started_at(verify, reading.monotonic) }
+        let monotonic = reading.monotonic;
+        Time { now, forget, started_at: self.started_at(verify, monotonic), monotonic }
     }
 
     fn read_milliseconds(&self) -> Reading {

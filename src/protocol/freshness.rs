@@ -228,4 +228,10 @@ impl Unrepeated {
     pub(crate) fn key(&self) -> &KeyLabel {
         &self.key
     }
+
+    /// The same, where the key that signed has another place or name by now.
+    #[cfg(feature = "server")]
+    pub(crate) fn with_key(self, key: KeyLabel) -> Self {
+        Self { key, ..self }
+    }
 }

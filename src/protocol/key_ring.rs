@@ -66,6 +66,18 @@ impl KeyRing {
         self.0.iter().enumerate().filter(move |(_, key)| key.is_active(now))
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn get(&self, index: usize) -> Option<&Key> {
+        self.0.get(index)
+    }
+
+    /// The label of the key with the same secret, if it is active.
+    #[cfg(feature = "server")]
+    pub(crate) fn active_label_of(&self, key: &Key, now: u64) -> Option<KeyLabel> {
+        let is_same = |other: &Key| bool::from(other.secret().bytes().ct_eq(key.secret().bytes()));
+        self.active_at(now).find(|(_, other)| is_same(other)).map(|(index, _)| self.label(index))
+    }
+
     pub(crate) fn label(&self, index: usize) -> KeyLabel {
         KeyLabel { index, name: self.0.get(index).and_then(Key::name).cloned() }
     }

@@ -1,8 +1,11 @@
-//! How much of a request is read at most.
+//! How much of a request is read at most, and for how long.
+
+use std::time::Duration;
 
 /// Bounds on what a verifier reads of a request: `Verifier::with_limits`.
 ///
-/// A request beyond one of them is rejected before its signature is checked, with 400, 413 or 414.
+/// A request beyond one of them is rejected with 400, 413 or 414, before its signature is checked. The timeout of a body that is
+/// no form begins to matter after that.
 ///
 /// ```
 /// # use countersign::Limits;
@@ -14,13 +17,22 @@ pub struct Limits {
     query: usize,
     form: usize,
     body: u64,
+    form_timeout: Duration,
+    body_timeout: Duration,
 }
 
 impl Limits {
-    /// 256 parameters, 16 KiB of query, 256 KiB of form, 2 MiB of body.
+    /// 256 parameters, 16 KiB of query, 256 KiB of form in 15 seconds, 2 MiB of body in 300 seconds.
     #[must_use]
     pub fn new() -> Self {
-        Self { parameters: 256, query: 16 * 1024, form: 256 * 1024, body: 2 * 1024 * 1024 }
+        Self {
+            parameters: 256,
+            query: 16 * 1024,
+            form: 256 * 1024,
+            body: 2 * 1024 * 1024,
+            form_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(300),
+        }
     }
 
     /// The most parameters in a query, and again in a form. Default: 256.
@@ -47,6 +59,24 @@ impl Limits {
         Self { body: bytes, ..self }
     }
 
+    /// By when a form has to be there, counted from when the verifier gets the request's head. Default: 15 seconds.
+    ///
+    /// Later it is rejected with 400 [`BodyTimeout`](super::RejectionKind::BodyTimeout). With [`Duration::MAX`] it may take
+    /// forever. Waiting for it needs a tokio runtime with timers; without one the answer is 500
+    /// [`Misconfigured`](super::RejectionKind::Misconfigured).
+    #[must_use]
+    pub fn with_form_timeout(self, timeout: Duration) -> Self {
+        Self { form_timeout: timeout, ..self }
+    }
+
+    /// The same for any other body that is read whole. Default: 300 seconds.
+    ///
+    /// A streamed body has no such timeout: the service sees its bytes as they come, and bounds the time itself.
+    #[must_use]
+    pub fn with_body_timeout(self, timeout: Duration) -> Self {
+        Self { body_timeout: timeout, ..self }
+    }
+
     /// The most parameters in a query, and again in a form.
     #[must_use]
     pub fn parameters(&self) -> usize {
@@ -69,6 +99,18 @@ impl Limits {
     #[must_use]
     pub fn body(&self) -> u64 {
         self.body
+    }
+
+    /// By when a form has to be there.
+    #[must_use]
+    pub fn form_timeout(&self) -> Duration {
+        self.form_timeout
+    }
+
+    /// By when any other body that is read whole has to be there.
+    #[must_use]
+    pub fn body_timeout(&self) -> Duration {
+        self.body_timeout
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) use self::{
     freshness::Pending,
     header::{is_token_byte, trim},
     headers::{FoundHeaders, Known, OVERRIDES},
+    key::KeyLabel,
     params::strip,
     percent::escape,
 };

@@ -32,9 +32,13 @@ pub enum RejectionKind {
     ReplayedNonce,
     /// The body exceeds its [limit](super::Limits::with_body), or a form [its own](super::Limits::with_form): 413.
     BodyTooLarge,
+    /// The body was not there by its deadline ([`Limits::with_form_timeout`](super::Limits::with_form_timeout),
+    /// [`Limits::with_body_timeout`](super::Limits::with_body_timeout)): 400. It is not 408, on which browsers send the same
+    /// request, with the same nonce, again.
+    BodyTimeout,
     /// The body is not the one that was signed: 401.
     BodyMismatch,
-    /// A store is full, slow or out of reach, or forms that arrive take more memory than the verifier gives them: 503.
+    /// A store is full, slow or out of reach, or bodies that arrive take more memory than the verifier gives them: 503.
     /// Signing again later may work.
     Unavailable,
     /// The service is put together wrongly, two verifying layers around one route for example: 500.
@@ -73,7 +77,7 @@ impl RejectionKind {
     }
 
     /// In the order of their declaration.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Unsigned,
         Self::MissingField,
         Self::MalformedField,
@@ -84,6 +88,7 @@ impl RejectionKind {
         Self::InvalidToken,
         Self::ReplayedNonce,
         Self::BodyTooLarge,
+        Self::BodyTimeout,
         Self::BodyMismatch,
         Self::Unavailable,
         Self::Misconfigured,
@@ -101,6 +106,7 @@ impl RejectionKind {
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED, "Invalid token"),
             Self::ReplayedNonce => ("replayed_nonce", StatusCode::UNAUTHORIZED, "Replayed nonce"),
             Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Body too large"),
+            Self::BodyTimeout => ("body_timeout", StatusCode::BAD_REQUEST, "Body timeout"),
             Self::BodyMismatch => ("body_mismatch", StatusCode::UNAUTHORIZED, "Body mismatch"),
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
             Self::Misconfigured => ("misconfigured", StatusCode::INTERNAL_SERVER_ERROR, "Misconfigured"),

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError};
 use super::{
     admitted::AdmittedBody,
     body::{RequestBody, UnverifiedBody},
-    byte_budget::ByteBudget,
+    byte_budget::{ByteBudget, Share},
     delivery::Binding,
     head::Length,
     outcome::Witness,
@@ -16,7 +16,7 @@ use super::{
     streamed::{BodyRefusal, StreamedBody},
 };
 use crate::{
-    collect::{CollectError, collect, collect_in},
+    collect::{CollectError, collect_in},
     protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme},
 };
 
@@ -42,12 +42,7 @@ impl<B: RequestBody> Arriving<B> {
     /// Reads a form, up to its limit, as long as the budget of all forms holds it. Any other body waits until the
     /// request has proved itself.
     pub(super) async fn read_form(body: B, length: Length, budget: &Arc<ByteBudget>) -> Result<Self, Rejection> {
-        let form = collect_in(body, length.limit, budget.share()).await;
-        form.map(Self::Form).map_err(|error| match error {
-            CollectError::TooLarge => too_large(length.limit),
-            CollectError::Broken(error) => broken(error),
-            CollectError::NoRoom(ended) => Rejection::unavailable(ended),
-        })
+        read(body, length.limit, budget.share(None)).await.map(Self::Form)
     }
 
     pub(super) fn form(&self) -> Option<&Bytes> {
@@ -99,9 +94,10 @@ pub(super) struct Unread<B> {
 }
 
 impl<B: RequestBody> Unread<B> {
-    pub(super) async fn check(self, scheme: &Scheme) -> Result<AdmittedBody, Rejection> {
+    /// Reads it as long as this share of the budget of all bodies holds it.
+    pub(super) async fn check(self, scheme: &Scheme, share: Share) -> Result<AdmittedBody, Rejection> {
         let bytes = match self.digest {
-            Some(digest) => signed(read(self.body, self.limit).await?, digest)?,
+            Some(digest) => signed(read(self.body, self.limit, share).await?, digest)?,
             None => read_nothing(self.body, scheme).await?,
         };
         Ok(AdmittedBody::whole(bytes))
@@ -112,10 +108,11 @@ fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
     if BodyDigest::of(&bytes) == digest { Ok(bytes) } else { Err(mismatch()) }
 }
 
-async fn read<B: RequestBody>(body: B, limit: u64) -> Result<Bytes, Rejection> {
-    collect(body, limit).await.map_err(|error| match error {
+async fn read<B: RequestBody>(body: B, limit: u64, share: Share) -> Result<Bytes, Rejection> {
+    collect_in(body, limit, share).await.map_err(|error| match error {
         CollectError::TooLarge => too_large(limit),
         CollectError::Broken(error) => broken(error),
+        CollectError::NoRoom(ended) => Rejection::unavailable(ended),
     })
 }
 

@@ -2,18 +2,21 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-use crate::collect::{Pieces, Room};
+use crate::{
+    collect::{Pieces, Room},
+    protocol::AppId,
+};
 
 /// How many bytes of memory bodies may take together while they arrive.
 ///
-/// When they take more, the largest of them is ended, among equals the oldest. To end the newest would let a few slow
-/// senders keep everybody else out.
+/// When they take more, the holder that has most loses its largest body, among equals the oldest. A holder is an app, or a body by
+/// itself where nobody has proved to be an app. To end the newest would let a few slow senders keep everybody else out.
 pub(super) struct ByteBudget {
     limit: usize,
     state: Mutex<State>,
@@ -23,8 +26,20 @@ pub(super) struct ByteBudget {
 struct State {
     used: usize,
     next: u64,
+    holders: HashMap<HolderId, Holder>,
+    /// All holders, in ascending order of bytes and of age.
+    ranking: BTreeSet<(usize, Reverse<HolderId>)>,
+    apps: HashMap<AppId, HolderId>,
+}
+
+type HolderId = u64;
+
+#[derive(Default)]
+struct Holder {
+    bytes: usize,
     /// In ascending order of size and of age.
     bodies: BTreeMap<Rank, Arc<Held>>,
+    app: Option<AppId>,
 }
 
 /// A body's size, and its number: the older the lower.
@@ -44,13 +59,22 @@ struct Arrived {
 /// One body's part of a budget, given back when it is dropped. A body that is there at once never takes any.
 pub(super) struct Share {
     budget: Arc<ByteBudget>,
-    /// With the rank that it has in the budget, unless it was ended.
-    held: Option<(Rank, Arc<Held>)>,
+    app: Option<AppId>,
+    counted: Option<Counted>,
+}
+
+/// A body as it stands in the budget, unless it was ended.
+struct Counted {
+    holder: HolderId,
+    rank: Rank,
+    held: Arc<Held>,
 }
 
 /// The body was ended, because the bodies that arrive take more memory than they may.
 #[derive(Debug, thiserror::Error)]
-#[error("the bodies that arrive take more than the {limit} bytes that they may, and this was the largest of them")]
+#[error(
+    "the bodies that arrive take more than the {limit} bytes that they may, and this was the largest of the largest holder"
+)]
 pub(super) struct Ended {
     limit: usize,
 }
@@ -60,8 +84,9 @@ impl ByteBudget {
         Self { limit, state: Mutex::default() }
     }
 
-    pub(super) fn share(self: &Arc<Self>) -> Share {
-        Share { budget: self.clone(), held: None }
+    /// For a body of this app, or of a caller who has proved nothing yet.
+    pub(super) fn share(self: &Arc<Self>, app: Option<AppId>) -> Share {
+        Share { budget: self.clone(), app, counted: None }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -69,21 +94,14 @@ impl ByteBudget {
     }
 
     /// Counts a body's growth, and ends what is too much: maybe this body itself.
-    fn grow(&self, rank: &mut Rank, held: &Arc<Held>, growth: usize) {
+    fn grow(&self, body: &mut Counted, growth: usize) {
         let mut ended = Vec::new();
         {
             let mut state = lock(&self.state);
-            if rank.0 > 0 && state.bodies.remove(rank).is_none() {
-                // It was ended, and is not counted any more.
-                return;
-            }
-            rank.0 = rank.0.saturating_add(growth);
-            state.used = state.used.saturating_add(growth);
-            state.bodies.insert(*rank, held.clone());
+            state.grow(body, growth);
             while state.used > self.limit
-                && let Some(((size, _), largest)) = state.bodies.pop_last()
+                && let Some(largest) = state.remove_largest()
             {
-                state.used -= size;
                 ended.push(largest);
             }
         }
@@ -92,15 +110,58 @@ impl ByteBudget {
         }
     }
 
-    fn give_back(&self, rank: &Rank) {
-        let mut state = lock(&self.state);
-        if state.bodies.remove(rank).is_some() {
-            state.used -= rank.0;
+    fn ended(&self) -> Ended {
+        Ended { limit: self.limit }
+    }
+}
+
+impl State {
+    fn begin(&mut self, app: Option<&AppId>) -> Counted {
+        self.next += 1;
+        let number = self.next;
+        let id = match app {
+            Some(app) => *self.apps.entry(app.clone()).or_insert(number),
+            None => number,
+        };
+        let body = Counted { holder: id, rank: (0, Reverse(number)), held: Arc::default() };
+        let holder = self.holders.entry(id).or_insert_with(|| Holder { app: app.cloned(), ..Holder::default() });
+        holder.bodies.insert(body.rank, body.held.clone());
+        self.ranking.insert((holder.bytes, Reverse(id)));
+        body
+    }
+
+    fn grow(&mut self, body: &mut Counted, growth: usize) {
+        // If it was ended, it is not counted any more.
+        if let Some(holder) = self.holders.get_mut(&body.holder)
+            && let Some(held) = holder.bodies.remove(&body.rank)
+        {
+            body.rank.0 = body.rank.0.saturating_add(growth);
+            holder.bodies.insert(body.rank, held);
+            self.ranking.remove(&(holder.bytes, Reverse(body.holder)));
+            holder.bytes = holder.bytes.saturating_add(growth);
+            self.ranking.insert((holder.bytes, Reverse(body.holder)));
+            self.used = self.used.saturating_add(growth);
         }
     }
 
-    fn ended(&self) -> Ended {
-        Ended { limit: self.limit }
+    fn remove(&mut self, id: HolderId, rank: Rank) -> Option<Arc<Held>> {
+        let holder = self.holders.get_mut(&id)?;
+        let held = holder.bodies.remove(&rank)?;
+        self.ranking.remove(&(holder.bytes, Reverse(id)));
+        holder.bytes -= rank.0;
+        self.used -= rank.0;
+        if !holder.bodies.is_empty() {
+            self.ranking.insert((holder.bytes, Reverse(id)));
+        } else if let Some(Holder { app: Some(app), .. }) = self.holders.remove(&id) {
+            self.apps.remove(&app);
+        }
+        Some(held)
+    }
+
+    fn remove_largest(&mut self) -> Option<Arc<Held>> {
+        let (_, Reverse(id)) = *self.ranking.last()?;
+        let (rank, _) = self.holders.get(&id)?.bodies.last_key_value()?;
+        self.remove(id, *rank)
     }
 }
 
@@ -130,26 +191,22 @@ impl Room for Share {
     type Error = Ended;
 
     fn push(&mut self, data: &[u8], limit: usize) -> Result<(), Ended> {
-        let (rank, held) = self.held.get_or_insert_with(|| {
-            let mut state = lock(&self.budget.state);
-            state.next += 1;
-            ((0, Reverse(state.next)), Arc::default())
-        });
+        let body = self.counted.get_or_insert_with(|| lock(&self.budget.state).begin(self.app.as_ref()));
         // Nobody else pushes, so that it grows by as much as this says.
-        let growth = held.arrived().map(|arrived| arrived.pieces.growth(data.len(), limit));
+        let growth = body.held.arrived().map(|arrived| arrived.pieces.growth(data.len(), limit));
         match growth.ok_or_else(|| self.budget.ended())? {
             0 => {}
-            growth => self.budget.grow(rank, held, growth),
+            growth => self.budget.grow(body, growth),
         }
-        held.arrived().ok_or_else(|| self.budget.ended())?.pieces.push(data, limit);
+        body.held.arrived().ok_or_else(|| self.budget.ended())?.pieces.push(data, limit);
         Ok(())
     }
 
     fn poll_lost(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        let Some((_, held)) = &self.held else {
+        let Some(body) = &self.counted else {
             return Poll::Pending;
         };
-        let Some(mut arrived) = held.arrived() else {
+        let Some(mut arrived) = body.held.arrived() else {
             return Poll::Ready(self.budget.ended());
         };
         match &mut arrived.waker {
@@ -160,9 +217,9 @@ impl Room for Share {
     }
 
     fn take(&mut self) -> Result<Pieces, Ended> {
-        match &self.held {
-            Some((_, held)) => {
-                let mut arrived = held.arrived().ok_or_else(|| self.budget.ended())?;
+        match &self.counted {
+            Some(body) => {
+                let mut arrived = body.held.arrived().ok_or_else(|| self.budget.ended())?;
                 Ok(mem::take(&mut arrived.pieces))
             }
             None => Ok(Pieces::default()),
@@ -172,8 +229,8 @@ impl Room for Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some((rank, _)) = &self.held {
-            self.budget.give_back(rank);
+        if let Some(body) = &self.counted {
+            lock(&self.budget.state).remove(body.holder, body.rank);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    protocol::{AppId, KeyName, Nonce, Timestamp, Token, Unrepeated},
+    protocol::{AppId, KeyLabel, KeyName, Nonce, Timestamp, Token, Unrepeated},
     store::AppData,
 };
 
@@ -29,6 +29,11 @@ pub struct Caller {
 impl Caller {
     pub(crate) fn new(verified: Unrepeated, data: Option<AppData>) -> Self {
         Self { verified, data }
+    }
+
+    /// What the key store says of the app and of the key that signed, some time later.
+    pub(super) fn with_app(self, key: KeyLabel, data: Option<AppData>) -> Self {
+        Self { verified: self.verified.with_key(key), data }
     }
 
     /// A caller for tests of handlers that take one. Nobody has signed anything; its timestamp and nonce mean nothing.

@@ -91,6 +91,7 @@ fn status(kind: RejectionKind) -> &'static str {
     match kind {
         MissingField | MalformedField | MalformedParameters | QueryTooLong => "3",
         Unsigned | StaleTimestamp | InvalidSignature | InvalidToken | ReplayedNonce | BodyMismatch => "16",
+        BodyTimeout => "4",
         BodyTooLarge => "8",
         Unavailable => "14",
         Misconfigured => "13",

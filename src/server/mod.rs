@@ -11,6 +11,7 @@ mod bypass;
 mod byte_budget;
 mod caching;
 mod caller;
+mod deadline;
 mod delivery;
 mod drain;
 #[cfg(feature = "axum")]
@@ -20,6 +21,7 @@ mod future;
 mod grpc;
 mod head;
 mod layer;
+mod look_up;
 mod options;
 mod outcome;
 pub(crate) mod report_only;

@@ -31,6 +31,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             prefix: self.prefix,
             handover: self.handover,
             form_budget: self.form_budget,
+            body_budget: self.body_budget,
             bypass: self.bypass,
             observer: self.observer,
         }
@@ -170,6 +171,26 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// ```
     pub fn with_form_memory(self, bytes: usize) -> Self {
         Self { form_budget: Arc::new(ByteBudget::new(bytes)), ..self }
+    }
+
+    /// How many bytes of memory all bodies but forms take together while they arrive to be read whole: of this verifier, its
+    /// clones and its layers. Default: 256 MiB.
+    ///
+    /// When they take more, the app that holds most has its largest body ended with 503
+    /// [`Unavailable`](crate::RejectionKind::Unavailable), among equals the oldest: one app's uploads do not end the others'. A
+    /// body that is there with its first frame takes nothing of it, nor does a [streamed](Self::with_streamed_bodies) one.
+    ///
+    /// Give it at least the [limit of one body](crate::Limits::with_body). It is counted as in
+    /// [`with_form_memory`](Self::with_form_memory), and given back when the service gets the body.
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
+    /// let verifier = Verifier::new(keys).with_body_memory(64 * 1024 * 1024);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_body_memory(self, bytes: usize) -> Self {
+        Self { body_budget: Arc::new(ByteBudget::new(bytes)), ..self }
     }
 
     /// Has nobody refused, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).

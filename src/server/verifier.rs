@@ -1,6 +1,6 @@
 //! The one entry: a request goes in, the request that may reach the service comes out.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, request::Parts};
@@ -11,14 +11,16 @@ use super::{
     bypass::Bypass,
     byte_budget::ByteBudget,
     caller::Caller,
+    deadline::Deadline,
     delivery::{Delivery, hide_secrets, signed_uri},
     head,
+    look_up::LookedUp,
     outcome::{Observer, Witness},
 };
 use crate::{
     clock::{SteadyClock, SystemClock, Time},
-    protocol::{CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Window},
-    store::{App, KeyStore, MemoryNonceStore, NonceStore},
+    protocol::{AppId, CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Window},
+    store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
 /// Lets in signed, fresh, unrepeated requests, and nothing else.
@@ -53,6 +55,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) prefix: Arc<str>,
     pub(super) handover: Handover,
     pub(super) form_budget: Arc<ByteBudget>,
+    pub(super) body_budget: Arc<ByteBudget>,
     pub(super) bypass: Option<Bypass>,
     pub(super) observer: Arc<Observer>,
 }
@@ -73,6 +76,7 @@ impl<K: KeyStore> Verifier<K> {
             prefix: "".into(),
             handover: Handover::Whole,
             form_budget: Arc::new(ByteBudget::new(64 * 1024 * 1024)),
+            body_budget: Arc::new(ByteBudget::new(256 * 1024 * 1024)),
             bypass: None,
             observer: Arc::new(Observer::new()),
         }
@@ -117,46 +121,89 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             return Ok(Bypass::admit(parts, body));
         }
         // The numbers are those of PROTOCOL.md.
-        let (body, delivery, caller) = {
-            let (scheme, uri, time) = (&*self.scheme, signed_uri(parts), self.time());
-            let window = self.window(time.started_at);
+        let arrived = self.time();
+        let (body, delivery, mut app, caller) = {
+            let (scheme, uri) = (&*self.scheme, signed_uri(parts));
+            let window = self.window(arrived.started_at);
             let (timely, head, length) = {
                 let (claim, head, length) =
                     head::read(scheme, &self.limits, &self.prefix, uri, parts, &body) // 1
-                        .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), time.now))?;
-                witness.sees(&claim, time.now);
-                (claim.timely(time.now, &window)?, head, length) // 2
+                        .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), arrived.now))?;
+                witness.sees(&claim, arrived.now);
+                (claim.timely(arrived.now, &window)?, head, length) // 2
             };
             let request = self.read_query(&head)?; // 3
-            let app = {
-                let asked = witness.asks();
-                let app = self.keys.keys(timely.app_id()).await; // 4
-                witness.hears_of_keys(asked, &app);
-                app.map_err(Rejection::unavailable)?
-            };
+            let mut app = self.look_up(timely.app_id(), arrived, witness).await?; // 4
             let body = match head.is_form() {
-                true => Box::pin(Arriving::read_form(body, length, &self.form_budget)).await?, // 5
+                true => {
+                    let form = Arriving::read_form(body, length, &self.form_budget);
+                    let deadline = self.deadline(self.limits.form_timeout(), arrived);
+                    let form = Box::pin(deadline.wait_for(form)).await?; // 5
+                    let time = self.time();
+                    if app.is_old(time) {
+                        app = self.look_up(timely.app_id(), time, witness).await?;
+                    }
+                    form
+                }
                 false => Arriving::Unread(body),
             };
             let request = self.read_form(request, body.form())?;
             // The wall too: a machine that was suspended meanwhile has a monotonic clock that stood still.
             let time = self.time();
-            let authentic = timely.authenticate(request, app.as_ref().map(App::keys), time.now)?; // 6
-            let data = app.and_then(App::into_data);
+            let authentic = timely.authenticate(request, app.keys(), time.now)?; // 6
             let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
             let pending = authentic.pending(time.now, time.forget, &window)?; // 8
             let asked = witness.asks();
             let unrepeated = pending.claim(&*self.nonces, &window, || self.time().now).await;
-            let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, data));
+            let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, app.data()));
             witness.hears_of_nonce(asked, &*self.nonces, &caller);
-            (body, delivery, caller?)
+            (body, delivery, app, caller?)
         };
-        let body = match body.check(delivery.binding(), self.handover, witness)? {
-            Checked::Now(body) => body,
-            Checked::Unread(body) => Box::pin(body.check(&self.scheme)).await?, // 9
+        // Nothing else takes long enough for a key to have been retired meanwhile.
+        let caller = match self.nonces.outlives_process() {
+            true => self.check_key_again(caller, &mut app, witness).await?, // 9a
+            false => caller,
+        };
+        let (body, caller) = match body.check(delivery.binding(), self.handover, witness)? {
+            Checked::Now(body) => (body, caller),
+            Checked::Unread(body) => {
+                let body = body.check(&self.scheme, self.body_budget.share(Some(caller.app_id().clone())));
+                let deadline = self.deadline(self.limits.body_timeout(), arrived);
+                let body = Box::pin(deadline.wait_for(body)).await?; // 9
+                (body, self.check_key_again(caller, &mut app, witness).await?) // 9a
+            }
         };
         delivery.rewrite(parts, &body, caller, &self.scheme); // 10
         Ok(B::from_admitted(body))
+    }
+
+    /// Asks the key store, at this time.
+    async fn look_up(&self, app_id: &AppId, at: Time, witness: &mut Witness<'_>) -> Result<LookedUp, Rejection> {
+        let asked = witness.asks();
+        let app = self.keys.keys(app_id).await;
+        witness.hears_of_keys(asked, &app);
+        Ok(LookedUp { app: app.map_err(Rejection::unavailable)?, at })
+    }
+
+    /// Where the app was looked up some time ago, looks it up again: the key that signed must still be active.
+    async fn check_key_again(
+        &self,
+        caller: Caller,
+        app: &mut LookedUp,
+        witness: &mut Witness<'_>,
+    ) -> Result<Caller, Rejection> {
+        let time = self.time();
+        if !app.is_old(time) {
+            return Ok(caller);
+        }
+        let earlier = mem::replace(app, Box::pin(self.look_up(caller.app_id(), time, witness)).await?);
+        let caller = app.caller_as_of_now(caller, &earlier)?;
+        witness.hears_of_caller(&caller);
+        Ok(caller)
+    }
+
+    fn deadline(&self, timeout: Duration, arrived: Time) -> Deadline<impl Fn() -> Duration> {
+        Deadline::new(timeout, move || self.time().since(&arrived))
     }
 
     fn read_query<'r>(&self, head: &'r Head<'r>) -> Result<HeadAndQuery<'r>, Rejection> {
@@ -230,6 +277,7 @@ impl<K, N> Clone for Verifier<K, N> {
             scheme: self.scheme.clone(),
             prefix: self.prefix.clone(),
             form_budget: self.form_budget.clone(),
+            body_budget: self.body_budget.clone(),
             bypass: self.bypass.clone(),
             observer: self.observer.clone(),
             ..*self
@@ -247,6 +295,7 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("prefix", &self.prefix)
             .field("handover", &self.handover)
             .field("form_memory", &self.form_budget.limit())
+            .field("body_memory", &self.body_budget.limit())
             .field("has_bypass", &self.bypass.is_some())
             .field("strict_restart", &self.strict_restart)
             .field("retention", &self.retention)

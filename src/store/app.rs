@@ -54,8 +54,8 @@ impl App {
         self.data.as_ref()?.downcast_ref()
     }
 
-    pub(crate) fn into_data(self) -> Option<AppData> {
-        self.data
+    pub(crate) fn shared_data(&self) -> Option<AppData> {
+        self.data.clone()
     }
 
     #[cfg(feature = "toml")]

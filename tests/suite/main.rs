@@ -5,6 +5,8 @@
 mod answers;
 mod app_data;
 mod bodies;
+mod body_deadlines;
+mod body_memory;
 mod bypass;
 mod cached;
 mod caches;

@@ -109,6 +109,13 @@ impl Witness<'_> {
         account.caller = answer.as_ref().ok().cloned();
     }
 
+    /// The caller as of later.
+    pub(in crate::server) fn hears_of_caller(&mut self, caller: &Caller) {
+        if let Some(account) = &mut self.0 {
+            account.caller = Some(caller.clone());
+        }
+    }
+
     pub(in crate::server) fn tell_bypassed(&mut self) {
         self.tell(Decision::Bypassed);
     }

@@ -45,6 +45,9 @@ fn requests() -> [Request<&'static str>; 2] {
     [signed(post("/orders", "text/plain", "a")), signed(form("/orders", "a=1"))]
 }
 
+/// The verifier's own deadlines, of a body and of a form.
+const DEADLINES: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(15)];
+
 /// What the service answers and after how long, if within an hour.
 async fn timed<S, B>(service: S, request: Request<Body>) -> Option<(u16, Duration)>
 where
@@ -84,8 +87,8 @@ async fn a_timeout_inside_does_not_end_slow_bodies() {
     lets_in_only_signed(app.clone(), "demo orders 1").await;
     let slow = signed(post("/slow", "text/plain", "1")).map(Body::from);
     assert_eq!(timed(app.clone(), slow).await, Some((504, TEN)));
-    for request in requests() {
-        assert_eq!(timed(app.clone(), request.map(|_| stalls())).await, None);
+    for (request, deadline) in requests().into_iter().zip(DEADLINES) {
+        assert_eq!(timed(app.clone(), request.map(|_| stalls())).await, Some((400, deadline)));
     }
 }
 
@@ -102,8 +105,9 @@ async fn a_body_timeout_above_ends_a_body_that_stalls_and_none_that_trickles() {
         let answer = refusal(app.clone(), request.map(|_| stalls())).await;
         assert_eq!((answer, started.elapsed()), (refused(400, "malformed_field"), TEN));
     }
-    for request in requests() {
-        assert_eq!(timed(app.clone(), request.map(|_| trickles())).await, None, "each byte starts it anew");
+    for (request, deadline) in requests().into_iter().zip(DEADLINES) {
+        let answer = timed(app.clone(), request.map(|_| trickles())).await;
+        assert_eq!(answer, Some((400, deadline)), "each byte starts it anew, but for the verifier's deadline");
     }
 }
 
@@ -124,7 +128,7 @@ async fn a_body_deadline_above_ends_a_body_that_trickles() {
 async fn a_body_timeout_inside_is_too_late() {
     let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(RequestBodyTimeoutLayer::new(TEN)));
     lets_in_only_signed(app.clone(), "demo orders 1").await;
-    for request in requests() {
-        assert_eq!(timed(app.clone(), request.map(|_| stalls())).await, None);
+    for (request, deadline) in requests().into_iter().zip(DEADLINES) {
+        assert_eq!(timed(app.clone(), request.map(|_| stalls())).await, Some((400, deadline)));
     }
 }
