@@ -95,11 +95,12 @@ const JITTER: i64 = 50;
 const PROBATION: i64 = 300_000;
 
 impl SteadyClock {
-    pub(crate) fn new(clock: impl Clock) -> Self {
-        let start = readings(&clock);
+    /// A clock that was started `age` ago.
+    pub(crate) fn new(clock: Arc<dyn Clock>, age: Duration) -> Self {
+        let start = readings(&*clock);
         let steady = Self {
-            clock: Arc::new(clock),
-            start,
+            clock,
+            start: earlier(start, age),
             offset: AtomicI64::new(start.0 - start.1),
             latest: AtomicU64::new(0),
             is_bridging: AtomicBool::new(false),
@@ -111,13 +112,13 @@ impl SteadyClock {
         steady
     }
 
-    /// The same clock, started now: it goes on from the F that was read. A step of the wall begins its probation anew.
-    pub(crate) fn restarted(&self) -> Self {
+    /// The same clock, started `age` ago: it goes on from the F that was read. A step of the wall begins its probation anew.
+    pub(crate) fn restarted(&self, age: Duration) -> Self {
         let Reading { forget, monotonic, .. } = self.read_milliseconds();
         let latest = self.not_decreasing(seconds(forget));
         Self {
             clock: self.clock.clone(),
-            start: (forget.max(signed(latest.saturating_mul(1000))), monotonic),
+            start: earlier((forget.max(signed(latest.saturating_mul(1000))), monotonic), age),
             offset: AtomicI64::new(self.offset.load(Relaxed)),
             latest: AtomicU64::new(latest),
             is_bridging: AtomicBool::new(self.is_bridging.load(Relaxed)),
@@ -125,6 +126,11 @@ impl SteadyClock {
             verify_offset: AtomicI64::new(self.verify_offset.load(Relaxed)),
             behind_since: AtomicI64::new(NONE),
         }
+    }
+
+    /// What it reads.
+    pub(crate) fn source(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// For how long something took.
@@ -250,6 +256,11 @@ impl Step {
     }
 }
 
+fn earlier((wall, monotonic): (i64, i64), by: Duration) -> (i64, i64) {
+    let by = signed(milliseconds(by));
+    (wall.saturating_sub(by), monotonic.saturating_sub(by))
+}
+
 /// Milliseconds of the wall and of the monotonic clock. In this order: a pause between the two then looks like a step
 /// back, which is bridged, and not like one ahead, which would stay.
 fn readings(clock: &(impl Clock + ?Sized)) -> (i64, i64) {
@@ -273,10 +284,14 @@ mod tests {
 
     const NOON: u64 = 1_700_000_000;
 
+    fn steady(wall: &ManualClock) -> SteadyClock {
+        SteadyClock::new(Arc::new(wall.clone()), Duration::ZERO)
+    }
+
     #[test]
     fn follows_the_wall_in_whole_seconds() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.advance(Duration::from_millis(999));
         assert_eq!(clock.read(Duration::ZERO).now, NOON);
         wall.advance(Duration::from_millis(1));
@@ -286,7 +301,7 @@ mod tests {
     #[test]
     fn follows_steps_ahead() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.set_wall(NOON + 86_400);
         assert_eq!(clock.read(Duration::ZERO).now, NOON + 86_400);
     }
@@ -294,7 +309,7 @@ mod tests {
     #[test]
     fn bridges_a_step_back_until_the_wall_has_caught_up() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.set_wall(NOON - 3600);
         assert_eq!(clock.read(Duration::ZERO).now, NOON);
         wall.advance(Duration::from_secs(100));
@@ -310,7 +325,7 @@ mod tests {
     #[test]
     fn stands_still_while_the_wall_is_slewed_back() {
         let wall = ManualClock::at(NOON + 1);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.set_wall(NOON);
         assert_eq!(clock.read(Duration::ZERO).now, NOON + 1);
         wall.advance(Duration::from_secs(1));
@@ -322,7 +337,7 @@ mod tests {
     #[test]
     fn its_start_moves_with_a_wall_that_was_slow() {
         let wall = ManualClock::at(NOON - 1000);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         assert_eq!(clock.read(Duration::ZERO).started_at, NOON - 1000);
         wall.advance(Duration::from_secs(60));
         assert_eq!(clock.read(Duration::ZERO).started_at, NOON - 1000);
@@ -337,7 +352,7 @@ mod tests {
     #[test]
     fn follows_drift_without_going_backwards() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         let mut last = clock.read(Duration::ZERO).now;
         // The wall loses half a second in every ten, as a badly slewed one might.
         for round in 1..=1000 {
@@ -353,10 +368,10 @@ mod tests {
     #[test]
     fn restarts_without_going_backwards() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.advance(Duration::from_secs(10));
         wall.set_wall(NOON - 3600);
-        let again = clock.restarted();
+        let again = clock.restarted(Duration::ZERO);
         assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 10, NOON + 10));
         wall.advance(Duration::from_secs(5));
         assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 15, NOON + 10));
@@ -366,7 +381,7 @@ mod tests {
     fn starts_in_a_whole_second() {
         let wall = ManualClock::at(NOON);
         wall.advance(Duration::from_millis(999));
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.advance(Duration::from_millis(1));
         assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
     }
@@ -374,7 +389,7 @@ mod tests {
     #[test]
     fn is_closed_before_1970_and_far_beyond() {
         let wall = ManualClock::at(0);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         assert_eq!(clock.read(Duration::ZERO).now, 0);
         for far in [u64::MAX, 1 << 40] {
             wall.set_wall(far);
@@ -394,7 +409,7 @@ mod tests {
     fn starts_when_it_was_made_whatever_the_monotonic_clock_reads() {
         let wall = ManualClock::at(NOON);
         wall.advance(Duration::from_secs(1000));
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.advance(Duration::from_secs(100));
         assert_eq!(clock.read(Duration::ZERO).started_at, NOON + 1000);
         wall.set_wall(NOON + 86_400);
@@ -404,7 +419,7 @@ mod tests {
     #[test]
     fn starts_no_earlier_where_the_wall_is_slewed_back() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.advance(Duration::from_millis(900));
         wall.set_wall(NOON);
         assert_eq!((clock.read(Duration::ZERO).now, clock.read(Duration::ZERO).started_at), (NOON, NOON));
@@ -418,7 +433,7 @@ mod tests {
     #[test]
     fn a_short_step_ahead_leaves_no_trace() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         for glitch in [1, 60, 299] {
             let before = clock.read(Duration::ZERO).now - NOON;
             wall.set_wall(NOON + before + 3600);
@@ -433,7 +448,7 @@ mod tests {
     #[test]
     fn a_step_ahead_that_stays_is_followed_by_both_times() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.set_wall(NOON + 3600);
         assert_eq!(times(&clock), (3600, 0));
         wall.advance(Duration::from_millis(299_999));
@@ -447,7 +462,7 @@ mod tests {
     #[test]
     fn another_step_ahead_begins_the_probation_anew() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         for step in 1..10 {
             wall.set_wall(NOON + step * 3600);
             assert_eq!(clock.read(Duration::ZERO).now, NOON + step * 3600);
@@ -461,7 +476,7 @@ mod tests {
     #[test]
     fn drift_during_the_probation_is_no_step() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.set_wall(NOON + 3600);
         clock.read(Duration::ZERO);
         // 100 seconds of the wall while 99 pass by the monotonic clock.
@@ -476,10 +491,10 @@ mod tests {
     #[test]
     fn a_start_during_a_step_is_right_after_it() {
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.advance(Duration::from_secs(10));
         wall.set_wall(NOON + 3610);
-        let again = clock.restarted();
+        let again = clock.restarted(Duration::ZERO);
         assert_eq!(again.read(Duration::ZERO).started_at, NOON + 3610);
         wall.set_wall(NOON + 10);
         assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 10, NOON + 10));
@@ -490,7 +505,7 @@ mod tests {
     fn with_a_hold_a_step_ahead_is_undone_late() {
         const HOLD: Duration = Duration::from_secs(661);
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         wall.set_wall(NOON + 3600);
         assert_eq!(clock.read(HOLD).now, NOON + 3600);
         wall.set_wall(NOON);
@@ -510,7 +525,7 @@ mod tests {
     fn a_wall_that_catches_up_begins_the_hold_anew() {
         const HOLD: Duration = Duration::from_secs(100);
         let wall = ManualClock::at(NOON);
-        let clock = SteadyClock::new(wall.clone());
+        let clock = steady(&wall);
         for round in 0..3 {
             let now = NOON + round * 99;
             wall.set_wall(now + 3600);

@@ -18,13 +18,14 @@ pub struct Window {
     tolerance: u64,
     not_before: u64,
     retention: u64,
+    memory: u64,
 }
 
 impl Window {
     /// Accepts what lies at most `tolerance` seconds from the clock, either way, both bounds included.
     #[must_use]
     pub fn new(tolerance: u64) -> Self {
-        Self { tolerance, not_before: 0, retention: tolerance.saturating_add(1) }
+        Self { tolerance, not_before: 0, retention: tolerance.saturating_add(1), memory: u64::MAX }
     }
 
     /// Refuses what was signed before `second`, since when alone nonces are remembered.
@@ -41,9 +42,10 @@ impl Window {
         Self { retention: seconds.max(self.retention), ..self }
     }
 
+    /// Refuses what was signed more than so many seconds ago, since its nonce may be forgotten.
     #[cfg(feature = "server")]
-    pub(crate) fn retention(&self) -> u64 {
-        self.retention
+    pub(crate) fn with_memory(self, seconds: u64) -> Self {
+        Self { memory: seconds, ..self }
     }
 
     fn check(&self, timestamp: Timestamp, now: u64) -> Result<(), Rejection> {
@@ -53,7 +55,7 @@ impl Window {
             let side = if timestamp < now { "behind" } else { "ahead of" };
             let tolerance = self.tolerance;
             format!("the timestamp is {skew} s {side} the server's clock, {tolerance} s are allowed: sign again")
-        } else if timestamp < self.not_before {
+        } else if timestamp < self.not_before || now.saturating_sub(timestamp) > self.memory {
             let detail = "the timestamp is older than this server's memory of nonces: sign again";
             detail.to_owned()
         } else {

@@ -13,6 +13,7 @@ use super::{
     canonical::{CanonicalRequest, Sink, StringToSign},
     claim::Fields,
     digest::Signature,
+    field::Timestamp,
     freshness::Timely,
     key::{Key, KeyLabel},
     key_ring::KeyRing,
@@ -68,6 +69,11 @@ impl Timely {
 impl<'r> Authentic<'r> {
     pub(crate) fn request(&self) -> &CanonicalRequest<'r> {
         &self.request
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.fields.timestamp
     }
 
     pub(crate) fn into_fields(self) -> (Arc<Fields>, KeyLabel) {

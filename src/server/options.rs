@@ -15,13 +15,17 @@ use crate::{
 };
 
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
-    /// Remembers nonces in this store, from now on: where it does not outlive the process, what was signed before is
+    /// Remembers nonces in this store. Where it does not outlive the process, what was signed before its first verifier got it is
     /// refused. Default: a [`MemoryNonceStore`](crate::store::MemoryNonceStore) of its own.
     pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
+        let registry = nonces.registry().cloned().unwrap_or_default();
+        let clock = Arc::new(self.clock.restarted(registry.age(self.clock.source())));
+        let retention = retention(self.tolerance, self.retention, nonces.outlives_process());
         Verifier {
             keys: self.keys,
+            membership: Arc::new(registry.join(self.tolerance, retention)),
             nonces: Arc::new(nonces),
-            clock: Arc::new(self.clock.restarted()),
+            clock,
             strict_restart: self.strict_restart,
             retention: self.retention,
             scheme: self.scheme,
@@ -56,7 +60,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// How far a timestamp may lie from this verifier's clock, either way, in whole seconds. Default: 300.
     ///
-    /// Clients need not know it: they sign with the time of now.
+    /// Clients need not know it: they sign with the time of now. Verifiers of one process that share a store keep nonces for the
+    /// most tolerant of them, clones included. One that gets a larger tolerance while requests are served uses it for timestamps
+    /// later than those that were let in before.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -66,7 +72,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_tolerance(self, tolerance: Duration) -> Self {
-        Self { tolerance: tolerance.as_secs(), ..self }
+        Self { tolerance: tolerance.as_secs(), ..self }.joined_again()
     }
 
     /// How much of a request is read. Default: [`Limits::new`].
@@ -104,7 +110,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// Reads time here. Default: [`SystemClock`](crate::clock::SystemClock).
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        Self { clock: Arc::new(SteadyClock::new(clock)), ..self }
+        let clock: Arc<dyn Clock> = Arc::new(clock);
+        let registry = self.membership.registry();
+        registry.replace_clock(self.clock.source(), &clock);
+        let age = registry.age(&clock);
+        Self { clock: Arc::new(SteadyClock::new(clock, age)), ..self }
     }
 
     /// Refuses also what was signed up to the tolerance after the start, where nonces do not outlive the process.
@@ -118,11 +128,16 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// How long nonces are remembered from their timestamp on, in whole seconds.
     ///
-    /// Verifiers that share a store must all have what the most tolerant of them needs: its tolerance, a second, and
-    /// the difference of their clocks. Never less than this verifier's own tolerance and a second. Default: that, and
+    /// Verifiers in several processes that share a store must all have what the most tolerant of them needs: its tolerance, a
+    /// second, and the difference of their clocks. Within a process the longest of them counts. Never less than this verifier's own tolerance and a second. Default: that, and
     /// 60 seconds more in a store that [outlives the process](NonceStore::outlives_process).
     pub fn with_retention(self, retention: Duration) -> Self {
-        Self { retention: Some(retention), ..self }
+        Self { retention: Some(retention), ..self }.joined_again()
+    }
+
+    fn joined_again(self) -> Self {
+        let retention = retention(self.tolerance, self.retention, self.nonces.outlives_process());
+        Self { membership: Arc::new(self.membership.registry().join(self.tolerance, retention)), ..self }
     }
 
     /// Calls the service while a body arrives, for bodies that are too large to be held in memory. Default: it is called
@@ -248,6 +263,17 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// The tower layer that verifies with this.
     pub fn into_layer(self) -> VerifyLayer<K, N> {
         VerifyLayer::from(self)
+    }
+}
+
+/// How long a verifier needs nonces to be kept from their timestamp on, in seconds.
+fn retention(tolerance: u64, configured: Option<Duration>, is_shared: bool) -> u64 {
+    let least = tolerance.saturating_add(1);
+    match configured {
+        Some(retention) => least.max(retention.as_secs()),
+        // A minute more, for the difference of the verifiers' clocks.
+        None if is_shared => least.saturating_add(60),
+        None => least,
     }
 }
 

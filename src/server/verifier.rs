@@ -18,9 +18,9 @@ use super::{
     outcome::{Observer, Witness},
 };
 use crate::{
-    clock::{SteadyClock, SystemClock, Time},
-    protocol::{AppId, CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Window},
-    store::{KeyStore, MemoryNonceStore, NonceStore},
+    clock::{Clock, SteadyClock, SystemClock, Time},
+    protocol::{AppId, CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Timestamp, Window},
+    store::{KeyStore, Membership, MemoryNonceStore, NonceStore},
 };
 
 /// Lets in signed, fresh, unrepeated requests, and nothing else.
@@ -45,6 +45,8 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) keys: Arc<K>,
     pub(super) nonces: Arc<N>,
     pub(super) clock: Arc<SteadyClock>,
+    /// Among the verifiers that use the same nonce store.
+    pub(super) membership: Arc<Membership>,
     pub(super) strict_restart: bool,
     pub(super) retention: Option<Duration>,
     pub(super) scheme: Arc<Scheme>,
@@ -60,17 +62,26 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) observer: Arc<Observer>,
 }
 
+/// In seconds.
+const TOLERANCE: u64 = 300;
+
 impl<K: KeyStore> Verifier<K> {
     /// A verifier with the protocol's defaults, the system's clock and a [`MemoryNonceStore`].
     pub fn new(keys: K) -> Self {
+        let nonces = MemoryNonceStore::new();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let registry = nonces.registry().cloned().unwrap_or_default();
+        let clock = Arc::new(SteadyClock::new(clock.clone(), registry.age(&clock)));
+        let membership = Arc::new(registry.join(TOLERANCE, TOLERANCE + 1));
         Self {
             keys: Arc::new(keys),
-            nonces: Arc::new(MemoryNonceStore::new()),
-            clock: Arc::new(SteadyClock::new(SystemClock::new())),
+            nonces: Arc::new(nonces),
+            clock,
+            membership,
             strict_restart: false,
             retention: None,
             scheme: Arc::new(Scheme::new()),
-            tolerance: 300,
+            tolerance: TOLERANCE,
             limits: Limits::new(),
             parameters: Parameters::default(),
             prefix: "".into(),
@@ -124,13 +135,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let arrived = self.time();
         let (body, delivery, mut app, caller) = {
             let (scheme, uri) = (&*self.scheme, signed_uri(parts));
-            let window = self.window(arrived.started_at);
-            let (timely, head, length) = {
+            let (timely, window, head, length) = {
                 let (claim, head, length) =
                     head::read(scheme, &self.limits, &self.prefix, uri, parts, &body) // 1
                         .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), arrived.now))?;
                 witness.sees(&claim, arrived.now);
-                (claim.timely(arrived.now, &window)?, head, length) // 2
+                let window = self.window(arrived.started_at, claim.timestamp());
+                (claim.timely(arrived.now, &window)?, window, head, length) // 2
             };
             let request = self.read_query(&head)?; // 3
             let mut app = self.look_up(timely.app_id(), arrived, witness).await?; // 4
@@ -152,6 +163,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let time = self.time();
             let authentic = timely.authenticate(request, app.keys(), time.now)?; // 6
             let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
+            let retention = self.membership.retention_of(authentic.timestamp().unix_seconds());
+            let window = window.with_retention(retention);
             let pending = authentic.pending(time.now, time.forget, &window)?; // 8
             let asked = witness.asks();
             let unrepeated = pending.claim(&*self.nonces, &window, || self.time().now).await;
@@ -243,28 +256,22 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     fn time(&self) -> Time {
         // Nothing that was let in before has a longer lifetime.
         let hold = match self.nonces.outlives_process() {
-            true => self.tolerance.saturating_add(self.window(0).retention()),
+            true => self.tolerance.saturating_add(self.membership.retention()),
             false => 0,
         };
         self.clock.read(Duration::from_secs(hold))
     }
 
-    /// `started_at` is when this verifier began to remember, in Unix seconds.
-    fn window(&self, started_at: u64) -> Window {
-        let tolerance = self.tolerance;
-        let shared = self.nonces.outlives_process();
-        let not_before = match (shared, self.strict_restart) {
+    /// For this timestamp. `started_at` is when the nonces of the store began to be remembered, in Unix seconds.
+    fn window(&self, started_at: u64, timestamp: Timestamp) -> Window {
+        let not_before = match (self.nonces.outlives_process(), self.strict_restart) {
             (true, _) => 0,
             (false, false) => started_at,
-            (false, true) => started_at.saturating_add(tolerance).saturating_add(1),
+            // As many seconds after the start as a timestamp may lie ahead of any verifier.
+            (false, true) => started_at.saturating_add(self.membership.retention()),
         };
-        let window = Window::new(tolerance).with_not_before(not_before);
-        match self.retention {
-            Some(retention) => window.with_retention(retention.as_secs()),
-            // A minute more than its own, for the difference of the verifiers' clocks.
-            None if shared => window.with_retention(tolerance.saturating_add(1 + 60)),
-            None => window,
-        }
+        let memory = self.membership.memory_of(timestamp.unix_seconds());
+        Window::new(self.tolerance).with_not_before(not_before).with_memory(memory)
     }
 }
 
@@ -274,6 +281,7 @@ impl<K, N> Clone for Verifier<K, N> {
             keys: self.keys.clone(),
             nonces: self.nonces.clone(),
             clock: self.clock.clone(),
+            membership: self.membership.clone(),
             scheme: self.scheme.clone(),
             prefix: self.prefix.clone(),
             form_budget: self.form_budget.clone(),

@@ -12,7 +12,7 @@ use std::{
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{
-    NonceStore, Occupancy, Occurrence, StoreError,
+    NonceStore, Occupancy, Occurrence, StoreError, VerifierRegistry,
     holders::{HolderKey, Holders},
     table::{END_OF_TIME, Found, NonceTag, Table},
 };
@@ -50,6 +50,7 @@ pub struct MemoryNonceStore {
     /// Shards swept so far, of those that are due since the epoch.
     swept: AtomicU64,
     reclaimed: Mutex<Reclaimed>,
+    registry: VerifierRegistry,
 }
 
 /// A power of two. One is swept in a quarter of a millisecond at the default capacity.
@@ -86,6 +87,7 @@ impl MemoryNonceStore {
             latest: AtomicU64::new(0),
             swept: AtomicU64::new(0),
             reclaimed: Mutex::default(),
+            registry: VerifierRegistry::new(),
         }
     }
 
@@ -248,6 +250,10 @@ impl Reclaimed {
 impl NonceStore for MemoryNonceStore {
     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         self.claim_now(app, nonce, lifetime)
+    }
+
+    fn registry(&self) -> Option<&VerifierRegistry> {
+        Some(&self.registry)
     }
 
     fn occupancy(&self) -> Option<Occupancy> {

@@ -19,11 +19,11 @@ mod nonce;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
+mod registry;
 mod table;
 
 use crate::protocol::BoxError;
 
-pub(crate) use self::app::AppData;
 #[cfg(feature = "moka")]
 #[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
 pub use self::cached::{CachedKeys, LookUpError};
@@ -40,7 +40,9 @@ pub use self::{
     key::{DuplicateAppError, DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,
     nonce::{DynNonceStore, NonceStore, Occupancy},
+    registry::VerifierRegistry,
 };
+pub(crate) use self::{app::AppData, registry::Membership};
 pub use crate::protocol::{Lifetime, Occurrence};
 
 /// A store could not answer: it is full, slow past its deadline, or out of reach. The request gets a 503.

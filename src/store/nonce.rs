@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use super::StoreError;
+use super::{StoreError, VerifierRegistry};
 use crate::protocol::{AppId, Lifetime, Nonce, Occurrence, Pending, Rejection, Unrepeated, Window};
 
 /// Remembers which nonces were used.
@@ -18,6 +18,7 @@ use crate::protocol::{AppId, Lifetime, Nonce, Occurrence, Pending, Rejection, Un
 /// - A live claim is never dropped to make room. A store that has none left returns an error.
 /// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps
 ///   a claim for its [`ttl`](Lifetime::ttl) at least.
+/// - A store that several verifiers of a process may share returns its [`registry`](Self::registry).
 /// - An answer that may be wrong is an error. Every answer comes in bounded time.
 ///
 /// `store::conformance` (feature `test-util`) puts a store through this law.
@@ -65,6 +66,14 @@ pub trait NonceStore: Send + Sync + 'static {
     /// that were signed before they were set up.
     fn outlives_process(&self) -> bool {
         false
+    }
+
+    /// The verifiers of this process that use the store, so that each nonce is kept for the most tolerant of them.
+    ///
+    /// Default: none. Verifiers that are given such a store apart from each other, as an `Arc` for example, do not know of each
+    /// other: then each must have the same tolerance. Clones of one verifier always know of each other.
+    fn registry(&self) -> Option<&VerifierRegistry> {
+        None
     }
 
     /// How full it is, for operators, where it can tell without asking anybody. Default: it cannot.
@@ -118,6 +127,9 @@ pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
     /// [`NonceStore::outlives_process`].
     fn outlives_process_dyn(&self) -> bool;
 
+    /// [`NonceStore::registry`].
+    fn registry_dyn(&self) -> Option<&VerifierRegistry>;
+
     /// [`NonceStore::occupancy`].
     fn occupancy_dyn(&self) -> Option<Occupancy>;
 }
@@ -137,6 +149,10 @@ impl<T: NonceStore> DynNonceStore for T {
         self.outlives_process()
     }
 
+    fn registry_dyn(&self) -> Option<&VerifierRegistry> {
+        self.registry()
+    }
+
     fn occupancy_dyn(&self) -> Option<Occupancy> {
         self.occupancy()
     }
@@ -149,6 +165,10 @@ impl NonceStore for dyn DynNonceStore {
 
     fn outlives_process(&self) -> bool {
         self.outlives_process_dyn()
+    }
+
+    fn registry(&self) -> Option<&VerifierRegistry> {
+        self.registry_dyn()
     }
 
     fn occupancy(&self) -> Option<Occupancy> {
@@ -165,6 +185,10 @@ macro_rules! pointer {
 
             fn outlives_process(&self) -> bool {
                 (**self).outlives_process()
+            }
+
+            fn registry(&self) -> Option<&VerifierRegistry> {
+                (**self).registry()
             }
 
             fn occupancy(&self) -> Option<Occupancy> {

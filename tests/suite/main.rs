@@ -37,6 +37,7 @@ mod rig;
 mod rollout;
 mod scripted;
 mod secrets;
+mod shared_memory;
 mod signature_errors;
 mod stacks;
 mod streamed;

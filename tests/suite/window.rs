@@ -271,12 +271,14 @@ async fn a_store_remembers_the_latest_time_that_any_verifier_told() {
 
 /// A tolerant and a strict verifier share a store.
 #[tokio::test]
-async fn nonces_are_retained_for_the_most_tolerant_verifier() {
+async fn nonces_are_retained_for_the_most_tolerant_process() {
     for (retention, expected) in [(None, "accepted"), (Some(301), "replayed_nonce")] {
         let store = std::sync::Arc::new(Shared(MemoryNonceStore::new()));
         let clock = ManualClock::at(NOW);
-        let tolerant = Verifier::new(keys()).with_nonces(store.clone()).with_clock(clock.clone());
-        let strict = tolerant.clone().with_tolerance(Duration::from_secs(30));
+        // The store tells neither of the other, as if they were processes.
+        let verifier = || Verifier::new(keys()).with_nonces(store.clone()).with_clock(clock.clone());
+        let tolerant = verifier();
+        let strict = verifier().with_tolerance(Duration::from_secs(30));
         let strict = match retention {
             Some(seconds) => strict.with_retention(Duration::from_secs(seconds)),
             None => strict,

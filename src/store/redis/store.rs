@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::{connect::Connect, link::Link, outbox::Outbox};
 use crate::{
     protocol::{AppId, Lifetime, Nonce, Occurrence},
-    store::{NonceStore, StoreError},
+    store::{NonceStore, StoreError, VerifierRegistry},
 };
 
 /// Remembers nonces in Redis, for verifiers on many machines: a request is let in once between them all.
@@ -34,6 +34,7 @@ use crate::{
 pub struct RedisNonceStore<C: Connect = redis::Client> {
     outbox: Arc<Outbox<C>>,
     prefix: Arc<str>,
+    registry: VerifierRegistry,
 }
 
 /// The longest time to live, in milliseconds: Redis counts milliseconds since 1970 in 63 bits, and takes no more.
@@ -62,7 +63,7 @@ impl<C: Connect> RedisNonceStore<C> {
     /// ```
     pub fn new(connector: C) -> Self {
         let outbox = Outbox::new(Link::new(connector), Self::DEADLINE, Self::MOST_IN_FLIGHT);
-        Self { outbox, prefix: "cs1:".into() }
+        Self { outbox, prefix: "cs1:".into(), registry: VerifierRegistry::new() }
     }
 
     const DEADLINE: Duration = Duration::from_millis(250);
@@ -86,7 +87,7 @@ impl<C: Connect> RedisNonceStore<C> {
     /// text in braces on one node.
     #[must_use]
     pub fn with_key_prefix(self, prefix: impl Into<Arc<str>>) -> Self {
-        Self { prefix: prefix.into(), ..self }
+        Self { prefix: prefix.into(), registry: VerifierRegistry::new(), ..self }
     }
 
     fn command(&self, app: &AppId, nonce: &Nonce, milliseconds: u64) -> Cmd {
@@ -130,11 +131,15 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
     fn outlives_process(&self) -> bool {
         true
     }
+
+    fn registry(&self) -> Option<&VerifierRegistry> {
+        Some(&self.registry)
+    }
 }
 
 impl<C: Connect> Clone for RedisNonceStore<C> {
     fn clone(&self) -> Self {
-        Self { outbox: self.outbox.clone(), prefix: self.prefix.clone() }
+        Self { outbox: self.outbox.clone(), prefix: self.prefix.clone(), registry: self.registry.clone() }
     }
 }
 
