@@ -20,7 +20,7 @@ use std::{
 
 use countersign::{
     AppId, Nonce,
-    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence},
+    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence},
 };
 use futures_util::FutureExt;
 
@@ -42,7 +42,7 @@ fn main() {
 fn claim(store: &MemoryNonceStore, app: &AppId, lifetime: Lifetime) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let nonce: Nonce = format!("nonce-{}", COUNT.fetch_add(1, Relaxed)).parse().unwrap();
-    matches!(store.claim(app, &nonce, lifetime).now_or_never().unwrap(), Ok(Occurrence::First))
+    matches!(store.claim(&NonceClaim::new(app, &nonce), lifetime).now_or_never().unwrap(), Ok(Occurrence::First))
 }
 
 fn app(n: usize) -> AppId {

@@ -36,7 +36,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use countersign::{
     AppId, Nonce, Signer, StaticKeys, Verifier,
-    store::{Lifetime, NonceStore, Occurrence, RedisNonceStore},
+    store::{Lifetime, NonceClaim, NonceStore, Occurrence, RedisNonceStore},
 };
 use http::{Extensions, Request};
 use redis::{AsyncConnectionConfig, Client, InfoDict, Value, aio::MultiplexedConnection};
@@ -170,7 +170,7 @@ impl Task for Claim {
     async fn turn(&mut self, turn: usize) {
         let lifetime = Lifetime::new(1_700_000_000, 1_700_000_000 + SECONDS);
         let (store, nonce) = (&self.stores[turn / REQUESTS], &self.nonces[turn % REQUESTS]);
-        assert_eq!(store.claim(&self.app, nonce, lifetime).await.unwrap(), Occurrence::First);
+        assert_eq!(store.claim(&NonceClaim::new(&self.app, nonce), lifetime).await.unwrap(), Occurrence::First);
     }
 }
 

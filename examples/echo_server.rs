@@ -34,7 +34,8 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use countersign::{
-    AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Parameters, Scheme, Secret, StaticKeys, TokenPlace, Verifier,
+    AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Nonce, Parameters, Scheme, Secret, StaticKeys, TokenPlace,
+    Verifier,
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
 use http::{HeaderMap, HeaderName, Method, Uri, header::CONTENT_TYPE};
@@ -315,7 +316,7 @@ async fn echo(
         "body_len": body.len(),
         "content_type": content_type,
         "token": caller.token().map(|token| token.expose()),
-        "nonce": caller.nonce().as_str(),
+        "nonce": caller.nonce().map(Nonce::as_str),
         "timestamp": caller.timestamp().unix_seconds(),
     }))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use countersign::{
     AppId, Nonce,
-    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence},
+    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence},
 };
 use futures_util::FutureExt;
 
@@ -79,8 +79,9 @@ impl Store for Ours {
     }
 
     fn claim(&self, nonce: Nonce) -> bool {
-        let claim = self.store.claim(&self.app, &nonce, Lifetime::new(self.now, self.now + SECONDS));
-        claim.now_or_never().unwrap().unwrap() == Occurrence::First
+        let claim = NonceClaim::new(&self.app, &nonce);
+        let lifetime = Lifetime::new(self.now, self.now + SECONDS);
+        self.store.claim(&claim, lifetime).now_or_never().unwrap().unwrap() == Occurrence::First
     }
 
     fn live(&self) -> u64 {

@@ -132,7 +132,7 @@ impl Input<'_> {
                 let caller = delivered.extensions().get::<Caller>().unwrap();
                 assert_eq!(caller.app_id().as_str().as_bytes(), claim.app);
                 assert_eq!(caller.timestamp().to_string().as_bytes(), claim.timestamp);
-                assert_eq!(caller.nonce().as_str().as_bytes(), claim.nonce);
+                assert_eq!(caller.nonce().unwrap().as_str().as_bytes(), claim.nonce);
                 assert_eq!(caller.token().map(|token| token.expose().as_bytes()), claim.token.as_deref());
                 let seen = Sight::of(delivered);
                 assert_eq!(seen.query.unwrap_or_default(), query);

@@ -7,7 +7,7 @@ use std::{
 
 use countersign::{
     App, AppId, Nonce, StaticKeys,
-    store::{KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
+    store::{KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError},
 };
 
 /// What is broken, what the nonce store answered last, and as of when it was allowed to forget.
@@ -53,14 +53,14 @@ pub struct Nonces {
 }
 
 impl NonceStore for Nonces {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         let fault = self.faults.lock().unwrap().nonces;
         match fault {
             Fault::ErrsBefore => return Err(StoreError::new("broken")),
             Fault::HangsBefore => pending().await,
             _ => {}
         }
-        let result = self.store.claim(app, nonce, lifetime).await;
+        let result = self.store.claim(claim, lifetime).await;
         self.faults.lock().unwrap().forget = lifetime.now();
         self.faults.lock().unwrap().answer = Some(match &result {
             Ok(Occurrence::First) => Answer::First,

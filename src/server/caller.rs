@@ -109,10 +109,10 @@ impl Caller {
         self.verified.fields().timestamp
     }
 
-    /// What made the request unique.
+    /// The nonce that made the request unique. Every signed request has one; links that may be opened again will have none.
     #[must_use]
-    pub fn nonce(&self) -> &Nonce {
-        &self.verified.fields().nonce
+    pub fn nonce(&self) -> Option<&Nonce> {
+        Some(&self.verified.fields().nonce)
     }
 
     /// The token that was signed with the request, if any. Whether it is a live one nobody has checked.

@@ -18,7 +18,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
-use super::{App, KeyStore, NonceStore, Occurrence, StoreError};
+use super::{App, KeyStore, NonceClaim, NonceStore, Occurrence, OwnerTag, Purpose, StoreError};
 use crate::protocol::{AppId, Lifetime, Nonce};
 
 const NOW: u64 = 1_700_000_000;
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub async fn nonce_store<S: NonceStore>(new: impl Fn() -> S) {
     a_nonce_is_first_once(&new()).await;
     apps_and_nonces_do_not_meet(&new()).await;
+    purposes_do_not_meet(&new()).await;
+    users_of_an_app_do_meet(&new()).await;
     a_claim_lives_to_its_last_second(&new()).await;
     a_claim_after_its_end_is_not_first(&new()).await;
     a_race_has_one_winner(Arc::new(new())).await;
@@ -63,6 +65,32 @@ async fn apps_and_nonces_do_not_meet(store: &impl NonceStore) {
     }
     for (app, nonce) in pairs {
         assert_eq!(claim(store, app, nonce, NOW, UNTIL).await, Occurrence::Repeated, "({app}, {nonce}) was forgotten");
+    }
+}
+
+async fn purposes_do_not_meet(store: &impl NonceStore) {
+    let (app, nonce) = parsed("demo", "nonce-1");
+    let request = NonceClaim::new(&app, &nonce);
+    let link = request.with_purpose(Purpose::Link);
+    for claim in [request, link] {
+        assert_eq!(claimed(store, claim).await, Occurrence::First, "{claim:?} met one for another purpose");
+    }
+    for claim in [request, link] {
+        assert_eq!(claimed(store, claim).await, Occurrence::Repeated, "{claim:?} was forgotten");
+    }
+    // Nor may the app that is called as the purpose is.
+    let (app, nonce) = parsed("link", "nonce-1");
+    assert_eq!(claimed(store, NonceClaim::new(&app, &nonce)).await, Occurrence::First);
+}
+
+/// A nonce is the app's, whoever of its users signed.
+async fn users_of_an_app_do_meet(store: &impl NonceStore) {
+    let (app, nonce) = parsed("demo", "nonce-1");
+    let owners = [1, 2].map(|n| OwnerTag::from_bytes([n; 16]));
+    let [one, other] = owners.each_ref().map(|owner| NonceClaim::new(&app, &nonce).with_owner(owner));
+    assert_eq!(claimed(store, one).await, Occurrence::First);
+    for claim in [one, other, NonceClaim::new(&app, &nonce)] {
+        assert_eq!(claimed(store, claim).await, Occurrence::Repeated, "{claim:?} used a nonce of the app again");
     }
 }
 
@@ -220,8 +248,20 @@ async fn try_claim(
     now: u64,
     until: u64,
 ) -> Result<Occurrence, StoreError> {
+    let (app, nonce) = parsed(app, nonce);
+    store.claim(&NonceClaim::new(&app, &nonce), Lifetime::new(now, until)).await
+}
+
+async fn claimed(store: &impl NonceStore, claim: NonceClaim<'_>) -> Occurrence {
+    match store.claim(&claim, Lifetime::new(NOW, UNTIL)).await {
+        Ok(occurrence) => occurrence,
+        Err(error) => panic!("the store failed: {error}"),
+    }
+}
+
+fn parsed(app: &str, nonce: &str) -> (AppId, Nonce) {
     match (AppId::parse(app.as_bytes()), Nonce::parse(nonce.as_bytes())) {
-        (Ok(app), Ok(nonce)) => store.claim(&app, &nonce, Lifetime::new(now, until)).await,
+        (Ok(app), Ok(nonce)) => (app, nonce),
         _ => panic!("({app}, {nonce}) is no app id and nonce"),
     }
 }

@@ -4,15 +4,22 @@
 //! the room, and the last quarter is left for others, however fast it claims: as others come, the free room shrinks, and with
 //! it what the large ones may hold. This is the dynamic threshold of shared-memory switches (Choudhury and Hahne, IEEE/ACM
 //! Transactions on Networking, 1998). Every app is counted by itself: none is ever refused for what another one holds.
+//!
+//! The users of an app share what it may hold by the same rule.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::OwnerTag;
+use crate::protocol::AppId;
 
 /// With α times the free room as the limit, an app alone gets α / (α + 1) of the whole.
 const GROWTH: usize = 3;
@@ -25,13 +32,39 @@ pub(super) struct Holders {
     shards: Box<[Mutex<Shard>]>,
     /// Ids given out so far, those aside that were given back.
     next: AtomicU32,
+    /// A caller cannot choose ids that meet in one place.
+    hash_key: HolderKey,
 }
 
-/// A keyed hash of the app id.
+/// A keyed hash of an app id; or of a user's tag, with that of the app as the key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct HolderKey(pub(super) u64, pub(super) u64);
+pub(super) struct HolderKey(u64, u64);
 
-/// An app that holds nonces, in a few bits.
+/// Whose place it is: an app's, or a user's within the app.
+#[derive(Clone, Copy)]
+pub(super) struct Account {
+    app: HolderKey,
+    user: Option<HolderKey>,
+}
+
+impl HolderKey {
+    pub(super) fn hash<const N: usize>(self, parts: [&[u8]; N]) -> u128 {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        parts.iter().for_each(|part| hasher.write(part));
+        hasher.finish128().as_u128()
+    }
+
+    fn of(self, bytes: &[u8]) -> Self {
+        let hash = self.hash([bytes]);
+        Self(hash as u64, (hash >> 64) as u64)
+    }
+
+    pub(super) fn with_owner(self, owner: Option<&OwnerTag>) -> Account {
+        Account { app: self, user: owner.map(|owner| self.of(owner.as_bytes())) }
+    }
+}
+
+/// An app or a user that holds nonces, in a few bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HolderId(u32);
 
@@ -61,13 +94,19 @@ struct Shard {
 
 impl Holders {
     pub(super) fn new(capacity: usize) -> Self {
+        let random = || RandomState::new().build_hasher().finish();
         Self {
             capacity,
             total: AtomicUsize::new(0),
             counts: Counts::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             next: AtomicU32::new(0),
+            hash_key: HolderKey(random(), random()),
         }
+    }
+
+    pub(super) fn key_of(&self, app: &AppId) -> HolderKey {
+        self.hash_key.of(app.as_str().as_bytes())
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -78,24 +117,39 @@ impl Holders {
         self.total.load(Relaxed)
     }
 
-    /// Takes a place for this app, or `None` where the app may not have one more.
-    pub(super) fn reserve(&self, app: HolderKey) -> Option<HolderId> {
+    /// Takes a place, or `None` where the app or the user may not have one more.
+    pub(super) fn reserve(&self, account: Account) -> Option<HolderId> {
         // Counts grow under the lock only, so that an id that is unused stays unused.
-        let mut shard = lock(&self.shards[app.0 as usize % SHARDS]);
-        let id = self.id_of(app, &mut shard)?;
-        let count = self.counts.get(id);
-        let free = self.capacity.saturating_sub(self.held());
-        if count.load(Relaxed) as usize >= free.saturating_mul(GROWTH) {
+        let mut shard = lock(&self.shards[account.app.0 as usize % SHARDS]);
+        let app = self.id_of(account.app, &mut shard)?;
+        let held = self.counts.of(app).places();
+        let may_hold = self.capacity.saturating_sub(self.held()).saturating_mul(GROWTH);
+        if held >= may_hold {
             return None;
         }
+        let user = match account.user {
+            Some(user) => {
+                let user = self.id_of(user, &mut shard)?;
+                if self.counts.of(user).places() >= (may_hold - held).saturating_mul(GROWTH) {
+                    return None;
+                }
+                Some(user)
+            }
+            None => None,
+        };
         self.total.fetch_update(Relaxed, Relaxed, |total| (total < self.capacity).then_some(total + 1)).ok()?;
-        count.fetch_add(1, Relaxed);
-        Some(id)
+        self.counts.of(app).take(None);
+        if let Some(user) = user {
+            self.counts.of(user).take(Some(app));
+        }
+        Some(user.unwrap_or(app))
     }
 
     /// Gives a place back.
     pub(super) fn release(&self, id: HolderId) {
-        self.counts.get(id).fetch_sub(1, Relaxed);
+        if let Some(app) = self.counts.of(id).give_back() {
+            self.counts.of(app).give_back();
+        }
         self.total.fetch_sub(1, Relaxed);
     }
 
@@ -115,15 +169,15 @@ impl Holders {
         Some(id)
     }
 
-    /// Takes the ids of apps that hold nothing any more. Each time it leaves room for as many new apps as are left, so that a
-    /// new app costs a constant time on average.
+    /// Takes the ids of those that hold nothing any more. Each time it leaves room for as many new ones as are left, so that a
+    /// new one costs a constant time on average.
     fn clean_up(&self, shard: &mut Shard) {
         if shard.ids.len() < shard.cleanup_at {
             return;
         }
         let (ids, unused) = (&mut shard.ids, &mut shard.unused);
         ids.retain(|_, id| {
-            let is_used = self.counts.get(*id).load(Relaxed) > 0;
+            let is_used = self.counts.of(*id).places() > 0;
             if !is_used {
                 unused.push(*id);
             }
@@ -134,19 +188,46 @@ impl Holders {
 }
 
 /// Counts by id. Memory is taken in chunks, and a count never moves.
-struct Counts(Box<[OnceLock<Box<[AtomicU32]>>]>);
+struct Counts(Box<[OnceLock<Box<[Count]>>]>);
+
+struct Count {
+    places: AtomicU32,
+    /// The app of a user, or [`NO_APP`].
+    app: AtomicU32,
+}
 
 const CHUNK: usize = 1 << 12;
+const NO_APP: u32 = u32::MAX;
 
 impl Counts {
     fn new() -> Self {
         Self((0..(1 << HolderId::BITS) / CHUNK).map(|_| OnceLock::new()).collect())
     }
 
-    fn get(&self, id: HolderId) -> &AtomicU32 {
+    fn of(&self, id: HolderId) -> &Count {
         let id = id.0 as usize;
-        let chunk = self.0[id / CHUNK].get_or_init(|| (0..CHUNK).map(|_| AtomicU32::new(0)).collect());
+        let new = || Count { places: AtomicU32::new(0), app: AtomicU32::new(NO_APP) };
+        let chunk = self.0[id / CHUNK].get_or_init(|| (0..CHUNK).map(|_| new()).collect());
         &chunk[id % CHUNK]
+    }
+}
+
+impl Count {
+    fn places(&self) -> usize {
+        self.places.load(Relaxed) as usize
+    }
+
+    fn take(&self, app: Option<HolderId>) {
+        // Another one only if no place is held: a user's places keep the id of its app in use.
+        self.app.store(app.map_or(NO_APP, |app| app.0), Relaxed);
+        self.places.fetch_add(1, Relaxed);
+    }
+
+    /// Returns the app whose place it is as well.
+    fn give_back(&self) -> Option<HolderId> {
+        let app = self.app.load(Relaxed);
+        self.places.fetch_sub(1, Relaxed);
+        (app != NO_APP).then_some(HolderId(app))
     }
 }
 
@@ -182,9 +263,16 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 mod tests {
     use super::*;
 
-    fn app(n: u64) -> HolderKey {
-        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        HolderKey(hash, hash.rotate_left(32))
+    fn app(n: u64) -> Account {
+        HolderKey(1, 2).of(&n.to_le_bytes()).with_owner(None)
+    }
+
+    fn user(app: u64, n: u128) -> Account {
+        HolderKey(1, 2).of(&app.to_le_bytes()).with_owner(Some(&OwnerTag::from_bytes(n.to_le_bytes())))
+    }
+
+    fn take_all(holders: &Holders, account: Account) -> usize {
+        (0..holders.capacity()).take_while(|_| holders.reserve(account).is_some()).count()
     }
 
     #[test]
@@ -222,5 +310,34 @@ mod tests {
             holders.release(id);
         }
         assert_eq!(holders.reserve(app(0)).unwrap(), kept);
+    }
+
+    #[test]
+    fn user_leaves_room_for_others_of_its_app() {
+        let holders = Holders::new(1000);
+        let script = take_all(&holders, user(1, 1));
+        assert!((650..750).contains(&script), "{script}");
+        assert!(holders.reserve(user(1, 2)).is_some(), "another user");
+        assert!(take_all(&holders, app(1)) > 0, "the app itself");
+        assert!(take_all(&holders, app(2)) > 100, "another app");
+    }
+
+    #[test]
+    fn app_wins_no_room_by_users() {
+        let holders = Holders::new(1000);
+        let held: usize = (0..2000).filter(|n| holders.reserve(user(1, *n)).is_some()).count();
+        assert_eq!(held, 750);
+        assert!(holders.reserve(app(1)).is_none());
+    }
+
+    #[test]
+    fn places_of_users_come_back_to_their_app() {
+        let holders = Holders::new(1000);
+        for round in 0..100_u128 {
+            let ids: Vec<_> = (0..750).map_while(|n| holders.reserve(user(1, round * 1000 + n))).collect();
+            assert_eq!((ids.len(), holders.held()), (750, 750), "{round}");
+            ids.into_iter().for_each(|id| holders.release(id));
+        }
+        assert_eq!(take_all(&holders, app(1)), 750);
     }
 }

@@ -2,21 +2,18 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use siphasher::sip128::{Hasher128, SipHasher13};
-
 use super::{
-    NonceStore, Occupancy, Occurrence, StoreError, VerifierRegistry,
-    holders::{HolderKey, Holders},
+    NonceClaim, NonceStore, Occupancy, Occurrence, Purpose, StoreError, VerifierRegistry,
+    holders::{Account, Holders},
     table::{END_OF_TIME, Found, NonceTag, Table},
 };
-use crate::protocol::{AppId, Lifetime, Nonce};
+use crate::protocol::Lifetime;
 
 /// Remembers nonces in this process's memory.
 ///
@@ -31,6 +28,10 @@ use crate::protocol::{AppId, Lifetime, Nonce};
 /// gets three quarters of the room. However fast it claims, the rest is left for the others, and an app that holds nothing is
 /// refused only if there is no room at all. The rule is per app id: many apps of one owner get the room of many.
 ///
+/// Users whose [session keys](NonceClaim::owner) sign share the room of their app by the same rule, and their nonces count as the
+/// app's: a user may hold more nonces as long as it holds less than three times what the app may still take. So one user's
+/// script leaves room for the app's other users, and an app wins no room by many users.
+///
 /// With `n` apps that claim as much as they can, each gets 3 of `3n + 1` parts of the room, and one part stays free. This
 /// does not reserve room for an app: where many large apps hold the room, a newcomer may hold less than its equal part until
 /// their nonces expire.
@@ -43,8 +44,6 @@ use crate::protocol::{AppId, Lifetime, Nonce};
 pub struct MemoryNonceStore {
     shards: Box<[Mutex<Table>]>,
     holders: Holders,
-    /// A caller cannot choose nonces that meet in one place.
-    hash_keys: (u64, u64),
     /// The latest second that was told. Whoever forgot something as of then told it before.
     latest: AtomicU64,
     /// Shards swept so far, of those that are due since the epoch.
@@ -79,11 +78,9 @@ impl MemoryNonceStore {
     /// A store of at most this many live nonces: requests per second times twice the tolerance and a second.
     #[must_use]
     pub fn with_capacity(nonces: usize) -> Self {
-        let random = || RandomState::new().build_hasher().finish();
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             holders: Holders::new(nonces),
-            hash_keys: (random(), random()),
             latest: AtomicU64::new(0),
             swept: AtomicU64::new(0),
             reclaimed: Mutex::default(),
@@ -115,7 +112,7 @@ impl MemoryNonceStore {
         self.shards.iter().map(|shard| lock(shard).bytes()).sum()
     }
 
-    fn claim_now(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    fn claim_now(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         let (now, until) = (lifetime.now(), lifetime.until());
         if now.max(until) >= END_OF_TIME {
             return Err(StoreError::new("the time is beyond the year 2514"));
@@ -124,14 +121,14 @@ impl MemoryNonceStore {
             self.latest.fetch_max(now, Relaxed);
         }
         self.sweep_some(now);
-        let claim = self.locate(app, nonce, until);
+        let claim = self.locate(claim, until);
         self.try_claim(&claim)
             .or_else(|| self.make_room(now, &claim))
             .ok_or_else(|| StoreError::new(Full { capacity: self.holders.capacity() }))
     }
 
     /// `None` if there is no room for this app.
-    fn try_claim(&self, &Located { shard, tag, app, until }: &Located) -> Option<Occurrence> {
+    fn try_claim(&self, &Located { shard, tag, holder, until }: &Located) -> Option<Occurrence> {
         let release = |holder| self.holders.release(holder);
         let mut table = lock(&self.shards[shard]);
         // Read under the lock: another thread may have been told a later second, and have forgotten this very nonce.
@@ -143,7 +140,7 @@ impl MemoryNonceStore {
         if let Found::Live = found {
             return Some(Occurrence::Repeated);
         }
-        let holder = self.holders.reserve(app)?;
+        let holder = self.holders.reserve(holder)?;
         if let Found::NoRoom = found {
             table.grow(now, release);
             found = table.find(tag, now);
@@ -158,16 +155,16 @@ impl MemoryNonceStore {
     }
 
     /// The hash of the app id keys the hash of the nonce, so that no two pairs read the same.
-    fn locate(&self, app: &AppId, nonce: &Nonce, until: u64) -> Located {
-        let hash = |bytes: &[u8], (k0, k1)| {
-            let mut hasher = SipHasher13::new_with_keys(k0, k1);
-            hasher.write(bytes);
-            hasher.finish128()
+    fn locate(&self, claim: &NonceClaim<'_>, until: u64) -> Located {
+        let app = self.holders.key_of(claim.app_id());
+        let kind = match claim.purpose() {
+            Purpose::Request => "",
+            // No nonce has one.
+            Purpose::Link => "/",
         };
-        let app = hash(app.as_str().as_bytes(), self.hash_keys);
-        let nonce = hash(nonce.as_str().as_bytes(), (app.h1, app.h2)).as_u128();
+        let nonce = app.hash([claim.nonce().as_str(), kind].map(str::as_bytes));
         let (shard, tag) = ((nonce >> 96) as usize % SHARDS, NonceTag::new(nonce));
-        Located { shard, tag, app: HolderKey(app.h1, app.h2), until }
+        Located { shard, tag, holder: app.with_owner(claim.owner()), until }
     }
 
     /// Sweeps the shards whose turn has come.
@@ -221,7 +218,7 @@ impl MemoryNonceStore {
 struct Located {
     shard: usize,
     tag: NonceTag,
-    app: HolderKey,
+    holder: Account,
     until: u64,
 }
 
@@ -248,8 +245,8 @@ impl Reclaimed {
 }
 
 impl NonceStore for MemoryNonceStore {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-        self.claim_now(app, nonce, lifetime)
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        self.claim_now(claim, lifetime)
     }
 
     fn registry(&self) -> Option<&VerifierRegistry> {
@@ -293,13 +290,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::protocol::{AppId, Nonce};
 
     #[test]
     fn nonces_spread_over_the_shards() {
         let store = MemoryNonceStore::new();
         let shard_of = |n: u64| {
-            let nonce = Nonce::parse(format!("nonce-{n}").as_bytes()).unwrap();
-            store.locate(&AppId::parse(b"demo").unwrap(), &nonce, 1).shard
+            let (app, nonce) = (AppId::parse(b"demo").unwrap(), Nonce::parse(format!("nonce-{n}").as_bytes()).unwrap());
+            store.locate(&NonceClaim::new(&app, &nonce), 1).shard
         };
         // By chance 638 differ, give or take a few.
         assert!((0..1000).map(shard_of).collect::<HashSet<_>>().len() > SHARDS / 2);

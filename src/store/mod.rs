@@ -16,6 +16,7 @@ mod holders;
 mod key;
 mod memory;
 mod nonce;
+mod nonce_claim;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
@@ -40,6 +41,7 @@ pub use self::{
     key::{DuplicateAppError, DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,
     nonce::{DynNonceStore, NonceStore, Occupancy},
+    nonce_claim::{NonceClaim, NonceKey, OwnerTag, Purpose},
     registry::VerifierRegistry,
 };
 pub(crate) use self::{app::AppData, registry::Membership};

@@ -2,16 +2,17 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use super::{StoreError, VerifierRegistry};
-use crate::protocol::{AppId, Lifetime, Nonce, Occurrence, Pending, Rejection, Unrepeated, Window};
+use super::{NonceClaim, StoreError, VerifierRegistry};
+use crate::protocol::{Lifetime, Occurrence, Pending, Rejection, Unrepeated, Window};
 
 /// Remembers which nonces were used.
 ///
 /// # Law
 ///
-/// - Of all claims on one (app id, nonce), however they race, at most one is [`Occurrence::First`] while it is live.
+/// - Of all claims on one (purpose, app id, nonce), however they race, at most one is [`Occurrence::First`] while it is live.
 ///   A claim is live from when it was made until the second `until`.
-/// - Claims of different apps, or on different nonces, never meet: the two are no plain concatenation.
+/// - Claims for different purposes, of different apps, or on different nonces never meet: their key is no plain concatenation.
+///   [`NonceClaim::key`] makes one.
 /// - A caller may be overtaken between reading its clock and getting here. If the store was told a `now` at or after
 ///   this claim's `until` already, the answer is [`Occurrence::Late`]: the nonce may have been used, expired and
 ///   forgotten. (One that keeps claims for longer than their lifetime, by more than a call takes, has no such case.)
@@ -24,16 +25,16 @@ use crate::protocol::{AppId, Lifetime, Nonce, Occurrence, Pending, Rejection, Un
 /// `store::conformance` (feature `test-util`) puts a store through this law.
 ///
 /// ```
-/// use countersign::{AppId, Nonce, store::{Lifetime, NonceStore, Occurrence, StoreError}};
+/// use countersign::store::{Lifetime, NonceClaim, NonceStore, Occurrence, StoreError};
 /// # struct Cache;
 /// # impl Cache {
 /// #     async fn set_if_absent(&self, _: String, _: std::time::Duration) -> Result<bool, std::io::Error> { Ok(true) }
 /// # }
 ///
 /// impl NonceStore for Cache {
-///     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-///         // One atomic step: never ask first and set afterwards. A slash is in neither's grammar.
-///         match self.set_if_absent(format!("{app}/{nonce}"), lifetime.ttl()).await {
+///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+///         // One atomic step: never ask first and set afterwards.
+///         match self.set_if_absent(claim.key().to_string(), lifetime.ttl()).await {
 ///             Ok(true) => Ok(Occurrence::First),
 ///             Ok(false) => Ok(Occurrence::Repeated),
 ///             Err(error) => Err(StoreError::new(error)),
@@ -57,8 +58,7 @@ pub trait NonceStore: Send + Sync + 'static {
     /// The store is full, or cannot tell.
     fn claim(
         &self,
-        app: &AppId,
-        nonce: &Nonce,
+        claim: &NonceClaim<'_>,
         lifetime: Lifetime,
     ) -> impl Future<Output = Result<Occurrence, StoreError>> + Send;
 
@@ -107,8 +107,8 @@ impl Pending {
         window: &Window,
         now: impl Fn() -> u64 + Send,
     ) -> Result<Unrepeated, Rejection> {
-        let claim = store.claim(self.app_id(), self.nonce(), self.lifetime());
-        let occurrence = claim.await.map_err(Rejection::unavailable)?;
+        let claim = NonceClaim::new(self.app_id(), self.nonce());
+        let occurrence = store.claim(&claim, self.lifetime()).await.map_err(Rejection::unavailable)?;
         if occurrence == Occurrence::First && store.outlives_process() {
             self.check_again(window, now())?;
         }
@@ -122,7 +122,7 @@ type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<Occurrence, StoreE
 /// and `Sync`, which it has.
 pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
     /// [`NonceStore::claim`], boxed.
-    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, lifetime: Lifetime) -> BoxedOccurrence<'a>;
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Lifetime) -> BoxedOccurrence<'a>;
 
     /// [`NonceStore::outlives_process`].
     fn outlives_process_dyn(&self) -> bool;
@@ -141,8 +141,8 @@ mod sealed {
 }
 
 impl<T: NonceStore> DynNonceStore for T {
-    fn claim_boxed<'a>(&'a self, app: &'a AppId, nonce: &'a Nonce, lifetime: Lifetime) -> BoxedOccurrence<'a> {
-        Box::pin(self.claim(app, nonce, lifetime))
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Lifetime) -> BoxedOccurrence<'a> {
+        Box::pin(self.claim(claim, lifetime))
     }
 
     fn outlives_process_dyn(&self) -> bool {
@@ -159,8 +159,8 @@ impl<T: NonceStore> DynNonceStore for T {
 }
 
 impl NonceStore for dyn DynNonceStore {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-        self.claim_boxed(app, nonce, lifetime).await
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        self.claim_boxed(claim, lifetime).await
     }
 
     fn outlives_process(&self) -> bool {
@@ -179,8 +179,8 @@ impl NonceStore for dyn DynNonceStore {
 macro_rules! pointer {
     ($($pointer:ident),*) => {$(
         impl<T: NonceStore + ?Sized> NonceStore for $pointer<T> {
-            async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-                (**self).claim(app, nonce, lifetime).await
+            async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+                (**self).claim(claim, lifetime).await
             }
 
             fn outlives_process(&self) -> bool {

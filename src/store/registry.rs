@@ -22,7 +22,7 @@ use crate::clock::Clock;
 /// [`NonceStore::registry`](super::NonceStore::registry).
 ///
 /// ```
-/// use countersign::{AppId, Nonce, store::{Lifetime, NonceStore, Occurrence, StoreError, VerifierRegistry}};
+/// use countersign::store::{Lifetime, NonceClaim, NonceStore, Occurrence, StoreError, VerifierRegistry};
 /// # struct Cache;
 /// struct CacheNonces {
 ///     cache: Cache,
@@ -30,8 +30,8 @@ use crate::clock::Clock;
 /// }
 ///
 /// impl NonceStore for CacheNonces {
-///     async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-/// #       let _ = (&self.cache, app, nonce, lifetime);
+///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+/// #       let _ = (&self.cache, claim, lifetime);
 /// #       Ok(Occurrence::First)
 /// #       /*
 ///         // …
@@ -100,9 +100,9 @@ impl VerifierRegistry {
         let mut members = self.members();
         *members.retentions.entry(retention).or_default() += 1;
         let before = self.0.retention.load(SeqCst);
+        // First, so that a claim that does not know of this one has told of its timestamp already.
+        self.publish(&members);
         if retention > before {
-            // First, so that a claim that was not told of this has told of its timestamp already.
-            self.0.retention.store(retention, SeqCst);
             members.begin_era(self.0.latest_claimed.load(SeqCst), before);
         }
         let eras = members.eras.iter().filter(|era| era.retention < retention).copied().collect();
@@ -133,6 +133,10 @@ impl VerifierRegistry {
                 members.retentions.remove(&retention);
             }
         }
+        self.publish(&members);
+    }
+
+    fn publish(&self, members: &Members) {
         if let Some((longest, _)) = members.retentions.last_key_value() {
             self.0.retention.store(*longest, SeqCst);
         }

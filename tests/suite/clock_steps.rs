@@ -7,9 +7,9 @@ use std::{
 };
 
 use countersign::{
-    AppId, Nonce, Payload, StaticKeys, Verifier,
+    Payload, StaticKeys, Verifier,
     clock::{Clock, ManualClock},
-    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence, RedisNonceStore, StoreError},
+    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, RedisNonceStore, StoreError},
 };
 use futures_util::FutureExt;
 use http::Request;
@@ -113,8 +113,8 @@ async fn redis_keeps_a_claim_of_the_wrong_hour_for_an_hour() {
 struct Elsewhere(Arc<Mutex<HashSet<String>>>);
 
 impl NonceStore for Elsewhere {
-    async fn claim(&self, _: &AppId, nonce: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
-        let is_first = self.0.lock().unwrap().insert(nonce.to_string());
+    async fn claim(&self, claim: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
+        let is_first = self.0.lock().unwrap().insert(claim.nonce().to_string());
         Ok(if is_first { Occurrence::First } else { Occurrence::Repeated })
     }
 

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use countersign::store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence};
+use countersign::store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, OwnerTag};
 use futures_util::FutureExt;
 
 use crate::rig::NOW;
@@ -17,10 +17,18 @@ const CAPACITY: usize = 64_000;
 
 /// Whether the claim is let in. Each nonce is new.
 fn claims(store: &MemoryNonceStore, app: &str) -> bool {
+    claims_as(store, app, None)
+}
+
+/// The same for a user of the app.
+fn claims_as(store: &MemoryNonceStore, app: &str, owner: Option<&OwnerTag>) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let nonce = format!("nonce-{}", COUNT.fetch_add(1, Ordering::Relaxed)).parse().unwrap();
     let lifetime = Lifetime::new(NOW, NOW + 601);
-    match store.claim(&app.parse().unwrap(), &nonce, lifetime).now_or_never().unwrap() {
+    let app = app.parse().unwrap();
+    let claim = NonceClaim::new(&app, &nonce);
+    let claim = owner.map_or(claim, |owner| claim.with_owner(owner));
+    match store.claim(&claim, lifetime).now_or_never().unwrap() {
         Ok(occurrence) => occurrence == Occurrence::First,
         Err(_) => false,
     }
@@ -108,7 +116,32 @@ fn a_large_app_gets_its_room_again() {
     let later = Lifetime::new(NOW + 601, NOW + 1202);
     for n in 0..CAPACITY / 4 * 3 {
         let nonce = format!("later-{n}").parse().unwrap();
-        let occurrence = store.claim(&"flood".parse().unwrap(), &nonce, later).now_or_never().unwrap();
+        let occurrence =
+            store.claim(&NonceClaim::new(&"flood".parse().unwrap(), &nonce), later).now_or_never().unwrap();
         assert_eq!(occurrence.unwrap(), Occurrence::First, "claim {n}");
     }
+}
+
+#[test]
+fn one_users_script_leaves_room_for_the_apps_other_users() {
+    let store = MemoryNonceStore::with_capacity(CAPACITY);
+    let owner = |n: u128| OwnerTag::from_bytes(n.to_le_bytes());
+    let script = (0..CAPACITY).take_while(|_| claims_as(&store, "pages", Some(&owner(0)))).count();
+    assert!(script < CAPACITY / 4 * 3, "{script}");
+    for n in 1..200 {
+        assert!(
+            (0..10).all(|_| claims_as(&store, "pages", Some(&owner(n)))),
+            "user {n}, beside {script} of one script"
+        );
+    }
+}
+
+#[test]
+fn many_users_win_no_room_for_their_app() {
+    let store = MemoryNonceStore::with_capacity(CAPACITY);
+    for n in 0..CAPACITY as u128 {
+        claims_as(&store, "pages", Some(&OwnerTag::from_bytes(n.to_le_bytes())));
+    }
+    assert_eq!(store.len(), CAPACITY / 4 * 3);
+    assert_eq!(claims_of(&store, "other", 1000), 1000);
 }

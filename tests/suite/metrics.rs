@@ -18,7 +18,9 @@ use countersign::{
     clock::{Clock, ManualClock},
     danger::ReportOnlyLayer,
     server::ServiceBody,
-    store::{DynNonceStore, Lifetime, MemoryNonceStore, NonceStore, Occupancy, Occurrence, StoreError, key_fn},
+    store::{
+        DynNonceStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occupancy, Occurrence, StoreError, key_fn,
+    },
 };
 use http::{Request, Response};
 use serde_json::Value;
@@ -351,7 +353,7 @@ fn a_full_store_is_seen_to_be_full() {
 struct TooLate(ManualClock);
 
 impl NonceStore for TooLate {
-    async fn claim(&self, _: &AppId, _: &countersign::Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
         self.0.advance(Duration::from_secs(400));
         Ok(Occurrence::First)
     }

@@ -8,11 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
-    AppId, Carrier, Limits, Nonce, Rejection, Scheme, Secret, StaticKeys, Verifier,
+    AppId, Carrier, Limits, Rejection, Scheme, Secret, StaticKeys, Verifier,
     clock::ManualClock,
     danger::ReportOnlyLayer,
     server::{Decision, Outcome, ServiceBody, UnverifiedBody},
-    store::{KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError, key_fn},
+    store::{KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError, key_fn},
 };
 use futures_util::FutureExt;
 use http::{Request, Response};
@@ -212,9 +212,9 @@ async fn options_that_are_set_later_keep_the_observer_and_another_one_takes_its_
 struct Slow(ManualClock, MemoryNonceStore);
 
 impl NonceStore for Slow {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         self.0.advance(Duration::from_millis(40));
-        self.1.claim(app, nonce, lifetime).await
+        self.1.claim(claim, lifetime).await
     }
 }
 
@@ -304,7 +304,7 @@ async fn a_layer_tells_of_a_streamed_body_once_too() {
 struct Silent;
 
 impl NonceStore for Silent {
-    async fn claim(&self, _: &AppId, _: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
         std::future::pending().await
     }
 }

@@ -10,11 +10,11 @@ use std::{
 };
 
 use countersign::{
-    App, AppId, KeyRing, Nonce, RejectionKind, Secret, StaticKeys, Verifier,
+    App, AppId, KeyRing, RejectionKind, Secret, StaticKeys, Verifier,
     server::UnverifiedBody,
     store::{
-        DynKeyStore, DynNonceStore, KeyStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError,
-        conformance, key_fn,
+        DynKeyStore, DynNonceStore, KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence,
+        StoreError, conformance, key_fn,
     },
 };
 use http::Request;
@@ -39,7 +39,7 @@ async fn pointers_to_stores_conform() {
 struct Outlives(bool);
 
 impl NonceStore for Outlives {
-    async fn claim(&self, _: &AppId, _: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
         Ok(Occurrence::First)
     }
 
@@ -82,15 +82,15 @@ mod broken {
     }
 
     /// Until when.
-    type Claims = HashMap<(AppId, String), u64>;
+    type Claims = HashMap<String, u64>;
 
     /// Get, then set.
     #[derive(Default)]
     struct Racy(Mutex<Claims>);
 
     impl NonceStore for Racy {
-        async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-            let key = (app.clone(), nonce.to_string());
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+            let key = claim.key().to_string();
             let live = self.0.lock().unwrap().get(&key).is_some_and(|until| *until > lifetime.now());
             // Long enough for the others to get here, however few threads there are.
             for _ in 0..100 {
@@ -104,13 +104,13 @@ mod broken {
         }
     }
 
-    /// App id and nonce joined, with or without something between them.
+    /// App id and nonce joined, with or without something between them, whatever the purpose.
     struct Joined(&'static str, MemoryNonceStore);
 
     impl NonceStore for Joined {
-        async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-            let joined = format!("{app}{}{nonce}", self.0).parse().unwrap();
-            self.1.claim(&"all".parse().unwrap(), &joined, lifetime).await
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+            let joined = format!("{}{}{}", claim.app_id(), self.0, claim.nonce()).parse().unwrap();
+            self.1.claim(&NonceClaim::new(&"all".parse().unwrap(), &joined), lifetime).await
         }
     }
 
@@ -118,8 +118,8 @@ mod broken {
     struct Forgetful(u64, MemoryNonceStore);
 
     impl NonceStore for Forgetful {
-        async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-            self.1.claim(app, nonce, Lifetime::new(lifetime.now(), lifetime.now() + self.0)).await
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+            self.1.claim(claim, Lifetime::new(lifetime.now(), lifetime.now() + self.0)).await
         }
     }
 
@@ -138,14 +138,14 @@ mod broken {
     }
 
     impl NonceStore for Careless {
-        async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
             let (latest, claims) = &mut *self.claims.lock().unwrap();
             *latest = lifetime.now().max(*latest);
             if lifetime.until() <= (self.is_late_at)(lifetime.now(), *latest) {
                 return Ok(Occurrence::Late);
             }
             claims.retain(|_, until| *until > lifetime.now() + self.early);
-            Ok(match claims.entry((app.clone(), nonce.to_string())) {
+            Ok(match claims.entry(claim.key().to_string()) {
                 Entry::Occupied(_) => Occurrence::Repeated,
                 Entry::Vacant(vacant) => {
                     vacant.insert(lifetime.until());
@@ -186,7 +186,8 @@ mod broken {
 /// Whoever polls a future that never waits.
 fn claim(store: &MemoryNonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Result<Occurrence, StoreError> {
     let (app, nonce) = (app.parse().unwrap(), nonce.parse().unwrap());
-    futures_util::FutureExt::now_or_never(store.claim(&app, &nonce, Lifetime::new(now, until))).unwrap()
+    futures_util::FutureExt::now_or_never(store.claim(&NonceClaim::new(&app, &nonce), Lifetime::new(now, until)))
+        .unwrap()
 }
 
 #[test]
@@ -397,7 +398,7 @@ async fn one_request_sent_many_times_at_once_is_let_in_once() {
 pub(crate) struct Down;
 
 impl NonceStore for Down {
-    async fn claim(&self, _: &AppId, _: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
         Err(StoreError::new("connection refused by 10.1.2.3"))
     }
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use countersign::{
-    AppId, Nonce, StaticKeys, Verifier,
+    StaticKeys, Verifier,
     clock::ManualClock,
-    store::{Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError, VerifierRegistry},
+    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError, VerifierRegistry},
 };
 use http::Request;
 use proptest::prelude::*;
@@ -86,7 +86,7 @@ async fn later_tolerant_verifier_accepts_no_forgotten_nonce() {
 struct Recorder(Mutex<Vec<u64>>, VerifierRegistry);
 
 impl NonceStore for Recorder {
-    async fn claim(&self, _: &AppId, _: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         self.0.lock().unwrap().push(lifetime.until());
         Ok(Occurrence::First)
     }

@@ -11,7 +11,7 @@ use countersign::{
     RejectionKind, Verifier,
     clock::{Clock, ManualClock, SystemClock},
     server::UnverifiedBody,
-    store::{DynNonceStore, Lifetime, MemoryNonceStore, NonceStore, Occurrence, StoreError},
+    store::{DynNonceStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError},
 };
 use futures_util::stream;
 use http_body::{Body, Frame};
@@ -203,13 +203,8 @@ async fn a_strict_restart_refuses_what_was_stamped_ahead_of_it() {
 struct Shared(MemoryNonceStore);
 
 impl NonceStore for Shared {
-    async fn claim(
-        &self,
-        app: &countersign::AppId,
-        nonce: &countersign::Nonce,
-        lifetime: Lifetime,
-    ) -> Result<Occurrence, StoreError> {
-        self.0.claim(app, nonce, lifetime).await
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        self.0.claim(claim, lifetime).await
     }
 
     fn outlives_process(&self) -> bool {
@@ -295,12 +290,7 @@ async fn nonces_are_retained_for_the_most_tolerant_process() {
 struct Recorder(std::sync::Mutex<Vec<Lifetime>>, bool);
 
 impl NonceStore for Recorder {
-    async fn claim(
-        &self,
-        _: &countersign::AppId,
-        _: &countersign::Nonce,
-        lifetime: Lifetime,
-    ) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         self.0.lock().unwrap().push(lifetime);
         Ok(Occurrence::First)
     }
@@ -366,12 +356,7 @@ async fn a_key_store_that_answers_at_once_may_have_taken_its_time() {
 struct Paused(ManualClock, Duration, bool);
 
 impl NonceStore for Paused {
-    async fn claim(
-        &self,
-        _: &countersign::AppId,
-        _: &countersign::Nonce,
-        _: Lifetime,
-    ) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
         self.0.advance(self.1);
         Ok(Occurrence::First)
     }

@@ -11,9 +11,14 @@ use crate::store::StoreError;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// As many claims wait already as may.
-    #[error("{0} claims wait for Redis already, as many as may: it is slow, or away")]
+    /// As many claims wait already as may: of all apps together, or of this app beside the others.
+    #[error(
+        "as many claims wait for Redis as may, of at most {0} of all apps together: it is slow, or away, or the app claims too many"
+    )]
     Busy(usize),
+    /// The app holds as many nonces as its [quota](super::super::RedisNonceStore::with_app_quota).
+    #[error("the app holds {0} live nonces that this process has claimed, as many as its quota")]
+    Quota(usize),
     /// Redis has not answered in time. The nonce may be spent.
     #[error("Redis has not answered within {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -36,6 +41,18 @@ pub enum ClaimError {
     /// The answer is none that this command has.
     #[error("the answer from Redis is neither yes nor no")]
     Unexpected,
+}
+
+impl ClaimError {
+    /// Whether Redis may have taken the claim all the same.
+    pub(super) fn may_be_spent(&self) -> bool {
+        match self {
+            Self::Deadline(_) | Self::Abandoned | Self::Unexpected => true,
+            // An answer of Redis has a code: OOM, for example.
+            Self::Refused(error) => error.code().is_none(),
+            _ => false,
+        }
+    }
 }
 
 impl From<Failure> for ClaimError {

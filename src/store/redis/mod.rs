@@ -11,6 +11,7 @@ mod exchange;
 mod link;
 mod outbox;
 mod piece;
+mod quota;
 pub(super) mod store;
 mod waiting;
 

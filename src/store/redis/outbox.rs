@@ -23,42 +23,56 @@ use super::{
     error::ClaimError,
     link::Link,
     piece::Piece,
-    waiting::{Answer, Collector, Letter, PIECE, Waiting},
+    waiting::{Answer, Collector, Letter, PIECE, Reply, Waiting},
+};
+use crate::store::{
+    NonceClaim,
+    holders::{Account, HolderId, Holders},
 };
 
 pub(super) struct Outbox<C: Connect> {
     pub(super) link: Arc<Link<C>>,
     pub(super) deadline: Duration,
-    pub(super) most_in_flight: usize,
+    /// Of claims that wait or are on their way, whether or not anybody still waits for them.
+    places: Holders,
     waiting: Mutex<Waiting>,
 }
 
 impl<C: Connect> Outbox<C> {
     pub(super) fn new(link: Arc<Link<C>>, deadline: Duration, most_in_flight: usize) -> Arc<Self> {
-        Arc::new(Self { link, deadline, most_in_flight, waiting: Mutex::default() })
+        Arc::new(Self { link, deadline, places: Holders::new(most_in_flight), waiting: Mutex::default() })
+    }
+
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.places.capacity()
     }
 
     /// Sends a command together with others. The future does not hold it, and has its answer by the deadline, as far as
     /// the runtime gets on in which this is called: it has no timer of its own, whose locks all claims would share.
-    pub(super) fn send(self: &Arc<Self>, command: Cmd) -> impl Future<Output = Answer> + Send + use<C> {
+    pub(super) fn send(
+        self: &Arc<Self>,
+        command: Cmd,
+        claim: &NonceClaim<'_>,
+    ) -> impl Future<Output = Answer> + Send + use<C> {
         let (reply, answer) = oneshot::channel();
-        let posted = self.post(Letter { command, reply, since: Instant::now() });
+        let account = self.places.key_of(claim.app_id()).with_owner(claim.owner());
+        let posted = self.post(command, reply, account);
         async move {
             posted?;
             answer.await.unwrap_or_else(|_| Err(ClaimError::Abandoned.into()))
         }
     }
 
-    fn post(self: &Arc<Self>, letter: Letter) -> Result<(), ClaimError> {
+    fn post(self: &Arc<Self>, command: Cmd, reply: Reply, account: Account) -> Result<(), ClaimError> {
         let runtime = Handle::try_current().map_err(|_| ClaimError::NoRuntime)?;
-        let id = runtime.id();
-        let (collector, gone) = {
-            let mut waiting = self.waiting();
-            let gone = waiting.make_room(letter.since, self.most_in_flight, self.deadline);
-            (waiting.put(letter, id, self.most_in_flight), gone)
-        };
-        gone.into_iter().for_each(|letter| letter.refuse(ClaimError::Deadline(self.deadline)));
-        match collector? {
+        let (id, since) = (runtime.id(), Instant::now());
+        let place = self.places.reserve(account).or_else(|| {
+            self.make_room(since);
+            self.places.reserve(account)
+        });
+        let place = place.ok_or(ClaimError::Busy(self.most_in_flight()))?;
+        let collector = self.waiting().put(Letter { command, reply, since, place }, id);
+        match collector {
             Collector::Underway => {}
             Collector::ToBegin => {
                 drop(runtime.spawn(Round { outbox: self.clone(), runtime: id, is_over: false }.go()));
@@ -66,6 +80,20 @@ impl<C: Connect> Outbox<C> {
             Collector::Piece => drop(runtime.spawn(self.clone().deliver_piece(id))),
         }
         Ok(())
+    }
+
+    /// Takes the places of what waits in vain.
+    fn make_room(&self, now: Instant) {
+        let gone = self.waiting().take_expired(now, self.deadline);
+        for letter in gone {
+            self.land([letter.place]);
+            letter.refuse(ClaimError::Deadline(self.deadline));
+        }
+    }
+
+    /// These are answered, or given up.
+    pub(super) fn land(&self, places: impl IntoIterator<Item = HolderId>) {
+        places.into_iter().for_each(|place| self.places.release(place));
     }
 
     pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {

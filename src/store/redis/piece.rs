@@ -11,12 +11,15 @@ use super::{
     outbox::Outbox,
     waiting::{Letter, Reply},
 };
-use crate::{protocol::Occurrence, store::StoreError};
+use crate::{
+    protocol::Occurrence,
+    store::{StoreError, holders::HolderId},
+};
 
 pub(super) struct Piece<C: Connect> {
     outbox: Arc<Outbox<C>>,
-    /// So many count as in flight until it is dropped, if not before.
-    count: usize,
+    /// Those that count as in flight until it is dropped, if not before.
+    places: Vec<HolderId>,
     /// When the first of them began to wait.
     since: Instant,
     commands: Pipeline,
@@ -29,9 +32,9 @@ impl<C: Connect> Piece<C> {
         let (now, (_, at_most)) = (Instant::now(), letters.size_hint());
         let at_most = at_most.unwrap_or(0);
         let (mut commands, mut replies) = (Pipeline::with_capacity(at_most), Vec::with_capacity(at_most));
-        let (mut since, mut left_out, mut count) = (None, Vec::new(), 0);
+        let (mut since, mut left_out, mut places) = (None, Vec::new(), Vec::with_capacity(at_most));
         for letter in letters {
-            count += 1;
+            places.push(letter.place);
             if letter.is_in_vain(now, outbox.deadline) {
                 left_out.push(letter);
                 continue;
@@ -40,7 +43,7 @@ impl<C: Connect> Piece<C> {
             commands.add_command(letter.command);
             replies.push(letter.reply);
         }
-        Self { outbox, count, since: since.unwrap_or(now), commands, replies, left_out }
+        Self { outbox, places, since: since.unwrap_or(now), commands, replies, left_out }
     }
 
     pub(super) async fn deliver(mut self) {
@@ -75,15 +78,13 @@ impl<C: Connect> Piece<C> {
     }
 
     fn land(&mut self) {
-        self.outbox.waiting().land(mem::take(&mut self.count));
+        self.outbox.land(mem::take(&mut self.places));
     }
 }
 
 impl<C: Connect> Drop for Piece<C> {
     fn drop(&mut self) {
-        if self.count > 0 {
-            self.land();
-        }
+        self.land();
     }
 }
 

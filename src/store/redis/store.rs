@@ -1,15 +1,15 @@
 //! Nonces in Redis: one command for each claim.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::BufMut;
 use redis::{Cmd, RedisWrite, sentinel::SentinelClient};
 use tokio::sync::Mutex;
 
-use super::{connect::Connect, link::Link, outbox::Outbox};
+use super::{connect::Connect, error::ClaimError, link::Link, outbox::Outbox, quota::Quota};
 use crate::{
-    protocol::{AppId, Lifetime, Nonce, Occurrence},
-    store::{NonceStore, StoreError, VerifierRegistry},
+    protocol::{Lifetime, Occurrence},
+    store::{NonceClaim, NonceStore, StoreError, VerifierRegistry},
 };
 
 /// Remembers nonces in Redis, for verifiers on many machines: a request is let in once between them all.
@@ -35,6 +35,7 @@ pub struct RedisNonceStore<C: Connect = redis::Client> {
     outbox: Arc<Outbox<C>>,
     prefix: Arc<str>,
     registry: VerifierRegistry,
+    quota: Option<Arc<Quota>>,
 }
 
 /// The longest time to live, in milliseconds: Redis counts milliseconds since 1970 in 63 bits, and takes no more.
@@ -63,7 +64,7 @@ impl<C: Connect> RedisNonceStore<C> {
     /// ```
     pub fn new(connector: C) -> Self {
         let outbox = Outbox::new(Link::new(connector), Self::DEADLINE, Self::MOST_IN_FLIGHT);
-        Self { outbox, prefix: "cs1:".into(), registry: VerifierRegistry::new() }
+        Self { outbox, prefix: "cs1:".into(), registry: VerifierRegistry::new(), quota: None }
     }
 
     const DEADLINE: Duration = Duration::from_millis(250);
@@ -72,13 +73,35 @@ impl<C: Connect> RedisNonceStore<C> {
     /// How long a claim may take, all that it waits for together. Default: 250 ms.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
-        Self { outbox: Outbox::new(self.link().clone(), deadline, self.outbox.most_in_flight), ..self }
+        Self { outbox: Outbox::new(self.link().clone(), deadline, self.outbox.most_in_flight()), ..self }
     }
 
-    /// How many claims may wait at once; whatever comes beyond is an error right away. Default: 1,024.
+    /// How many claims may wait at once. Any other is an error right away. Default: 1,024.
+    ///
+    /// Apps share these places as they share the room of a [`MemoryNonceStore`](crate::store::MemoryNonceStore#fairness): an app may
+    /// take more as long as it has less than three times the free places, so that one app's flood leaves places for the others.
     #[must_use]
     pub fn with_most_in_flight(self, claims: usize) -> Self {
         Self { outbox: Outbox::new(self.link().clone(), self.outbox.deadline, claims), ..self }
+    }
+
+    /// How many live nonces an app may have: a claim beyond that is an error, and its request is answered with 503. Default: no
+    /// quota.
+    ///
+    /// Redis has no fairness of its own: an app that signs enough requests fills its memory, and then every claim fails. This quota
+    /// is kept by each process in its own memory, of the claims that it has made itself, and forgotten when the process ends. With
+    /// `n` processes behind a load balancer an app may have up to `n` times as many. A claim whose answer is lost counts until it
+    /// would have ended. It takes about 50 KB of memory for an app that claims without a pause.
+    ///
+    /// ```no_run
+    /// # use countersign::store::RedisNonceStore;
+    /// // 100 requests per second, each remembered for up to 661 seconds.
+    /// let nonces = RedisNonceStore::new(redis::Client::open("redis://10.0.0.7/")?).with_app_quota(100 * 661);
+    /// # Ok::<_, redis::RedisError>(())
+    /// ```
+    #[must_use]
+    pub fn with_app_quota(self, nonces: usize) -> Self {
+        Self { quota: Some(Arc::new(Quota::new(nonces))), ..self }
     }
 
     /// What each key begins with, for a Redis that others use too. Default: `cs1:`.
@@ -90,17 +113,38 @@ impl<C: Connect> RedisNonceStore<C> {
         Self { prefix: prefix.into(), registry: VerifierRegistry::new(), ..self }
     }
 
-    fn command(&self, app: &AppId, nonce: &Nonce, milliseconds: u64) -> Cmd {
-        let (app, nonce) = (app.as_str(), nonce.as_str());
+    fn command(&self, claim: &NonceClaim<'_>, milliseconds: u64) -> Cmd {
+        let (kind, app, nonce) = (claim.purpose().prefix(), claim.app_id().as_str(), claim.nonce().as_str());
         // All of it and its six words in one piece each.
         let mut command = Cmd::with_capacity(6, self.prefix.len() + app.len() + nonce.len() + 32);
         command.arg("SET");
-        // A slash is in neither's grammar, so that no two pairs meet.
+        // As `NonceClaim::key` has it.
         let mut key = command.bufmut_for_next_arg(0);
-        [&*self.prefix, app, "/", nonce].iter().for_each(|part| key.put_slice(part.as_bytes()));
+        [&*self.prefix, kind, app, "/", nonce].iter().for_each(|part| key.put_slice(part.as_bytes()));
         drop(key);
         command.arg(1).arg("NX").arg("PX").arg(milliseconds);
         command
+    }
+
+    async fn claim_within(
+        &self,
+        quota: &Quota,
+        claim: &NonceClaim<'_>,
+        lifetime: Lifetime,
+        milliseconds: u64,
+    ) -> Result<Occurrence, StoreError> {
+        if !quota.take(claim.app_id(), lifetime) {
+            return Err(ClaimError::Quota(quota.most()).into());
+        }
+        let answer = self.outbox.send(self.command(claim, milliseconds), claim).await;
+        let is_held = match &answer {
+            Ok(occurrence) => *occurrence == Occurrence::First,
+            Err(error) => error.source().and_then(<dyn Error>::downcast_ref).is_none_or(ClaimError::may_be_spent),
+        };
+        if !is_held {
+            quota.give_back(claim.app_id(), lifetime);
+        }
+        answer
     }
 
     pub(super) fn link(&self) -> &Arc<Link<C>> {
@@ -119,13 +163,16 @@ impl RedisNonceStore<Mutex<SentinelClient>> {
 }
 
 impl<C: Connect> NonceStore for RedisNonceStore<C> {
-    async fn claim(&self, app: &AppId, nonce: &Nonce, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
         // Redis adds it to its own clock, and refuses a sum that is beyond 2^63. A longer life would end no earlier.
         let milliseconds = lifetime.ttl().as_secs().saturating_mul(1000).min(LONGEST);
         if milliseconds == 0 {
             return Ok(Occurrence::Late);
         }
-        self.outbox.send(self.command(app, nonce, milliseconds)).await
+        match &self.quota {
+            Some(quota) => self.claim_within(quota, claim, lifetime, milliseconds).await,
+            None => self.outbox.send(self.command(claim, milliseconds), claim).await,
+        }
     }
 
     fn outlives_process(&self) -> bool {
@@ -139,7 +186,12 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
 
 impl<C: Connect> Clone for RedisNonceStore<C> {
     fn clone(&self) -> Self {
-        Self { outbox: self.outbox.clone(), prefix: self.prefix.clone(), registry: self.registry.clone() }
+        Self {
+            outbox: self.outbox.clone(),
+            prefix: self.prefix.clone(),
+            registry: self.registry.clone(),
+            quota: self.quota.clone(),
+        }
     }
 }
 
@@ -147,8 +199,9 @@ impl<C: Connect> fmt::Debug for RedisNonceStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisNonceStore")
             .field("deadline", &self.outbox.deadline)
-            .field("most_in_flight", &self.outbox.most_in_flight)
+            .field("most_in_flight", &self.outbox.most_in_flight())
             .field("prefix", &self.prefix)
+            .field("app_quota", &self.quota.as_ref().map(|quota| quota.most()))
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,10 @@ use redis::Cmd;
 use tokio::{runtime::Id, sync::oneshot, time::Instant};
 
 use super::error::ClaimError;
-use crate::{protocol::Occurrence, store::StoreError};
+use crate::{
+    protocol::Occurrence,
+    store::{StoreError, holders::HolderId},
+};
 
 /// Whoever finds the last round this late begins another, lest one that got lost hold all up. No more often is made room.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -23,6 +26,8 @@ pub(super) struct Letter {
     pub(super) command: Cmd,
     pub(super) reply: Reply,
     pub(super) since: Instant,
+    /// Among all that are in flight.
+    pub(super) place: HolderId,
 }
 
 /// Where the answer goes.
@@ -34,8 +39,6 @@ pub(super) type Answer = Result<Occurrence, StoreError>;
 #[derive(Default)]
 pub(super) struct Waiting {
     rooms: Vec<Room>,
-    /// All that wait or are on their way, whether or not somebody still waits for them.
-    in_flight: usize,
     swept: Option<Instant>,
 }
 
@@ -77,22 +80,18 @@ impl Letter {
 }
 
 impl Waiting {
-    pub(super) fn put(&mut self, letter: Letter, runtime: Id, most_in_flight: usize) -> Result<Collector, ClaimError> {
-        if self.in_flight >= most_in_flight {
-            return Err(ClaimError::Busy(most_in_flight));
-        }
-        self.in_flight += 1;
+    pub(super) fn put(&mut self, letter: Letter, runtime: Id) -> Collector {
         let (room, now) = (self.room_or_new(runtime), letter.since);
         room.letters.push_back(letter);
         if room.round.as_ref().is_none_or(|round| round.is_overdue(now)) {
             room.round = Some(Begun { at: now, by: thread::current().id(), is_afoot: false });
-            return Ok(Collector::ToBegin);
+            return Collector::ToBegin;
         }
-        Ok(if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Underway })
+        if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Underway }
     }
 
     /// The first letters of a room, `at_most` so many, of those that came `within` so much time after the very first. They
-    /// count as in flight until they [land](Self::land). And whether others are left.
+    /// count as in flight until they land. And whether others are left.
     pub(super) fn take(
         &mut self,
         runtime: Id,
@@ -111,11 +110,6 @@ impl Waiting {
         Some((letters.drain(..count), are_others_left))
     }
 
-    /// So many are answered, or given up.
-    pub(super) fn land(&mut self, count: usize) {
-        self.in_flight -= count;
-    }
-
     pub(super) fn round_is_afoot(&mut self, runtime: Id) {
         if let Some(round) = self.room(runtime).and_then(|room| room.round.as_mut()) {
             round.is_afoot = true;
@@ -129,12 +123,12 @@ impl Waiting {
         }
     }
 
-    /// Where all places are taken: takes out, of all rooms, what nobody waits for any more and what has waited too long.
-    /// Their runtimes may stand still. Now and then only, for it looks at each.
-    pub(super) fn make_room(&mut self, now: Instant, most_in_flight: usize, deadline: Duration) -> Vec<Letter> {
+    /// Takes out, of all rooms, what nobody waits for any more and what has waited too long. Their runtimes may stand still.
+    /// Now and then only, for it looks at each.
+    pub(super) fn take_expired(&mut self, now: Instant, deadline: Duration) -> Vec<Letter> {
         let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= PATIENCE);
         let mut gone = Vec::new();
-        if self.in_flight >= most_in_flight && is_due {
+        if is_due {
             self.swept = Some(now);
             for room in &mut self.rooms {
                 for letter in mem::take(&mut room.letters) {
@@ -142,7 +136,6 @@ impl Waiting {
                     if is_gone { gone.push(letter) } else { room.letters.push_back(letter) }
                 }
             }
-            self.land(gone.len());
         }
         gone
     }
@@ -181,8 +174,8 @@ mod tests {
     }
 
     fn begins_at(since: Instant, waiting: &mut Waiting, runtime: Id) -> bool {
-        let letter = Letter { command: Cmd::new(), reply: oneshot::channel().0, since };
-        matches!(waiting.put(letter, runtime, 9), Ok(Collector::ToBegin))
+        let letter = Letter { command: Cmd::new(), reply: oneshot::channel().0, since, place: HolderId::from_bits(0) };
+        matches!(waiting.put(letter, runtime), Collector::ToBegin)
     }
 
     fn begins_elsewhere(waiting: &mut Waiting, runtime: Id) -> bool {

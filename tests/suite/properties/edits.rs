@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use countersign::{
-    AppId, Nonce, Parameters, StaticKeys, Verifier,
-    store::{Lifetime, NonceStore, Occurrence, StoreError},
+    Parameters, StaticKeys, Verifier,
+    store::{Lifetime, NonceClaim, NonceStore, Occurrence, StoreError},
 };
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use proptest::{collection::vec, prelude::*, sample::Index, sample::select};
@@ -22,7 +22,7 @@ use crate::rig;
 struct NeverSeen;
 
 impl NonceStore for NeverSeen {
-    async fn claim(&self, _: &AppId, _: &Nonce, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
         Ok(Occurrence::First)
     }
 }

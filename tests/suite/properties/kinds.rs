@@ -178,7 +178,7 @@ impl Way {
         let caller = verified.extensions().get::<Caller>().unwrap().clone();
         prop_assert_eq!(caller.app_id().as_str(), "demo");
         prop_assert_eq!(caller.token().map(|token| token.expose()), content.token.as_deref());
-        prop_assert_eq!(caller.nonce().as_str(), &sent.nonce);
+        prop_assert_eq!(caller.nonce().unwrap().as_str(), &sent.nonce);
         let length = verified.headers()["content-length"].to_str().unwrap().to_owned();
         let body = block_on(rig::bytes(verified.into_body()));
         prop_assert_eq!(length, body.len().to_string());

@@ -58,7 +58,7 @@ impl Seen {
             app_id: caller.app_id().to_string(),
             token: caller.token().map(|token| token.expose().to_owned()),
             timestamp: caller.timestamp().unix_seconds(),
-            nonce: caller.nonce().to_string(),
+            nonce: caller.nonce().unwrap().to_string(),
         })
     }
 }

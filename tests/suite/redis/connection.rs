@@ -132,7 +132,11 @@ fn store<const MENDS: bool>() -> (RedisNonceStore<Server<MENDS>>, Server<MENDS>)
 
 /// What comes of a claim, once all that it has set going has come as far as it can.
 async fn ask<C: Connect>(store: &RedisNonceStore<C>) -> String {
-    let answer = match claim(store, rig::fresh_nonce().as_str()).await {
+    ask_of(store, "demo").await
+}
+
+async fn ask_of<C: Connect>(store: &RedisNonceStore<C>, app: &str) -> String {
+    let answer = match claim_of(store, app, rig::fresh_nonce().as_str(), NOW).await {
         Ok(occurrence) => format!("{occurrence:?}"),
         Err(error) => error.source().unwrap().to_string(),
     };
@@ -300,8 +304,39 @@ async fn what_is_set_holds() {
     server.ails(Fault::Silent);
     let store = store.with_deadline(50 * MS).with_most_in_flight(2);
     let mut answers = join_all((0..3).map(|_| ask(&store))).await;
-    assert_eq!(answers.pop().unwrap(), "2 claims wait for Redis already, as many as may: it is slow, or away");
+    assert_eq!(
+        answers.pop().unwrap(),
+        "as many claims wait for Redis as may, of at most 2 of all apps together: it is slow, or away, or the app claims too many"
+    );
     assert_eq!(answers, ["Redis has not answered within 50 ms"; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_apps_flood_leaves_places_for_others() {
+    for mends in [false, true] {
+        match mends {
+            false => flood(store::<false>()).await,
+            true => flood(store::<true>()).await,
+        }
+    }
+}
+
+async fn flood<const MENDS: bool>((store, server): (RedisNonceStore<Server<MENDS>>, Server<MENDS>)) {
+    assert_eq!(ask(&store).await, "First");
+    server.ails(Fault::Silent);
+    let is_busy = |answer: &String| answer.starts_with("as many claims wait for Redis as may");
+    let flooding = join_all((0..2000).map(|_| ask_of(&store, "flood")));
+    // They are polled after the flood.
+    let others = join_all((0..100).map(|n| ask_of(&store, ["app-1", "app-2", "app-3"][n % 3])));
+    let (flooding, others) = join(flooding, others).await;
+    let waited = flooding.iter().filter(|answer| !is_busy(answer)).count();
+    assert_eq!(waited, 768, "three quarters of the places");
+    assert_eq!(others.iter().filter(|answer| is_busy(answer)).count(), 0);
+    server.is_well();
+    assert!(
+        join_all((0..700).map(|_| ask_of(&store, "flood"))).await.iter().all(|answer| !is_busy(answer)),
+        "they come back"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,7 +405,7 @@ fn a_runtime_that_stands_still_keeps_no_places_of_what_waits_in_vain() {
     let (early, _) = still.block_on(async { (begun(&store), drop([begun(&store), begun(&store)])) });
     moves.block_on(async {
         assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["First"; 2], "in place of those that were given up");
-        assert!(join_all((0..3).map(|_| ask(&store))).await[2].contains("as many as may"));
+        assert!(join_all((0..3).map(|_| ask(&store))).await[2].starts_with("as many claims wait for Redis as may"));
         tokio::time::sleep(60 * MS).await;
         assert_eq!(join_all((0..3).map(|_| ask(&store))).await, ["First"; 3], "in place of what has waited too long");
         assert_eq!(early.await, "Redis has not answered within 50 ms");

@@ -162,7 +162,11 @@ async fn longest_lifetimes_saturate() {
     for seconds in [u64::MAX, u64::MAX / 1000 + 1, i64::MAX as u64 / 1000, i64::MAX as u64 / 1000 + 1, 1 << 60] {
         let nonce = rig::fresh_nonce();
         let lifetime = Lifetime::new(0, seconds);
-        assert_eq!(store(&server).claim(&app, &nonce, lifetime).await.unwrap(), Occurrence::First, "{seconds}");
+        assert_eq!(
+            store(&server).claim(&NonceClaim::new(&app, &nonce), lifetime).await.unwrap(),
+            Occurrence::First,
+            "{seconds}"
+        );
         let left: i64 = server.tell(&["PTTL", &format!("cs1:demo/{nonce}")]);
         assert!(left > 1 << 60, "{left} of {seconds} s");
     }

@@ -6,6 +6,7 @@ mod connection;
 mod idle;
 mod outages;
 mod processes;
+mod quota;
 mod sentinel;
 pub(crate) mod server;
 mod shared;
@@ -13,7 +14,7 @@ mod tls;
 
 use countersign::{
     AppId, Nonce, RejectionKind, Verifier,
-    store::{Lifetime, NonceStore, Occurrence, RedisNonceStore, StoreError, redis::Connect},
+    store::{Lifetime, NonceClaim, NonceStore, Occurrence, RedisNonceStore, StoreError, redis::Connect},
 };
 
 use self::server::RedisServer;
@@ -24,6 +25,15 @@ fn store(server: &RedisServer) -> RedisNonceStore {
 }
 
 async fn claim<C: Connect>(store: &RedisNonceStore<C>, nonce: &str) -> Result<Occurrence, StoreError> {
-    let (app, nonce): (AppId, Nonce) = ("demo".parse().unwrap(), nonce.parse().unwrap());
-    store.claim(&app, &nonce, Lifetime::new(NOW, NOW + 601)).await
+    claim_of(store, "demo", nonce, NOW).await
+}
+
+async fn claim_of<C: Connect>(
+    store: &RedisNonceStore<C>,
+    app: &str,
+    nonce: &str,
+    now: u64,
+) -> Result<Occurrence, StoreError> {
+    let (app, nonce): (AppId, Nonce) = (app.parse().unwrap(), nonce.parse().unwrap());
+    store.claim(&NonceClaim::new(&app, &nonce), Lifetime::new(now, now + 601)).await
 }

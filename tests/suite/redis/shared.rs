@@ -46,7 +46,7 @@ async fn a_claim_is_one_short_key_that_ends_when_it_must() {
 async fn a_claim_after_its_end_is_late_without_asking() {
     let server = RedisServer::start();
     let (app, nonce): (AppId, Nonce) = ("demo".parse().unwrap(), "nonce-1".parse().unwrap());
-    let late = store(&server).claim(&app, &nonce, Lifetime::new(NOW, NOW)).await;
+    let late = store(&server).claim(&NonceClaim::new(&app, &nonce), Lifetime::new(NOW, NOW)).await;
     assert_eq!(late.unwrap(), Occurrence::Late);
     assert_eq!(server.tell::<i64>(&["DBSIZE"]), 0);
 }

@@ -1,0 +1,104 @@
+//! How many live nonces an app may have in Redis, as far as this process has claimed them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::protocol::{AppId, Lifetime};
+
+pub(super) struct Quota {
+    most: usize,
+    apps: Mutex<Apps>,
+}
+
+#[derive(Default)]
+struct Apps {
+    by_id: HashMap<AppId, Usage>,
+    /// Apps without live nonces are looked for when there are so many.
+    cleanup_at: usize,
+}
+
+#[derive(Default)]
+struct Usage {
+    live: usize,
+    /// How many end in which second.
+    ends: BTreeMap<u64, usize>,
+}
+
+impl Quota {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, apps: Mutex::default() }
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Counts a nonce, unless the app has as many as it may.
+    pub(super) fn take(&self, app: &AppId, lifetime: Lifetime) -> bool {
+        let mut apps = self.apps();
+        if !apps.by_id.contains_key(app) {
+            apps.clean_up(lifetime.now());
+        }
+        let usage = apps.by_id.entry(app.clone()).or_default();
+        usage.expire(lifetime.now());
+        if usage.live >= self.most {
+            return false;
+        }
+        usage.live += 1;
+        *usage.ends.entry(lifetime.until()).or_default() += 1;
+        true
+    }
+
+    /// It was not claimed.
+    pub(super) fn give_back(&self, app: &AppId, lifetime: Lifetime) {
+        if let Some(usage) = self.apps().by_id.get_mut(app)
+            && let Some(count) = usage.ends.get_mut(&lifetime.until()).filter(|count| **count > 0)
+        {
+            *count -= 1;
+            usage.live -= 1;
+        }
+    }
+
+    fn apps(&self) -> MutexGuard<'_, Apps> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Apps {
+    /// Leaves room for as many new apps as are left, so that a new app costs a constant time on average.
+    fn clean_up(&mut self, now: u64) {
+        if self.by_id.len() >= self.cleanup_at {
+            self.by_id.retain(|_, usage| {
+                usage.expire(now);
+                usage.live > 0
+            });
+            self.cleanup_at = (self.by_id.len() * 2).max(64);
+        }
+    }
+}
+
+impl Usage {
+    fn expire(&mut self, now: u64) {
+        while let Some(end) = self.ends.first_entry().filter(|end| *end.key() <= now) {
+            self.live -= end.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "that is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_without_live_nonces_are_forgotten() {
+        let quota = Quota::new(10);
+        for n in 0..10_000_u64 {
+            let app = AppId::parse(format!("app-{n}").as_bytes()).unwrap();
+            assert!(quota.take(&app, Lifetime::new(n, n + 100)));
+        }
+        assert!(quota.apps().by_id.len() <= 400);
+    }
+}
