@@ -6,7 +6,7 @@ use std::{
 };
 
 use countersign::{
-    App, AppId, Nonce, StaticKeys,
+    App, AppId, StaticKeys,
     store::{KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError},
 };
 
