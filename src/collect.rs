@@ -1,11 +1,12 @@
 //! A body read whole, on either end.
 
+#[cfg(feature = "client")]
+use std::pin::pin;
 use std::{
     convert::Infallible,
-    future::poll_fn,
     mem,
-    pin::pin,
-    task::{Context, Poll, ready},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -39,64 +40,88 @@ pub(crate) trait Room {
 }
 
 /// Reads up to `limit` bytes into memory without a bound in common; trailers are dropped.
-///
-/// A body whose one frame ends it at once is not copied. Of any other the bytes are held, and not the frames, of which
-/// whoever sends it can make one for each byte, each with a whole buffer of the connection behind it.
 #[cfg(feature = "client")]
 pub(crate) async fn collect<B>(body: B, limit: u64) -> Result<Bytes, CollectError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    collect_in(body, limit, Pieces::default()).await
+    Collect::new(pin!(body), limit, Pieces::default()).await
 }
 
-/// The same in this room.
-pub(crate) async fn collect_in<B, R>(body: B, limit: u64, mut room: R) -> Result<Bytes, CollectError<R::Error>>
+/// Reads up to a limit of bytes into a room; trailers are dropped.
+///
+/// A body whose one frame ends it at once is not copied. Of any other the bytes are held, and not the frames, of which
+/// whoever sends it can make one for each byte, each with a whole buffer of the connection behind it.
+pub(crate) struct Collect<B, R> {
+    body: B,
+    room: R,
+    limit: u64,
+    /// Of a body of known length no byte more than that is taken.
+    most: usize,
+    /// The first one, while there is no other.
+    frame: Bytes,
+    length: u64,
+}
+
+impl<B, R> Collect<B, R>
 where
-    B: Body<Data = Bytes, Error: Into<BoxError>>,
-    R: Room,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    R: Room + Unpin,
 {
-    let mut body = pin!(body);
-    let (mut frame, mut length) = (Bytes::new(), 0_u64);
-    // Of a body of known length no byte more than that is taken.
-    let most = usize::try_from(body.size_hint().upper().unwrap_or(limit).min(limit)).unwrap_or(usize::MAX);
-    poll_fn(|context| {
-        while !body.is_end_stream() {
-            let data = match body.as_mut().poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+    pub(crate) fn new(body: B, limit: u64, room: R) -> Self {
+        let most = usize::try_from(body.size_hint().upper().unwrap_or(limit).min(limit)).unwrap_or(usize::MAX);
+        Self { body, room, limit, most, frame: Bytes::new(), length: 0 }
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<(), CollectError<R::Error>> {
+        self.length = self.length.saturating_add(data.len() as u64);
+        if self.length > self.limit {
+            return Err(CollectError::TooLarge);
+        }
+        if self.length == data.len() as u64 {
+            self.frame = data;
+            return Ok(());
+        }
+        self.push_frame()?;
+        self.room.push(&data, self.most).map_err(CollectError::NoRoom)
+    }
+
+    fn push_frame(&mut self) -> Result<(), CollectError<R::Error>> {
+        match mem::take(&mut self.frame) {
+            frame if frame.is_empty() => Ok(()),
+            frame => self.room.push(&frame, self.most).map_err(CollectError::NoRoom),
+        }
+    }
+}
+
+impl<B, R> Future for Collect<B, R>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    R: Room + Unpin,
+{
+    type Output = Result<Bytes, CollectError<R::Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        while !this.body.is_end_stream() {
+            match Pin::new(&mut this.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => this.take(data)?,
+                    _ => {}
+                },
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(CollectError::Broken(error.into()))),
                 Poll::Ready(None) => break,
                 Poll::Pending => {
-                    if !frame.is_empty() {
-                        room.push(&mem::take(&mut frame), most).map_err(CollectError::NoRoom)?;
-                    }
-                    return Poll::Ready(Err(CollectError::NoRoom(ready!(room.poll_lost(context)))));
+                    this.push_frame()?;
+                    return this.room.poll_lost(context).map(|lost| Err(CollectError::NoRoom(lost)));
                 }
-            };
-            if data.is_empty() {
-                continue;
-            }
-            length = length.saturating_add(data.len() as u64);
-            if length > limit {
-                return Poll::Ready(Err(CollectError::TooLarge));
-            }
-            if length > data.len() as u64 {
-                for data in [mem::take(&mut frame), data].iter().filter(|data| !data.is_empty()) {
-                    room.push(data, most).map_err(CollectError::NoRoom)?;
-                }
-            } else {
-                frame = data;
             }
         }
-        Poll::Ready(Ok(()))
-    })
-    .await?;
-    if !frame.is_empty() {
-        return Ok(frame);
+        if !this.frame.is_empty() {
+            return Poll::Ready(Ok(mem::take(&mut this.frame)));
+        }
+        Poll::Ready(this.room.take().map(Pieces::into_bytes).map_err(CollectError::NoRoom))
     }
-    let pieces = room.take().map_err(CollectError::NoRoom)?;
-    drop(room);
-    Ok(pieces.into_bytes())
 }
 
 /// Bytes in the order in which they were pushed. They take their own length in memory, and an eighth of it or 256 bytes

@@ -1,6 +1,6 @@
 //! A body on its way in: read as late as possible, and checked against what was signed of it.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError};
@@ -8,15 +8,15 @@ use http_body_util::{BodyExt, LengthLimitError};
 use super::{
     admitted::AdmittedBody,
     body::{RequestBody, UnverifiedBody},
-    byte_budget::{ByteBudget, Share},
+    byte_budget::Share,
+    deadline::Deadline,
     delivery::Binding,
-    head::Length,
     outcome::Witness,
     report_only::{Watch, WatchedBody},
     streamed::{BodyRefusal, StreamedBody},
 };
 use crate::{
-    collect::{CollectError, collect_in},
+    collect::{Collect, CollectError},
     protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme},
 };
 
@@ -39,12 +39,6 @@ pub(super) enum Handover {
 }
 
 impl<B: RequestBody> Arriving<B> {
-    /// Reads a form, up to its limit, as long as the budget of all forms holds it. Any other body waits until the
-    /// request has proved itself.
-    pub(super) async fn read_form(body: B, length: Length, budget: &Arc<ByteBudget>) -> Result<Self, Rejection> {
-        read(body, length.limit, budget.share(None)).await.map(Self::Form)
-    }
-
     pub(super) fn form(&self) -> Option<&Bytes> {
         match self {
             Self::Form(bytes) => Some(bytes),
@@ -94,13 +88,21 @@ pub(super) struct Unread<B> {
 }
 
 impl<B: RequestBody> Unread<B> {
-    /// Reads it as long as this share of the budget of all bodies holds it.
-    pub(super) async fn check(self, scheme: &Scheme, share: Share) -> Result<AdmittedBody, Rejection> {
-        let bytes = match self.digest {
-            Some(digest) => signed(read(self.body, self.limit, share).await?, digest)?,
-            None => read_nothing(self.body, scheme).await?,
+    /// Reads it as long as this share of the budget of all bodies holds it, and tells whether it was waited for.
+    pub(super) async fn check(
+        self,
+        scheme: &Scheme,
+        share: Share<'_>,
+        deadline: Deadline<impl Fn() -> Duration + Send>,
+    ) -> Result<(AdmittedBody, bool), Rejection> {
+        let (bytes, has_waited) = match self.digest {
+            Some(digest) => {
+                let (bytes, has_waited) = read(self.body, self.limit, share, deadline).await?;
+                (signed(bytes, digest)?, has_waited)
+            }
+            None => (Box::pin(deadline.wait_for(read_nothing(self.body, scheme))).await?, true),
         };
-        Ok(AdmittedBody::whole(bytes))
+        Ok((AdmittedBody::whole(bytes), has_waited))
     }
 }
 
@@ -108,12 +110,27 @@ fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
     if BodyDigest::of(&bytes) == digest { Ok(bytes) } else { Err(mismatch()) }
 }
 
-async fn read<B: RequestBody>(body: B, limit: u64, share: Share) -> Result<Bytes, Rejection> {
-    collect_in(body, limit, share).await.map_err(|error| match error {
+/// Reads a body whole, as long as its share of a budget holds it, and tells whether it was waited for. A body that is there at once
+/// costs no more than that.
+pub(super) async fn read<B: RequestBody>(
+    body: B,
+    limit: u64,
+    share: Share<'_>,
+    deadline: Deadline<impl Fn() -> Duration + Send>,
+) -> Result<(Bytes, bool), Rejection> {
+    let mut reading = Collect::new(body, limit, share);
+    let refuse = |error| match error {
         CollectError::TooLarge => too_large(limit),
         CollectError::Broken(error) => broken(error),
         CollectError::NoRoom(ended) => Rejection::unavailable(ended),
-    })
+    };
+    match poll_fn(|context| Poll::Ready(Pin::new(&mut reading).poll(context))).await {
+        Poll::Ready(read) => read.map(|bytes| (bytes, false)).map_err(refuse),
+        Poll::Pending => {
+            let rest = async { reading.await.map_err(refuse) };
+            Box::pin(deadline.wait_for(rest)).await.map(|bytes| (bytes, true))
+        }
+    }
 }
 
 /// Makes sure that no byte arrives where none was signed.

@@ -57,9 +57,9 @@ struct Arrived {
 }
 
 /// One body's part of a budget, given back when it is dropped. A body that is there at once never takes any.
-pub(super) struct Share {
-    budget: Arc<ByteBudget>,
-    app: Option<AppId>,
+pub(super) struct Share<'v> {
+    budget: &'v ByteBudget,
+    app: Option<&'v AppId>,
     counted: Option<Counted>,
 }
 
@@ -85,8 +85,8 @@ impl ByteBudget {
     }
 
     /// For a body of this app, or of a caller who has proved nothing yet.
-    pub(super) fn share(self: &Arc<Self>, app: Option<AppId>) -> Share {
-        Share { budget: self.clone(), app, counted: None }
+    pub(super) fn share<'v>(&'v self, app: Option<&'v AppId>) -> Share<'v> {
+        Share { budget: self, app, counted: None }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -187,11 +187,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Room for Share {
+impl Room for Share<'_> {
     type Error = Ended;
 
     fn push(&mut self, data: &[u8], limit: usize) -> Result<(), Ended> {
-        let body = self.counted.get_or_insert_with(|| lock(&self.budget.state).begin(self.app.as_ref()));
+        let body = self.counted.get_or_insert_with(|| lock(&self.budget.state).begin(self.app));
         // Nobody else pushes, so that it grows by as much as this says.
         let growth = body.held.arrived().map(|arrived| arrived.pieces.growth(data.len(), limit));
         match growth.ok_or_else(|| self.budget.ended())? {
@@ -227,7 +227,7 @@ impl Room for Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for Share<'_> {
     fn drop(&mut self) {
         if let Some(body) = &self.counted {
             lock(&self.budget.state).remove(body.holder, body.rank);

@@ -1,12 +1,12 @@
 //! The one entry: a request goes in, the request that may reach the service comes out.
 
-use std::{fmt, mem, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, request::Parts};
 
 use super::{
-    arriving::{Arriving, Checked, Handover},
+    arriving::{Arriving, Checked, Handover, read},
     body::RequestBody,
     bypass::Bypass,
     byte_budget::ByteBudget,
@@ -133,7 +133,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
         // The numbers are those of PROTOCOL.md.
         let arrived = self.time();
-        let (body, delivery, mut app, caller) = {
+        let (body, delivery, app, caller) = {
             let (scheme, uri) = (&*self.scheme, signed_uri(parts));
             let (timely, window, head, length) = {
                 let (claim, head, length) =
@@ -147,14 +147,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let mut app = self.look_up(timely.app_id(), arrived, witness).await?; // 4
             let body = match head.is_form() {
                 true => {
-                    let form = Arriving::read_form(body, length, &self.form_budget);
                     let deadline = self.deadline(self.limits.form_timeout(), arrived);
-                    let form = Box::pin(deadline.wait_for(form)).await?; // 5
-                    let time = self.time();
-                    if app.is_old(time) {
-                        app = self.look_up(timely.app_id(), time, witness).await?;
+                    let (form, has_waited) = read(body, length.limit, self.form_budget.share(None), deadline).await?; // 5
+                    if has_waited {
+                        app = self.look_up_again(app, timely.app_id(), witness).await?;
                     }
-                    form
+                    Arriving::Form(form)
                 }
                 false => Arriving::Unread(body),
             };
@@ -173,17 +171,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             (body, delivery, app, caller?)
         };
         // Nothing else takes long enough for a key to have been retired meanwhile.
-        let caller = match self.nonces.outlives_process() {
-            true => self.check_key_again(caller, &mut app, witness).await?, // 9a
-            false => caller,
+        let (app, caller) = match self.nonces.outlives_process() {
+            true => self.check_key_again(app, caller, witness).await?, // 9a
+            false => (app, caller),
         };
         let (body, caller) = match body.check(delivery.binding(), self.handover, witness)? {
             Checked::Now(body) => (body, caller),
             Checked::Unread(body) => {
-                let body = body.check(&self.scheme, self.body_budget.share(Some(caller.app_id().clone())));
                 let deadline = self.deadline(self.limits.body_timeout(), arrived);
-                let body = Box::pin(deadline.wait_for(body)).await?; // 9
-                (body, self.check_key_again(caller, &mut app, witness).await?) // 9a
+                let share = self.body_budget.share(Some(caller.app_id()));
+                match body.check(&self.scheme, share, deadline).await? {
+                    (body, false) => (body, caller),
+                    (body, true) => (body, self.check_key_again(app, caller, witness).await?.1), // 9a
+                }
             }
         };
         delivery.rewrite(parts, &body, caller, &self.scheme); // 10
@@ -198,24 +198,38 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(LookedUp { app: app.map_err(Rejection::unavailable)?, at })
     }
 
-    /// Where the app was looked up some time ago, looks it up again: the key that signed must still be active.
-    async fn check_key_again(
+    /// The same answer, or another one if this is some time old.
+    async fn look_up_again(
         &self,
-        caller: Caller,
-        app: &mut LookedUp,
+        app: LookedUp,
+        app_id: &AppId,
         witness: &mut Witness<'_>,
-    ) -> Result<Caller, Rejection> {
+    ) -> Result<LookedUp, Rejection> {
         let time = self.time();
-        if !app.is_old(time) {
-            return Ok(caller);
+        match app.is_old(time) {
+            true => Box::pin(self.look_up(app_id, time, witness)).await,
+            false => Ok(app),
         }
-        let earlier = mem::replace(app, Box::pin(self.look_up(caller.app_id(), time, witness)).await?);
-        let caller = app.caller_as_of_now(caller, &earlier)?;
-        witness.hears_of_caller(&caller);
-        Ok(caller)
     }
 
-    fn deadline(&self, timeout: Duration, arrived: Time) -> Deadline<impl Fn() -> Duration> {
+    /// If the app is looked up again, the key that signed must still be active.
+    async fn check_key_again(
+        &self,
+        earlier: LookedUp,
+        caller: Caller,
+        witness: &mut Witness<'_>,
+    ) -> Result<(LookedUp, Caller), Rejection> {
+        let time = self.time();
+        if !earlier.is_old(time) {
+            return Ok((earlier, caller));
+        }
+        let app = Box::pin(self.look_up(caller.app_id(), time, witness)).await?;
+        let caller = app.caller_as_of_now(caller, &earlier)?;
+        witness.hears_of_caller(&caller);
+        Ok((app, caller))
+    }
+
+    fn deadline(&self, timeout: Duration, arrived: Time) -> Deadline<impl Fn() -> Duration + Send> {
         Deadline::new(timeout, move || self.time().since(&arrived))
     }
 
