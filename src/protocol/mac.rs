@@ -13,7 +13,6 @@ use super::{
     canonical::{CanonicalRequest, Sink, StringToSign},
     claim::Fields,
     digest::Signature,
-    field::Timestamp,
     freshness::Timely,
     key::{Key, KeyLabel},
     key_ring::KeyRing,
@@ -72,7 +71,7 @@ impl<'r> Authentic<'r> {
     }
 
     #[cfg(feature = "server")]
-    pub(crate) fn timestamp(&self) -> Timestamp {
+    pub(crate) fn timestamp(&self) -> super::Timestamp {
         self.fields.timestamp
     }
 
