@@ -20,7 +20,7 @@ use std::{
 
 use countersign::{
     AppId, Nonce,
-    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence},
+    store::{MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention},
 };
 use futures_util::FutureExt;
 
@@ -39,10 +39,10 @@ fn main() {
     shares();
 }
 
-fn claim(store: &MemoryNonceStore, app: &AppId, lifetime: Lifetime) -> bool {
+fn claim(store: &MemoryNonceStore, app: &AppId, lifetime: Retention) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let nonce: Nonce = format!("nonce-{}", COUNT.fetch_add(1, Relaxed)).parse().unwrap();
-    matches!(store.claim(&NonceClaim::new(app, &nonce), lifetime).now_or_never().unwrap(), Ok(Occurrence::First))
+    matches!(store.claim(&NonceClaim::new(app, &nonce), lifetime).now_or_never().unwrap(), Ok(NonceStatus::New))
 }
 
 fn app(n: usize) -> AppId {
@@ -53,7 +53,7 @@ fn time(capacity: usize) {
     let store = MemoryNonceStore::with_capacity(capacity);
     let apps: Vec<_> = (0..10_000).map(app).collect();
     let mut n = 0;
-    while claim(&store, &apps[n % apps.len()], Lifetime::new(NOW, NOW + 301 + n as u64 % 300)) {
+    while claim(&store, &apps[n % apps.len()], Retention::new(NOW, NOW + 301 + n as u64 % 300)) {
         n += 1;
     }
     let mut times: Vec<(Duration, bool)> = thread::scope(|scope| {
@@ -62,7 +62,7 @@ fn time(capacity: usize) {
             scope.spawn(move || {
                 let claim_of = |n: usize| {
                     let now = NOW + 301 + (n * 60 / CLAIMS) as u64;
-                    let (app, lifetime) = (&apps[n % apps.len()], Lifetime::new(now, now + 301));
+                    let (app, lifetime) = (&apps[n % apps.len()], Retention::new(now, now + 301));
                     let start = Instant::now();
                     let is_first = claim(store, app, lifetime);
                     (start.elapsed(), is_first)
@@ -81,7 +81,7 @@ fn time(capacity: usize) {
 
 fn shares() {
     const CAPACITY: usize = 64_000;
-    let lifetime = Lifetime::new(NOW, NOW + 601);
+    let lifetime = Retention::new(NOW, NOW + 601);
     let flooded = || {
         let store = MemoryNonceStore::with_capacity(CAPACITY);
         while claim(&store, &app(0), lifetime) {}

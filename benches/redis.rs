@@ -36,7 +36,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use countersign::{
     AppId, Nonce, Signer, StaticKeys, Verifier,
-    store::{Lifetime, NonceClaim, NonceStore, Occurrence, RedisNonceStore},
+    store::{NonceClaim, NonceStatus, NonceStore, RedisNonceStore, Retention},
 };
 use http::{Extensions, Request};
 use redis::{AsyncConnectionConfig, Client, InfoDict, Value, aio::MultiplexedConnection};
@@ -89,7 +89,7 @@ fn main() {
     let plain = rows[3].rate();
     println!("redis, {tasks} tasks          operations/s  of plain       p50       p99   CPU here  CPU of Redis");
     rows.iter_mut().for_each(|row| row.print(plain));
-    println!("redis: {:.1} bytes for each nonce", rig.memory(&claim));
+    println!("redis: {:.1} bytes for each nonce", rig.allocated_bytes(&claim));
 }
 
 /// What is measured.
@@ -168,9 +168,9 @@ impl Work for Claim {
 
 impl Task for Claim {
     async fn turn(&mut self, turn: usize) {
-        let lifetime = Lifetime::new(1_700_000_000, 1_700_000_000 + SECONDS);
+        let lifetime = Retention::new(1_700_000_000, 1_700_000_000 + SECONDS);
         let (store, nonce) = (&self.stores[turn / REQUESTS], &self.nonces[turn % REQUESTS]);
-        assert_eq!(store.claim(&NonceClaim::new(&self.app, nonce), lifetime).await.unwrap(), Occurrence::First);
+        assert_eq!(store.claim(&NonceClaim::new(&self.app, nonce), lifetime).await.unwrap(), NonceStatus::New);
     }
 }
 
@@ -264,7 +264,7 @@ impl Rig {
     }
 
     /// What a nonce takes of Redis's memory, in bytes.
-    fn memory(&self, claim: &Claim) -> f64 {
+    fn allocated_bytes(&self, claim: &Claim) -> f64 {
         let used = || {
             let info: String = self.server.tell(&["INFO", "memory"]);
             InfoDict::new(&info).get::<f64>("used_memory").unwrap()

@@ -34,8 +34,8 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use countersign::{
-    AppId, BodyDigest, Caller, Carrier, KeyRing, Limits, Nonce, Parameters, Scheme, Secret, StaticKeys, TokenPlace,
-    Verifier,
+    AppId, BodyDigest, Caller, FieldLocation, KeyRing, Limits, Nonce, ParameterPolicy, Scheme, Secret, StaticKeys,
+    TokenLocation, Verifier,
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
 use http::{HeaderMap, HeaderName, Method, Uri, header::CONTENT_TYPE};
@@ -191,23 +191,23 @@ fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifie
     let scheme = Scheme::new()
         .with_audience(&*arguments.audience)
         .map_err(|error| error.to_string())?
-        .with_token_place(token_place(&arguments.token_place)?)
+        .with_token_location(token_location(&arguments.token_place)?)
         .map_err(|error| error.to_string())?
         .with_signed_headers(arguments.signed_header.iter().cloned())
         .map_err(|error| error.to_string())?
-        .with_carrier(match arguments.carrier {
-            CarrierArgument::Headers => Carrier::Headers,
-            CarrierArgument::Query => Carrier::Query,
-            CarrierArgument::Either => Carrier::Either,
+        .with_field_location(match arguments.carrier {
+            CarrierArgument::Headers => FieldLocation::Headers,
+            CarrierArgument::Query => FieldLocation::Query,
+            CarrierArgument::Either => FieldLocation::Either,
         });
     Verifier::new(keys)
         .with_scheme(scheme)
         .with_tolerance(Duration::from_secs(arguments.tolerance.into()))
         .with_limits(Limits::new().with_body(arguments.body_limit))
         .with_parameters(match arguments.parameters {
-            ParametersArgument::Stripped => Parameters::Stripped,
-            ParametersArgument::Signed => Parameters::Signed,
-            ParametersArgument::RefuseEmpty => Parameters::RefuseEmpty,
+            ParametersArgument::Stripped => ParameterPolicy::Strip,
+            ParametersArgument::Signed => ParameterPolicy::Canonicalize,
+            ParametersArgument::RefuseEmpty => ParameterPolicy::Reject,
         })
         .with_prefix(&arguments.prefix)
         .map_err(|_| {
@@ -235,11 +235,11 @@ async fn nonces(arguments: &Arguments) -> Result<Box<dyn DynNonceStore>, String>
     Ok(Box::new(store))
 }
 
-fn token_place(text: &str) -> Result<TokenPlace, String> {
+fn token_location(text: &str) -> Result<TokenLocation, String> {
     match (text, text.strip_prefix("cookie:")) {
-        ("field", _) => Ok(TokenPlace::Field),
-        ("bearer", _) => Ok(TokenPlace::Bearer),
-        (_, Some(name)) => Ok(TokenPlace::Cookie(name.to_owned())),
+        ("field", _) => Ok(TokenLocation::Field),
+        ("bearer", _) => Ok(TokenLocation::Bearer),
+        (_, Some(name)) => Ok(TokenLocation::Cookie(name.to_owned())),
         _ => Err("--token-place: expected field, bearer or cookie:NAME".to_owned()),
     }
 }

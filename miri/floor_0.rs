@@ -13,7 +13,7 @@
 mod worked_examples;
 
 use countersign::{
-    Carrier, Nonce, Payload, Scheme, Secret, Signer, Timestamp, TokenPlace,
+    FieldLocation, Nonce, Payload, Scheme, Secret, Signer, Timestamp, TokenLocation,
     protocol::{Claim, Window},
 };
 use hmac::{Hmac, KeyInit, Mac};
@@ -62,9 +62,9 @@ fn strings_of_many_lengths_are_signed() {
 
 #[test]
 fn fields_are_found_in_each_carrier_and_the_token_in_each_place() {
-    for carrier in [Carrier::Headers, Carrier::Query] {
-        for place in [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".to_owned())] {
-            let scheme = Scheme::new().with_carrier(carrier).with_token_place(place).unwrap();
+    for carrier in [FieldLocation::Headers, FieldLocation::Query] {
+        for place in [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".to_owned())] {
+            let scheme = Scheme::new().with_field_location(carrier).with_token_location(place).unwrap();
             let signer = Signer::new("demo".parse().unwrap(), Secret::new(KEY).unwrap());
             let signer = signer.with_scheme(scheme.clone()).with_token("tok+/=1".parse().unwrap());
             let (mut parts, ()) = Request::get("/p?b=x+y&a=%7e&c=").body(()).unwrap().into_parts();
@@ -80,8 +80,8 @@ fn fields_are_found_in_each_carrier_and_the_token_in_each_place() {
 /// What is malformed ends in an error, wherever it is cut.
 #[test]
 fn malformed_claims_are_refused() {
-    for carrier in [Carrier::Headers, Carrier::Query, Carrier::Either] {
-        let scheme = Scheme::new().with_carrier(carrier);
+    for carrier in [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either] {
+        let scheme = Scheme::new().with_field_location(carrier);
         for target in ["/?appId=%", "/?appId=%6", "/?nonce=%F0%90&sign=", "/?&&=&%&=%", "/?sign=0&sign=1", "*"] {
             for (name, value) in
                 [("x-app-id", &b"\xff"[..]), ("x-sign", b"0"), ("x-timestamp", b"18446744073709551616")]

@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+#[cfg(not(feature = "tracing"))]
+pub(crate) use self::noop::*;
 #[cfg(feature = "tracing")]
 pub(crate) use self::tracing::*;
-#[cfg(not(feature = "tracing"))]
-pub(crate) use self::untold::*;
 
 /// Tells somebody who may panic: a hook, a recorder, a subscriber. For a request that changes nothing; the process' own
 /// hook for panics has told of it.
@@ -65,7 +65,7 @@ mod tracing {
 
     /// A key store fails, and what it answered before is used beyond its time.
     #[cfg(feature = "moka")]
-    pub(crate) fn stale_keys_are_used(error: &(dyn Error + 'static)) {
+    pub(crate) fn serving_stale_keys(error: &(dyn Error + 'static)) {
         warn!(target: TARGET, error, "the key store fails; keys are used beyond their time");
     }
 
@@ -76,12 +76,12 @@ mod tracing {
     }
 
     /// Whether anybody listens at all.
-    pub(crate) fn is_heard() -> bool {
+    pub(crate) fn is_enabled() -> bool {
         enabled!(target: TARGET, Level::ERROR)
     }
 
     /// The outcome of a request: at `DEBUG` if it was rejected for a fault of its caller's.
-    pub(crate) fn decided(outcome: &Outcome<'_>) {
+    pub(crate) fn outcome(outcome: &Outcome<'_>) {
         let (code, skew, is_enforced) = (outcome.code(), outcome.skew(), outcome.is_enforced());
         let (app_id, seconds) = (outcome.claimed_app_id().map(AppId::as_str), outcome.duration().as_secs_f64());
         let reason = outcome.signature_error().map(SignatureError::as_str);
@@ -104,7 +104,7 @@ mod tracing {
 
     /// The keys of a file are in force from now on.
     #[cfg(feature = "toml")]
-    pub(crate) fn keys_taken(path: &std::path::Path, is_open_to_others: bool) {
+    pub(crate) fn key_file_loaded(path: &std::path::Path, is_open_to_others: bool) {
         ::tracing::info!(target: TARGET, path = %path.display(), "keys were read");
         if is_open_to_others {
             warn!(target: TARGET, path = %path.display(), "every user of this machine may read or write this key file");
@@ -113,13 +113,13 @@ mod tracing {
 
     /// The keys stay as they were, the retired ones too.
     #[cfg(feature = "toml")]
-    pub(crate) fn keys_not_taken(error: &crate::store::file::FileKeysError) {
+    pub(crate) fn key_file_rejected(error: &crate::store::file::FileKeysError) {
         warn!(target: TARGET, error = error as &dyn Error, "keys could not be read; those that were read before stay");
     }
 }
 
 #[cfg(not(feature = "tracing"))]
-mod untold {
+mod noop {
     #[cfg(feature = "axum")]
     use crate::protocol::Rejection;
     use crate::server::Outcome;
@@ -127,19 +127,19 @@ mod untold {
     pub(crate) fn clock_stepped_back(_: i64) {}
 
     #[cfg(feature = "moka")]
-    pub(crate) fn stale_keys_are_used(_: &(dyn std::error::Error + 'static)) {}
+    pub(crate) fn serving_stale_keys(_: &(dyn std::error::Error + 'static)) {}
 
     #[cfg(feature = "toml")]
-    pub(crate) fn keys_taken(_: &std::path::Path, _: bool) {}
+    pub(crate) fn key_file_loaded(_: &std::path::Path, _: bool) {}
 
     #[cfg(feature = "toml")]
-    pub(crate) fn keys_not_taken(_: &crate::store::file::FileKeysError) {}
+    pub(crate) fn key_file_rejected(_: &crate::store::file::FileKeysError) {}
     #[cfg(feature = "axum")]
     pub(crate) fn misconfigured(_: &Rejection) {}
 
-    pub(crate) fn is_heard() -> bool {
+    pub(crate) fn is_enabled() -> bool {
         false
     }
 
-    pub(crate) fn decided(_: &Outcome<'_>) {}
+    pub(crate) fn outcome(_: &Outcome<'_>) {}
 }

@@ -97,7 +97,7 @@ pub mod danger {
     pub use crate::server::report_only::{ReportOnly, ReportOnlyLayer, Verdict};
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-    pub use crate::store::redis::check_redis_that_evicts;
+    pub use crate::store::redis::check_allowing_eviction;
 }
 #[cfg(any(feature = "client", feature = "server"))]
 mod collect;
@@ -124,9 +124,9 @@ pub mod testing;
 pub use self::client::{OriginError, SignLayer};
 #[doc(inline)]
 pub use self::protocol::{
-    AppId, BodyDigest, BodyHasher, Carrier, Field, FieldError, Key, KeyName, KeyRing, KeyRingError, Limits, Nonce,
-    Parameters, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError, SignError, SignatureError,
-    Signer, Timestamp, Token, TokenPlace,
+    AppId, BodyDigest, BodyHasher, Field, FieldError, FieldLocation, Key, KeyName, KeyRing, KeyRingError, Limits,
+    Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError, SignError,
+    SignatureError, Signer, Timestamp, Token, TokenLocation,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

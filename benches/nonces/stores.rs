@@ -7,7 +7,7 @@ use std::{
 
 use countersign::{
     AppId, Nonce,
-    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence},
+    store::{MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention},
 };
 use futures_util::FutureExt;
 
@@ -80,8 +80,8 @@ impl Store for Ours {
 
     fn claim(&self, nonce: Nonce) -> bool {
         let claim = NonceClaim::new(&self.app, &nonce);
-        let lifetime = Lifetime::new(self.now, self.now + SECONDS);
-        self.store.claim(&claim, lifetime).now_or_never().unwrap().unwrap() == Occurrence::First
+        let lifetime = Retention::new(self.now, self.now + SECONDS);
+        self.store.claim(&claim, lifetime).now_or_never().unwrap().unwrap() == NonceStatus::New
     }
 
     fn live(&self) -> u64 {

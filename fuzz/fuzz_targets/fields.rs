@@ -8,7 +8,7 @@
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use countersign::{Caller, Carrier, Field, Scheme};
+use countersign::{Caller, FieldLocation, Field, Scheme};
 use countersign_fuzz::{
     config::{COOKIE, Config},
     plain::{
@@ -94,14 +94,14 @@ impl Input<'_> {
     /// `None` if HTTP has no such request.
     fn run(&self) -> Option<()> {
         let scheme = self.scheme();
-        let place = match scheme.token_place() {
-            countersign::TokenPlace::Bearer => Place::Bearer,
-            countersign::TokenPlace::Cookie(_) => Place::Cookie(COOKIE),
+        let place = match scheme.token_location() {
+            countersign::TokenLocation::Bearer => Place::Bearer,
+            countersign::TokenLocation::Cookie(_) => Place::Cookie(COOKIE),
             _ => Place::Field,
         };
-        let carrier = self.config.carrier();
+        let carrier = self.config.field_location();
         let agreed = Agreed {
-            takes: (carrier != Carrier::Query, carrier != Carrier::Headers),
+            takes: (carrier != FieldLocation::Query, carrier != FieldLocation::Headers),
             headers: if self.renamed { RENAMED_HEADERS } else { HEADERS },
             parameters: if self.renamed { RENAMED } else { parameters::FIELDS },
             place,

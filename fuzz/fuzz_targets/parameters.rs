@@ -9,7 +9,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use countersign::{Carrier, Limits, Parameters, Payload, Scheme};
+use countersign::{FieldLocation, Limits, Parameters, Payload, Scheme};
 use countersign_fuzz::{
     plain::{
         parameters::{self, FIELDS, field},
@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
 
 #[derive(Debug)]
 struct Input<'a> {
-    carrier: Carrier,
+    carrier: FieldLocation,
     policy: Parameters,
     body: Body,
     limits: Limits,
@@ -90,8 +90,8 @@ impl<'a> Input<'a> {
         };
         let signed = sent(&Sent { query: None, body: b"" });
         Some(Self {
-            carrier: [Carrier::Headers, Carrier::Query, Carrier::Either][usize::from(settings[0] % 3)],
-            policy: [Parameters::Stripped, Parameters::Signed, Parameters::RefuseEmpty][usize::from(settings[1] % 3)],
+            carrier: [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either][usize::from(settings[0] % 3)],
+            policy: [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject][usize::from(settings[1] % 3)],
             body: bodies[usize::from(settings[2] % 4)],
             limits,
             sent: sent(&signed),
@@ -100,7 +100,7 @@ impl<'a> Input<'a> {
     }
 
     fn run(&self) {
-        let scheme = Scheme::new().with_carrier(self.carrier);
+        let scheme = Scheme::new().with_field_location(self.field_location);
         let Some((request, digest_header)) = self.request() else { return };
         let expected = self.expected(request.uri().query(), &digest_header);
         let verifier =
@@ -146,7 +146,7 @@ impl<'a> Input<'a> {
         let mut request = Request::new(Bytes::copy_from_slice(self.sent.body));
         *request.method_mut() = http::Method::POST;
         let headers = request.headers_mut();
-        if self.carrier == Carrier::Query {
+        if self.field_location == FieldLocation::Query {
             let fields: Vec<String> =
                 FIELDS.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect();
             let all = query.into_iter().filter(|query| !query.is_empty()).chain([fields.join("&").into_bytes()]);
@@ -183,7 +183,7 @@ impl<'a> Input<'a> {
             due.push("body_too_large");
         }
         let drafted = self.sent.query.as_deref().unwrap_or_default();
-        if self.carrier != Carrier::Headers
+        if self.field_location != FieldLocation::Headers
             && drafted.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
         {
             // All five are there already.
@@ -197,7 +197,7 @@ impl<'a> Input<'a> {
         let had_empty = sent.query.had_empty || sent.form.as_ref().is_some_and(|form| form.had_empty);
         let has_no_parameter = sent.form.as_ref().is_some_and(|form| form.line.is_empty());
         let is_nothing = self.body == Body::FormWithout && !self.sent.body.is_empty() && has_no_parameter;
-        if is_nothing || self.policy == Parameters::RefuseEmpty && had_empty {
+        if is_nothing || self.policy == ParameterPolicy::Reject && had_empty {
             return Err(vec!["malformed_parameters"]);
         }
         // 6
@@ -214,7 +214,7 @@ impl<'a> Input<'a> {
         }
         // 10
         let given = |parameters: parameters::Parameters| match self.policy {
-            Parameters::Signed => parameters.line,
+            ParameterPolicy::Canonicalize => parameters.line,
             _ => parameters.stripped,
         };
         let body = match sent.form {
@@ -229,7 +229,7 @@ impl<'a> Input<'a> {
     }
 
     fn lines_of_at_most(&self, most: usize, sent: &Sent<'_>) -> Result<Lines, parameters::Malformed> {
-        let fields: &[&str] = if self.carrier == Carrier::Headers { &[] } else { &FIELDS };
+        let fields: &[&str] = if self.field_location == FieldLocation::Headers { &[] } else { &FIELDS };
         let query = parameters::read(sent.query.as_deref().unwrap_or_default(), fields, most)?;
         let form = match self.body {
             Body::FormWithDigest | Body::FormWithout => Some(parameters::read(sent.body, &[], most)?),
@@ -241,7 +241,7 @@ impl<'a> Input<'a> {
     /// Lines 5 and 6 as the signer makes them.
     fn compare_signer(&self, scheme: Scheme, sent: &Sent<'_>) {
         let query = sent.query.as_deref().unwrap_or_default();
-        if self.carrier != Carrier::Headers && query.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
+        if self.field_location != FieldLocation::Headers && query.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
         {
             return;
         }

@@ -12,7 +12,7 @@
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use countersign::{Carrier, Parameters, Payload, RejectionKind, Signer, StaticKeys, Verifier};
+use countersign::{FieldLocation, Parameters, Payload, RejectionKind, Signer, StaticKeys, Verifier};
 use countersign_fuzz::{
     config::Config,
     plain::{content_type, parameters, trim},
@@ -128,7 +128,7 @@ fn may_be_malformed(config: &Config, signed: &Request<Bytes>) -> bool {
     let query = signed.uri().query().unwrap_or_default().as_bytes();
     // A form has no fields, whatever its parameters are called.
     let form_had_empty = || parameters::read(signed.body(), &[], usize::MAX).expect("it was signed").had_empty;
-    config.parameters() == Parameters::RefuseEmpty
+    config.parameters() == ParameterPolicy::Reject
         && (read(config, query).had_empty || is_form(signed) && form_had_empty())
 }
 
@@ -147,7 +147,7 @@ fn sign(signer: &Signer, request: &Request<Bytes>, nonce: &str) -> Option<Reques
 fn expected(config: &Config, signed: &Request<Bytes>) -> Sight {
     let (parts, body) = signed.clone().into_parts();
     let query = read(config, parts.uri.query().unwrap_or_default().as_bytes());
-    let query = if config.parameters() == Parameters::Signed { query.line } else { query.stripped };
+    let query = if config.parameters() == ParameterPolicy::Canonicalize { query.line } else { query.stripped };
     let mut headers = parts.headers;
     for name in ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"] {
         headers.remove(name);
@@ -179,7 +179,7 @@ fn signed_value(name: &str, value: &HeaderValue) -> Vec<u8> {
 }
 
 fn read(config: &Config, raw: &[u8]) -> parameters::Parameters {
-    let fields: &[&str] = if config.carrier() == Carrier::Headers { &[] } else { &parameters::FIELDS };
+    let fields: &[&str] = if config.field_location() == FieldLocation::Headers { &[] } else { &parameters::FIELDS };
     parameters::read(raw, fields, usize::MAX).expect("it was signed")
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use countersign::{
     App, AppId, StaticKeys,
-    store::{KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError},
+    store::{KeyStore, Retention, MemoryNonceStore, NonceClaim, NonceStore, NonceStatus, StoreError},
 };
 
 /// What is broken, what the nonce store answered last, and as of when it was allowed to forget.
@@ -53,7 +53,7 @@ pub struct Nonces {
 }
 
 impl NonceStore for Nonces {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         let fault = self.faults.lock().unwrap().nonces;
         match fault {
             Fault::ErrsBefore => return Err(StoreError::new("broken")),
@@ -63,8 +63,8 @@ impl NonceStore for Nonces {
         let result = self.store.claim(claim, lifetime).await;
         self.faults.lock().unwrap().forget = lifetime.now();
         self.faults.lock().unwrap().answer = Some(match &result {
-            Ok(Occurrence::First) => Answer::First,
-            Ok(Occurrence::Repeated) => Answer::Repeated,
+            Ok(NonceStatus::New) => Answer::First,
+            Ok(NonceStatus::Replayed) => Answer::Repeated,
             Ok(other) => panic!("{other:?} of a request that was timely a moment ago"),
             Err(_) => Answer::Full,
         });
@@ -75,7 +75,7 @@ impl NonceStore for Nonces {
         }
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         self.outlives
     }
 }

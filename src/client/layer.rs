@@ -47,8 +47,8 @@ impl SignLayer {
     /// its URL is written here.
     ///
     /// A request to another origin is sent on without a signature, and without what it carries of one: the fields and
-    /// the body digest in headers, the fields in the query unless the [carrier](crate::Carrier) is headers alone, and
-    /// the token in its [place](crate::TokenPlace). For `Bearer` that is any `Authorization: Bearer`, so call another
+    /// the body digest in headers, the fields in the query unless the [carrier](crate::FieldLocation) is headers alone, and
+    /// the token in its [place](crate::TokenLocation). For `Bearer` that is any `Authorization: Bearer`, so call another
     /// service that wants one of its own through another client. Its body is streamed, whatever its size.
     ///
     /// A request whose URL names no origin, as clients of a single connection take it, is not sent: that is a

@@ -30,7 +30,7 @@ impl Signer {
     /// - **retries** of [`ClientBuilder::retry`](reqwest::ClientBuilder::retry), which send the same nonce again.
     ///   reqwest's own default is fine: it repeats only what no server has looked at.
     ///
-    /// With the query as [carrier](crate::Carrier), the sign and the token stand in the URL, which reqwest's errors
+    /// With the query as [carrier](crate::FieldLocation), the sign and the token stand in the URL, which reqwest's errors
     /// print: log them [`without_url`](reqwest::Error::without_url).
     ///
     /// ```

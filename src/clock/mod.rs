@@ -1,6 +1,6 @@
 //! Time: where verifiers read it, and a clock for tests that stands still until it is moved.
 
-mod steady;
+mod non_decreasing;
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub(crate) use self::steady::{SteadyClock, Time};
+pub(crate) use self::non_decreasing::{NonDecreasingClock, Time};
 
 /// Two readings of time.
 ///

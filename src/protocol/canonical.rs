@@ -10,7 +10,7 @@ use super::{
     digest::BodyDigest,
     field::Field,
     header::trim,
-    headers::{FoundHeaders, Known, single},
+    headers::{HeaderIndex, KnownHeader, single},
     params::ParameterList,
     rejection::{InField, Rejection},
     scheme::Scheme,
@@ -39,10 +39,10 @@ impl<'r> Head<'r> {
         prefix: &'r str,
         uri: &'r Uri,
         method: &'r Method,
-        headers: &FoundHeaders<'r>,
+        headers: &HeaderIndex<'r>,
     ) -> Result<Self, Rejection> {
         let method = signed_method(method, uri)?;
-        if headers.has(Known::Connection) {
+        if headers.has(KnownHeader::Connection) {
             refuse_hop_by_hop(scheme, headers.all())?;
         }
         let path = match uri.path() {
@@ -58,7 +58,7 @@ impl<'r> Head<'r> {
             content_type: ContentType::read(headers)?,
             digest: body_digest(scheme, headers)?,
             headers: signed_headers(scheme, uri, headers.all())?,
-            has_overrides: headers.has(Known::Override),
+            has_overrides: headers.has(KnownHeader::Override),
         })
     }
 
@@ -235,8 +235,8 @@ fn signed_method<'r>(method: &'r Method, uri: &Uri) -> Result<&'r Method, Reject
     }
 }
 
-fn body_digest(scheme: &Scheme, headers: &FoundHeaders<'_>) -> Result<Option<BodyDigest>, Rejection> {
-    let digest = headers.single(Known::Field(Field::BodyDigest))?;
+fn body_digest(scheme: &Scheme, headers: &HeaderIndex<'_>) -> Result<Option<BodyDigest>, Rejection> {
+    let digest = headers.single(KnownHeader::Field(Field::BodyDigest))?;
     digest.map(BodyDigest::parse).transpose().in_field(scheme.header_name(Field::BodyDigest).as_str())
 }
 

@@ -7,47 +7,47 @@ use http::{HeaderValue, Uri, request::Parts, uri::PathAndQuery};
 use super::{
     field::Field,
     field_error::FieldError,
-    headers::{FoundHeaders, Known},
-    names::{FIELDS, PerField},
+    headers::{HeaderIndex, KnownHeader},
+    names::{FIELDS, FieldMap},
     params, percent,
     rejection::{InField, Rejection, RejectionKind},
-    scheme::{Carrier, Scheme, TokenPlace},
+    scheme::{FieldLocation, Scheme, TokenLocation},
     segment::segments,
 };
 
 /// The fields of a request, as unparsed text.
-pub(crate) struct Carried<'a> {
+pub(crate) struct FieldSource<'a> {
     scheme: &'a Scheme,
-    carrier: Found<'a>,
+    location: Found<'a>,
 }
 
 /// Decoded.
-type QueryFields<'a> = PerField<Option<Cow<'a, [u8]>>>;
+type QueryFields<'a> = FieldMap<Option<Cow<'a, [u8]>>>;
 
 enum Found<'a> {
-    Headers(&'a FoundHeaders<'a>),
+    Headers(&'a HeaderIndex<'a>),
     Query(QueryFields<'a>),
 }
 
-impl<'a> Carried<'a> {
+impl<'a> FieldSource<'a> {
     /// Finds out which carrier the request uses, of those that the scheme takes.
-    pub(crate) fn find(scheme: &'a Scheme, uri: &'a Uri, headers: &'a FoundHeaders<'a>) -> Result<Self, Rejection> {
-        let query = match scheme.carrier() {
-            Carrier::Headers => None,
-            Carrier::Query | Carrier::Either => Some(read_query(scheme, uri)?),
+    pub(crate) fn find(scheme: &'a Scheme, uri: &'a Uri, headers: &'a HeaderIndex<'a>) -> Result<Self, Rejection> {
+        let query = match scheme.field_location() {
+            FieldLocation::Headers => None,
+            FieldLocation::Query | FieldLocation::Either => Some(read_query(scheme, uri)?),
         };
-        let carrier = match query {
+        let location = match query {
             Some(fields) => match first_present(&fields) {
                 Some(field) => {
                     refuse_field_headers(scheme, headers, field)?;
                     Found::Query(fields)
                 }
-                None if scheme.carrier() == Carrier::Query => Found::Query(fields),
+                None if scheme.field_location() == FieldLocation::Query => Found::Query(fields),
                 None => Found::Headers(headers),
             },
             None => Found::Headers(headers),
         };
-        Ok(Self { scheme, carrier })
+        Ok(Self { scheme, location })
     }
 
     /// The carrier that signers write, and what an earlier signature left there. `has_token` says whether the signer sends a
@@ -55,12 +55,12 @@ impl<'a> Carried<'a> {
     pub(crate) fn of_signer(
         scheme: &'a Scheme,
         uri: &'a Uri,
-        headers: &'a FoundHeaders<'a>,
+        headers: &'a HeaderIndex<'a>,
         has_token: bool,
     ) -> Result<Self, Rejection> {
-        let carrier = match scheme.carrier() {
-            Carrier::Headers => Found::Headers(headers),
-            Carrier::Query => {
+        let location = match scheme.field_location() {
+            FieldLocation::Headers => Found::Headers(headers),
+            FieldLocation::Query => {
                 let fields = read_query(scheme, uri)?;
                 // A signer without a token of its own sends the caller's.
                 let token = fields.get(Field::Token).filter(|token| has_token && token.is_some());
@@ -70,14 +70,14 @@ impl<'a> Carried<'a> {
                 }
             }
             // Signers write headers then, and a verifier would take the query.
-            Carrier::Either => match first_present(&read_query(scheme, uri)?) {
+            FieldLocation::Either => match first_present(&read_query(scheme, uri)?) {
                 Some(field) => {
                     return Err(parameter_malformed(scheme, field, "a parameter cannot be named like a field"));
                 }
                 None => Found::Headers(headers),
             },
         };
-        Ok(Self { scheme, carrier })
+        Ok(Self { scheme, location })
     }
 
     pub(crate) fn required<T>(
@@ -100,16 +100,16 @@ impl<'a> Carried<'a> {
     }
 
     fn value(&self, field: Field) -> Result<Option<&[u8]>, Rejection> {
-        match &self.carrier {
-            Found::Headers(headers) => headers.single(Known::Field(field)),
+        match &self.location {
+            Found::Headers(headers) => headers.single(KnownHeader::Field(field)),
             Found::Query(fields) => Ok(fields.get(field).and_then(Option::as_deref)),
         }
     }
 
     #[cold]
     fn missing(&self, field: Field) -> Rejection {
-        let place = match (&self.carrier, self.scheme.carrier()) {
-            (_, Carrier::Either) => "as a header, or all fields as query parameters",
+        let place = match (&self.location, self.scheme.field_location()) {
+            (_, FieldLocation::Either) => "as a header, or all fields as query parameters",
             (Found::Headers(_), _) => "as a header",
             (Found::Query(_), _) => "as a query parameter",
         };
@@ -118,7 +118,7 @@ impl<'a> Carried<'a> {
 
     fn name(&self, field: Field) -> &'a str {
         let header = self.scheme.header_name(field).as_str();
-        match self.carrier {
+        match self.location {
             Found::Headers(_) => header,
             Found::Query(_) => self.scheme.parameter_name(field).unwrap_or(header),
         }
@@ -130,13 +130,13 @@ const REQUIRED: [Field; 4] = [Field::AppId, Field::Timestamp, Field::Nonce, Fiel
 
 /// Replaces a rejection of the fields by `unsigned` where the request has none of the [`REQUIRED`] ones.
 #[cold]
-pub(crate) fn unsigned_or(rejection: Rejection, scheme: &Scheme, uri: &Uri, headers: &FoundHeaders<'_>) -> Rejection {
-    let (takes_headers, takes_query) = match scheme.carrier() {
-        Carrier::Headers => (true, false),
-        Carrier::Query => (false, true),
-        Carrier::Either => (true, true),
+pub(crate) fn unsigned_or(rejection: Rejection, scheme: &Scheme, uri: &Uri, headers: &HeaderIndex<'_>) -> Rejection {
+    let (takes_headers, takes_query) = match scheme.field_location() {
+        FieldLocation::Headers => (true, false),
+        FieldLocation::Query => (false, true),
+        FieldLocation::Either => (true, true),
     };
-    let in_headers = takes_headers && REQUIRED.into_iter().any(|field| headers.has(Known::Field(field)));
+    let in_headers = takes_headers && REQUIRED.into_iter().any(|field| headers.has(KnownHeader::Field(field)));
     let is_required =
         |parameter| scheme.field_parameters().find(parameter).is_some_and(|field| REQUIRED.contains(&field));
     let query = uri.query().filter(|_| takes_query).unwrap_or_default().as_bytes();
@@ -145,10 +145,10 @@ pub(crate) fn unsigned_or(rejection: Rejection, scheme: &Scheme, uri: &Uri, head
     }
     let header_names = REQUIRED.map(|field| scheme.header_name(field).as_str()).join(", ");
     let parameter_names = REQUIRED.map(|field| scheme.parameter_name(field).unwrap_or_default()).join(", ");
-    let expected = match scheme.carrier() {
-        Carrier::Headers => format!("the headers {header_names}"),
-        Carrier::Query => format!("the query parameters {parameter_names}"),
-        Carrier::Either => format!("the headers {header_names}, or the query parameters {parameter_names}"),
+    let expected = match scheme.field_location() {
+        FieldLocation::Headers => format!("the headers {header_names}"),
+        FieldLocation::Query => format!("the query parameters {parameter_names}"),
+        FieldLocation::Either => format!("the headers {header_names}, or the query parameters {parameter_names}"),
     };
     let detail =
         format!("the request is not signed: expected {expected}; https://docs.rs/countersign says how to sign");
@@ -205,9 +205,9 @@ fn parameter_malformed(scheme: &Scheme, field: Field, problem: &str) -> Rejectio
 }
 
 /// `parameter` is a field that was found in the query.
-fn refuse_field_headers(scheme: &Scheme, headers: &FoundHeaders<'_>, parameter: Field) -> Result<(), Rejection> {
+fn refuse_field_headers(scheme: &Scheme, headers: &HeaderIndex<'_>, parameter: Field) -> Result<(), Rejection> {
     let mut fields = FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field));
-    match fields.find(|&field| headers.has(Known::Field(field))) {
+    match fields.find(|&field| headers.has(KnownHeader::Field(field))) {
         Some(field) => {
             let name = scheme.header_name(field).as_str().to_owned();
             let parameter = scheme.parameter_name(parameter).unwrap_or_default();
@@ -221,7 +221,7 @@ fn refuse_field_headers(scheme: &Scheme, headers: &FoundHeaders<'_>, parameter: 
 
 /// A token that travels in another place is no field: what has the field's name is ignored.
 fn travels_as_field(scheme: &Scheme, field: Field) -> bool {
-    field != Field::Token || *scheme.token_place() == TokenPlace::Field
+    field != Field::Token || *scheme.token_location() == TokenLocation::Field
 }
 
 /// Puts the fields where signers put them.
@@ -230,7 +230,7 @@ pub(crate) fn write<'a>(
     parts: &mut Parts,
     fields: impl Iterator<Item = (Field, &'a [u8])>,
 ) -> Result<(), http::Error> {
-    if scheme.carrier() == Carrier::Query {
+    if scheme.field_location() == FieldLocation::Query {
         let mut query = parts.uri.query().unwrap_or_default().as_bytes().to_vec();
         for (field, text) in fields {
             params::append(&mut query, scheme.parameter_name(field).unwrap_or_default(), text);
@@ -251,7 +251,7 @@ pub(crate) fn remove(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Err
     for field in FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field)) {
         parts.headers.remove(scheme.header_name(field));
     }
-    if let (Carrier::Query, Some(query)) = (scheme.carrier(), parts.uri.query()) {
+    if let (FieldLocation::Query, Some(query)) = (scheme.field_location(), parts.uri.query()) {
         let query = params::without_fields(query.as_bytes(), scheme.field_parameters());
         parts.uri = with_query(&parts.uri, &query)?;
     }

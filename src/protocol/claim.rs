@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri, request::Parts};
 
 use super::{
-    carrier::{self, Carried},
+    carrier::{self, FieldSource},
     digest::Signature,
     field::{AppId, Field, Nonce, Timestamp},
-    headers::FoundHeaders,
+    headers::HeaderIndex,
     rejection::Rejection,
     scheme::Scheme,
     token::TokenClaim,
@@ -62,13 +62,13 @@ impl Claim {
         Self::read(scheme, uri, &scheme.header_table().find_in(headers))
     }
 
-    pub(crate) fn read(scheme: &Scheme, uri: &Uri, headers: &FoundHeaders<'_>) -> Result<Self, Rejection> {
+    pub(crate) fn read(scheme: &Scheme, uri: &Uri, headers: &HeaderIndex<'_>) -> Result<Self, Rejection> {
         Self::read_fields(scheme, uri, headers)
             .map_err(|rejection| carrier::unsigned_or(rejection, scheme, uri, headers))
     }
 
-    fn read_fields(scheme: &Scheme, uri: &Uri, headers: &FoundHeaders<'_>) -> Result<Self, Rejection> {
-        let carried = Carried::find(scheme, uri, headers)?;
+    fn read_fields(scheme: &Scheme, uri: &Uri, headers: &HeaderIndex<'_>) -> Result<Self, Rejection> {
+        let carried = FieldSource::find(scheme, uri, headers)?;
         let fields = Fields {
             app_id: carried.required(Field::AppId, AppId::parse)?,
             timestamp: carried.required(Field::Timestamp, Timestamp::parse)?,
@@ -79,9 +79,13 @@ impl Claim {
     }
 
     /// Who a request says it is from, and when it was signed, as far as that can be read where all of it cannot.
-    pub(crate) fn glimpse(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> (Option<AppId>, Option<Timestamp>) {
+    pub(crate) fn extract_partial(
+        scheme: &Scheme,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> (Option<AppId>, Option<Timestamp>) {
         let found = scheme.header_table().find_in(headers);
-        let Ok(carried) = Carried::find(scheme, uri, &found) else {
+        let Ok(carried) = FieldSource::find(scheme, uri, &found) else {
             return (None, None);
         };
         (carried.required(Field::AppId, AppId::parse).ok(), carried.required(Field::Timestamp, Timestamp::parse).ok())

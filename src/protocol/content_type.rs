@@ -6,7 +6,7 @@ use super::{
     canonical::Sink,
     charset::Charset,
     header::{is_token, is_token_byte, trim},
-    headers::{FoundHeaders, Known},
+    headers::{HeaderIndex, KnownHeader},
     rejection::Rejection,
 };
 
@@ -21,9 +21,9 @@ pub(crate) struct ContentType<'a> {
 }
 
 impl<'a> ContentType<'a> {
-    pub(crate) fn read(headers: &FoundHeaders<'a>) -> Result<Self, Rejection> {
+    pub(crate) fn read(headers: &HeaderIndex<'a>) -> Result<Self, Rejection> {
         let malformed = |problem: &str| Rejection::malformed("content-type", problem);
-        let Some(value) = headers.single(Known::ContentType)? else {
+        let Some(value) = headers.single(KnownHeader::ContentType)? else {
             return Ok(Self::default());
         };
         let (essence, parameters) = split(value).ok_or_else(|| malformed("expected one type/subtype"))?;
@@ -32,7 +32,7 @@ impl<'a> ContentType<'a> {
         } else {
             None
         };
-        Ok(Self { essence, boundary, encoded: headers.has(Known::ContentEncoding) })
+        Ok(Self { essence, boundary, encoded: headers.has(KnownHeader::ContentEncoding) })
     }
 
     /// Whether the body is a form, whose parameters are signed: exactly this type, and no Content-Encoding.

@@ -108,12 +108,12 @@ impl Timely {
 /// Where the verifier's clock has just stepped ahead, `now` is behind it for up to five minutes, in case it steps back: the time
 /// as of which a store may forget never decreases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetime {
+pub struct Retention {
     now: u64,
     until: u64,
 }
 
-impl Lifetime {
+impl Retention {
     /// For tests of stores; verifiers make their own.
     #[must_use]
     pub fn new(now: u64, until: u64) -> Self {
@@ -142,34 +142,34 @@ impl Lifetime {
 /// Whether a nonce was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Occurrence {
+pub enum NonceStatus {
     /// It was not: it is now.
-    First,
+    New,
     /// It was, and the claim is live still.
-    Repeated,
+    Replayed,
     /// The claim came after its end, when nobody can tell any more.
-    Late,
+    Expired,
 }
 
 /// An authentic claim whose nonce is to be claimed.
-pub(crate) struct Pending {
+pub(crate) struct PendingNonce {
     fields: Arc<Fields>,
     key: KeyLabel,
     now: u64,
-    lifetime: Lifetime,
+    lifetime: Retention,
 }
 
 impl Authentic<'_> {
     /// Checks the window again, by the very reading of the clock from which the nonce's lifetime is computed.
-    pub(crate) fn pending(self, now: u64, forget: u64, window: &Window) -> Result<Pending, Rejection> {
+    pub(crate) fn pending(self, now: u64, forget: u64, window: &Window) -> Result<PendingNonce, Rejection> {
         let (fields, key) = self.into_fields();
         window.check(fields.timestamp, now)?;
-        let lifetime = Lifetime { now: forget, until: window.end(fields.timestamp) };
-        Ok(Pending { fields, key, now, lifetime })
+        let lifetime = Retention { now: forget, until: window.end(fields.timestamp) };
+        Ok(PendingNonce { fields, key, now, lifetime })
     }
 }
 
-impl Pending {
+impl PendingNonce {
     pub(crate) fn app_id(&self) -> &AppId {
         &self.fields.app_id
     }
@@ -178,7 +178,7 @@ impl Pending {
         &self.fields.nonce
     }
 
-    pub(crate) fn lifetime(&self) -> Lifetime {
+    pub(crate) fn lifetime(&self) -> Retention {
         self.lifetime
     }
 
@@ -187,14 +187,16 @@ impl Pending {
     }
 
     /// Takes the store's word.
-    pub(crate) fn settle(self, occurrence: Occurrence) -> Result<Unrepeated, Rejection> {
+    pub(crate) fn resolve(self, occurrence: NonceStatus) -> Result<Unrepeated, Rejection> {
         match occurrence {
-            Occurrence::First => Ok(Unrepeated { fields: self.fields, key: self.key }),
-            Occurrence::Repeated => Err(Rejection::new(
+            NonceStatus::New => Ok(Unrepeated { fields: self.fields, key: self.key }),
+            NonceStatus::Replayed => Err(Rejection::new(
                 RejectionKind::ReplayedNonce,
                 "the nonce was used before: sign each request, and each retry, with a fresh one",
             )),
-            Occurrence::Late => Err(Rejection::stale("the request took too long on its way in: sign again", self.now)),
+            NonceStatus::Expired => {
+                Err(Rejection::stale("the request took too long on its way in: sign again", self.now))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{field::Field, rejection::Rejection};
 
 /// A header that has a meaning here, by its place in a [`HeaderTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum KnownHeader {
     Field(Field),
     Connection,
     ContentEncoding,
@@ -60,7 +60,7 @@ const FIELDS: usize = 6;
 const OVERRIDE: usize = FIELDS + 4;
 const NAMES: usize = OVERRIDE + OVERRIDES.len();
 
-impl Known {
+impl KnownHeader {
     /// Its name's place, which is where what was found is noted too.
     const fn place(self) -> usize {
         match self {
@@ -111,11 +111,11 @@ impl Default for HeaderTable {
 
 impl HeaderTable {
     pub(crate) fn name(&self, field: Field) -> &HeaderName {
-        &self.names[Known::Field(field).place()]
+        &self.names[KnownHeader::Field(field).place()]
     }
 
     pub(crate) fn rename(&mut self, field: Field, name: HeaderName) {
-        self.names[Known::Field(field).place()] = name;
+        self.names[KnownHeader::Field(field).place()] = name;
         self.by_length = by_length(&self.names);
     }
 
@@ -150,8 +150,8 @@ impl HeaderTable {
         }
     }
 
-    pub(crate) fn find_in<'a>(&'a self, headers: &'a HeaderMap) -> FoundHeaders<'a> {
-        let mut found = FoundHeaders { table: self, all: headers, first: [None; OVERRIDE + 1], repeated: 0 };
+    pub(crate) fn find_in<'a>(&'a self, headers: &'a HeaderMap) -> HeaderIndex<'a> {
+        let mut found = HeaderIndex { table: self, all: headers, first: [None; OVERRIDE + 1], repeated: 0 };
         for (name, value) in headers {
             let name = name.as_str();
             let mut candidates = self.by_length[name.len().min(LONG)];
@@ -176,14 +176,14 @@ fn by_length(names: &[HeaderName; NAMES]) -> [u16; LONG + 1] {
 }
 
 /// Which of them a request has.
-pub(crate) struct FoundHeaders<'a> {
+pub(crate) struct HeaderIndex<'a> {
     table: &'a HeaderTable,
     all: &'a HeaderMap,
     first: [Option<&'a HeaderValue>; OVERRIDE + 1],
     repeated: u16,
 }
 
-impl<'a> FoundHeaders<'a> {
+impl<'a> HeaderIndex<'a> {
     fn note(&mut self, place: usize, value: &'a HeaderValue) {
         match &mut self.first[place] {
             None => self.first[place] = Some(value),
@@ -196,12 +196,12 @@ impl<'a> FoundHeaders<'a> {
         self.all
     }
 
-    pub(crate) fn has(&self, header: Known) -> bool {
+    pub(crate) fn has(&self, header: KnownHeader) -> bool {
         self.first[header.place()].is_some()
     }
 
     /// The value of a header that may occur once.
-    pub(crate) fn single(&self, header: Known) -> Result<Option<&'a [u8]>, Rejection> {
+    pub(crate) fn single(&self, header: KnownHeader) -> Result<Option<&'a [u8]>, Rejection> {
         let place = header.place();
         match self.repeated & 1 << place {
             0 => Ok(self.first[place].map(HeaderValue::as_bytes)),

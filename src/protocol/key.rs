@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn the_state_of_the_mac_is_wiped_when_dropped() {
         fn is_wiped<T: ZeroizeOnDrop>() {}
-        let _: Hmac<Sha256> = Key::from(Secret::of_nobody()).state;
+        let _: Hmac<Sha256> = Key::from(Secret::dummy()).state;
         // An `Hmac` does not say so itself. It is two states of the hash, and what is left over of a block.
         is_wiped::<<Sha256 as EagerHash>::Core>();
         is_wiped::<Buffer<HmacCore<Sha256>>>();

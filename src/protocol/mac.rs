@@ -47,7 +47,7 @@ impl Timely {
     ) -> Result<Authentic<'r>, Rejection> {
         let active = keys.filter(|ring| ring.active_at(now).next().is_some());
         let known = Choice::from(u8::from(active.is_some()));
-        let ring = active.unwrap_or(&NOBODY);
+        let ring = active.unwrap_or(&DUMMY_KEYS);
         let fields = self.claim().fields();
         let signed = |key| {
             let string = |&root| StringToSign { request: &request, fields, root };
@@ -87,7 +87,7 @@ impl fmt::Debug for Authentic<'_> {
 }
 
 /// Signs: the mirror of [`Timely::authenticate`].
-pub(crate) fn seal(key: &Key, string: &StringToSign<'_>) -> Signature {
+pub(crate) fn sign(key: &Key, string: &StringToSign<'_>) -> Signature {
     Signature::from_bytes(mac(key, string))
 }
 
@@ -98,7 +98,7 @@ fn mac(key: &Key, string: &StringToSign<'_>) -> [u8; 32] {
     writer.mac.finalize().into_bytes().into()
 }
 
-static NOBODY: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::from(Secret::of_nobody()));
+static DUMMY_KEYS: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::from(Secret::dummy()));
 
 /// Longer than most strings to sign.
 const BUFFER: usize = 512;

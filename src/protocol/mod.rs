@@ -3,11 +3,11 @@
 //! Signers and verifiers share it, so that both ends agree. Without features the crate is this module: a [`Signer`] signs a
 //! request's head with a timestamp and a nonce of the caller's ([`Signer::sign_at`]), and works in WebAssembly too.
 //!
-//! - What both ends agree on: [`Scheme`], [`Carrier`], [`TokenPlace`].
+//! - What both ends agree on: [`Scheme`], [`FieldLocation`], [`TokenLocation`].
 //! - Keys: [`Secret`], [`Key`], [`KeyRing`].
 //! - Values that travel: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`BodyDigest`], made by a [`BodyHasher`] for a body
 //!   that is not in memory.
-//! - A verifier's own settings: [`Limits`], [`Parameters`].
+//! - A verifier's own settings: [`Limits`], [`ParameterPolicy`].
 //! - What a verifier answers: [`Rejection`], [`RejectionKind`].
 //!
 //! The stages of a verified request, [`Claim`] to [`Timely`] to [`Authentic`] to [`Unrepeated`], are types, so that a skipped
@@ -53,9 +53,9 @@ pub(crate) use self::rejection::BoxError;
 pub(crate) use self::{
     canonical::{CanonicalRequest, Head, HeadAndQuery},
     carrier::with_query,
-    freshness::Pending,
+    freshness::PendingNonce,
     header::{is_token_byte, trim},
-    headers::{FoundHeaders, Known, OVERRIDES},
+    headers::{HeaderIndex, KnownHeader, OVERRIDES},
     key::KeyLabel,
     params::strip,
     percent::escape,
@@ -65,15 +65,15 @@ pub use self::{
     digest::BodyDigest,
     field::{AppId, Field, Nonce, Timestamp, Token},
     field_error::FieldError,
-    freshness::{Lifetime, Occurrence, Timely, Unrepeated, Window},
+    freshness::{NonceStatus, Retention, Timely, Unrepeated, Window},
     hasher::BodyHasher,
     key::{Key, KeyName},
     key_ring::{KeyRing, KeyRingError},
     limits::Limits,
     mac::Authentic,
-    params::Parameters,
+    params::ParameterPolicy,
     rejection::{Rejection, RejectionKind, SignatureError},
-    scheme::{Carrier, Scheme, SchemeError, TokenPlace},
+    scheme::{FieldLocation, Scheme, SchemeError, TokenLocation},
     secret::{Secret, SecretError},
     sign_error::SignError,
     signer::{Payload, Signer},

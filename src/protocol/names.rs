@@ -6,12 +6,12 @@ use super::{field::Field, percent, segment::Text};
 
 /// One thing for each of the five fields that travel in headers or in the query.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PerField<T>([T; 5]);
+pub(crate) struct FieldMap<T>([T; 5]);
 
 /// In the order in which they are written. The body digest is no such field: it is a header in any case.
 pub(crate) const FIELDS: [Field; 5] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Token, Field::Sign];
 
-impl<T> PerField<T> {
+impl<T> FieldMap<T> {
     pub(crate) fn get(&self, field: Field) -> Option<&T> {
         self.iter().find(|(named, _)| *named == field).map(|(_, value)| value)
     }
@@ -26,7 +26,7 @@ impl<T> PerField<T> {
     }
 }
 
-pub(crate) type FieldParameters = PerField<Cow<'static, str>>;
+pub(crate) type FieldParameters = FieldMap<Cow<'static, str>>;
 
 impl FieldParameters {
     pub(crate) fn protocol() -> Self {

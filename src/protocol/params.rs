@@ -16,14 +16,14 @@ use super::{
 /// What the service is given of a query, and of a form that came without a digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Parameters {
+pub enum ParameterPolicy {
     /// As they travelled, less those with an empty name or value, which are not signed.
     #[default]
-    Stripped,
+    Strip,
     /// Exactly as they were signed: sorted, each spelled in one way. For services that act on order or spelling.
-    Signed,
+    Canonicalize,
     /// As they travelled: a request with an empty name or value is refused.
-    RefuseEmpty,
+    Reject,
 }
 
 /// The non-empty parameters, with escapes that are known to be right.
@@ -104,7 +104,7 @@ impl<'a> ParameterList<'a> {
     }
 
     /// Whether the text that travelled holds a segment that was not signed.
-    pub(crate) fn left_something_out(&self) -> bool {
+    pub(crate) fn has_unsigned(&self) -> bool {
         self.had_empty || self.had_field
     }
 }

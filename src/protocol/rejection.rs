@@ -188,12 +188,12 @@ impl Rejection {
 
     pub(crate) fn missing(field: impl Into<Cow<'static, str>>, advice: impl fmt::Display) -> Self {
         let field = field.into();
-        Self::new(RejectionKind::MissingField, format!("{field}: {advice}")).about(field)
+        Self::new(RejectionKind::MissingField, format!("{field}: {advice}")).with_field(field)
     }
 
     pub(crate) fn malformed(field: impl Into<Cow<'static, str>>, problem: impl fmt::Display) -> Self {
         let field = field.into();
-        Self::new(RejectionKind::MalformedField, format!("{field}: {problem}")).about(field)
+        Self::new(RejectionKind::MalformedField, format!("{field}: {problem}")).with_field(field)
     }
 
     pub(crate) fn malformed_parameters(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -224,15 +224,15 @@ impl Rejection {
             RejectionKind::Unavailable,
             "the request could not be checked just now: sign it again, with a fresh nonce, a little later",
         )
-        .because(source)
+        .with_source(source)
     }
 
-    fn about(mut self, field: Cow<'static, str>) -> Self {
+    fn with_field(mut self, field: Cow<'static, str>) -> Self {
         self.0.field = Some(field);
         self
     }
 
-    pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
     }

@@ -9,7 +9,7 @@ use super::{field::Field, headers::HeaderTable, names::FieldParameters};
 /// Where the five fields travel. The body digest is a header in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Carrier {
+pub enum FieldLocation {
     /// In headers. The fields' names in a query are ordinary parameters.
     #[default]
     Headers,
@@ -22,7 +22,7 @@ pub enum Carrier {
 /// Where the token travels. The other places are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TokenPlace {
+pub enum TokenLocation {
     /// In its field: `x-token`, or `token` in a query.
     #[default]
     Field,
@@ -50,8 +50,8 @@ pub enum TokenPlace {
 pub struct Scheme {
     headers: HeaderTable,
     parameters: FieldParameters,
-    carrier: Carrier,
-    token_place: TokenPlace,
+    field_location: FieldLocation,
+    token_location: TokenLocation,
     audience: String,
     signed_headers: Vec<HeaderName>,
 }
@@ -63,8 +63,8 @@ impl Scheme {
         Self {
             headers: HeaderTable::default(),
             parameters: FieldParameters::protocol(),
-            carrier: Carrier::default(),
-            token_place: TokenPlace::default(),
+            field_location: FieldLocation::default(),
+            token_location: TokenLocation::default(),
             audience: String::new(),
             signed_headers: Vec::new(),
         }
@@ -98,8 +98,8 @@ impl Scheme {
 
     /// Where the fields travel. Default: headers.
     #[must_use]
-    pub fn with_carrier(mut self, carrier: Carrier) -> Self {
-        self.carrier = carrier;
+    pub fn with_field_location(mut self, location: FieldLocation) -> Self {
+        self.field_location = location;
         self
     }
 
@@ -108,8 +108,8 @@ impl Scheme {
     /// # Errors
     ///
     /// A cookie's name is a token of RFC 9110.
-    pub fn with_token_place(mut self, place: TokenPlace) -> Result<Self, SchemeError> {
-        self.token_place = place;
+    pub fn with_token_location(mut self, location: TokenLocation) -> Result<Self, SchemeError> {
+        self.token_location = location;
         self.checked()
     }
 
@@ -156,8 +156,8 @@ impl Scheme {
         if let Some(name) = self.parameters.unusable() {
             return Err(SchemeError::ParameterName(name.to_owned()));
         }
-        match &self.token_place {
-            TokenPlace::Cookie(name) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
+        match &self.token_location {
+            TokenLocation::Cookie(name) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
                 Err(SchemeError::CookieName(name.clone()))
             }
             _ => Ok(self),
@@ -184,14 +184,14 @@ impl Scheme {
 
     /// Where the fields travel.
     #[must_use]
-    pub fn carrier(&self) -> Carrier {
-        self.carrier
+    pub fn field_location(&self) -> FieldLocation {
+        self.field_location
     }
 
     /// Where the token travels.
     #[must_use]
-    pub fn token_place(&self) -> &TokenPlace {
-        &self.token_place
+    pub fn token_location(&self) -> &TokenLocation {
+        &self.token_location
     }
 
     /// Headers that are signed beside the rest, in ascending order.
@@ -206,7 +206,7 @@ impl Scheme {
 
     /// The names that are fields, and no parameters, in a query.
     pub(crate) fn query_fields(&self) -> Option<&FieldParameters> {
-        (self.carrier != Carrier::Headers).then_some(&self.parameters)
+        (self.field_location != FieldLocation::Headers).then_some(&self.parameters)
     }
 
     pub(crate) fn field_parameters(&self) -> &FieldParameters {

@@ -94,7 +94,7 @@ impl Secret {
     }
 
     /// For the work that is done where there is no key. What it signs is never accepted.
-    pub(crate) fn of_nobody() -> Self {
+    pub(crate) fn dummy() -> Self {
         Self(Zeroizing::new(vec![0; 32]))
     }
 }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_secret_is_wiped_when_dropped() {
         fn is_wiped(_: &impl ZeroizeOnDrop) {}
-        let Secret(bytes) = Secret::of_nobody();
+        let Secret(bytes) = Secret::dummy();
         is_wiped(&bytes);
     }
 }

@@ -12,20 +12,20 @@ use super::{
 pub(crate) struct Segment<'a> {
     raw: &'a [u8],
     name_len: usize,
-    name: Spelling,
-    value: Spelling,
+    name: EncodingForm,
+    value: EncodingForm,
 }
 
 /// A name or a value, as it travelled.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a> {
     raw: &'a [u8],
-    spelling: Spelling,
+    form: EncodingForm,
 }
 
 /// How a text is spelled; what is worse is greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Spelling {
+enum EncodingForm {
     /// As it stands in the string to sign: unreserved characters, and uppercase escapes of all others.
     Canonical,
     Other,
@@ -49,7 +49,7 @@ impl<'a> Iterator for Segments<'a> {
     fn next(&mut self) -> Option<Segment<'a>> {
         let text = self.rest.take()?;
         let mut name = None;
-        let mut spelling = Spelling::Canonical;
+        let mut form = EncodingForm::Canonical;
         let mut end = 0;
         loop {
             end += UNRESERVED.count_first(&text[end..]);
@@ -60,31 +60,33 @@ impl<'a> Iterator for Segments<'a> {
                     break;
                 }
                 [b'=', ..] if name.is_none() => {
-                    name = Some((end, spelling));
-                    spelling = Spelling::Canonical;
+                    name = Some((end, form));
+                    form = EncodingForm::Canonical;
                 }
-                [b'%', ref after @ ..] => spelling = spelling.max(of_escape(after)),
-                _ => spelling = spelling.max(Spelling::Other),
+                [b'%', ref after @ ..] => form = form.max(of_escape(after)),
+                _ => form = form.max(EncodingForm::Other),
             }
             end += 1;
         }
         let (name_len, name, value) = match name {
-            Some((len, name)) => (len, name, spelling),
-            None => (end, spelling, Spelling::Canonical),
+            Some((len, name)) => (len, name, form),
+            None => (end, form, EncodingForm::Canonical),
         };
         Some(Segment { raw: &text[..end], name_len, name, value })
     }
 }
 
 /// By what follows the percent sign.
-fn of_escape(after: &[u8]) -> Spelling {
+fn of_escape(after: &[u8]) -> EncodingForm {
     match after {
         [high, low, ..] => match percent::of_digits(*high, *low) {
-            Some(byte) if !UNRESERVED.has(byte) && percent::escape(byte) == [b'%', *high, *low] => Spelling::Canonical,
-            Some(_) => Spelling::Other,
-            None => Spelling::Broken,
+            Some(byte) if !UNRESERVED.has(byte) && percent::escape(byte) == [b'%', *high, *low] => {
+                EncodingForm::Canonical
+            }
+            Some(_) => EncodingForm::Other,
+            None => EncodingForm::Broken,
         },
-        _ => Spelling::Broken,
+        _ => EncodingForm::Broken,
     }
 }
 
@@ -94,11 +96,11 @@ impl<'a> Segment<'a> {
     }
 
     pub(crate) fn name(&self) -> Text<'a> {
-        Text { raw: &self.raw[..self.name_len], spelling: self.name }
+        Text { raw: &self.raw[..self.name_len], form: self.name }
     }
 
     pub(crate) fn value(&self) -> Text<'a> {
-        Text { raw: self.raw.get(self.name_len + 1..).unwrap_or_default(), spelling: self.value }
+        Text { raw: self.raw.get(self.name_len + 1..).unwrap_or_default(), form: self.value }
     }
 
     /// Such segments are not signed.
@@ -107,12 +109,12 @@ impl<'a> Segment<'a> {
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.name.max(self.value) == Spelling::Broken
+        self.name.max(self.value) == EncodingForm::Broken
     }
 
     /// Unless it is empty, its raw text is what stands in the string to sign.
     pub(crate) fn is_canonical(&self) -> bool {
-        self.name.max(self.value) == Spelling::Canonical
+        self.name.max(self.value) == EncodingForm::Canonical
     }
 }
 
@@ -122,20 +124,20 @@ impl<'a> Text<'a> {
     }
 
     pub(crate) fn is_broken(self) -> bool {
-        self.spelling == Spelling::Broken
+        self.form == EncodingForm::Broken
     }
 
     /// As it stands in the string to sign: copied only if it is spelled otherwise.
     pub(crate) fn encoded(self) -> Cow<'a, [u8]> {
-        match self.spelling {
-            Spelling::Canonical => self.raw.into(),
+        match self.form {
+            EncodingForm::Canonical => self.raw.into(),
             _ => percent::encoded(percent::decode(self.raw)).collect(),
         }
     }
 
     /// Writes what [`encoded`](Self::encoded) gives, without a copy.
     pub(crate) fn write(self, out: &mut impl Sink) {
-        if self.spelling == Spelling::Canonical {
+        if self.form == EncodingForm::Canonical {
             return out.put(self.raw);
         }
         for byte in percent::decode(self.raw) {

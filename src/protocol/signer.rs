@@ -6,7 +6,7 @@ use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
 
 use super::{
     canonical::{Head, Root, StringToSign},
-    carrier::{self, Carried},
+    carrier::{self, FieldSource},
     claim::{Claim, Fields},
     content_type::ContentType,
     digest::BodyDigest,
@@ -105,7 +105,7 @@ impl Signer {
         nonce: Nonce,
     ) -> Result<(), SignError> {
         let fields = self.prepare(parts, payload, timestamp, nonce)?;
-        let sign = self.with_string(parts, payload, &fields, |string| mac::seal(&self.key, string))?;
+        let sign = self.with_string(parts, payload, &fields, |string| mac::sign(&self.key, string))?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
     }
 
@@ -137,8 +137,8 @@ impl Signer {
     ) -> Result<Fields, SignError> {
         self.refuse_uncertain_host(parts)?;
         let found = self.scheme.header_table().find_in(&parts.headers);
-        let carried =
-            Carried::of_signer(&self.scheme, &parts.uri, &found, self.token.is_some()).map_err(SignError::refused)?;
+        let carried = FieldSource::of_signer(&self.scheme, &parts.uri, &found, self.token.is_some())
+            .map_err(SignError::refused)?;
         let token = match &self.token {
             Some(token) => TokenClaim::new(&self.scheme, Some(token.clone())),
             None => TokenClaim::extract(&self.scheme, &carried, &parts.headers).map_err(SignError::refused)?,

@@ -9,13 +9,13 @@ use http::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    carrier::Carried,
+    carrier::FieldSource,
     digest::BodyDigest,
     field::{Field, Token},
     header::{is_token_byte, trim},
     headers::single,
     rejection::{InField, Rejection},
-    scheme::{Scheme, TokenPlace},
+    scheme::{Scheme, TokenLocation},
 };
 
 /// The token that a request claims, if any.
@@ -28,20 +28,20 @@ pub(crate) struct TokenClaim {
 
 impl TokenClaim {
     pub(crate) fn new(scheme: &Scheme, token: Option<Token>) -> Self {
-        let cookie_line = match (scheme.token_place(), &token) {
-            (TokenPlace::Cookie(_), Some(token)) => Some(cookie_line(token)),
+        let cookie_line = match (scheme.token_location(), &token) {
+            (TokenLocation::Cookie(_), Some(token)) => Some(cookie_line(token)),
             _ => None,
         };
         Self { token, cookie_line }
     }
 
     /// Reads the token from its place.
-    pub(crate) fn extract(scheme: &Scheme, fields: &Carried<'_>, headers: &HeaderMap) -> Result<Self, Rejection> {
+    pub(crate) fn extract(scheme: &Scheme, fields: &FieldSource<'_>, headers: &HeaderMap) -> Result<Self, Rejection> {
         let elsewhere = |value: Option<&[u8]>, name| value.map(Token::parse).transpose().in_field(name);
-        let token = match scheme.token_place() {
-            TokenPlace::Field => fields.optional(Field::Token, Token::parse)?,
-            TokenPlace::Bearer => elsewhere(bearer(headers)?, "authorization")?,
-            TokenPlace::Cookie(name) => elsewhere(cookie(headers, name)?, "cookie")?,
+        let token = match scheme.token_location() {
+            TokenLocation::Field => fields.optional(Field::Token, Token::parse)?,
+            TokenLocation::Bearer => elsewhere(bearer(headers)?, "authorization")?,
+            TokenLocation::Cookie(name) => elsewhere(cookie(headers, name)?, "cookie")?,
         };
         Ok(Self::new(scheme, token))
     }
@@ -58,8 +58,8 @@ impl TokenClaim {
 
     /// The token field's text: empty where the token travels in another place.
     pub(crate) fn field(&self, scheme: &Scheme) -> &str {
-        match (scheme.token_place(), &self.token) {
-            (TokenPlace::Field, Some(token)) => token.expose(),
+        match (scheme.token_location(), &self.token) {
+            (TokenLocation::Field, Some(token)) => token.expose(),
             _ => "",
         }
     }
@@ -69,10 +69,10 @@ impl TokenClaim {
         let Some(token) = self.token.as_ref().map(Token::expose) else {
             return Ok(());
         };
-        let (name, value) = match scheme.token_place() {
-            TokenPlace::Field => return Ok(()),
-            TokenPlace::Bearer => (header::AUTHORIZATION, format!("Bearer {token}").into_bytes()),
-            TokenPlace::Cookie(name) => (header::COOKIE, with_cookie(headers, name, token)),
+        let (name, value) = match scheme.token_location() {
+            TokenLocation::Field => return Ok(()),
+            TokenLocation::Bearer => (header::AUTHORIZATION, format!("Bearer {token}").into_bytes()),
+            TokenLocation::Cookie(name) => (header::COOKIE, with_cookie(headers, name, token)),
         };
         let mut value = HeaderValue::from_bytes(&value)?;
         value.set_sensitive(true);

@@ -6,7 +6,7 @@ use super::{
     carrier::{has_signature, with_query},
     header::trim,
     params,
-    scheme::{Scheme, TokenPlace},
+    scheme::{Scheme, TokenLocation},
     sign_error::SignError,
     signer::Signer,
     token::auth_scheme,
@@ -24,13 +24,13 @@ impl Signer {
 }
 
 fn remove_token(scheme: &Scheme, headers: &mut HeaderMap) {
-    match scheme.token_place() {
-        TokenPlace::Field => {}
-        TokenPlace::Bearer => rewrite(headers, header::AUTHORIZATION, |value| {
+    match scheme.token_location() {
+        TokenLocation::Field => {}
+        TokenLocation::Bearer => rewrite(headers, header::AUTHORIZATION, |value| {
             let is_bearer = auth_scheme(trim(value.as_bytes())).0.eq_ignore_ascii_case(b"bearer");
             (!is_bearer).then(|| value.clone())
         }),
-        TokenPlace::Cookie(name) => rewrite(headers, header::COOKIE, |value| without_cookie(value, name)),
+        TokenLocation::Cookie(name) => rewrite(headers, header::COOKIE, |value| without_cookie(value, name)),
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
-use super::{body::UnverifiedBody, report_only::Watch, service_body::BodyError, streamed::BodyRefusal};
+use super::{body::UnverifiedBody, report_only::VerdictHook, service_body::BodyError, streamed::BodyRefusal};
 
 /// A body that the verifier lets through to the service.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) enum Admitted {
     /// Ends well only if it is the body that was signed.
     Streamed(UnsyncBoxBody<Bytes, BodyError>, BodyRefusal),
     /// As it came: nothing of it is enforced. A report may wait for its end.
-    Unchecked(UnverifiedBody, Option<Watch>),
+    Unchecked(UnverifiedBody, Option<VerdictHook>),
 }
 
 impl AdmittedBody {
@@ -33,8 +33,8 @@ impl AdmittedBody {
         Self(Admitted::Unchecked(body, None))
     }
 
-    pub(super) fn watched(body: UnverifiedBody, watch: Watch) -> Self {
-        Self(Admitted::Unchecked(body, Some(watch)))
+    pub(super) fn watched(body: UnverifiedBody, hook: VerdictHook) -> Self {
+        Self(Admitted::Unchecked(body, Some(hook)))
     }
 
     pub(super) fn get(&self) -> &Admitted {

@@ -10,9 +10,9 @@ use super::{
     body::{RequestBody, UnverifiedBody},
     byte_budget::Share,
     deadline::Deadline,
-    delivery::Binding,
-    outcome::Witness,
-    report_only::{Watch, WatchedBody},
+    forwarded::BodyExpectation,
+    outcome::OutcomeRecorder,
+    report_only::{ObservedBody, VerdictHook},
     streamed::{BodyRefusal, StreamedBody},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     protocol::{BodyDigest, BoxError, Field, Rejection, RejectionKind, Scheme},
 };
 
-pub(super) enum Arriving<B> {
+pub(super) enum IncomingBody<B> {
     /// Not a byte of it was asked for.
     Unread(B),
     /// A form, whose parameters are signed.
@@ -29,16 +29,16 @@ pub(super) enum Arriving<B> {
 
 /// When the service is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handover {
+pub(super) enum BodyMode {
     /// When the body is there and is the one that was signed.
-    Whole,
+    Buffered,
     /// While it arrives.
     Streamed,
     /// While it arrives, and to its end whatever it is.
-    Watched,
+    ReportOnly,
 }
 
-impl<B: RequestBody> Arriving<B> {
+impl<B: RequestBody> IncomingBody<B> {
     pub(super) fn form(&self) -> Option<&Bytes> {
         match self {
             Self::Form(bytes) => Some(bytes),
@@ -50,44 +50,46 @@ impl<B: RequestBody> Arriving<B> {
     /// nothing, so that there must be none. What has to be waited for is left.
     pub(super) fn check(
         self,
-        Binding { length, digest, form: bound_form }: Binding,
-        handover: Handover,
-        witness: &mut Witness<'_>,
-    ) -> Result<Checked<B>, Rejection> {
+        BodyExpectation { length, digest, form: bound_form }: BodyExpectation,
+        body_mode: BodyMode,
+        recorder: &mut OutcomeRecorder<'_>,
+    ) -> Result<BodyCheck<B>, Rejection> {
         let admitted = match (self, digest) {
             (Self::Form(bytes), Some(digest)) => AdmittedBody::whole(signed(bytes, digest)?),
             (Self::Form(_), None) => AdmittedBody::whole(bound_form),
             (Self::Unread(body), None) if body.is_end_stream() => AdmittedBody::whole(Bytes::new()),
-            (Self::Unread(body), Some(digest)) if handover == Handover::Streamed && !body.is_end_stream() => {
+            (Self::Unread(body), Some(digest)) if body_mode == BodyMode::Streamed && !body.is_end_stream() => {
                 let refusal = BodyRefusal::default();
-                let body = StreamedBody::new(body, digest, length, refusal.clone(), witness.of_body());
+                let body = StreamedBody::new(body, digest, length, refusal.clone(), recorder.of_body());
                 AdmittedBody::streamed(body.boxed_unsync(), refusal)
             }
-            (Self::Unread(body), Some(digest)) if handover == Handover::Watched && !body.is_end_stream() => {
-                let watch = Watch::default();
-                let body = WatchedBody::new(body, digest, length, watch.clone(), witness.of_body());
-                AdmittedBody::watched(UnverifiedBody::new(body), watch)
+            (Self::Unread(body), Some(digest)) if body_mode == BodyMode::ReportOnly && !body.is_end_stream() => {
+                let hook = VerdictHook::default();
+                let body = ObservedBody::new(body, digest, length, hook.clone(), recorder.of_body());
+                AdmittedBody::watched(UnverifiedBody::new(body), hook)
             }
-            (Self::Unread(body), digest) => return Ok(Checked::Unread(Unread { body, digest, limit: length.limit })),
+            (Self::Unread(body), digest) => {
+                return Ok(BodyCheck::Unread(UnreadBody { body, digest, limit: length.limit }));
+            }
         };
-        Ok(Checked::Now(admitted))
+        Ok(BodyCheck::Now(admitted))
     }
 }
 
 /// A body as far as it can be checked without waiting for it.
-pub(super) enum Checked<B> {
+pub(super) enum BodyCheck<B> {
     Now(AdmittedBody),
-    Unread(Unread<B>),
+    Unread(UnreadBody<B>),
 }
 
 /// A body that has to be there before it can be checked.
-pub(super) struct Unread<B> {
+pub(super) struct UnreadBody<B> {
     body: B,
     digest: Option<BodyDigest>,
     limit: u64,
 }
 
-impl<B: RequestBody> Unread<B> {
+impl<B: RequestBody> UnreadBody<B> {
     /// Reads it as long as this share of the budget of all bodies holds it, and tells whether it was waited for.
     pub(super) async fn check(
         self,
@@ -165,7 +167,7 @@ pub(super) fn too_large(limit: u64) -> Rejection {
 /// A body that ends with an error.
 pub(super) fn broken(error: impl Into<BoxError>) -> Rejection {
     let error = error.into();
-    broken_by(&*error).because(error)
+    broken_by(&*error).with_source(error)
 }
 
 /// Somebody's limit above us, or a connection that broke.

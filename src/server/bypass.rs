@@ -7,7 +7,7 @@ use http::{Method, Uri, request::Parts};
 use super::{
     admitted::AdmittedBody,
     body::{RequestBody, UnverifiedBody},
-    delivery::{remove_overrides, signed_uri},
+    forwarded::{remove_overrides, signed_uri},
 };
 use crate::event::call_closure;
 

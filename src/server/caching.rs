@@ -5,7 +5,7 @@ use http::{
     header::{self, AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPIRES, LAST_MODIFIED, VARY},
 };
 
-use crate::protocol::{Carrier, Field, Scheme, TokenPlace, is_token_byte, trim};
+use crate::protocol::{Field, FieldLocation, Scheme, TokenLocation, is_token_byte, trim};
 
 /// Keeps caches from serving one caller's answer to another.
 ///
@@ -130,11 +130,11 @@ fn is_number(text: &[u8]) -> bool {
 
 /// The query needs no header: it is in the URL by which a cache finds an answer.
 fn vary_by_caller(headers: &mut HeaderMap, scheme: &Scheme) {
-    let in_headers = |field| (scheme.carrier() != Carrier::Query).then(|| scheme.header_name(field));
-    let token = match scheme.token_place() {
-        TokenPlace::Field => in_headers(Field::Token),
-        TokenPlace::Bearer => Some(&AUTHORIZATION),
-        TokenPlace::Cookie(_) => Some(&COOKIE),
+    let in_headers = |field| (scheme.field_location() != FieldLocation::Query).then(|| scheme.header_name(field));
+    let token = match scheme.token_location() {
+        TokenLocation::Field => in_headers(Field::Token),
+        TokenLocation::Bearer => Some(&AUTHORIZATION),
+        TokenLocation::Cookie(_) => Some(&COOKIE),
     };
     let present = |name: &str| {
         let mut names = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(trim);

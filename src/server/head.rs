@@ -4,7 +4,7 @@ use http::{Method, Uri, Version, request::Parts};
 use http_body::Body;
 
 use super::{arriving::too_large, caller::Caller};
-use crate::protocol::{Claim, FoundHeaders, Head, Known, Limits, Rejection, RejectionKind, Scheme};
+use crate::protocol::{Claim, Head, HeaderIndex, KnownHeader, Limits, Rejection, RejectionKind, Scheme};
 
 /// How many bytes a body may have.
 #[derive(Clone, Copy)]
@@ -58,8 +58,8 @@ impl Length {
 }
 
 /// RFC 9110, section 8.6.
-fn content_length(headers: &FoundHeaders<'_>) -> Result<Option<u64>, Rejection> {
-    let Some(value) = headers.single(Known::ContentLength)? else {
+fn content_length(headers: &HeaderIndex<'_>) -> Result<Option<u64>, Rejection> {
+    let Some(value) = headers.single(KnownHeader::ContentLength)? else {
         return Ok(None);
     };
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));

@@ -12,11 +12,11 @@ mod byte_budget;
 mod caching;
 mod caller;
 mod deadline;
-mod delivery;
 mod drain;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
+mod forwarded;
 mod future;
 mod grpc;
 mod head;

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use http::{Method, Uri};
 
 use super::{
-    arriving::Handover, bypass::Bypass, byte_budget::ByteBudget, layer::VerifyLayer, outcome::Outcome,
+    arriving::BodyMode, bypass::Bypass, byte_budget::ByteBudget, layer::VerifyLayer, outcome::Outcome,
     verifier::Verifier,
 };
 use crate::{
-    clock::{Clock, SteadyClock},
-    protocol::{Limits, Parameters, Scheme},
+    clock::{Clock, NonDecreasingClock},
+    protocol::{Limits, ParameterPolicy, Scheme},
     store::{KeyStore, NonceStore},
 };
 
@@ -20,7 +20,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
         let registry = nonces.registry().cloned().unwrap_or_default();
         let clock = Arc::new(self.clock.restarted(registry.age(self.clock.source())));
-        let retention = retention(self.tolerance, self.retention, nonces.outlives_process());
+        let retention = retention(self.tolerance, self.retention, nonces.is_persistent());
         Verifier {
             keys: self.keys,
             membership: Arc::new(registry.join(self.tolerance, retention)),
@@ -33,7 +33,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             limits: self.limits,
             parameters: self.parameters,
             prefix: self.prefix,
-            handover: self.handover,
+            body_mode: self.body_mode,
             form_budget: self.form_budget,
             body_budget: self.body_budget,
             bypass: self.bypass,
@@ -87,8 +87,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { limits, ..self }
     }
 
-    /// What the service gets of a query and of a form. Default: [`Parameters::Stripped`].
-    pub fn with_parameters(self, parameters: Parameters) -> Self {
+    /// What the service gets of a query and of a form. Default: [`ParameterPolicy::Strip`].
+    pub fn with_parameters(self, parameters: ParameterPolicy) -> Self {
         Self { parameters, ..self }
     }
 
@@ -114,7 +114,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let registry = self.membership.registry();
         registry.replace_clock(self.clock.source(), &clock);
         let age = registry.age(&clock);
-        Self { clock: Arc::new(SteadyClock::new(clock, age)), ..self }
+        Self { clock: Arc::new(NonDecreasingClock::new(clock, age)), ..self }
     }
 
     /// Refuses also what was signed up to the tolerance after the start, where nonces do not outlive the process.
@@ -130,13 +130,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// Verifiers in several processes that share a store must all have what the most tolerant of them needs: its tolerance, a
     /// second, and the difference of their clocks. Within a process the longest of them counts. Never less than this verifier's own tolerance and a second. Default: that, and
-    /// 60 seconds more in a store that [outlives the process](NonceStore::outlives_process).
+    /// 60 seconds more in a store that [outlives the process](NonceStore::is_persistent).
     pub fn with_retention(self, retention: Duration) -> Self {
         Self { retention: Some(retention), ..self }.joined_again()
     }
 
     fn joined_again(self) -> Self {
-        let retention = retention(self.tolerance, self.retention, self.nonces.outlives_process());
+        let retention = retention(self.tolerance, self.retention, self.nonces.is_persistent());
         Self { membership: Arc::new(self.membership.registry().join(self.tolerance, retention)), ..self }
     }
 
@@ -164,7 +164,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_streamed_bodies(self) -> Self {
-        Self { handover: Handover::Streamed, ..self }
+        Self { body_mode: BodyMode::Streamed, ..self }
     }
 
     /// The most bytes of memory that forms take together while they arrive. Default: 64 MiB. Clones share them.
@@ -209,9 +209,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 
     /// Has nobody refused, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
-    pub(super) fn watching(self) -> Self {
-        let handover = if self.handover == Handover::Whole { Handover::Whole } else { Handover::Watched };
-        Self { handover, observer: Arc::new(self.observer.reporting()), ..self }
+    pub(super) fn report_only(self) -> Self {
+        let body_mode = if self.body_mode == BodyMode::Buffered { BodyMode::Buffered } else { BodyMode::ReportOnly };
+        Self { body_mode, observer: Arc::new(self.observer.reporting()), ..self }
     }
 
     /// **Lets these requests in without a signature**: what must stay open where there are no routes, gRPC's health check

@@ -15,7 +15,7 @@ use super::{
     arriving::{broken, mismatch, too_large},
     body::RequestBody,
     head::Length,
-    outcome::BodyWitness,
+    outcome::BodyOutcomeRecorder,
     service_body::BodyError,
 };
 use crate::protocol::{BodyDigest, BodyHasher, Rejection};
@@ -32,7 +32,7 @@ pin_project! {
         check: Option<Check>,
         held: Bytes,
         refusal: BodyRefusal,
-        witness: BodyWitness,
+        recorder: BodyOutcomeRecorder,
     }
 }
 
@@ -41,9 +41,15 @@ pin_project! {
 pub(super) struct BodyRefusal(Arc<OnceLock<BodyError>>);
 
 impl<B: RequestBody> StreamedBody<B> {
-    pub(super) fn new(body: B, digest: BodyDigest, length: Length, refusal: BodyRefusal, witness: BodyWitness) -> Self {
+    pub(super) fn new(
+        body: B,
+        digest: BodyDigest,
+        length: Length,
+        refusal: BodyRefusal,
+        recorder: BodyOutcomeRecorder,
+    ) -> Self {
         let check = Check::new(digest, length.at_most(&body));
-        Self { body, check: Some(check), held: Bytes::new(), refusal, witness }
+        Self { body, check: Some(check), held: Bytes::new(), refusal, recorder }
     }
 }
 
@@ -74,7 +80,7 @@ impl<B: RequestBody> Body for StreamedBody<B> {
                 None => match check.finish() {
                     Ok(()) => {
                         *this.check = None;
-                        this.witness.tell(Ok(()));
+                        this.recorder.tell(Ok(()));
                         Ok(Bytes::new())
                     }
                     Err(rejection) => Err(rejection),
@@ -90,7 +96,7 @@ impl<B: RequestBody> Body for StreamedBody<B> {
                 Err(rejection) => {
                     // Before anybody is told: nothing that they do may set free what is held.
                     (*this.check, *this.held) = (None, Bytes::new());
-                    this.witness.tell(Err(&rejection));
+                    this.recorder.tell(Err(&rejection));
                     return Poll::Ready(Some(Err(this.refusal.refuse(rejection))));
                 }
             }

@@ -6,20 +6,22 @@ use bytes::Bytes;
 use http::{Request, request::Parts};
 
 use super::{
-    arriving::{Arriving, Checked, Handover, read},
+    arriving::{BodyCheck, BodyMode, IncomingBody, read},
     body::RequestBody,
     bypass::Bypass,
     byte_budget::ByteBudget,
     caller::Caller,
     deadline::Deadline,
-    delivery::{Delivery, hide_secrets, signed_uri},
+    forwarded::{ForwardedRequest, hide_secrets, signed_uri},
     head,
     look_up::LookedUp,
-    outcome::{Observer, Witness},
+    outcome::{Observer, OutcomeRecorder},
 };
 use crate::{
-    clock::{Clock, SteadyClock, SystemClock, Time},
-    protocol::{AppId, CanonicalRequest, Head, HeadAndQuery, Limits, Parameters, Rejection, Scheme, Timestamp, Window},
+    clock::{Clock, NonDecreasingClock, SystemClock, Time},
+    protocol::{
+        AppId, CanonicalRequest, Head, HeadAndQuery, Limits, ParameterPolicy, Rejection, Scheme, Timestamp, Window,
+    },
     store::{KeyStore, Membership, MemoryNonceStore, NonceStore},
 };
 
@@ -44,7 +46,7 @@ use crate::{
 pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) keys: Arc<K>,
     pub(super) nonces: Arc<N>,
-    pub(super) clock: Arc<SteadyClock>,
+    pub(super) clock: Arc<NonDecreasingClock>,
     /// Among the verifiers that use the same nonce store.
     pub(super) membership: Arc<Membership>,
     pub(super) strict_restart: bool,
@@ -53,9 +55,9 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     /// In seconds.
     pub(super) tolerance: u64,
     pub(super) limits: Limits,
-    pub(super) parameters: Parameters,
+    pub(super) parameters: ParameterPolicy,
     pub(super) prefix: Arc<str>,
-    pub(super) handover: Handover,
+    pub(super) body_mode: BodyMode,
     pub(super) form_budget: Arc<ByteBudget>,
     pub(super) body_budget: Arc<ByteBudget>,
     pub(super) bypass: Option<Bypass>,
@@ -71,7 +73,7 @@ impl<K: KeyStore> Verifier<K> {
         let nonces = MemoryNonceStore::new();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let registry = nonces.registry().cloned().unwrap_or_default();
-        let clock = Arc::new(SteadyClock::new(clock.clone(), registry.age(&clock)));
+        let clock = Arc::new(NonDecreasingClock::new(clock.clone(), registry.age(&clock)));
         let membership = Arc::new(registry.join(TOLERANCE, TOLERANCE + 1));
         Self {
             keys: Arc::new(keys),
@@ -83,9 +85,9 @@ impl<K: KeyStore> Verifier<K> {
             scheme: Arc::new(Scheme::new()),
             tolerance: TOLERANCE,
             limits: Limits::new(),
-            parameters: Parameters::default(),
+            parameters: ParameterPolicy::default(),
             prefix: "".into(),
-            handover: Handover::Whole,
+            body_mode: BodyMode::Buffered,
             form_budget: Arc::new(ByteBudget::new(64 * 1024 * 1024)),
             body_budget: Arc::new(ByteBudget::new(256 * 1024 * 1024)),
             bypass: None,
@@ -111,10 +113,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         // Here, so that the future holds them once.
         let (mut parts, body) = request.into_parts();
         async move {
-            let mut witness = self.observer.witness(&self.clock);
-            let body = self.decide(&mut parts, body, &mut witness).await;
+            let mut recorder = self.observer.recorder(&self.clock);
+            let body = self.decide(&mut parts, body, &mut recorder).await;
             let decided = body.map(|body| Request::from_parts(parts, body));
-            witness.tell_decided(&decided);
+            recorder.finish(&decided);
             decided
         }
     }
@@ -123,78 +125,85 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         &self,
         parts: &mut Parts,
         body: B,
-        witness: &mut Witness<'_>,
+        recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<B::ServiceBody, Rejection> {
         // Whatever comes of it, and while its headers are at hand.
         hide_secrets(&self.scheme, &mut parts.headers);
         if self.bypass.as_ref().is_some_and(|bypass| bypass.covers(parts)) {
-            witness.tell_bypassed();
+            recorder.finish_bypassed();
             return Ok(Bypass::admit(parts, body));
         }
         // The numbers are those of PROTOCOL.md.
         let arrived = self.time();
-        let (body, delivery, app, caller) = {
+        let (body, forwarded, app, caller) = {
             let (scheme, uri) = (&*self.scheme, signed_uri(parts));
             let (timely, window, head, length) = {
-                let (claim, head, length) =
-                    head::read(scheme, &self.limits, &self.prefix, uri, parts, &body) // 1
-                        .inspect_err(|refused| witness.glimpses(refused, scheme, (uri, &parts.headers), arrived.now))?;
-                witness.sees(&claim, arrived.now);
+                let (claim, head, length) = head::read(scheme, &self.limits, &self.prefix, uri, parts, &body) // 1
+                    .inspect_err(|refused| {
+                        recorder.record_partial_claim(refused, scheme, (uri, &parts.headers), arrived.now)
+                    })?;
+                recorder.record_claim(&claim, arrived.now);
                 let window = self.window(arrived.started_at, claim.timestamp());
                 (claim.timely(arrived.now, &window)?, window, head, length) // 2
             };
             let request = self.read_query(&head)?; // 3
-            let mut app = self.look_up(timely.app_id(), arrived, witness).await?; // 4
+            let mut app = self.look_up(timely.app_id(), arrived, recorder).await?; // 4
             let body = match head.is_form() {
                 true => {
                     let deadline = self.deadline(self.limits.form_timeout(), arrived);
                     let (form, has_waited) = read(body, length.limit, self.form_budget.share(None), deadline).await?; // 5
                     if has_waited {
-                        app = self.look_up_again(app, timely.app_id(), witness).await?;
+                        app = self.look_up_again(app, timely.app_id(), recorder).await?;
                     }
-                    Arriving::Form(form)
+                    IncomingBody::Form(form)
                 }
-                false => Arriving::Unread(body),
+                false => IncomingBody::Unread(body),
             };
             let request = self.read_form(request, body.form())?;
             // The wall too: a machine that was suspended meanwhile has a monotonic clock that stood still.
             let time = self.time();
             let authentic = timely.authenticate(request, app.keys(), time.now)?; // 6
-            let delivery = Delivery::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
+            let forwarded =
+                ForwardedRequest::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
             let retention = self.membership.retention_of(authentic.timestamp().unix_seconds());
             let window = window.with_retention(retention);
             let pending = authentic.pending(time.now, time.forget, &window)?; // 8
-            let asked = witness.asks();
+            let timer = recorder.start_timer();
             let unrepeated = pending.claim(&*self.nonces, &window, || self.time().now).await;
             let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, app.data()));
-            witness.hears_of_nonce(asked, &*self.nonces, &caller);
-            (body, delivery, app, caller?)
+            recorder.record_nonce_claim(timer, &*self.nonces, &caller);
+            (body, forwarded, app, caller?)
         };
         // Nothing else takes long enough for a key to have been retired meanwhile.
-        let (app, caller) = match self.nonces.outlives_process() {
-            true => self.check_key_again(app, caller, witness).await?, // 9a
+        let (app, caller) = match self.nonces.is_persistent() {
+            true => self.check_key_again(app, caller, recorder).await?, // 9a
             false => (app, caller),
         };
-        let (body, caller) = match body.check(delivery.binding(), self.handover, witness)? {
-            Checked::Now(body) => (body, caller),
-            Checked::Unread(body) => {
+        let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
+            BodyCheck::Now(body) => (body, caller),
+            BodyCheck::Unread(body) => {
                 let deadline = self.deadline(self.limits.body_timeout(), arrived);
                 let share = self.body_budget.share(Some(caller.app_id()));
                 match body.check(&self.scheme, share, deadline).await? {
                     (body, false) => (body, caller),
-                    (body, true) => (body, self.check_key_again(app, caller, witness).await?.1), // 9a
+                    (body, true) => (body, self.check_key_again(app, caller, recorder).await?.1), // 9a
                 }
             }
         };
-        delivery.rewrite(parts, &body, caller, &self.scheme); // 10
+        forwarded.apply(parts, &body, caller, &self.scheme); // 10
         Ok(B::from_admitted(body))
     }
 
     /// Asks the key store, at this time.
-    async fn look_up(&self, app_id: &AppId, at: Time, witness: &mut Witness<'_>) -> Result<LookedUp, Rejection> {
-        let asked = witness.asks();
+    async fn look_up(
+        &self,
+        app_id: &AppId,
+        at: Time,
+        recorder: &mut OutcomeRecorder<'_>,
+    ) -> Result<LookedUp, Rejection> {
+        let timer = recorder.start_timer();
         let app = self.keys.keys(app_id).await;
-        witness.hears_of_keys(asked, &app);
+        recorder.record_key_lookup(timer, &app);
         Ok(LookedUp { app: app.map_err(Rejection::unavailable)?, at })
     }
 
@@ -203,11 +212,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         &self,
         app: LookedUp,
         app_id: &AppId,
-        witness: &mut Witness<'_>,
+        recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<LookedUp, Rejection> {
         let time = self.time();
         match app.is_old(time) {
-            true => Box::pin(self.look_up(app_id, time, witness)).await,
+            true => Box::pin(self.look_up(app_id, time, recorder)).await,
             false => Ok(app),
         }
     }
@@ -217,15 +226,15 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         &self,
         earlier: LookedUp,
         caller: Caller,
-        witness: &mut Witness<'_>,
+        recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<(LookedUp, Caller), Rejection> {
         let time = self.time();
         if !earlier.is_old(time) {
             return Ok((earlier, caller));
         }
-        let app = Box::pin(self.look_up(caller.app_id(), time, witness)).await?;
+        let app = Box::pin(self.look_up(caller.app_id(), time, recorder)).await?;
         let caller = app.caller_as_of_now(caller, &earlier)?;
-        witness.hears_of_caller(&caller);
+        recorder.record_caller(&caller);
         Ok((app, caller))
     }
 
@@ -260,7 +269,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 
     fn refuse_empty(&self, had_empty: bool, place: &str) -> Result<(), Rejection> {
-        if had_empty && self.parameters == Parameters::RefuseEmpty {
+        if had_empty && self.parameters == ParameterPolicy::Reject {
             let detail = format!("the {place} has a parameter with an empty name or value, which would not be signed");
             return Err(Rejection::malformed_parameters(detail));
         }
@@ -269,7 +278,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     fn time(&self) -> Time {
         // Nothing that was let in before has a longer lifetime.
-        let hold = match self.nonces.outlives_process() {
+        let hold = match self.nonces.is_persistent() {
             true => self.tolerance.saturating_add(self.membership.retention()),
             false => 0,
         };
@@ -278,7 +287,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// For this timestamp. `started_at` is when the nonces of the store began to be remembered, in Unix seconds.
     fn window(&self, started_at: u64, timestamp: Timestamp) -> Window {
-        let not_before = match (self.nonces.outlives_process(), self.strict_restart) {
+        let not_before = match (self.nonces.is_persistent(), self.strict_restart) {
             (true, _) => 0,
             (false, false) => started_at,
             // As many seconds after the start as a timestamp may lie ahead of any verifier.
@@ -315,7 +324,7 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("limits", &self.limits)
             .field("parameters", &self.parameters)
             .field("prefix", &self.prefix)
-            .field("handover", &self.handover)
+            .field("body_mode", &self.body_mode)
             .field("form_memory", &self.form_budget.limit())
             .field("body_memory", &self.body_budget.limit())
             .field("has_bypass", &self.bypass.is_some())

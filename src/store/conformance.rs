@@ -18,8 +18,8 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
-use super::{App, KeyStore, NonceClaim, NonceStore, Occurrence, OwnerTag, Purpose, StoreError};
-use crate::protocol::{AppId, Lifetime, Nonce};
+use super::{App, KeyStore, NonceClaim, NonceStatus, NonceStore, OwnerTag, Purpose, StoreError};
+use crate::protocol::{AppId, Nonce, Retention};
 
 const NOW: u64 = 1_700_000_000;
 const UNTIL: u64 = NOW + 601;
@@ -39,9 +39,9 @@ pub async fn nonce_store<S: NonceStore>(new: impl Fn() -> S) {
 }
 
 async fn a_nonce_is_first_once(store: &impl NonceStore) {
-    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::First);
+    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, NonceStatus::New);
     for _ in 0..3 {
-        assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::Repeated, "a nonce was first twice");
+        assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, NonceStatus::Replayed, "a nonce was first twice");
     }
 }
 
@@ -61,10 +61,10 @@ async fn apps_and_nonces_do_not_meet(store: &impl NonceStore) {
     ];
     for (app, nonce) in pairs {
         let occurrence = claim(store, app, nonce, NOW, UNTIL).await;
-        assert_eq!(occurrence, Occurrence::First, "({app}, {nonce}) met another pair");
+        assert_eq!(occurrence, NonceStatus::New, "({app}, {nonce}) met another pair");
     }
     for (app, nonce) in pairs {
-        assert_eq!(claim(store, app, nonce, NOW, UNTIL).await, Occurrence::Repeated, "({app}, {nonce}) was forgotten");
+        assert_eq!(claim(store, app, nonce, NOW, UNTIL).await, NonceStatus::Replayed, "({app}, {nonce}) was forgotten");
     }
 }
 
@@ -73,14 +73,14 @@ async fn purposes_do_not_meet(store: &impl NonceStore) {
     let request = NonceClaim::new(&app, &nonce);
     let link = request.with_purpose(Purpose::Link);
     for claim in [request, link] {
-        assert_eq!(claimed(store, claim).await, Occurrence::First, "{claim:?} met one for another purpose");
+        assert_eq!(claimed(store, claim).await, NonceStatus::New, "{claim:?} met one for another purpose");
     }
     for claim in [request, link] {
-        assert_eq!(claimed(store, claim).await, Occurrence::Repeated, "{claim:?} was forgotten");
+        assert_eq!(claimed(store, claim).await, NonceStatus::Replayed, "{claim:?} was forgotten");
     }
     // Nor may the app that is called as the purpose is.
     let (app, nonce) = parsed("link", "nonce-1");
-    assert_eq!(claimed(store, NonceClaim::new(&app, &nonce)).await, Occurrence::First);
+    assert_eq!(claimed(store, NonceClaim::new(&app, &nonce)).await, NonceStatus::New);
 }
 
 /// A nonce is the app's, whoever of its users signed.
@@ -88,28 +88,28 @@ async fn users_of_an_app_do_meet(store: &impl NonceStore) {
     let (app, nonce) = parsed("demo", "nonce-1");
     let owners = [1, 2].map(|n| OwnerTag::from_bytes([n; 16]));
     let [one, other] = owners.each_ref().map(|owner| NonceClaim::new(&app, &nonce).with_owner(owner));
-    assert_eq!(claimed(store, one).await, Occurrence::First);
+    assert_eq!(claimed(store, one).await, NonceStatus::New);
     for claim in [one, other, NonceClaim::new(&app, &nonce)] {
-        assert_eq!(claimed(store, claim).await, Occurrence::Repeated, "{claim:?} used a nonce of the app again");
+        assert_eq!(claimed(store, claim).await, NonceStatus::Replayed, "{claim:?} used a nonce of the app again");
     }
 }
 
 async fn a_claim_lives_to_its_last_second(store: &impl NonceStore) {
-    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::First);
+    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, NonceStatus::New);
     for now in [NOW + 1, NOW + 300, UNTIL - 1] {
         let occurrence = claim(store, "demo", "nonce-1", now, now + 1).await;
-        assert_eq!(occurrence, Occurrence::Repeated, "a claim was dead {} s before its end", UNTIL - now);
+        assert_eq!(occurrence, NonceStatus::Replayed, "a claim was dead {} s before its end", UNTIL - now);
     }
 }
 
 /// A caller that read its clock in the claim's last second, and was overtaken by 1,000 that read the next one.
 async fn a_claim_after_its_end_is_not_first(store: &impl NonceStore) {
-    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, Occurrence::First);
+    assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, NonceStatus::New);
     for n in 0..1000 {
         claim(store, "demo", &format!("later-{n}"), UNTIL, UNTIL + 601).await;
     }
     let occurrence = claim(store, "demo", "nonce-1", UNTIL - 1, UNTIL).await;
-    assert_ne!(occurrence, Occurrence::First, "a nonce was first twice, the second time after its end");
+    assert_ne!(occurrence, NonceStatus::New, "a nonce was first twice, the second time after its end");
 }
 
 async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {
@@ -123,7 +123,7 @@ async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {
             start.wait().await;
             let mut won = Vec::new();
             for n in 0..NONCES {
-                if claim(&*store, "demo", &format!("nonce-{n}"), NOW, UNTIL).await == Occurrence::First {
+                if claim(&*store, "demo", &format!("nonce-{n}"), NOW, UNTIL).await == NonceStatus::New {
                     won.push(n);
                 }
             }
@@ -148,12 +148,12 @@ pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     assert!(held >= CAPACITY / 2, "the store was full with {held} nonces of {CAPACITY}");
     for n in 0..held {
         let occurrence = claim(&store, "demo", &format!("nonce-{n}"), UNTIL - 1, UNTIL + 600).await;
-        assert_eq!(occurrence, Occurrence::Repeated, "a full store forgot a live nonce");
+        assert_eq!(occurrence, NonceStatus::Replayed, "a full store forgot a live nonce");
     }
     assert!(try_claim(&store, "demo", "nonce-late", UNTIL - 1, UNTIL + 600).await.is_err(), "nothing expired yet");
     for n in 0..held {
         let occurrence = claim(&store, "demo", &format!("later-{n}"), UNTIL, UNTIL + 601).await;
-        assert_eq!(occurrence, Occurrence::First, "there is room for what has expired");
+        assert_eq!(occurrence, NonceStatus::New, "there is room for what has expired");
     }
 }
 
@@ -234,7 +234,7 @@ async fn look_ups_at_once_do_not_meet(store: &impl KeyStore, known: &AppId, unkn
     .await;
 }
 
-async fn claim(store: &impl NonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Occurrence {
+async fn claim(store: &impl NonceStore, app: &str, nonce: &str, now: u64, until: u64) -> NonceStatus {
     match try_claim(store, app, nonce, now, until).await {
         Ok(occurrence) => occurrence,
         Err(error) => panic!("the store failed: {error}"),
@@ -247,13 +247,13 @@ async fn try_claim(
     nonce: &str,
     now: u64,
     until: u64,
-) -> Result<Occurrence, StoreError> {
+) -> Result<NonceStatus, StoreError> {
     let (app, nonce) = parsed(app, nonce);
-    store.claim(&NonceClaim::new(&app, &nonce), Lifetime::new(now, until)).await
+    store.claim(&NonceClaim::new(&app, &nonce), Retention::new(now, until)).await
 }
 
-async fn claimed(store: &impl NonceStore, claim: NonceClaim<'_>) -> Occurrence {
-    match store.claim(&claim, Lifetime::new(NOW, UNTIL)).await {
+async fn claimed(store: &impl NonceStore, claim: NonceClaim<'_>) -> NonceStatus {
+    match store.claim(&claim, Retention::new(NOW, UNTIL)).await {
         Ok(occurrence) => occurrence,
         Err(error) => panic!("the store failed: {error}"),
     }

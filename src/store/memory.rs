@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    NonceClaim, NonceStore, Occupancy, Occurrence, Purpose, StoreError, VerifierRegistry,
+    NonceClaim, NonceStatus, NonceStore, Occupancy, Purpose, StoreError, VerifierRegistry,
     holders::{Account, Holders},
     table::{END_OF_TIME, Found, NonceTag, Table},
 };
-use crate::protocol::Lifetime;
+use crate::protocol::Retention;
 
 /// Remembers nonces in this process's memory.
 ///
@@ -108,11 +108,11 @@ impl MemoryNonceStore {
 
     /// The bytes that its tables take.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub fn allocated_bytes(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).bytes()).sum()
     }
 
-    fn claim_now(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    fn claim_now(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         let (now, until) = (lifetime.now(), lifetime.until());
         if now.max(until) >= END_OF_TIME {
             return Err(StoreError::new("the time is beyond the year 2514"));
@@ -128,17 +128,17 @@ impl MemoryNonceStore {
     }
 
     /// `None` if there is no room for this app.
-    fn try_claim(&self, &Located { shard, tag, holder, until }: &Located) -> Option<Occurrence> {
+    fn try_claim(&self, &Located { shard, tag, holder, until }: &Located) -> Option<NonceStatus> {
         let release = |holder| self.holders.release(holder);
         let mut table = lock(&self.shards[shard]);
         // Read under the lock: another thread may have been told a later second, and have forgotten this very nonce.
         let now = self.latest.load(Relaxed);
         if until <= now {
-            return Some(Occurrence::Late);
+            return Some(NonceStatus::Expired);
         }
         let mut found = table.find(tag, now);
         if let Found::Live = found {
-            return Some(Occurrence::Repeated);
+            return Some(NonceStatus::Replayed);
         }
         let holder = self.holders.reserve(holder)?;
         if let Found::NoRoom = found {
@@ -151,7 +151,7 @@ impl MemoryNonceStore {
             return None;
         };
         table.put(at, tag, holder, until, release);
-        Some(Occurrence::First)
+        Some(NonceStatus::New)
     }
 
     /// The hash of the app id keys the hash of the nonce, so that no two pairs read the same.
@@ -188,7 +188,7 @@ impl MemoryNonceStore {
 
     /// Claims again after each shard whose expired nonces are given back, until there is room. One claim at a time does
     /// this, up to [`SLOTS_PER_CLAIM`]; where that is not enough, the next claim without room goes on from there.
-    fn make_room(&self, now: u64, claim: &Located) -> Option<Occurrence> {
+    fn make_room(&self, now: u64, claim: &Located) -> Option<NonceStatus> {
         let mut reclaimed = match self.reclaimed.try_lock() {
             Ok(reclaimed) => reclaimed,
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
@@ -245,7 +245,7 @@ impl Reclaimed {
 }
 
 impl NonceStore for MemoryNonceStore {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         self.claim_now(claim, lifetime)
     }
 

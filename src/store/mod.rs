@@ -27,7 +27,7 @@ use crate::protocol::BoxError;
 
 #[cfg(feature = "moka")]
 #[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
-pub use self::cached::{CachedKeys, LookUpError};
+pub use self::cached::{CachedKeys, LookupError};
 #[cfg(feature = "toml")]
 #[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
 #[doc(inline)]
@@ -45,7 +45,7 @@ pub use self::{
     registry::VerifierRegistry,
 };
 pub(crate) use self::{app::AppData, registry::Membership};
-pub use crate::protocol::{Lifetime, Occurrence};
+pub use crate::protocol::{NonceStatus, Retention};
 
 /// A store could not answer: it is full, slow past its deadline, or out of reach. The request gets a 503.
 #[derive(Debug, thiserror::Error)]

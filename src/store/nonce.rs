@@ -3,45 +3,45 @@
 use std::{pin::Pin, sync::Arc};
 
 use super::{NonceClaim, StoreError, VerifierRegistry};
-use crate::protocol::{Lifetime, Occurrence, Pending, Rejection, Unrepeated, Window};
+use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeated, Window};
 
 /// Remembers which nonces were used.
 ///
 /// # Law
 ///
-/// - Of all claims on one (purpose, app id, nonce), however they race, at most one is [`Occurrence::First`] while it is live.
+/// - Of all claims on one (purpose, app id, nonce), however they race, at most one is [`NonceStatus::New`] while it is live.
 ///   A claim is live from when it was made until the second `until`.
 /// - Claims for different purposes, of different apps, or on different nonces never meet: their key is no plain concatenation.
 ///   [`NonceClaim::key`] makes one.
 /// - A caller may be overtaken between reading its clock and getting here. If the store was told a `now` at or after
-///   this claim's `until` already, the answer is [`Occurrence::Late`]: the nonce may have been used, expired and
+///   this claim's `until` already, the answer is [`NonceStatus::Expired`]: the nonce may have been used, expired and
 ///   forgotten. (One that keeps claims for longer than their lifetime, by more than a call takes, has no such case.)
 /// - A live claim is never dropped to make room. A store that has none left returns an error.
 /// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps
-///   a claim for its [`ttl`](Lifetime::ttl) at least.
+///   a claim for its [`ttl`](Retention::ttl) at least.
 /// - A store that several verifiers of a process may share returns its [`registry`](Self::registry).
 /// - An answer that may be wrong is an error. Every answer comes in bounded time.
 ///
 /// `store::conformance` (feature `test-util`) puts a store through this law.
 ///
 /// ```
-/// use countersign::store::{Lifetime, NonceClaim, NonceStore, Occurrence, StoreError};
+/// use countersign::store::{Retention, NonceClaim, NonceStore, NonceStatus, StoreError};
 /// # struct Cache;
 /// # impl Cache {
 /// #     async fn set_if_absent(&self, _: String, _: std::time::Duration) -> Result<bool, std::io::Error> { Ok(true) }
 /// # }
 ///
 /// impl NonceStore for Cache {
-///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
 ///         // One atomic step: never ask first and set afterwards.
 ///         match self.set_if_absent(claim.key().to_string(), lifetime.ttl()).await {
-///             Ok(true) => Ok(Occurrence::First),
-///             Ok(false) => Ok(Occurrence::Repeated),
+///             Ok(true) => Ok(NonceStatus::New),
+///             Ok(false) => Ok(NonceStatus::Replayed),
 ///             Err(error) => Err(StoreError::new(error)),
 ///         }
 ///     }
 ///
-///     fn outlives_process(&self) -> bool {
+///     fn is_persistent(&self) -> bool {
 ///         true
 ///     }
 /// }
@@ -59,12 +59,12 @@ pub trait NonceStore: Send + Sync + 'static {
     fn claim(
         &self,
         claim: &NonceClaim<'_>,
-        lifetime: Lifetime,
-    ) -> impl Future<Output = Result<Occurrence, StoreError>> + Send;
+        lifetime: Retention,
+    ) -> impl Future<Output = Result<NonceStatus, StoreError>> + Send;
 
     /// Whether claims outlive this process. Of a store that forgets with it (the default), verifiers refuse requests
     /// that were signed before they were set up.
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 
@@ -91,7 +91,7 @@ pub struct Occupancy {
     pub capacity: usize,
 }
 
-impl Pending {
+impl PendingNonce {
     /// Claims the nonce until the timestamp is out of the window for good.
     ///
     /// Where the store outlives the process, `now`, the verifier's clock in Unix seconds, is read again after the nonce was new, and
@@ -109,23 +109,23 @@ impl Pending {
     ) -> Result<Unrepeated, Rejection> {
         let claim = NonceClaim::new(self.app_id(), self.nonce());
         let occurrence = store.claim(&claim, self.lifetime()).await.map_err(Rejection::unavailable)?;
-        if occurrence == Occurrence::First && store.outlives_process() {
+        if occurrence == NonceStatus::New && store.is_persistent() {
             self.check_again(window, now())?;
         }
-        self.settle(occurrence)
+        self.resolve(occurrence)
     }
 }
 
-type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<Occurrence, StoreError>> + Send + 'a>>;
+type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<NonceStatus, StoreError>> + Send + 'a>>;
 
 /// A [`NonceStore`] that is chosen at run time: every nonce store is one. Name it `dyn DynNonceStore`, without `Send`
 /// and `Sync`, which it has.
 pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
     /// [`NonceStore::claim`], boxed.
-    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Lifetime) -> BoxedOccurrence<'a>;
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Retention) -> BoxedOccurrence<'a>;
 
-    /// [`NonceStore::outlives_process`].
-    fn outlives_process_dyn(&self) -> bool;
+    /// [`NonceStore::is_persistent`].
+    fn is_persistent_dyn(&self) -> bool;
 
     /// [`NonceStore::registry`].
     fn registry_dyn(&self) -> Option<&VerifierRegistry>;
@@ -141,12 +141,12 @@ mod sealed {
 }
 
 impl<T: NonceStore> DynNonceStore for T {
-    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Lifetime) -> BoxedOccurrence<'a> {
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Retention) -> BoxedOccurrence<'a> {
         Box::pin(self.claim(claim, lifetime))
     }
 
-    fn outlives_process_dyn(&self) -> bool {
-        self.outlives_process()
+    fn is_persistent_dyn(&self) -> bool {
+        self.is_persistent()
     }
 
     fn registry_dyn(&self) -> Option<&VerifierRegistry> {
@@ -159,12 +159,12 @@ impl<T: NonceStore> DynNonceStore for T {
 }
 
 impl NonceStore for dyn DynNonceStore {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         self.claim_boxed(claim, lifetime).await
     }
 
-    fn outlives_process(&self) -> bool {
-        self.outlives_process_dyn()
+    fn is_persistent(&self) -> bool {
+        self.is_persistent_dyn()
     }
 
     fn registry(&self) -> Option<&VerifierRegistry> {
@@ -179,12 +179,12 @@ impl NonceStore for dyn DynNonceStore {
 macro_rules! pointer {
     ($($pointer:ident),*) => {$(
         impl<T: NonceStore + ?Sized> NonceStore for $pointer<T> {
-            async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+            async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
                 (**self).claim(claim, lifetime).await
             }
 
-            fn outlives_process(&self) -> bool {
-                (**self).outlives_process()
+            fn is_persistent(&self) -> bool {
+                (**self).is_persistent()
             }
 
             fn registry(&self) -> Option<&VerifierRegistry> {

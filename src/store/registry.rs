@@ -22,7 +22,7 @@ use crate::clock::Clock;
 /// [`NonceStore::registry`](super::NonceStore::registry).
 ///
 /// ```
-/// use countersign::store::{Lifetime, NonceClaim, NonceStore, Occurrence, StoreError, VerifierRegistry};
+/// use countersign::store::{Retention, NonceClaim, NonceStore, NonceStatus, StoreError, VerifierRegistry};
 /// # struct Cache;
 /// struct CacheNonces {
 ///     cache: Cache,
@@ -30,9 +30,9 @@ use crate::clock::Clock;
 /// }
 ///
 /// impl NonceStore for CacheNonces {
-///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
 /// #       let _ = (&self.cache, claim, lifetime);
-/// #       Ok(Occurrence::First)
+/// #       Ok(NonceStatus::New)
 /// #       /*
 ///         // …
 /// #       */

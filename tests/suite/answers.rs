@@ -1,7 +1,7 @@
 //! Answers: what a caller is told, and what stays with us.
 
 use bytes::Bytes;
-use countersign::{Caller, Rejection, RejectionKind, Scheme, Secret, Signer, TokenPlace, VerifyLayer};
+use countersign::{Caller, Rejection, RejectionKind, Scheme, Secret, Signer, TokenLocation, VerifyLayer};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -193,9 +193,9 @@ async fn a_renderer_keeps_its_challenge() {
 
 #[tokio::test]
 async fn the_service_does_not_log_sign_and_token() {
-    let places = [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".into())];
+    let places = [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".into())];
     for (place, header) in places.into_iter().zip(["x-token", "authorization", "cookie"]) {
-        let scheme = Scheme::new().with_token_place(place).unwrap();
+        let scheme = Scheme::new().with_token_location(place).unwrap();
         let signer = signer().with_scheme(scheme.clone()).with_token("tok_secret".parse().unwrap());
         let mut request = signed_by(&signer, NOW, get("/"));
         let claim = countersign::protocol::Claim::extract(&scheme, request.uri(), request.headers()).unwrap();

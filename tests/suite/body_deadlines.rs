@@ -19,7 +19,7 @@ use countersign::{
     clock::{Clock, ManualClock},
     danger::ReportOnlyLayer,
     server::{ServiceBody, UnverifiedBody},
-    store::{KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError, key_fn},
+    store::{KeyStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention, StoreError, key_fn},
 };
 use futures_util::FutureExt;
 use http::{Request, Response};
@@ -297,12 +297,12 @@ async fn key_store_that_fails_meanwhile_is_503() {
 struct Slow(ManualClock, MemoryNonceStore);
 
 impl NonceStore for Slow {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_secs(6));
         self.1.claim(claim, lifetime).await
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
-use countersign::{Carrier, Field, Scheme, Signer, TokenPlace, VerifyLayer, server::ServiceBody};
+use countersign::{Field, FieldLocation, Scheme, Signer, TokenLocation, VerifyLayer, server::ServiceBody};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{Empty, Full};
 use hyper_util::rt::TokioIo;
@@ -123,19 +123,19 @@ async fn kept_answers_vary_by_the_caller() {
 
 #[tokio::test]
 async fn answers_vary_by_where_the_fields_travel() {
-    let cookie = || TokenPlace::Cookie("sid".to_owned());
+    let cookie = || TokenLocation::Cookie("sid".to_owned());
     for (carrier, place, expected) in [
-        (Carrier::Headers, TokenPlace::Field, &["x-client, x-token"][..]),
-        (Carrier::Headers, TokenPlace::Bearer, &["x-client, authorization"]),
-        (Carrier::Headers, cookie(), &["x-client, cookie"]),
-        (Carrier::Either, TokenPlace::Field, &["x-client, x-token"]),
+        (FieldLocation::Headers, TokenLocation::Field, &["x-client, x-token"][..]),
+        (FieldLocation::Headers, TokenLocation::Bearer, &["x-client, authorization"]),
+        (FieldLocation::Headers, cookie(), &["x-client, cookie"]),
+        (FieldLocation::Either, TokenLocation::Field, &["x-client, x-token"]),
         // An app id in the query is in the URL by which a cache finds the answer, and so is a token's field.
-        (Carrier::Query, TokenPlace::Field, &[]),
-        (Carrier::Query, TokenPlace::Bearer, &["authorization"]),
-        (Carrier::Query, cookie(), &["cookie"]),
+        (FieldLocation::Query, TokenLocation::Field, &[]),
+        (FieldLocation::Query, TokenLocation::Bearer, &["authorization"]),
+        (FieldLocation::Query, cookie(), &["cookie"]),
     ] {
         let shown = format!("{carrier:?} {place:?}");
-        let scheme = Scheme::new().with_carrier(carrier).with_token_place(place).unwrap();
+        let scheme = Scheme::new().with_field_location(carrier).with_token_location(place).unwrap();
         let scheme = scheme.with_header_name(Field::AppId, HeaderName::from_static("x-client")).unwrap();
         let answer = answer_of(&scheme, map(&[("cache-control", "max-age=60")])).await;
         assert_eq!(all(&answer, "vary"), expected, "{shown}");

@@ -9,7 +9,7 @@ use std::{
 use countersign::{
     Payload, StaticKeys, Verifier,
     clock::{Clock, ManualClock},
-    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, RedisNonceStore, StoreError},
+    store::{MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, RedisNonceStore, Retention, StoreError},
 };
 use futures_util::FutureExt;
 use http::Request;
@@ -113,12 +113,12 @@ async fn redis_keeps_a_claim_of_the_wrong_hour_for_an_hour() {
 struct Elsewhere(Arc<Mutex<HashSet<String>>>);
 
 impl NonceStore for Elsewhere {
-    async fn claim(&self, claim: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         let is_first = self.0.lock().unwrap().insert(claim.nonce().to_string());
-        Ok(if is_first { Occurrence::First } else { Occurrence::Repeated })
+        Ok(if is_first { NonceStatus::New } else { NonceStatus::Replayed })
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use countersign::store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, OwnerTag};
+use countersign::store::{MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, OwnerTag, Retention};
 use futures_util::FutureExt;
 
 use crate::rig::NOW;
@@ -24,12 +24,12 @@ fn claims(store: &MemoryNonceStore, app: &str) -> bool {
 fn claims_as(store: &MemoryNonceStore, app: &str, owner: Option<&OwnerTag>) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let nonce = format!("nonce-{}", COUNT.fetch_add(1, Ordering::Relaxed)).parse().unwrap();
-    let lifetime = Lifetime::new(NOW, NOW + 601);
+    let lifetime = Retention::new(NOW, NOW + 601);
     let app = app.parse().unwrap();
     let claim = NonceClaim::new(&app, &nonce);
     let claim = owner.map_or(claim, |owner| claim.with_owner(owner));
     match store.claim(&claim, lifetime).now_or_never().unwrap() {
-        Ok(occurrence) => occurrence == Occurrence::First,
+        Ok(occurrence) => occurrence == NonceStatus::New,
         Err(_) => false,
     }
 }
@@ -113,12 +113,12 @@ fn the_room_is_full_when_all_apps_claim() {
 #[test]
 fn a_large_app_gets_its_room_again() {
     let store = flooded();
-    let later = Lifetime::new(NOW + 601, NOW + 1202);
+    let later = Retention::new(NOW + 601, NOW + 1202);
     for n in 0..CAPACITY / 4 * 3 {
         let nonce = format!("later-{n}").parse().unwrap();
         let occurrence =
             store.claim(&NonceClaim::new(&"flood".parse().unwrap(), &nonce), later).now_or_never().unwrap();
-        assert_eq!(occurrence.unwrap(), Occurrence::First, "claim {n}");
+        assert_eq!(occurrence.unwrap(), NonceStatus::New, "claim {n}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every field, header and target that is not as the protocol wants it has an answer of its own.
 
-use countersign::{Carrier, Field, Scheme, TokenPlace};
+use countersign::{Field, FieldLocation, Scheme, TokenLocation};
 use http::{HeaderName, HeaderValue, Request};
 
 use crate::rig::{self, NOW, get, post, signed, signed_by, signer_of, verifier};
@@ -368,9 +368,10 @@ async fn signed_headers_are_bound() {
 
 #[tokio::test]
 async fn fields_in_the_query() {
-    let query = Scheme::new().with_carrier(Carrier::Query);
+    let query = Scheme::new().with_field_location(FieldLocation::Query);
     let sent = |change: fn(String) -> String| {
-        let mut request = signed_by(&signer_of(Scheme::new().with_carrier(Carrier::Query)), NOW, get("/p?b=2"));
+        let mut request =
+            signed_by(&signer_of(Scheme::new().with_field_location(FieldLocation::Query)), NOW, get("/p?b=2"));
         let uri = change(request.uri().to_string());
         *request.uri_mut() = uri.parse().unwrap();
         request
@@ -411,8 +412,8 @@ async fn fields_in_the_query() {
 
 #[tokio::test]
 async fn one_carrier_at_a_time() {
-    let either = Scheme::new().with_carrier(Carrier::Either);
-    let query = Scheme::new().with_carrier(Carrier::Query);
+    let either = Scheme::new().with_field_location(FieldLocation::Either);
+    let query = Scheme::new().with_field_location(FieldLocation::Query);
     let by_query = || signed_by(&signer_of(query.clone()), NOW, post("/p", "text/plain", "x"));
     assert_eq!(refusal(&either, signed(get("/p"))).await.0, "accepted");
     assert_eq!(refusal(&either, by_query()).await.0, "accepted", "the digest is a header in any case");
@@ -431,8 +432,8 @@ async fn one_carrier_at_a_time() {
 
 #[tokio::test]
 async fn unsigned_by_the_place_that_the_verifier_reads() {
-    let of = |carrier| Scheme::new().with_carrier(carrier);
-    let [headers, query, either] = [Carrier::Headers, Carrier::Query, Carrier::Either].map(of);
+    let of = |carrier| Scheme::new().with_field_location(carrier);
+    let [headers, query, either] = [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either].map(of);
     let with = |target, names: &[&'static str]| {
         let mut request = get(target);
         for name in names {
@@ -457,14 +458,14 @@ async fn unsigned_by_the_place_that_the_verifier_reads() {
         (&either, with("/p", &["x-timestamp"]), "missing_field"),
         (&either, with("/p?token=1", &["x-app-id"]), "malformed_field"),
     ] {
-        let shown = format!("{:?} {} {:?}", scheme.carrier(), request.uri(), request.headers());
+        let shown = format!("{:?} {} {:?}", scheme.field_location(), request.uri(), request.headers());
         assert_eq!(refusal(scheme, request).await.0, code, "{shown}");
     }
 }
 
 #[tokio::test]
 async fn the_answer_to_an_unsigned_request_says_what_to_send() {
-    let scheme = Scheme::new().with_carrier(Carrier::Either);
+    let scheme = Scheme::new().with_field_location(FieldLocation::Either);
     let scheme = scheme.with_header_name(Field::AppId, HeaderName::from_static("x-client")).unwrap();
     let rejection = rig::verify(&verifier().0.with_scheme(scheme), get("/p")).await.unwrap_err();
     assert_eq!((rejection.kind().status().as_u16(), rejection.field()), (401, None));
@@ -475,7 +476,7 @@ async fn the_answer_to_an_unsigned_request_says_what_to_send() {
 
 #[tokio::test]
 async fn a_bearer_token() {
-    let bearer = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
+    let bearer = Scheme::new().with_token_location(TokenLocation::Bearer).unwrap();
     let signer = signer_of(bearer.clone()).with_token("tok_1".parse().unwrap());
     let sent = || signed_by(&signer, NOW, get("/"));
     assert_eq!(sent().headers()["authorization"], "Bearer tok_1");
@@ -508,18 +509,19 @@ async fn a_bearer_token() {
 
 #[tokio::test]
 async fn what_has_the_tokens_name_is_ignored_where_the_token_has_another_place() {
-    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap().with_carrier(Carrier::Query);
+    let scheme =
+        Scheme::new().with_token_location(TokenLocation::Bearer).unwrap().with_field_location(FieldLocation::Query);
     let mut request = get("/");
     request.headers_mut().insert("x-token", "of somebody else's".parse().unwrap());
     let request = signed_by(&signer_of(scheme.clone()), NOW, request);
     assert_eq!(request.headers()["x-token"], "of somebody else's", "the signer leaves it alone");
-    let scheme = scheme.with_carrier(Carrier::Either);
+    let scheme = scheme.with_field_location(FieldLocation::Either);
     assert_eq!(refusal(&scheme, request).await.0, "accepted", "it is no field beside those in the query");
 }
 
 #[tokio::test]
 async fn a_cookie_token() {
-    let cookie = Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap();
+    let cookie = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
     let signer = signer_of(cookie.clone()).with_token("tok_1".parse().unwrap());
     for (cookies, code) in [
         (&["sid=tok_1"][..], "accepted"),
@@ -555,7 +557,7 @@ async fn names_are_the_services_choice() {
     assert_eq!(refusal(&scheme, request.clone()).await.0, "accepted");
     assert_eq!(refusal(&Scheme::new(), request).await, ("missing_field", "x-app-id".to_owned()));
 
-    let scheme = scheme.with_carrier(Carrier::Query);
+    let scheme = scheme.with_field_location(FieldLocation::Query);
     let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
     assert!(request.uri().query().unwrap().contains("&n=nonce-"), "{}", request.uri());
     assert_eq!(refusal(&scheme, request).await.0, "accepted");
@@ -563,7 +565,8 @@ async fn names_are_the_services_choice() {
 
 #[tokio::test]
 async fn a_name_that_cannot_be_decoded_is_no_fields() {
-    let scheme = Scheme::new().with_carrier(Carrier::Query).with_parameter_name(Field::Nonce, "n%").unwrap();
+    let scheme =
+        Scheme::new().with_field_location(FieldLocation::Query).with_parameter_name(Field::Nonce, "n%").unwrap();
     let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
     let uri = request.uri().to_string();
     assert_eq!(refusal(&scheme, request).await.0, "accepted");
@@ -589,7 +592,7 @@ fn a_scheme_cannot_contradict_itself() {
     assert!(Scheme::new().with_audience("two words").is_err());
     assert!(Scheme::new().with_audience("é").is_err());
     assert!(Scheme::new().with_audience("x".repeat(256)).is_err());
-    assert!(Scheme::new().with_token_place(TokenPlace::Cookie("a=b".into())).is_err());
+    assert!(Scheme::new().with_token_location(TokenLocation::Cookie("a=b".into())).is_err());
     for prefix in ["api", "/api/", "/", "/a?b", "http://a/b", "/a b"] {
         assert!(verifier().0.with_prefix(prefix).is_err(), "{prefix}");
     }

@@ -19,7 +19,7 @@ use countersign::{
     danger::ReportOnlyLayer,
     server::ServiceBody,
     store::{
-        DynNonceStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occupancy, Occurrence, StoreError, key_fn,
+        DynNonceStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Occupancy, Retention, StoreError, key_fn,
     },
 };
 use http::{Request, Response};
@@ -353,12 +353,12 @@ fn a_full_store_is_seen_to_be_full() {
 struct TooLate(ManualClock);
 
 impl NonceStore for TooLate {
-    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_secs(400));
-        Ok(Occurrence::First)
+        Ok(NonceStatus::New)
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 }

@@ -8,11 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
-    AppId, Carrier, Limits, Rejection, Scheme, Secret, StaticKeys, Verifier,
+    AppId, FieldLocation, Limits, Rejection, Scheme, Secret, StaticKeys, Verifier,
     clock::ManualClock,
     danger::ReportOnlyLayer,
     server::{Decision, Outcome, ServiceBody, UnverifiedBody},
-    store::{KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError, key_fn},
+    store::{KeyStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention, StoreError, key_fn},
 };
 use futures_util::FutureExt;
 use http::{Request, Response};
@@ -159,7 +159,7 @@ async fn a_store_that_is_down_is_told_as_such() {
 
 #[tokio::test]
 async fn fields_in_the_query_are_seen_too_but_not_beyond_the_limit() {
-    let scheme = Scheme::new().with_carrier(Carrier::Query);
+    let scheme = Scheme::new().with_field_location(FieldLocation::Query);
     let limits = Limits::new().with_query(300);
     let (verifier, told) = Told::of(verifier().0.with_scheme(scheme.clone()).with_limits(limits));
     for (filler, code, expected) in [
@@ -212,7 +212,7 @@ async fn options_that_are_set_later_keep_the_observer_and_another_one_takes_its_
 struct Slow(ManualClock, MemoryNonceStore);
 
 impl NonceStore for Slow {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_millis(40));
         self.1.claim(claim, lifetime).await
     }
@@ -304,7 +304,7 @@ async fn a_layer_tells_of_a_streamed_body_once_too() {
 struct Silent;
 
 impl NonceStore for Silent {
-    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         std::future::pending().await
     }
 }

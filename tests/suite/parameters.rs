@@ -1,12 +1,12 @@
 //! Parameters: no unsigned one reaches the service, whatever it is asked to get.
 
-use countersign::{Limits, Parameters, Scheme};
+use countersign::{Limits, ParameterPolicy, Scheme};
 use http::{HeaderValue, Request};
 
 use crate::rig::{self, NOW, form, form_without_digest, get, signed, signed_by, signer_of, verifier};
 
 /// What the service sees of the target, or the code of the refusal.
-async fn target(parameters: Parameters, request: Request<&'static str>) -> String {
+async fn target(parameters: ParameterPolicy, request: Request<&'static str>) -> String {
     match rig::verify(&verifier().0.with_parameters(parameters), request).await {
         Ok(request) => request.uri().to_string(),
         Err(rejection) => rejection.kind().code().to_owned(),
@@ -33,7 +33,7 @@ async fn what_is_not_signed_is_stripped() {
         ("/p?b=%7e&a=x+y", "/p?b=%7e&x=&a=x+y", "/p?b=%7e&a=x+y"),
         ("/p?b=%7e&a=x+y", "/p?a=x%20y&b=~", "/p?a=x%20y&b=~"),
     ] {
-        assert_eq!(target(Parameters::Stripped, added(signed_as, sent)).await, seen, "{sent}");
+        assert_eq!(target(ParameterPolicy::Strip, added(signed_as, sent)).await, seen, "{sent}");
     }
 }
 
@@ -46,7 +46,7 @@ async fn the_service_may_ask_for_what_was_signed() {
         ("/p?a=%C3%A9%aB%Ab", "/p?a=%c3%a9%AB%ab", "/p?a=%C3%A9%AB%AB"),
         ("/p", "/p?", "/p"),
     ] {
-        assert_eq!(target(Parameters::Signed, added(signed_as, sent)).await, seen, "{sent}");
+        assert_eq!(target(ParameterPolicy::Canonicalize, added(signed_as, sent)).await, seen, "{sent}");
     }
 }
 
@@ -60,21 +60,21 @@ async fn or_have_empty_ones_refused() {
         ("/p?a=1&=x", "malformed_parameters"),
         ("/p?a=1&", "malformed_parameters"),
     ] {
-        assert_eq!(target(Parameters::RefuseEmpty, added(sent, sent)).await, seen, "{sent}");
+        assert_eq!(target(ParameterPolicy::Reject, added(sent, sent)).await, seen, "{sent}");
     }
-    assert_eq!(target(Parameters::RefuseEmpty, signed(form("/p", "a=1&b="))).await, "malformed_parameters");
-    assert_eq!(target(Parameters::RefuseEmpty, form_without_digest("/p", "a=1&b=")).await, "malformed_parameters");
+    assert_eq!(target(ParameterPolicy::Reject, signed(form("/p", "a=1&b="))).await, "malformed_parameters");
+    assert_eq!(target(ParameterPolicy::Reject, form_without_digest("/p", "a=1&b=")).await, "malformed_parameters");
 }
 
 #[tokio::test]
 async fn fields_in_the_query_do_not_reach_the_service() {
-    let scheme = Scheme::new().with_carrier(countersign::Carrier::Query);
-    for (parameters, seen) in [(Parameters::Stripped, "/p?b=2&a=1"), (Parameters::Signed, "/p?a=1&b=2")] {
+    let scheme = Scheme::new().with_field_location(countersign::FieldLocation::Query);
+    for (parameters, seen) in [(ParameterPolicy::Strip, "/p?b=2&a=1"), (ParameterPolicy::Canonicalize, "/p?a=1&b=2")] {
         let verifier = verifier().0.with_scheme(scheme.clone()).with_parameters(parameters);
         let request = signed_by(&signer_of(scheme.clone()), NOW, get("/p?b=2&a=1"));
         assert_eq!(*rig::verify(&verifier, request).await.unwrap().uri(), *seen);
     }
-    let verifier = verifier().0.with_scheme(scheme.clone()).with_parameters(Parameters::RefuseEmpty);
+    let verifier = verifier().0.with_scheme(scheme.clone()).with_parameters(ParameterPolicy::Reject);
     let request = signed_by(&signer_of(scheme.clone()), NOW, get("/p"));
     assert_eq!(*rig::verify(&verifier, request).await.unwrap().uri(), "/p", "nothing but fields leaves no ?");
 }
@@ -102,7 +102,7 @@ async fn a_signature_covers_what_the_parameters_mean() {
         ("/p?a=%00", "/p?a=0"),
     ] {
         assert_eq!(
-            target(Parameters::Stripped, added(signed_as, sent)).await,
+            target(ParameterPolicy::Strip, added(signed_as, sent)).await,
             "invalid_signature",
             "{signed_as} as {sent}"
         );
@@ -117,14 +117,14 @@ async fn query_and_form_do_not_stand_in_for_each_other() {
         request
     };
     let in_query = form_without_digest("/p?a=1", "b=2");
-    assert_eq!(target(Parameters::Stripped, moved("/p?b=2", "a=1", in_query.clone())).await, "invalid_signature");
-    assert_eq!(target(Parameters::Stripped, moved("/p?a=1&b=2", "c=3", in_query.clone())).await, "invalid_signature");
-    assert_eq!(target(Parameters::Stripped, moved("/p", "a=1&b=2", in_query.clone())).await, "invalid_signature");
-    assert_eq!(target(Parameters::Stripped, in_query).await, "/p?a=1");
+    assert_eq!(target(ParameterPolicy::Strip, moved("/p?b=2", "a=1", in_query.clone())).await, "invalid_signature");
+    assert_eq!(target(ParameterPolicy::Strip, moved("/p?a=1&b=2", "c=3", in_query.clone())).await, "invalid_signature");
+    assert_eq!(target(ParameterPolicy::Strip, moved("/p", "a=1&b=2", in_query.clone())).await, "invalid_signature");
+    assert_eq!(target(ParameterPolicy::Strip, in_query).await, "/p?a=1");
 }
 
 /// The body, its declared length and its content type as the service gets them.
-async fn delivered(parameters: Parameters, request: Request<&'static str>) -> (String, Option<String>) {
+async fn delivered(parameters: ParameterPolicy, request: Request<&'static str>) -> (String, Option<String>) {
     let verified = rig::verify(&verifier().0.with_parameters(parameters), request).await.unwrap();
     let length = verified.headers().get("content-length").map(|v| v.to_str().unwrap().to_owned());
     let body = rig::bytes(verified.into_body()).await;
@@ -141,16 +141,16 @@ fn with_length(mut request: Request<&'static str>) -> Request<&'static str> {
 async fn a_form_without_a_digest_is_stripped_and_its_length_corrected() {
     let sent = || with_length(form_without_digest("/p", "to=bob&memo=&amount=1&admin&=x"));
     let stripped = ("to=bob&amount=1".to_owned(), Some("15".to_owned()));
-    assert_eq!(delivered(Parameters::Stripped, sent()).await, stripped);
+    assert_eq!(delivered(ParameterPolicy::Strip, sent()).await, stripped);
     let as_signed = ("amount=1&to=bob".to_owned(), Some("15".to_owned()));
-    assert_eq!(delivered(Parameters::Signed, sent()).await, as_signed);
+    assert_eq!(delivered(ParameterPolicy::Canonicalize, sent()).await, as_signed);
     let unchanged = || form_without_digest("/p", "to=bob&amount=1");
-    assert_eq!(delivered(Parameters::Stripped, unchanged()).await, ("to=bob&amount=1".to_owned(), None));
+    assert_eq!(delivered(ParameterPolicy::Strip, unchanged()).await, ("to=bob&amount=1".to_owned(), None));
 }
 
 #[tokio::test]
 async fn a_form_with_a_digest_is_delivered_byte_for_byte() {
-    for parameters in [Parameters::Stripped, Parameters::Signed] {
+    for parameters in [ParameterPolicy::Strip, ParameterPolicy::Canonicalize] {
         for body in ["to=bob&memo=&amount=1&admin", "", "memo="] {
             let delivered = delivered(parameters, with_length(signed(form("/p", body)))).await;
             assert_eq!(delivered, (body.to_owned(), Some(body.len().to_string())));
@@ -169,7 +169,7 @@ async fn a_form_that_is_none_is_refused_and_never_delivered_empty() {
 
 #[tokio::test]
 async fn empty_form_needs_no_digest() {
-    for policy in [Parameters::Stripped, Parameters::Signed, Parameters::RefuseEmpty] {
+    for policy in [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject] {
         let verifier = verifier().0.with_parameters(policy);
         for length in [None, Some(0)] {
             let mut request = form_without_digest("/p?a=1", "");
@@ -293,7 +293,7 @@ async fn a_query_that_cannot_be_delivered_spends_no_nonce() {
     let verifier = verifier().0.with_limits(Limits::new().with_query(30_000));
     // As it was signed it has three times the length, which is more than a URI holds.
     let request = signed_by(&rig::signer(), NOW, get(&format!("/?a={}", "*".repeat(25_000))));
-    let as_signed = verifier.clone().with_parameters(Parameters::Signed);
+    let as_signed = verifier.clone().with_parameters(ParameterPolicy::Canonicalize);
     assert_eq!(rig::code(&as_signed, request.clone()).await, "malformed_parameters");
     assert_eq!(rig::code(&verifier, request).await, "accepted");
 }

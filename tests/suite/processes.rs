@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use countersign::{Carrier, Nonce, Payload, Scheme, Secret, Signer, Timestamp, Token, TokenPlace};
+use countersign::{FieldLocation, Nonce, Payload, Scheme, Secret, Signer, Timestamp, Token, TokenLocation};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -316,7 +316,7 @@ async fn the_echo_tells_what_was_sent() {
 
 #[tokio::test]
 async fn the_carrier_can_be_set() {
-    let in_query = signer_of(Scheme::new().with_carrier(Carrier::Query));
+    let in_query = signer_of(Scheme::new().with_field_location(FieldLocation::Query));
     let cases = [("headers", [200, 401]), ("query", [401, 200]), ("either", [200, 200])];
     for (carrier, expected) in cases {
         let server = EchoServer::start(&["--carrier", carrier]);
@@ -409,10 +409,10 @@ async fn the_audience_can_be_set() {
 
 #[tokio::test]
 async fn the_tokens_place_and_the_signed_headers_can_be_set() {
-    for (argument, place) in [("bearer", TokenPlace::Bearer), ("cookie:sid", TokenPlace::Cookie("sid".into()))] {
+    for (argument, place) in [("bearer", TokenLocation::Bearer), ("cookie:sid", TokenLocation::Cookie("sid".into()))] {
         let server = EchoServer::start(&["--token-place", argument, "--signed-header", "x-tenant"]);
         let signed_headers = [http::HeaderName::from_static("x-tenant")];
-        let scheme = Scheme::new().with_token_place(place).unwrap().with_signed_headers(signed_headers).unwrap();
+        let scheme = Scheme::new().with_token_location(place).unwrap().with_signed_headers(signed_headers).unwrap();
         let signer = signer_of(scheme).with_token("tok_1".parse().unwrap());
         let mut request = get("/");
         request.headers_mut().insert("x-tenant", "blue".parse().unwrap());

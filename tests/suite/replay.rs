@@ -13,7 +13,7 @@ use countersign::{
     App, AppId, KeyRing, RejectionKind, Secret, StaticKeys, Verifier,
     server::UnverifiedBody,
     store::{
-        DynKeyStore, DynNonceStore, KeyStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence,
+        DynKeyStore, DynNonceStore, KeyStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention,
         StoreError, conformance, key_fn,
     },
 };
@@ -39,11 +39,11 @@ async fn pointers_to_stores_conform() {
 struct Outlives(bool);
 
 impl NonceStore for Outlives {
-    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
-        Ok(Occurrence::First)
+    async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
+        Ok(NonceStatus::New)
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         self.0
     }
 }
@@ -51,10 +51,10 @@ impl NonceStore for Outlives {
 #[test]
 fn pointers_to_stores_say_whether_claims_outlive_the_process() {
     for it_does in [true, false] {
-        assert_eq!(Arc::new(Outlives(it_does)).outlives_process(), it_does);
-        assert_eq!(Box::new(Outlives(it_does)).outlives_process(), it_does);
-        assert_eq!((Arc::new(Outlives(it_does)) as Arc<dyn DynNonceStore>).outlives_process(), it_does);
-        assert_eq!((Box::new(Outlives(it_does)) as Box<dyn DynNonceStore>).outlives_process(), it_does);
+        assert_eq!(Arc::new(Outlives(it_does)).is_persistent(), it_does);
+        assert_eq!(Box::new(Outlives(it_does)).is_persistent(), it_does);
+        assert_eq!((Arc::new(Outlives(it_does)) as Arc<dyn DynNonceStore>).is_persistent(), it_does);
+        assert_eq!((Box::new(Outlives(it_does)) as Box<dyn DynNonceStore>).is_persistent(), it_does);
     }
 }
 
@@ -89,7 +89,7 @@ mod broken {
     struct Racy(Mutex<Claims>);
 
     impl NonceStore for Racy {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
             let key = claim.key().to_string();
             let live = self.0.lock().unwrap().get(&key).is_some_and(|until| *until > lifetime.now());
             // Long enough for the others to get here, however few threads there are.
@@ -97,10 +97,10 @@ mod broken {
                 tokio::task::yield_now().await;
             }
             if live {
-                return Ok(Occurrence::Repeated);
+                return Ok(NonceStatus::Replayed);
             }
             self.0.lock().unwrap().insert(key, lifetime.until());
-            Ok(Occurrence::First)
+            Ok(NonceStatus::New)
         }
     }
 
@@ -108,7 +108,7 @@ mod broken {
     struct Joined(&'static str, MemoryNonceStore);
 
     impl NonceStore for Joined {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
             let joined = format!("{}{}{}", claim.app_id(), self.0, claim.nonce()).parse().unwrap();
             self.1.claim(&NonceClaim::new(&"all".parse().unwrap(), &joined), lifetime).await
         }
@@ -118,8 +118,8 @@ mod broken {
     struct Forgetful(u64, MemoryNonceStore);
 
     impl NonceStore for Forgetful {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
-            self.1.claim(claim, Lifetime::new(lifetime.now(), lifetime.now() + self.0)).await
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+            self.1.claim(claim, Retention::new(lifetime.now(), lifetime.now() + self.0)).await
         }
     }
 
@@ -138,18 +138,18 @@ mod broken {
     }
 
     impl NonceStore for Careless {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
             let (latest, claims) = &mut *self.claims.lock().unwrap();
             *latest = lifetime.now().max(*latest);
             if lifetime.until() <= (self.is_late_at)(lifetime.now(), *latest) {
-                return Ok(Occurrence::Late);
+                return Ok(NonceStatus::Expired);
             }
             claims.retain(|_, until| *until > lifetime.now() + self.early);
             Ok(match claims.entry(claim.key().to_string()) {
-                Entry::Occupied(_) => Occurrence::Repeated,
+                Entry::Occupied(_) => NonceStatus::Replayed,
                 Entry::Vacant(vacant) => {
                     vacant.insert(lifetime.until());
-                    Occurrence::First
+                    NonceStatus::New
                 }
             })
         }
@@ -184,9 +184,9 @@ mod broken {
 }
 
 /// Whoever polls a future that never waits.
-fn claim(store: &MemoryNonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Result<Occurrence, StoreError> {
+fn claim(store: &MemoryNonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Result<NonceStatus, StoreError> {
     let (app, nonce) = (app.parse().unwrap(), nonce.parse().unwrap());
-    futures_util::FutureExt::now_or_never(store.claim(&NonceClaim::new(&app, &nonce), Lifetime::new(now, until)))
+    futures_util::FutureExt::now_or_never(store.claim(&NonceClaim::new(&app, &nonce), Retention::new(now, until)))
         .unwrap()
 }
 
@@ -199,7 +199,7 @@ fn eight_threads_race_for_100_000_nonces() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for (n, wins) in wins.iter().enumerate() {
-                    if claim(&store, "demo", &format!("nonce-{n}"), NOW, NOW + 601).unwrap() == Occurrence::First {
+                    if claim(&store, "demo", &format!("nonce-{n}"), NOW, NOW + 601).unwrap() == NonceStatus::New {
                         wins.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -222,7 +222,7 @@ fn a_million_nonces_are_claimed_again_and_none_is_a_first() {
             let mine = (0..NONCES).skip(thread as usize).step_by(THREADS as usize);
             let firsts = mine.filter(|n| {
                 let stamp = NOW - 300 + n % 601;
-                claim(&store, "demo", &format!("nonce-{n}"), clock(*n), stamp + 301).unwrap() == Occurrence::First
+                claim(&store, "demo", &format!("nonce-{n}"), clock(*n), stamp + 301).unwrap() == NonceStatus::New
             });
             firsts.count() as u64
         };
@@ -270,13 +270,13 @@ fn memory_is_given_back_after_expiry() {
     for n in 0..NONCES {
         claim(&store, "demo", &format!("nonce-{n}"), NOW, NOW + 601).unwrap();
     }
-    let full = store.memory();
+    let full = store.allocated_bytes();
     assert!(full <= NONCES * 40, "{} bytes a live nonce", full as f64 / NONCES as f64);
     for n in 0..32 {
         claim(&store, "demo", &format!("later-{n}"), NOW + 601, NOW + 1202).unwrap();
     }
     assert_eq!(store.len(), 32, "what has expired is gone without a task of its own");
-    assert!(store.memory() < full / 100, "{} of {full} bytes are left", store.memory());
+    assert!(store.allocated_bytes() < full / 100, "{} of {full} bytes are left", store.allocated_bytes());
 }
 
 #[test]
@@ -302,16 +302,16 @@ fn churn_neither_forgets_nor_grows() {
         for n in 0..500 {
             assert_eq!(
                 claim(&store, "demo", &format!("nonce-{second}-{n}"), now, now + 100).unwrap(),
-                Occurrence::First
+                NonceStatus::New
             );
         }
-        for (age, expected) in [(0, Occurrence::Repeated), (50, Occurrence::Repeated), (99, Occurrence::Repeated)] {
+        for (age, expected) in [(0, NonceStatus::Replayed), (50, NonceStatus::Replayed), (99, NonceStatus::Replayed)] {
             if let Some(then) = second.checked_sub(age) {
                 let n = format!("nonce-{then}-{}", second % 500);
                 assert_eq!(claim(&store, "demo", &n, now, now + 1).unwrap(), expected, "after {age} s");
             }
         }
-        largest = largest.max(store.memory());
+        largest = largest.max(store.allocated_bytes());
     }
     assert!(largest < 500 * 200 * 40, "{largest} bytes for about 50,000 live nonces");
 }
@@ -324,7 +324,7 @@ fn the_end_of_time_fails_closed() {
     }
     assert!(claim(&store, "demo", "nonce-1", u64::MAX, 0).is_err());
     for until in [0, NOW - 1, NOW] {
-        assert_eq!(claim(&store, "demo", "nonce-1", NOW, until).unwrap(), Occurrence::Late);
+        assert_eq!(claim(&store, "demo", "nonce-1", NOW, until).unwrap(), NonceStatus::Expired);
     }
     assert!(store.is_empty());
 }
@@ -398,7 +398,7 @@ async fn one_request_sent_many_times_at_once_is_let_in_once() {
 pub(crate) struct Down;
 
 impl NonceStore for Down {
-    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         Err(StoreError::new("connection refused by 10.1.2.3"))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
-    Caller, Limits, RejectionKind, Scheme, StaticKeys, TokenPlace, Verifier,
+    Caller, Limits, RejectionKind, Scheme, StaticKeys, TokenLocation, Verifier,
     danger::ReportOnlyLayer,
     server::{ServiceBody, UnverifiedBody},
     store::NonceStore,
@@ -211,8 +211,8 @@ async fn sign_and_token_are_kept_out_of_logs_whatever_the_verdict() {
         }
         request
     };
-    for (place, name) in [(TokenPlace::Field, "x-token"), (TokenPlace::Bearer, "authorization")] {
-        let scheme = Scheme::new().with_token_place(place).unwrap();
+    for (place, name) in [(TokenLocation::Field, "x-token"), (TokenLocation::Bearer, "authorization")] {
+        let scheme = Scheme::new().with_token_location(place).unwrap();
         let verifier = || verifier().0.with_scheme(scheme.clone());
         let signer = rig::signer_of(scheme.clone()).with_token("tok_1".parse().unwrap());
         let mut swapped = signed_by(&signer, rig::NOW, post("/", "text/plain", "TEXT"));

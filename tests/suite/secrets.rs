@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
-    BodyDigest, Carrier, Nonce, Payload, RejectionKind, Scheme, Secret, Signer, TokenPlace, Verifier,
+    BodyDigest, FieldLocation, Nonce, Payload, RejectionKind, Scheme, Secret, Signer, TokenLocation, Verifier,
     clock::ManualClock, danger::ReportOnlyLayer, store::key_fn,
 };
 use futures_util::FutureExt;
@@ -207,7 +207,8 @@ pub(crate) fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
 
 /// Each way in which a request can end; a hook, events and metrics hear of all. Returns the signs and nonces that went in.
 async fn everything(heard: Told) -> Vec<String> {
-    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap().with_carrier(Carrier::Either);
+    let scheme =
+        Scheme::new().with_token_location(TokenLocation::Bearer).unwrap().with_field_location(FieldLocation::Either);
     let signer: Signer = rig::signer_of(scheme.clone()).with_token(TOKEN.parse().unwrap());
     let mut signs = Vec::new();
     let mut signed = |target: &str, timestamp, body| {

@@ -8,7 +8,7 @@ use std::{
 use countersign::{
     StaticKeys, Verifier,
     clock::ManualClock,
-    store::{Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError, VerifierRegistry},
+    store::{MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention, StoreError, VerifierRegistry},
 };
 use http::Request;
 use proptest::prelude::*;
@@ -86,9 +86,9 @@ async fn later_tolerant_verifier_accepts_no_forgotten_nonce() {
 struct Recorder(Mutex<Vec<u64>>, VerifierRegistry);
 
 impl NonceStore for Recorder {
-    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         self.0.lock().unwrap().push(lifetime.until());
-        Ok(Occurrence::First)
+        Ok(NonceStatus::New)
     }
 
     fn registry(&self) -> Option<&VerifierRegistry> {

@@ -13,7 +13,7 @@ use countersign::{
         ServiceBody, UnverifiedBody, Verify,
     },
     store::{
-        CachedKeys, DynKeyStore, DynNonceStore, FileKeys, KeyFn, LookUpError, MemoryNonceStore, StoreError,
+        CachedKeys, DynKeyStore, DynNonceStore, FileKeys, KeyFn, LookupError, MemoryNonceStore, StoreError,
         file::FileKeysError,
     },
 };
@@ -58,7 +58,7 @@ assert_impl_all!(Rejection: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(BodyError: std::error::Error, Clone, Send, Sync, Unpin);
 assert_impl_all!(SignError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(StoreError: std::error::Error, Send, Sync, Unpin);
-assert_impl_all!(LookUpError: std::error::Error, Clone, Send, Sync, Unpin);
+assert_impl_all!(LookupError: std::error::Error, Clone, Send, Sync, Unpin);
 
 assert_impl_all!(Scheme: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(Limits: Clone, Debug, Send, Sync, Unpin);

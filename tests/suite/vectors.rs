@@ -1,7 +1,7 @@
 //! The protocol's worked examples, each stage of them.
 
 use countersign::{
-    Carrier, Nonce, Payload, Scheme, Secret, Signer, StaticKeys, TokenPlace, Verifier, clock::ManualClock,
+    FieldLocation, Nonce, Payload, Scheme, Secret, Signer, StaticKeys, TokenLocation, Verifier, clock::ManualClock,
 };
 use http::Request;
 use serde::Deserialize;
@@ -81,7 +81,7 @@ struct QueryCarrier {
 #[tokio::test]
 async fn the_query_carries_the_fields() {
     let example: QueryCarrier = serde_json::from_str(include_str!("../vectors/query_carrier.json")).unwrap();
-    let scheme = Scheme::new().with_carrier(Carrier::Query);
+    let scheme = Scheme::new().with_field_location(FieldLocation::Query);
     let signer = Signer::new(example.app_id.parse().unwrap(), Secret::new(&*example.key).unwrap());
     let (mut parts, ()) = Request::get(&*example.uri_before).body(()).unwrap().into_parts();
     let (timestamp, nonce) = (example.timestamp.parse().unwrap(), example.nonce.parse().unwrap());
@@ -104,7 +104,7 @@ struct CookieToken {
 #[tokio::test]
 async fn a_token_in_a_cookie_is_signed_by_its_digest() {
     let example: CookieToken = serde_json::from_str(include_str!("../vectors/cookie_token.json")).unwrap();
-    let scheme = Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap();
+    let scheme = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
     let signer = rig::signer_of(scheme.clone()).with_token(example.token.parse().unwrap());
     let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
     let string = signer.string_to_sign_at(&parts, Payload::Bytes(b""), NOW.try_into().unwrap(), rig::fresh_nonce());

@@ -11,7 +11,7 @@ use countersign::{
     RejectionKind, Verifier,
     clock::{Clock, ManualClock, SystemClock},
     server::UnverifiedBody,
-    store::{DynNonceStore, Lifetime, MemoryNonceStore, NonceClaim, NonceStore, Occurrence, StoreError},
+    store::{DynNonceStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention, StoreError},
 };
 use futures_util::stream;
 use http_body::{Body, Frame};
@@ -203,11 +203,11 @@ async fn a_strict_restart_refuses_what_was_stamped_ahead_of_it() {
 struct Shared(MemoryNonceStore);
 
 impl NonceStore for Shared {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         self.0.claim(claim, lifetime).await
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 }
@@ -287,15 +287,15 @@ async fn nonces_are_retained_for_the_most_tolerant_process() {
 
 /// What the store was asked to do, and for how long.
 #[derive(Default)]
-struct Recorder(std::sync::Mutex<Vec<Lifetime>>, bool);
+struct Recorder(std::sync::Mutex<Vec<Retention>>, bool);
 
 impl NonceStore for Recorder {
-    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         self.0.lock().unwrap().push(lifetime);
-        Ok(Occurrence::First)
+        Ok(NonceStatus::New)
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         self.1
     }
 }
@@ -309,7 +309,7 @@ async fn a_claim_lives_from_its_timestamp_and_longer_in_a_shared_store() {
         let (verifier, _) = rig::verifier_on(recorder.clone());
         assert_eq!(rig::code(&verifier, signed_by(&signer(), timestamp, get("/"))).await, "accepted");
         let lifetimes = recorder.0.lock().unwrap();
-        assert_eq!(lifetimes[0], Lifetime::new(NOW, NOW + ttl));
+        assert_eq!(lifetimes[0], Retention::new(NOW, NOW + ttl));
         assert_eq!(lifetimes[0].ttl(), Duration::from_secs(ttl));
     }
 }
@@ -356,12 +356,12 @@ async fn a_key_store_that_answers_at_once_may_have_taken_its_time() {
 struct Paused(ManualClock, Duration, bool);
 
 impl NonceStore for Paused {
-    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(self.1);
-        Ok(Occurrence::First)
+        Ok(NonceStatus::New)
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         self.2
     }
 }

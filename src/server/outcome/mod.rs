@@ -1,16 +1,16 @@
 //! What became of a request, told once, in one place, to all who want to know.
 //!
-//! A `witness` follows a request and has its outcome told by the `observer`: to the hook, as an event, and to the `meter`.
+//! A `recorder` follows a request and has its outcome told by the `observer`: to the hook, as an event, and to the `meter`.
 
-mod meter;
+mod metrics;
 mod observer;
-mod witness;
+mod recorder;
 
 use std::time::Duration;
 
 pub(super) use self::{
     observer::Observer,
-    witness::{BodyWitness, Witness},
+    recorder::{BodyOutcomeRecorder, OutcomeRecorder},
 };
 use super::caller::Caller;
 use crate::protocol::{AppId, Rejection, SignatureError};

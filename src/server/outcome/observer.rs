@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Decision, Outcome, meter::Meter, witness::Seen};
+use super::{Decision, Outcome, metrics::Metrics, recorder::RequestFacts};
 use crate::event::{self, call_closure, catch_panics};
 
 /// All who are told of outcomes. Without a hook and features, nobody.
 pub(in crate::server) struct Observer {
     hook: Option<Arc<Hook>>,
-    meter: Meter,
+    meter: Metrics,
     is_enforced: bool,
 }
 
@@ -16,41 +16,41 @@ type Hook = dyn Fn(&Outcome<'_>) + Send + Sync;
 
 impl Observer {
     pub(in crate::server) fn new() -> Self {
-        Self { hook: None, meter: Meter::new(true), is_enforced: true }
+        Self { hook: None, meter: Metrics::new(true), is_enforced: true }
     }
 
     pub(in crate::server) fn with_hook(&self, hook: impl Fn(&Outcome<'_>) + Send + Sync + 'static) -> Self {
-        Self { hook: Some(Arc::new(hook)), meter: Meter::new(self.is_enforced), ..*self }
+        Self { hook: Some(Arc::new(hook)), meter: Metrics::new(self.is_enforced), ..*self }
     }
 
     /// For a layer that only reports.
     pub(in crate::server) fn reporting(&self) -> Self {
-        Self { hook: self.hook.clone(), meter: Meter::new(false), is_enforced: false }
+        Self { hook: self.hook.clone(), meter: Metrics::new(false), is_enforced: false }
     }
 
     /// Whether anybody wants to know.
-    pub(super) fn is_curious(&self) -> bool {
-        self.is_metered() || self.hook.is_some() || catch_panics(event::is_heard).unwrap_or(false)
+    pub(super) fn is_enabled(&self) -> bool {
+        self.has_metrics() || self.hook.is_some() || catch_panics(event::is_enabled).unwrap_or(false)
     }
 
     /// Whether a recorder wants to know.
-    pub(super) fn is_metered(&self) -> bool {
-        self.meter.is_heard()
+    pub(super) fn has_metrics(&self) -> bool {
+        self.meter.is_enabled()
     }
 
     /// Tells what was measured on the way.
-    pub(super) fn measure(&self, tell: impl FnOnce(&Meter)) {
+    pub(super) fn measure(&self, tell: impl FnOnce(&Metrics)) {
         catch_panics(|| tell(&self.meter));
     }
 
-    pub(super) fn tell(&self, decision: Decision<'_>, seen: &Seen, duration: Duration) {
-        let (claimed_app_id, skew) = (seen.app_id(), seen.skew());
+    pub(super) fn tell(&self, decision: Decision<'_>, facts: &RequestFacts, duration: Duration) {
+        let (claimed_app_id, skew) = (facts.app_id(), facts.skew());
         let outcome = Outcome { decision, claimed_app_id, skew, duration, is_enforced: self.is_enforced };
         // One that panics keeps none of the others from hearing it.
         catch_panics(|| {
-            event::decided(&outcome);
+            event::outcome(&outcome);
         });
-        catch_panics(|| self.meter.decided(&outcome));
+        catch_panics(|| self.meter.record(&outcome));
         if let Some(hook) = &self.hook {
             call_closure("observer", || hook(&outcome));
         }

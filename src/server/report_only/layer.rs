@@ -45,7 +45,7 @@ impl<K: KeyStore, N: NonceStore> ReportOnlyLayer<K, N> {
     ///
     /// If `report` panics, the panic is caught, and the request goes on.
     pub fn new(verifier: Verifier<K, N>, report: impl Fn(&Parts, Verdict<'_>) + Send + Sync + 'static) -> Self {
-        Self { verifier: Arc::new(verifier.watching()), report: Report::new(report) }
+        Self { verifier: Arc::new(verifier.report_only()), report: Report::new(report) }
     }
 }
 

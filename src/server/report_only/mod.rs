@@ -4,11 +4,11 @@
 //! A streamed one it has `watched`.
 
 mod layer;
-mod recorded;
+mod observed;
+mod replay;
 mod service;
-mod watched;
 
-pub(super) use self::watched::{Watch, WatchedBody};
+pub(super) use self::observed::{ObservedBody, VerdictHook};
 pub use self::{
     layer::ReportOnlyLayer,
     service::{ReportOnly, Verdict},

@@ -11,15 +11,15 @@ use http::{Request, request::Parts};
 use tower_service::Service;
 
 use super::{
-    recorded::{Recorded, Recording},
-    watched::Watch,
+    observed::VerdictHook,
+    replay::{ReplayHandle, TeeBody},
 };
 use crate::{
     accessors::inner_accessors,
     event::{call_closure, catch_panics},
     protocol::{Rejection, RejectionKind},
     ready::take_ready,
-    server::{Caller, RequestBody, ResponseFuture, Verifier, admitted::AdmittedBody, delivery::hide_secrets},
+    server::{Caller, RequestBody, ResponseFuture, Verifier, admitted::AdmittedBody, forwarded::hide_secrets},
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
@@ -81,11 +81,11 @@ where
             let (parts, body) = request.into_parts();
             let mut seen = parts.clone();
             hide_secrets(verifier.scheme(), &mut seen.headers);
-            let (body, recording) = Recorded::new(body);
+            let (body, replay) = TeeBody::new(body);
             let verified = CatchPanics(Box::pin(verifier.verify(Request::from_parts(parts, body)))).await;
             let request = match verified.unwrap_or_else(|| Err(Rejection::unavailable("a store panicked"))) {
                 Ok(mut request) => {
-                    recording.stop();
+                    replay.discard();
                     // Of a layer like this one, above, with another verdict.
                     request.extensions_mut().remove::<RejectionKind>();
                     report_verified(report, seen, &request);
@@ -93,7 +93,7 @@ where
                 }
                 Err(rejection) => {
                     report.call(&seen, Err(&rejection));
-                    unverified(seen, recording, &rejection)
+                    unverified(seen, replay, &rejection)
                 }
             };
             inner.call(request).await
@@ -122,19 +122,19 @@ fn report_verified<B>(report: Report, seen: Parts, request: &Request<B>) {
     let Some(caller) = extensions.get::<Caller>().filter(|_| !is_known_already).cloned() else {
         return;
     };
-    match extensions.get::<Watch>() {
-        Some(watch) => watch.then(move |body| report.call(&seen, body.map(|()| &caller))),
+    match extensions.get::<VerdictHook>() {
+        Some(hook) => hook.then(move |body| report.call(&seen, body.map(|()| &caller))),
         None => report.call(&seen, Ok(&caller)),
     }
 }
 
 fn unverified<B: RequestBody>(
     mut parts: Parts,
-    recording: Recording<B>,
+    replay: ReplayHandle<B>,
     rejection: &Rejection,
 ) -> Request<B::ServiceBody> {
     parts.extensions.insert(rejection.kind());
-    Request::from_parts(parts, B::from_admitted(AdmittedBody::unchecked(recording.play())))
+    Request::from_parts(parts, B::from_admitted(AdmittedBody::unchecked(replay.replay())))
 }
 
 impl<S: Clone, K, N> Clone for ReportOnly<S, K, N> {

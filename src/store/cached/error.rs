@@ -8,7 +8,7 @@ use crate::store::StoreError;
 /// look-up get the same one.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LookUpError {
+pub enum LookupError {
     /// The store has not answered in time.
     #[error("the key store has not answered within {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -26,8 +26,8 @@ pub enum LookUpError {
     NoRuntime,
 }
 
-impl From<LookUpError> for StoreError {
-    fn from(error: LookUpError) -> Self {
+impl From<LookupError> for StoreError {
+    fn from(error: LookupError) -> Self {
         Self::new(error)
     }
 }

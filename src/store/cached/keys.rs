@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    alarm::Alarm,
-    flight::Flights,
-    memory::{Memory, Recalled},
+    lookup::InFlightLookups,
+    memory::{CacheLookup, Memory},
+    warning::OutageWarning,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -47,7 +47,7 @@ use crate::{
 ///
 /// Anybody can ask for an id that is nobody's. Such ids are remembered apart from known apps, the last
 /// [10,000](Self::with_unknown_capacity) of them, so that they push out no app, and each reaches the store once in 10 s as
-/// long as no more come. At most [8 at a time](Self::with_most_unknown_in_flight) are looked up, some 1,000 wait for that
+/// long as no more come. At most [8 at a time](Self::with_max_unknown_in_flight) are looked up, some 1,000 wait for that
 /// until the deadline, and the others are errors at once.
 ///
 /// Known apps do not queue with them: an app that has had keys is looked up right away, one look-up for each app. Let the
@@ -67,8 +67,8 @@ use crate::{
 pub struct CachedKeys<K> {
     pub(super) store: Arc<K>,
     pub(super) memory: Arc<Memory>,
-    pub(super) flights: Arc<Flights>,
-    pub(super) alarm: Arc<Alarm>,
+    pub(super) in_flight: Arc<InFlightLookups>,
+    pub(super) warning: Arc<OutageWarning>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: Options,
 }
@@ -103,8 +103,8 @@ impl<K: KeyStore> CachedKeys<K> {
     /// Whatever is set, it begins with nothing remembered.
     fn build(store: Arc<K>, clock: Arc<dyn Clock>, options: Options) -> Self {
         let memory = Arc::new(Memory::new(&options));
-        let flights = Arc::new(Flights::new(options.most_unknown_in_flight));
-        Self { store, memory, flights, alarm: Arc::default(), clock, options }
+        let in_flight = Arc::new(InFlightLookups::new(options.most_unknown_in_flight));
+        Self { store, memory, in_flight, warning: Arc::default(), clock, options }
     }
 
     fn with_options(self, options: Options) -> Self {
@@ -164,7 +164,7 @@ impl<K: KeyStore> CachedKeys<K> {
     /// How many look-ups of ids that are not known reach the store at a time: fewer than it has connections. Default: 8,
     /// and never less than 1.
     #[must_use]
-    pub fn with_most_unknown_in_flight(self, look_ups: usize) -> Self {
+    pub fn with_max_unknown_in_flight(self, look_ups: usize) -> Self {
         let options = Options { most_unknown_in_flight: look_ups, ..self.options };
         self.with_options(options)
     }
@@ -187,21 +187,21 @@ impl<K: KeyStore> CachedKeys<K> {
     /// Requests that have been given their keys already go on with them. A few other apps, of the same hash, are looked
     /// up again too.
     pub fn invalidate(&self, app: &AppId) {
-        self.memory.generations().end(app);
+        self.memory.epochs().end(app);
     }
 
     /// [`invalidate`](Self::invalidate), for all apps. The store is then asked for each that comes, all at once.
     pub fn invalidate_all(&self) {
-        self.memory.generations().end_all();
+        self.memory.epochs().end_all();
     }
 }
 
 impl<K: KeyStore> KeyStore for CachedKeys<K> {
     async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
-        match self.memory.recall(app, self.clock.monotonic(), &self.options) {
-            Recalled::Fresh(answer) => Ok(answer),
+        match self.memory.get(app, self.clock.monotonic(), &self.options) {
+            CacheLookup::Fresh(answer) => Ok(answer),
             // Boxed, so that those who need not wait carry nothing of it.
-            Recalled::Due(due) => Ok(Box::pin(self.look_up(app, due)).await?),
+            CacheLookup::Due(due) => Ok(Box::pin(self.look_up(app, due)).await?),
         }
     }
 }
@@ -212,8 +212,8 @@ impl<K> Clone for CachedKeys<K> {
         Self {
             store: self.store.clone(),
             memory: self.memory.clone(),
-            flights: self.flights.clone(),
-            alarm: self.alarm.clone(),
+            in_flight: self.in_flight.clone(),
+            warning: self.warning.clone(),
             clock: self.clock.clone(),
             options: self.options,
         }

@@ -1,11 +1,11 @@
 //! Keys from a slow or distant store, remembered for a while.
 
-mod alarm;
+mod epoch;
 mod error;
-mod flight;
-mod generation;
 mod keys;
 mod look_up;
+mod lookup;
 mod memory;
+mod warning;
 
-pub use self::{error::LookUpError, keys::CachedKeys};
+pub use self::{error::LookupError, keys::CachedKeys};

@@ -17,7 +17,7 @@ use super::{
     error::FileKeysError,
     parse::parse,
     read::{Content, read},
-    watch::{Watched, watch},
+    watch::{Poll, watch},
 };
 use crate::{
     clock::milliseconds,
@@ -27,12 +27,12 @@ use crate::{
 };
 
 /// What was read, and what was seen since.
-pub(super) struct Current {
+pub(super) struct Reloader {
     path: Arc<Path>,
     format: Option<DataFormat>,
     apps: RwLock<StaticKeys>,
     /// Locked from the reading of the file to the taking of its keys, so that none overtakes a later one.
-    seen: Mutex<Seen>,
+    seen: Mutex<Snapshots>,
     failure: Mutex<Option<FileKeysError>>,
     /// In milliseconds.
     interval: AtomicU64,
@@ -40,20 +40,20 @@ pub(super) struct Current {
 }
 
 /// What came of reading the file: a digest of what it held, or why it could not be read.
-type Sight = Result<[u8; 32], String>;
+type Snapshot = Result<[u8; 32], String>;
 
 #[derive(Default)]
-struct Seen {
+struct Snapshots {
     /// What was taken last, or refused.
-    judged: Option<Sight>,
+    applied: Option<Snapshot>,
     /// What was seen since, once.
-    fresh: Option<Sight>,
+    candidate: Option<Snapshot>,
 }
 
 /// How long a change has to stay the same, so that nobody is in the middle of writing it.
-const SETTLING: Duration = Duration::from_millis(100);
+const DEBOUNCE: Duration = Duration::from_millis(100);
 
-impl Current {
+impl Reloader {
     pub(super) fn new(path: Arc<Path>, format: Option<DataFormat>, interval: Duration) -> Self {
         Self {
             path,
@@ -96,22 +96,23 @@ impl Current {
     }
 
     pub(super) fn reload(&self) -> Result<(), FileKeysError> {
-        self.load().inspect_err(event::keys_not_taken)
+        self.load().inspect_err(event::key_file_rejected)
     }
 
     /// The first time: there is nothing yet that could stay.
     pub(super) fn load(&self) -> Result<(), FileKeysError> {
         let mut seen = lock(&self.seen);
         let content = read(&self.path);
-        *seen = Seen { judged: Some(sight(&content)), fresh: None };
-        self.take(content)
+        *seen = Snapshots { applied: Some(snapshot(&content)), candidate: None };
+        self.apply(content)
     }
 
-    fn take(&self, content: Result<Content, String>) -> Result<(), FileKeysError> {
+    fn apply(&self, content: Result<Content, String>) -> Result<(), FileKeysError> {
         let taken = content.map_err(|detail| FileKeysError::of_file(&self.path, detail)).and_then(|content| {
             let text = std::str::from_utf8(&content.bytes)
                 .map_err(|_| FileKeysError::of_file(&self.path, "it is no UTF-8 text"))?;
-            let apps = parse(text, self.format).map_err(|fault| FileKeysError::of_text(&self.path, text, fault))?;
+            let apps =
+                parse(text, self.format).map_err(|error_at| FileKeysError::of_text(&self.path, text, error_at))?;
             Ok((apps, content.is_open_to_others))
         });
         match taken {
@@ -121,7 +122,7 @@ impl Current {
                 drop(current);
                 drop(old);
                 *lock(&self.failure) = None;
-                event::keys_taken(&self.path, is_open_to_others);
+                event::key_file_loaded(&self.path, is_open_to_others);
                 Ok(())
             }
             Err(error) => {
@@ -138,40 +139,40 @@ impl Current {
     }
 }
 
-impl Watched for Current {
-    fn look(&self) -> Duration {
+impl Poll for Reloader {
+    fn poll(&self) -> Duration {
         let mut seen = lock(&self.seen);
         let content = read(&self.path);
-        let sight = Some(sight(&content));
-        if sight == seen.judged {
-            seen.fresh = None;
-        } else if sight == seen.fresh {
-            *seen = Seen { judged: sight, fresh: None };
+        let snapshot = Some(snapshot(&content));
+        if snapshot == seen.applied {
+            seen.candidate = None;
+        } else if snapshot == seen.candidate {
+            *seen = Snapshots { applied: snapshot, candidate: None };
             // Whoever wants to know hears of it by the event, or asks for the last failure.
-            let _ = self.take(content).inspect_err(event::keys_not_taken);
+            let _ = self.apply(content).inspect_err(event::key_file_rejected);
         } else {
-            seen.fresh = sight;
-            return SETTLING;
+            seen.candidate = snapshot;
+            return DEBOUNCE;
         }
         self.interval()
     }
 
     /// The file is judged again: whether it was taken nobody knows.
     fn recover(&self) -> Duration {
-        *lock(&self.seen) = Seen { judged: None, fresh: None };
+        *lock(&self.seen) = Snapshots { applied: None, candidate: None };
         let error = FileKeysError::of_file(&self.path, "whoever read it panicked; it is read again");
         *lock(&self.failure) = Some(error);
         self.interval()
     }
 }
 
-impl Drop for Current {
+impl Drop for Reloader {
     fn drop(&mut self) {
         self.wake();
     }
 }
 
-fn sight(content: &Result<Content, String>) -> Sight {
+fn snapshot(content: &Result<Content, String>) -> Snapshot {
     content.as_ref().map(|content| Sha256::digest(&content.bytes).into()).map_err(String::clone)
 }
 
@@ -190,10 +191,10 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(1);
 
     /// It is looked at by hand.
-    fn watched(name: &str) -> Current {
+    fn watched(name: &str) -> Reloader {
         let path = std::env::temp_dir().join(format!("countersign-{name}-{}.toml", std::process::id()));
         fs::write(&path, file('a')).unwrap();
-        let current = Current::new(path.into(), None, INTERVAL);
+        let current = Reloader::new(path.into(), None, INTERVAL);
         current.reload().unwrap();
         current
     }
@@ -202,18 +203,18 @@ mod tests {
         format!("[apps.{letter}]\nkeys = [{{ secret = 'text:0123456789abcdef' }}]\n")
     }
 
-    fn knows(current: &Current, app: &str) -> bool {
+    fn knows(current: &Reloader, app: &str) -> bool {
         current.app(&app.parse().unwrap()).is_some()
     }
 
     #[test]
     fn a_change_is_taken_when_it_has_stayed_the_same() {
         let current = watched("settled");
-        assert_eq!(current.look(), INTERVAL);
+        assert_eq!(current.poll(), INTERVAL);
         fs::write(&current.path, file('b')).unwrap();
-        assert_eq!(current.look(), SETTLING);
+        assert_eq!(current.poll(), DEBOUNCE);
         assert!(knows(&current, "a") && !knows(&current, "b"));
-        assert_eq!(current.look(), INTERVAL);
+        assert_eq!(current.poll(), INTERVAL);
         assert!(knows(&current, "b") && !knows(&current, "a"));
         fs::remove_file(&current.path).unwrap();
     }
@@ -222,11 +223,11 @@ mod tests {
     fn what_is_half_written_is_not_taken_though_it_is_a_whole_file_to_read() {
         let current = watched("half");
         fs::write(&current.path, file('b')).unwrap();
-        assert_eq!(current.look(), SETTLING);
+        assert_eq!(current.poll(), DEBOUNCE);
         fs::write(&current.path, file('b') + &file('c')).unwrap();
-        assert_eq!(current.look(), SETTLING);
+        assert_eq!(current.poll(), DEBOUNCE);
         assert!(!knows(&current, "b"), "half of the file was taken");
-        assert_eq!(current.look(), INTERVAL);
+        assert_eq!(current.poll(), INTERVAL);
         assert!(knows(&current, "b") && knows(&current, "c"));
         fs::remove_file(&current.path).unwrap();
     }
@@ -235,15 +236,15 @@ mod tests {
     fn a_change_that_is_undone_is_none_and_a_gap_between_two_files_is_no_failure() {
         let current = watched("undone");
         fs::remove_file(&current.path).unwrap();
-        assert_eq!(current.look(), SETTLING);
+        assert_eq!(current.poll(), DEBOUNCE);
         fs::write(&current.path, file('a')).unwrap();
-        assert_eq!(current.look(), INTERVAL);
+        assert_eq!(current.poll(), INTERVAL);
         assert!(current.failure().is_none());
         fs::remove_file(&current.path).unwrap();
-        assert_eq!([current.look(), current.look()], [SETTLING, INTERVAL]);
+        assert_eq!([current.poll(), current.poll()], [DEBOUNCE, INTERVAL]);
         assert!(knows(&current, "a") && current.failure().is_some());
         *lock(&current.failure) = None;
-        assert_eq!(current.look(), INTERVAL);
+        assert_eq!(current.poll(), INTERVAL);
         assert!(current.failure().is_none(), "a failure is told once");
     }
 
@@ -252,7 +253,7 @@ mod tests {
         let current = watched("panicked");
         assert_eq!(current.recover(), INTERVAL);
         assert!(current.failure().is_some());
-        assert_eq!([current.look(), current.look()], [SETTLING, INTERVAL]);
+        assert_eq!([current.poll(), current.poll()], [DEBOUNCE, INTERVAL]);
         assert!(knows(&current, "a") && current.failure().is_none());
         fs::remove_file(&current.path).unwrap();
     }

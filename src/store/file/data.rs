@@ -6,8 +6,8 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::de::{Error, ValueDeserializer};
 
 use super::{
-    error::Fault,
-    parse::{Item, fault},
+    error::ParseError,
+    parse::{Item, error_at},
 };
 use crate::{protocol::AppId, store::AppData};
 
@@ -22,15 +22,18 @@ pub(super) fn data_format<T: DeserializeOwned + Send + Sync + 'static>() -> Data
     }
 }
 
-pub(super) fn read_data(app: &AppId, item: &Item<'_>, format: Option<DataFormat>) -> Result<AppData, Fault> {
+pub(super) fn read_data(app: &AppId, item: &Item<'_>, format: Option<DataFormat>) -> Result<AppData, ParseError> {
     let Some(format) = format else {
-        return Err(fault(item, format!("app {app} has data, and this service reads none: open_with_data reads it")));
+        return Err(error_at(
+            item,
+            format!("app {app} has data, and this service reads none: open_with_data reads it"),
+        ));
     };
     format(item.clone()).map_err(|error| {
         let at = error.span().map_or(item.span().start, |span| span.start);
         // Any other message may repeat what stands in the file.
         let reason = Some(error.message()).filter(|message| message.starts_with("missing field"));
         let reason = reason.unwrap_or("it is not of the form that this service expects");
-        Fault::new(at, format!("the data of app {app}: {reason}"))
+        ParseError::new(at, format!("the data of app {app}: {reason}"))
     })
 }

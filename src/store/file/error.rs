@@ -31,8 +31,8 @@ impl FileKeysError {
         Self { path: path.clone(), place: None, detail: detail.into() }
     }
 
-    pub(super) fn of_text(path: &Arc<Path>, text: &str, fault: Fault) -> Self {
-        Self { place: Some(place(text, fault.at)), ..Self::of_file(path, fault.detail) }
+    pub(super) fn of_text(path: &Arc<Path>, text: &str, error_at: ParseError) -> Self {
+        Self { place: Some(place(text, error_at.at)), ..Self::of_file(path, error_at.detail) }
     }
 }
 
@@ -49,12 +49,12 @@ impl fmt::Display for FileKeysError {
 impl std::error::Error for FileKeysError {}
 
 /// What is wrong in a text, and at which byte of it.
-pub(super) struct Fault {
+pub(super) struct ParseError {
     at: usize,
     detail: String,
 }
 
-impl Fault {
+impl ParseError {
     pub(super) fn new(at: usize, detail: impl Into<String>) -> Self {
         Self { at, detail: detail.into() }
     }

@@ -11,7 +11,7 @@ use toml::{
 
 use super::{
     data::{DataFormat, read_data},
-    error::{Fault, line_of},
+    error::{ParseError, line_of},
 };
 use crate::{
     protocol::{AppId, FieldError, Key, KeyRing, KeyRingError, Secret, SecretError},
@@ -19,31 +19,34 @@ use crate::{
 };
 
 /// The apps that are enabled.
-pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys, Fault> {
+pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys, ParseError> {
     // Its message is made of fixed words. Its Display is not: that shows the line.
     let document = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(text.len()..text.len());
         let detail = duplicate_app(text, &span).unwrap_or_else(|| error.message().to_owned());
-        Fault::new(span.start, detail)
+        ParseError::new(span.start, detail)
     })?;
     let document = document.get_ref();
     check_names(document, &["apps"])?;
-    let apps = document.get("apps").ok_or_else(|| Fault::new(0, "there is no app: expected [apps.ID]"))?;
+    let apps = document.get("apps").ok_or_else(|| ParseError::new(0, "there is no app: expected [apps.ID]"))?;
     let apps = table(apps, "expected a table of apps: [apps.ID]")?;
     if apps.is_empty() {
-        return Err(Fault::new(0, "there is no app: expected [apps.ID]; `enabled = false` shuts one out"));
+        return Err(ParseError::new(0, "there is no app: expected [apps.ID]; `enabled = false` shuts one out"));
     }
     let mut enabled = Vec::new();
     for (id, app) in apps {
         let app_id: AppId = id.get_ref().parse().map_err(|error: FieldError| {
-            Fault::new(id.span().start, format!("the app's id: {}; one with a dot stands in quotes", error.problem()))
+            ParseError::new(
+                id.span().start,
+                format!("the app's id: {}; one with a dot stands in quotes", error.problem()),
+            )
         })?;
         let (is_enabled, app) = parse_app(&app_id, app, format)?;
         if is_enabled {
             enabled.push((app_id, app));
         }
     }
-    StaticKeys::new(enabled).map_err(|error| Fault::new(0, error.to_string()))
+    StaticKeys::new(enabled).map_err(|error| ParseError::new(0, error.to_string()))
 }
 
 /// What to say where the header of an app's table repeats the app at this span.
@@ -62,39 +65,40 @@ fn duplicate_app(text: &str, span: &Range<usize>) -> Option<String> {
 
 pub(super) type Item<'i> = Spanned<DeValue<'i>>;
 
-fn parse_app(id: &AppId, app: &Item<'_>, format: Option<DataFormat>) -> Result<(bool, App), Fault> {
+fn parse_app(id: &AppId, app: &Item<'_>, format: Option<DataFormat>) -> Result<(bool, App), ParseError> {
     let entries = table(app, "expected an app: [apps.ID]; an id with a dot stands in quotes")?;
     check_names(entries, &["data", "enabled", "keys"])?;
     let is_enabled = match entries.get("enabled") {
         None => true,
-        Some(enabled) => enabled.get_ref().as_bool().ok_or_else(|| fault(enabled, "expected true or false"))?,
+        Some(enabled) => enabled.get_ref().as_bool().ok_or_else(|| error_at(enabled, "expected true or false"))?,
     };
-    let missing = || fault(app, format!("app {id} has no keys: expected [[apps.{id}.keys]]"));
+    let missing = || error_at(app, format!("app {id} has no keys: expected [[apps.{id}.keys]]"));
     let keys = entries.get("keys").ok_or_else(missing)?;
-    let items = keys.get_ref().as_array().ok_or_else(|| fault(keys, "expected [[apps.ID.keys]], in two brackets"))?;
+    let items =
+        keys.get_ref().as_array().ok_or_else(|| error_at(keys, "expected [[apps.ID.keys]], in two brackets"))?;
     let parsed = items.iter().map(parse_key).collect::<Result<Vec<_>, _>>()?;
     let ring = KeyRing::new(parsed).map_err(|error| {
         let culprit = match &error {
             KeyRingError::NeverActive { index } | KeyRingError::SameSecret { indices: [_, index] } => items.get(*index),
             _ => None,
         };
-        fault(culprit.unwrap_or(keys), format!("app {id}: {error}"))
+        error_at(culprit.unwrap_or(keys), format!("app {id}: {error}"))
     })?;
     let data = entries.get("data").map(|data| read_data(id, data, format)).transpose()?;
     Ok((is_enabled, App::new(ring).with_shared_data(data)))
 }
 
-fn parse_key(item: &Item<'_>) -> Result<Key, Fault> {
+fn parse_key(item: &Item<'_>) -> Result<Key, ParseError> {
     let entries = table(item, "expected a key: { secret = \"hex:...\" }")?;
     check_names(entries, &["name", "not-after", "not-before", "secret"])?;
-    let written = entries.get("secret").ok_or_else(|| fault(item, "the key has no secret"))?;
-    let secret: Secret = string(written)?.parse().map_err(|error: SecretError| fault(written, error.to_string()))?;
+    let written = entries.get("secret").ok_or_else(|| error_at(item, "the key has no secret"))?;
+    let secret: Secret = string(written)?.parse().map_err(|error: SecretError| error_at(written, error.to_string()))?;
     let mut key = Key::from(secret);
     if let Some(name) = entries.get("name") {
         key = key.with_name(
             string(name)?
                 .parse()
-                .map_err(|error: FieldError| fault(name, format!("the key's name: {}", error.problem())))?,
+                .map_err(|error: FieldError| error_at(name, format!("the key's name: {}", error.problem())))?,
         );
     }
     if let Some(second) = entries.get("not-before") {
@@ -106,27 +110,27 @@ fn parse_key(item: &Item<'_>) -> Result<Key, Fault> {
     Ok(key)
 }
 
-fn check_names(entries: &DeTable<'_>, known: &[&str]) -> Result<(), Fault> {
+fn check_names(entries: &DeTable<'_>, known: &[&str]) -> Result<(), ParseError> {
     let unknown = entries.iter().map(|(name, _)| name).find(|name| !known.contains(&&**name.get_ref()));
     match unknown {
         None => Ok(()),
         // It is not repeated: it may be a secret that has lost its place.
-        Some(name) => Err(Fault::new(name.span().start, format!("unknown name: expected {}", known.join(", ")))),
+        Some(name) => Err(ParseError::new(name.span().start, format!("unknown name: expected {}", known.join(", ")))),
     }
 }
 
-fn table<'t, 'i>(item: &'t Item<'i>, expected: &str) -> Result<&'t DeTable<'i>, Fault> {
-    item.get_ref().as_table().ok_or_else(|| fault(item, expected))
+fn table<'t, 'i>(item: &'t Item<'i>, expected: &str) -> Result<&'t DeTable<'i>, ParseError> {
+    item.get_ref().as_table().ok_or_else(|| error_at(item, expected))
 }
 
-fn string<'t>(item: &'t Item<'_>) -> Result<&'t str, Fault> {
-    item.get_ref().as_str().ok_or_else(|| fault(item, "expected a text in quotes"))
+fn string<'t>(item: &'t Item<'_>) -> Result<&'t str, ParseError> {
+    item.get_ref().as_str().ok_or_else(|| error_at(item, "expected a text in quotes"))
 }
 
-fn unix_seconds(item: &Item<'_>) -> Result<u64, Fault> {
+fn unix_seconds(item: &Item<'_>) -> Result<u64, ParseError> {
     const EXPECTED: &str = "expected a date and time since 1970 with an offset, in whole seconds and without quotes: \
                             2026-10-01T00:00:00Z";
-    item.get_ref().as_datetime().and_then(in_unix_seconds).ok_or_else(|| fault(item, EXPECTED))
+    item.get_ref().as_datetime().and_then(in_unix_seconds).ok_or_else(|| error_at(item, EXPECTED))
 }
 
 fn in_unix_seconds(datetime: &Datetime) -> Option<u64> {
@@ -142,6 +146,6 @@ fn in_unix_seconds(datetime: &Datetime) -> Option<u64> {
     u64::try_from(moment.unix_timestamp()).ok().filter(|_| is_whole)
 }
 
-pub(super) fn fault(item: &Item<'_>, detail: impl Into<String>) -> Fault {
-    Fault::new(item.span().start, detail)
+pub(super) fn error_at(item: &Item<'_>, detail: impl Into<String>) -> ParseError {
+    ParseError::new(item.span().start, detail)
 }

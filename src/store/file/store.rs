@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 
 use super::{
-    current::Current,
+    current::Reloader,
     data::{DataFormat, data_format},
     error::FileKeysError,
 };
@@ -56,7 +56,7 @@ use crate::{
 /// # Ok::<(), countersign::store::file::FileKeysError>(())
 /// ```
 #[derive(Clone)]
-pub struct FileKeys(Arc<Current>);
+pub struct FileKeys(Arc<Reloader>);
 
 impl FileKeys {
     /// How often the file is looked at: every second.
@@ -114,7 +114,7 @@ impl FileKeys {
     }
 
     fn open_as(path: PathBuf, format: Option<DataFormat>) -> Result<Self, FileKeysError> {
-        let current = Arc::new(Current::new(path.into(), format, Self::DEFAULT_INTERVAL));
+        let current = Arc::new(Reloader::new(path.into(), format, Self::DEFAULT_INTERVAL));
         current.load()?;
         current.watch()?;
         Ok(Self(current))

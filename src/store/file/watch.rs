@@ -9,9 +9,9 @@ use std::{
 };
 
 /// What is looked at.
-pub(super) trait Watched: Send + Sync + 'static {
+pub(super) trait Poll: Send + Sync + 'static {
     /// Looks, and says when to look again.
-    fn look(&self) -> Duration;
+    fn poll(&self) -> Duration;
 
     /// Looking has panicked. Says when to look again.
     fn recover(&self) -> Duration;
@@ -19,14 +19,14 @@ pub(super) trait Watched: Send + Sync + 'static {
 
 /// On a thread of its own: a disk that hangs holds nobody else up, and no runtime is needed. It ends with what it
 /// watches; unpark it for a look at once.
-pub(super) fn watch(watched: Weak<impl Watched>, first_after: Duration) -> io::Result<JoinHandle<()>> {
+pub(super) fn watch(watched: Weak<impl Poll>, first_after: Duration) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("key-file".to_owned()).spawn(move || {
         let mut wait = first_after;
         loop {
             thread::park_timeout(wait);
             match watched.upgrade() {
                 Some(watched) => {
-                    let looked = catch_unwind(AssertUnwindSafe(|| watched.look()));
+                    let looked = catch_unwind(AssertUnwindSafe(|| watched.poll()));
                     wait = looked.unwrap_or_else(|_panic| watched.recover());
                 }
                 None => return,
@@ -45,10 +45,10 @@ mod tests {
 
     use super::*;
 
-    struct Seen(Sender<()>);
+    struct Snapshots(Sender<()>);
 
-    impl Watched for Seen {
-        fn look(&self) -> Duration {
+    impl Poll for Snapshots {
+        fn poll(&self) -> Duration {
             self.0.send(()).unwrap();
             Duration::from_millis(1)
         }
@@ -60,8 +60,8 @@ mod tests {
 
     struct Clumsy(Sender<()>);
 
-    impl Watched for Clumsy {
-        fn look(&self) -> Duration {
+    impl Poll for Clumsy {
+        fn poll(&self) -> Duration {
             panic!("on purpose")
         }
 
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn it_looks_until_there_is_nothing_to_look_at() {
         let (tell, told) = channel();
-        let seen = Arc::new(Seen(tell));
+        let seen = Arc::new(Snapshots(tell));
         let watcher = watch(Arc::downgrade(&seen), Duration::ZERO).unwrap();
         (0..3).for_each(|_| told.recv().unwrap());
         drop(seen);

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{connect::Connect, error::ClaimError, store::RedisNonceStore};
 
 /// How long asking may take, the connection included.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl<C: Connect> RedisNonceStore<C> {
     /// Asks Redis whether it keeps what it is told: before a service starts, so that it does not start on one that forgets.
@@ -29,7 +29,7 @@ impl<C: Connect> RedisNonceStore<C> {
     async fn ask(&self) -> Result<(RedisReport, Vec<String>), CheckError> {
         let mut info = Pipeline::new();
         info.cmd("INFO");
-        let answers = timeout(PATIENCE, self.link().exchange(&info)).await.map_err(|_| CheckError::Silent)??;
+        let answers = timeout(TIMEOUT, self.connections().exchange(&info)).await.map_err(|_| CheckError::Timeout)??;
         let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(ClaimError::Refused)?;
         let mut found = Findings::default();
         match answer {
@@ -49,7 +49,7 @@ impl<C: Connect> RedisNonceStore<C> {
 /// # Errors
 ///
 /// Those of `check`, but for that one.
-pub async fn check_redis_that_evicts<C: Connect>(store: &RedisNonceStore<C>) -> Result<RedisReport, CheckError> {
+pub async fn check_allowing_eviction<C: Connect>(store: &RedisNonceStore<C>) -> Result<RedisReport, CheckError> {
     Ok(store.ask().await?.0)
 }
 
@@ -120,7 +120,7 @@ pub enum CheckError {
     TooOld(String),
     /// It did not answer within 2 s.
     #[error("Redis could not be asked: it did not answer within 2 s")]
-    Silent,
+    Timeout,
     /// It cannot be reached, or does not tell.
     #[error("Redis could not be asked")]
     Unanswered(#[source] RedisError),
@@ -130,7 +130,7 @@ impl From<ClaimError> for CheckError {
     fn from(error: ClaimError) -> Self {
         match error {
             ClaimError::Disconnected(error) | ClaimError::Refused(error) => Self::Unanswered(error),
-            _ => Self::Silent,
+            _ => Self::Timeout,
         }
     }
 }

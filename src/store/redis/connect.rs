@@ -26,14 +26,14 @@ pub trait Connect: Send + Sync + 'static {
     ///
     /// It is then kept when a command fails, for that says nothing of the others. It is given up when nobody answers on
     /// it, and replaced by a new one now and then for as long as commands fail.
-    const MENDS_ITSELF: bool = false;
+    const RECONNECTS: bool = false;
 
     /// How long making a connection may take, before it is tried anew: one second by default, and five where several
     /// servers are asked, for each of those that hang is waited for in turn.
     ///
     /// It is made behind the claims' back: what bounds the wait of a claim is
     /// [`RedisNonceStore::with_deadline`](crate::store::RedisNonceStore::with_deadline).
-    const CONNECTING: Duration = Duration::from_secs(1);
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
     /// Makes a connection that is ready for commands.
     ///
@@ -56,7 +56,7 @@ impl Connect for Client {
 impl Connect for Mutex<SentinelClient> {
     type Connection = MultiplexedConnection;
 
-    const CONNECTING: Duration = OF_SEVERAL;
+    const CONNECT_TIMEOUT: Duration = OF_SEVERAL;
 
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         self.lock().await.get_async_connection_with_config(&unbounded()).await
@@ -67,9 +67,9 @@ impl Connect for Mutex<SentinelClient> {
 impl Connect for ClusterClient {
     type Connection = ClusterConnection;
 
-    const MENDS_ITSELF: bool = true;
+    const RECONNECTS: bool = true;
 
-    const CONNECTING: Duration = OF_SEVERAL;
+    const CONNECT_TIMEOUT: Duration = OF_SEVERAL;
 
     async fn connect(&self) -> RedisResult<ClusterConnection> {
         self.get_async_connection().await

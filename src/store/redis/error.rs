@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::RedisError;
 
-use super::link::Failure;
+use super::connections::Failure;
 use crate::store::StoreError;
 
 /// A claim that nobody could decide. It is the source of a [`StoreError`], for operators.
@@ -25,7 +25,7 @@ pub enum ClaimError {
     /// Whoever sent it is gone: with a runtime that ended, or by a panic of the client's, or of tokio's where the
     /// runtime has no timers. The nonce may be spent.
     #[error("the claim was on its way to Redis when its runtime ended, or the client panicked, or there are no timers")]
-    Abandoned,
+    Cancelled,
     /// The claim was made where no tokio runtime is.
     #[error("claims in Redis are made in a tokio runtime, and there is none here")]
     NoRuntime,
@@ -47,7 +47,7 @@ impl ClaimError {
     /// Whether Redis may have taken the claim all the same.
     pub(super) fn may_be_spent(&self) -> bool {
         match self {
-            Self::Deadline(_) | Self::Abandoned | Self::Unexpected => true,
+            Self::Deadline(_) | Self::Cancelled | Self::Unexpected => true,
             // An answer of Redis has a code: OOM, for example.
             Self::Refused(error) => error.code().is_none(),
             _ => false,

@@ -6,52 +6,52 @@ use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value
 
 use super::{
     connect::Connect,
+    connections::{Connection, ConnectionManager},
     error::ClaimError,
-    link::{Line, Link},
 };
 
-impl<C: Connect> Link<C> {
+impl<C: Connect> ConnectionManager<C> {
     /// Sends commands in one piece; each has its own answer. A connection that stands for many takes one command only.
     pub(super) async fn exchange(self: &Arc<Self>, commands: &Pipeline) -> Result<Vec<RedisResult<Value>>, ClaimError> {
-        let line = self.live_line().await?;
-        let mut watch = Watch { link: self, line: &line, is_answered: false };
-        let answers = over(line.connection.clone(), commands).await;
+        let connection = self.live_connection().await?;
+        let mut watch = ExchangeGuard { connections: self, connection: &connection, is_answered: false };
+        let answers = over(connection.connection.clone(), commands).await;
         watch.is_answered = true;
         match answers.iter().filter_map(|answer| answer.as_ref().err()).all(leaves_connection_usable) {
             // What the server refuses is an answer too.
-            true => line.heard(),
+            true => connection.mark_alive(),
             // One node of a cluster is in trouble: a new connection would cost the claims of all others.
-            false if C::MENDS_ITSELF => self.unheard(&line),
-            false => self.give_up(&line),
+            false if C::RECONNECTS => self.report_failure(&connection),
+            false => self.discard(&connection),
         }
         Ok(answers)
     }
 }
 
-impl<C: Connect> Link<C> {
+impl<C: Connect> ConnectionManager<C> {
     /// A connection on which commands can be sent.
     ///
     /// The server or a firewall may have closed a connection that was idle. The client's errors do not tell whether a
     /// command was written before it noticed, so an idle connection is asked with a PING first. A PING changes nothing:
     /// if it fails, no claim was sent, and a new connection takes its place, once. A claim itself is never sent twice.
-    async fn live_line(self: &Arc<Self>) -> Result<Arc<Line<C::Connection>>, ClaimError> {
-        let line = self.line().await?;
+    async fn live_connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, ClaimError> {
+        let connection = self.connection().await?;
         // A connection that mends itself sends a command again by itself.
-        if C::MENDS_ITSELF || !line.is_idle() || self.is_alive(&line).await {
-            return Ok(line);
+        if C::RECONNECTS || !connection.is_idle() || self.is_alive(&connection).await {
+            return Ok(connection);
         }
-        self.give_up(&line);
-        self.line().await
+        self.discard(&connection);
+        self.connection().await
     }
 
-    async fn is_alive(self: &Arc<Self>, line: &Arc<Line<C::Connection>>) -> bool {
-        let mut watch = Watch { link: self, line, is_answered: false };
-        let answer = line.connection.clone().req_packed_command(&redis::cmd("PING")).await;
+    async fn is_alive(self: &Arc<Self>, connection: &Arc<Connection<C::Connection>>) -> bool {
+        let mut watch = ExchangeGuard { connections: self, connection, is_answered: false };
+        let answer = connection.connection.clone().req_packed_command(&redis::cmd("PING")).await;
         watch.is_answered = true;
         // An error of the server is an answer: a user without the permission for PING can have that for SET.
         let is_alive = answer.and_then(Value::extract_error).as_ref().err().is_none_or(leaves_connection_usable);
         if is_alive {
-            line.heard();
+            connection.mark_alive();
         }
         is_alive
     }
@@ -70,16 +70,16 @@ async fn over(mut connection: impl ConnectionLike, commands: &Pipeline) -> Vec<R
 }
 
 /// Notices when an exchange is given up before it has an answer.
-struct Watch<'a, C: Connect> {
-    link: &'a Arc<Link<C>>,
-    line: &'a Arc<Line<C::Connection>>,
+struct ExchangeGuard<'a, C: Connect> {
+    connections: &'a Arc<ConnectionManager<C>>,
+    connection: &'a Arc<Connection<C::Connection>>,
     is_answered: bool,
 }
 
-impl<C: Connect> Drop for Watch<'_, C> {
+impl<C: Connect> Drop for ExchangeGuard<'_, C> {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.link.unheard(self.line);
+            self.connections.report_failure(self.connection);
         }
     }
 }

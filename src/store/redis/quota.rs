@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::protocol::{AppId, Lifetime};
+use crate::protocol::{AppId, Retention};
 
 pub(super) struct Quota {
     most: usize,
@@ -36,7 +36,7 @@ impl Quota {
     }
 
     /// Counts a nonce, unless the app has as many as it may.
-    pub(super) fn take(&self, app: &AppId, lifetime: Lifetime) -> bool {
+    pub(super) fn take(&self, app: &AppId, lifetime: Retention) -> bool {
         let mut apps = self.apps();
         if !apps.by_id.contains_key(app) {
             apps.clean_up(lifetime.now());
@@ -52,7 +52,7 @@ impl Quota {
     }
 
     /// It was not claimed.
-    pub(super) fn give_back(&self, app: &AppId, lifetime: Lifetime) {
+    pub(super) fn give_back(&self, app: &AppId, lifetime: Retention) {
         if let Some(usage) = self.apps().by_id.get_mut(app)
             && let Some(count) = usage.ends.get_mut(&lifetime.until()).filter(|count| **count > 0)
         {
@@ -97,7 +97,7 @@ mod tests {
         let quota = Quota::new(10);
         for n in 0..10_000_u64 {
             let app = AppId::parse(format!("app-{n}").as_bytes()).unwrap();
-            assert!(quota.take(&app, Lifetime::new(n, n + 100)));
+            assert!(quota.take(&app, Retention::new(n, n + 100)));
         }
         assert!(quota.apps().by_id.len() <= 400);
     }

@@ -6,9 +6,9 @@ use bytes::BufMut;
 use redis::{Cmd, RedisWrite, sentinel::SentinelClient};
 use tokio::sync::Mutex;
 
-use super::{connect::Connect, error::ClaimError, link::Link, outbox::Outbox, quota::Quota};
+use super::{batcher::Batcher, connect::Connect, connections::ConnectionManager, error::ClaimError, quota::Quota};
 use crate::{
-    protocol::{Lifetime, Occurrence},
+    protocol::{NonceStatus, Retention},
     store::{NonceClaim, NonceStore, StoreError, VerifierRegistry},
 };
 
@@ -32,7 +32,7 @@ use crate::{
 /// # }
 /// ```
 pub struct RedisNonceStore<C: Connect = redis::Client> {
-    outbox: Arc<Outbox<C>>,
+    batcher: Arc<Batcher<C>>,
     prefix: Arc<str>,
     registry: VerifierRegistry,
     quota: Option<Arc<Quota>>,
@@ -63,17 +63,17 @@ impl<C: Connect> RedisNonceStore<C> {
     /// # Ok::<_, redis::RedisError>(())
     /// ```
     pub fn new(connector: C) -> Self {
-        let outbox = Outbox::new(Link::new(connector), Self::DEADLINE, Self::MOST_IN_FLIGHT);
-        Self { outbox, prefix: "cs1:".into(), registry: VerifierRegistry::new(), quota: None }
+        let batcher = Batcher::new(ConnectionManager::new(connector), Self::DEADLINE, Self::MAX_IN_FLIGHT);
+        Self { batcher, prefix: "cs1:".into(), registry: VerifierRegistry::new(), quota: None }
     }
 
     const DEADLINE: Duration = Duration::from_millis(250);
-    const MOST_IN_FLIGHT: usize = 1024;
+    const MAX_IN_FLIGHT: usize = 1024;
 
     /// How long a claim may take, all that it waits for together. Default: 250 ms.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
-        Self { outbox: Outbox::new(self.link().clone(), deadline, self.outbox.most_in_flight()), ..self }
+        Self { batcher: Batcher::new(self.connections().clone(), deadline, self.batcher.max_in_flight()), ..self }
     }
 
     /// How many claims may wait at once. Any other is an error right away. Default: 1,024.
@@ -81,8 +81,8 @@ impl<C: Connect> RedisNonceStore<C> {
     /// Apps share these places as they share the room of a [`MemoryNonceStore`](crate::store::MemoryNonceStore#fairness): an app may
     /// take more as long as it has less than three times the free places, so that one app's flood leaves places for the others.
     #[must_use]
-    pub fn with_most_in_flight(self, claims: usize) -> Self {
-        Self { outbox: Outbox::new(self.link().clone(), self.outbox.deadline, claims), ..self }
+    pub fn with_max_in_flight(self, claims: usize) -> Self {
+        Self { batcher: Batcher::new(self.connections().clone(), self.batcher.deadline, claims), ..self }
     }
 
     /// How many live nonces an app may have: a claim beyond that is an error, and its request is answered with 503. Default: no
@@ -130,15 +130,15 @@ impl<C: Connect> RedisNonceStore<C> {
         &self,
         quota: &Quota,
         claim: &NonceClaim<'_>,
-        lifetime: Lifetime,
+        lifetime: Retention,
         milliseconds: u64,
-    ) -> Result<Occurrence, StoreError> {
+    ) -> Result<NonceStatus, StoreError> {
         if !quota.take(claim.app_id(), lifetime) {
             return Err(ClaimError::Quota(quota.most()).into());
         }
-        let answer = self.outbox.send(self.command(claim, milliseconds), claim).await;
+        let answer = self.batcher.send(self.command(claim, milliseconds), claim).await;
         let is_held = match &answer {
-            Ok(occurrence) => *occurrence == Occurrence::First,
+            Ok(occurrence) => *occurrence == NonceStatus::New,
             Err(error) => error.source().and_then(<dyn Error>::downcast_ref).is_none_or(ClaimError::may_be_spent),
         };
         if !is_held {
@@ -147,8 +147,8 @@ impl<C: Connect> RedisNonceStore<C> {
         answer
     }
 
-    pub(super) fn link(&self) -> &Arc<Link<C>> {
-        &self.outbox.link
+    pub(super) fn connections(&self) -> &Arc<ConnectionManager<C>> {
+        &self.batcher.connections
     }
 }
 
@@ -157,25 +157,25 @@ impl RedisNonceStore<Mutex<SentinelClient>> {
     ///
     /// A replica that becomes the master may not have the last claims yet: the guide tells what that means.
     #[must_use]
-    pub fn on_master(sentinels: SentinelClient) -> Self {
+    pub fn from_sentinel(sentinels: SentinelClient) -> Self {
         Self::new(Mutex::new(sentinels))
     }
 }
 
 impl<C: Connect> NonceStore for RedisNonceStore<C> {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Lifetime) -> Result<Occurrence, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
         // Redis adds it to its own clock, and refuses a sum that is beyond 2^63. A longer life would end no earlier.
         let milliseconds = lifetime.ttl().as_secs().saturating_mul(1000).min(LONGEST);
         if milliseconds == 0 {
-            return Ok(Occurrence::Late);
+            return Ok(NonceStatus::Expired);
         }
         match &self.quota {
             Some(quota) => self.claim_within(quota, claim, lifetime, milliseconds).await,
-            None => self.outbox.send(self.command(claim, milliseconds), claim).await,
+            None => self.batcher.send(self.command(claim, milliseconds), claim).await,
         }
     }
 
-    fn outlives_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 
@@ -187,7 +187,7 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
 impl<C: Connect> Clone for RedisNonceStore<C> {
     fn clone(&self) -> Self {
         Self {
-            outbox: self.outbox.clone(),
+            batcher: self.batcher.clone(),
             prefix: self.prefix.clone(),
             registry: self.registry.clone(),
             quota: self.quota.clone(),
@@ -198,8 +198,8 @@ impl<C: Connect> Clone for RedisNonceStore<C> {
 impl<C: Connect> fmt::Debug for RedisNonceStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisNonceStore")
-            .field("deadline", &self.outbox.deadline)
-            .field("most_in_flight", &self.outbox.most_in_flight())
+            .field("deadline", &self.batcher.deadline)
+            .field("max_in_flight", &self.batcher.max_in_flight())
             .field("prefix", &self.prefix)
             .field("app_quota", &self.quota.as_ref().map(|quota| quota.most()))
             .finish_non_exhaustive()

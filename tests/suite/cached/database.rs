@@ -40,7 +40,7 @@ struct Table {
     moods: HashMap<String, Mood>,
     asked: HashMap<String, usize>,
     in_flight: usize,
-    most_in_flight: usize,
+    max_in_flight: usize,
 }
 
 impl Database {
@@ -51,7 +51,7 @@ impl Database {
             moods: HashMap::new(),
             asked: HashMap::new(),
             in_flight: 0,
-            most_in_flight: 0,
+            max_in_flight: 0,
         };
         Self(Arc::new(State { table: Mutex::new(table), gate: Semaphore::new(0) }))
     }
@@ -98,8 +98,8 @@ impl Database {
         self.with(|table| table.in_flight)
     }
 
-    pub(super) fn most_in_flight(&self) -> usize {
-        self.with(|table| table.most_in_flight)
+    pub(super) fn max_in_flight(&self) -> usize {
+        self.with(|table| table.max_in_flight)
     }
 }
 
@@ -111,7 +111,7 @@ impl InFlight {
         database.with(|table| {
             *table.asked.entry(app.to_owned()).or_default() += 1;
             table.in_flight += 1;
-            table.most_in_flight = table.most_in_flight.max(table.in_flight);
+            table.max_in_flight = table.max_in_flight.max(table.in_flight);
         });
         Self(database.clone())
     }

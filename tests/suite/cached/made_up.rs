@@ -60,17 +60,17 @@ async fn a_flood_of_made_up_ids_reaches_the_store_once_each() {
         }
     }
     assert_eq!((database.asked(), database.most_asked_for_one()), (5000, 1));
-    assert_eq!(database.most_in_flight(), 8);
+    assert_eq!(database.max_in_flight(), 8);
 }
 
 #[tokio::test(start_paused = true)]
 async fn as_many_reach_the_store_at_a_time_as_was_set_and_one_at_the_least() {
     for (set, most) in [(3, 3), (0, 1), (usize::MAX, 100)] {
         let (keys, database, _) = cached();
-        let keys = keys.with_most_unknown_in_flight(set);
+        let keys = keys.with_max_unknown_in_flight(set);
         database.is(Mood::Slow(MS));
         join_all(ids(100).iter().map(|id| ask(&keys, id))).await;
-        assert_eq!(database.most_in_flight(), most);
+        assert_eq!(database.max_in_flight(), most);
     }
 }
 
@@ -149,7 +149,7 @@ async fn all_apps_may_come_at_once_after_a_start() {
     ids.iter().for_each(|id| database.set(id, 3));
     let answers = join_all(ids.iter().map(|id| ask(&keys, id))).await;
     assert!(answers.iter().all(|answer| answer == "key 3"));
-    assert_eq!(database.most_in_flight(), 8);
+    assert_eq!(database.max_in_flight(), 8);
 }
 
 #[tokio::test(start_paused = true)]

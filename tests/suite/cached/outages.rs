@@ -41,7 +41,7 @@ async fn a_store_that_hangs_is_asked_once_and_nobody_hangs() {
     let answers = join_all((0..1000).map(|_| ask(&keys, "demo"))).await;
     assert!(start.elapsed() <= DEADLINE + MS, "{:?}", start.elapsed());
     assert!(answers.iter().all(|answer| answer == LATE));
-    assert_eq!((database.asked(), database.most_in_flight()), (1, 1));
+    assert_eq!((database.asked(), database.max_in_flight()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! hyper-util's client under the layer.
 
 use bytes::Bytes;
-use countersign::{Carrier, Scheme, SignLayer, TokenPlace};
+use countersign::{FieldLocation, Scheme, SignLayer, TokenLocation};
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -57,13 +57,13 @@ async fn a_form_over_the_wire() {
 async fn every_carrier_and_place_over_the_wire() {
     let host = || [HeaderName::from_static("host"), HeaderName::from_static("idempotency-key")];
     let schemes = [
-        Scheme::new().with_carrier(Carrier::Query),
-        Scheme::new().with_carrier(Carrier::Either),
+        Scheme::new().with_field_location(FieldLocation::Query),
+        Scheme::new().with_field_location(FieldLocation::Either),
         Scheme::new().with_signed_headers(host()).unwrap(),
         Scheme::new().with_audience("orders.example.com").unwrap(),
-        Scheme::new().with_token_place(TokenPlace::Bearer).unwrap(),
-        Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap(),
-        Scheme::new().with_token_place(TokenPlace::Bearer).unwrap().with_carrier(Carrier::Query),
+        Scheme::new().with_token_location(TokenLocation::Bearer).unwrap(),
+        Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap(),
+        Scheme::new().with_token_location(TokenLocation::Bearer).unwrap().with_field_location(FieldLocation::Query),
     ];
     for scheme in schemes {
         let address = server(scheme.clone()).await;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use countersign::{Carrier, OriginError, Scheme, SignError, SignLayer, Signer, TokenPlace};
+use countersign::{FieldLocation, OriginError, Scheme, SignError, SignLayer, Signer, TokenLocation};
 use http::Request;
 use http_body_util::Full;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
@@ -98,32 +98,33 @@ async fn what_another_origin_gets_has_no_field_that_the_caller_put_there() {
     ] {
         headers.headers_mut().insert(name, value.parse().unwrap());
     }
-    for carrier in [Carrier::Headers, Carrier::Query, Carrier::Either] {
-        let signer = signer_of(Scheme::new().with_carrier(carrier));
+    for carrier in [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either] {
+        let signer = signer_of(Scheme::new().with_field_location(carrier));
         let request = sent(signer, &["http://a"], headers.clone()).await.unwrap();
         assert!(request.headers().is_empty(), "{carrier:?} {:?}", request.headers());
         assert_eq!(request.uri(), "http://other/p?a=1");
     }
     let query = "http://other/p?a=1&appId=demo&&timestamp=1&%6eonce=n&b=&token=tok&sign=s&sign";
     for (carrier, left) in [
-        (Carrier::Headers, query),
-        (Carrier::Query, "http://other/p?a=1&&b="),
-        (Carrier::Either, "http://other/p?a=1&&b="),
+        (FieldLocation::Headers, query),
+        (FieldLocation::Query, "http://other/p?a=1&&b="),
+        (FieldLocation::Either, "http://other/p?a=1&&b="),
     ] {
-        let request = sent(signer_of(Scheme::new().with_carrier(carrier)), &["http://a"], get(query)).await.unwrap();
+        let request =
+            sent(signer_of(Scheme::new().with_field_location(carrier)), &["http://a"], get(query)).await.unwrap();
         assert_eq!(request.uri(), left);
     }
 }
 
 #[tokio::test]
 async fn what_is_no_token_stays_as_the_caller_put_it() {
-    let cookie = TokenPlace::Cookie("sid".into());
+    let cookie = TokenLocation::Cookie("sid".into());
     for (place, name, before, after) in [
-        (TokenPlace::Bearer, "authorization", vec!["Bearer tok"], vec![]),
-        (TokenPlace::Bearer, "authorization", vec![" bEARER\ttok"], vec![]),
-        (TokenPlace::Bearer, "authorization", vec!["Basic dXNlcg==", "Bearer tok"], vec!["Basic dXNlcg=="]),
-        (TokenPlace::Field, "authorization", vec!["Bearer other"], vec!["Bearer other"]),
-        (TokenPlace::Field, "cookie", vec!["sid=1"], vec!["sid=1"]),
+        (TokenLocation::Bearer, "authorization", vec!["Bearer tok"], vec![]),
+        (TokenLocation::Bearer, "authorization", vec![" bEARER\ttok"], vec![]),
+        (TokenLocation::Bearer, "authorization", vec!["Basic dXNlcg==", "Bearer tok"], vec!["Basic dXNlcg=="]),
+        (TokenLocation::Field, "authorization", vec!["Bearer other"], vec!["Bearer other"]),
+        (TokenLocation::Field, "cookie", vec!["sid=1"], vec!["sid=1"]),
         (cookie.clone(), "cookie", vec!["sid=tok"], vec![]),
         (cookie.clone(), "cookie", vec!["a=1; sid = tok;b=sid=x", "sid=tok; sid"], vec!["a=1; b=sid=x"]),
         (cookie, "cookie", vec!["SID=1; sid2=2"], vec!["SID=1; sid2=2"]),
@@ -132,7 +133,8 @@ async fn what_is_no_token_stays_as_the_caller_put_it() {
         for value in before {
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        let scheme = Scheme::new().with_carrier(Carrier::Query).with_token_place(place.clone()).unwrap();
+        let scheme =
+            Scheme::new().with_field_location(FieldLocation::Query).with_token_location(place.clone()).unwrap();
         let request = sent(signer_of(scheme), &["http://a"], request).await.unwrap();
         assert_eq!(request.headers().get_all(name).iter().collect::<Vec<_>>(), after, "{place:?}");
         assert_eq!(request.uri(), "http://other/p?&a=1&&b=&");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{Router, routing::any};
 use bytes::Bytes;
-use countersign::{Carrier, Scheme, SignLayer, Signer, TokenPlace};
+use countersign::{FieldLocation, Scheme, SignLayer, Signer, TokenLocation};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header::LOCATION};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -63,14 +63,14 @@ async fn a_redirect_within_the_origin_is_signed_anew_and_let_in() {
 }
 
 /// The token where a caller puts it for this place.
-fn bring_token(request: &mut Request<Full<Bytes>>, place: &TokenPlace, carrier: Carrier) {
+fn bring_token(request: &mut Request<Full<Bytes>>, place: &TokenLocation, carrier: FieldLocation) {
     let (name, value) = match (place, carrier) {
-        (TokenPlace::Field, Carrier::Query) => {
+        (TokenLocation::Field, FieldLocation::Query) => {
             *request.uri_mut() = format!("{}&token=tok-en", request.uri()).parse().unwrap();
             return;
         }
-        (TokenPlace::Bearer, _) => ("authorization", "Bearer tok-en"),
-        (TokenPlace::Cookie(_), _) => ("cookie", "theme=dark; sid=tok-en"),
+        (TokenLocation::Bearer, _) => ("authorization", "Bearer tok-en"),
+        (TokenLocation::Cookie(_), _) => ("cookie", "theme=dark; sid=tok-en"),
         _ => ("x-token", "tok-en"),
     };
     request.headers_mut().insert(name, value.parse().unwrap());
@@ -87,10 +87,10 @@ fn secrets((uri, headers): &(Uri, HeaderMap)) -> Vec<String> {
 
 #[tokio::test]
 async fn another_origin_sees_nothing_of_the_signature_or_the_token() {
-    let places = [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".into())];
-    for carrier in [Carrier::Headers, Carrier::Query, Carrier::Either] {
+    let places = [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".into())];
+    for carrier in [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either] {
         for (place, brought) in places.iter().flat_map(|place| [(place, true), (place, false)]) {
-            let scheme = Scheme::new().with_carrier(carrier).with_token_place(place.clone()).unwrap();
+            let scheme = Scheme::new().with_field_location(carrier).with_token_location(place.clone()).unwrap();
             let (other, seen_there) = elsewhere().await;
             let to = format!("http://{other}/new?x=1");
             let (address, seen_here) = home(scheme.clone(), StatusCode::TEMPORARY_REDIRECT, &to).await;
@@ -118,7 +118,7 @@ async fn another_origin_sees_nothing_of_the_signature_or_the_token() {
                 !headers.keys().any(|name| name == "authorization" || name.as_str().starts_with("x-")),
                 "{there:?}"
             );
-            let is_cookie = brought && matches!(place, TokenPlace::Cookie(_));
+            let is_cookie = brought && matches!(place, TokenLocation::Cookie(_));
             assert_eq!(headers.get("cookie").map(|value| value == "theme=dark"), is_cookie.then_some(true));
         }
     }
@@ -132,7 +132,8 @@ async fn a_location_that_repeats_the_query_takes_no_field_along() {
         (StatusCode::FOUND, [(LOCATION, to)])
     };
     let address = serve(Router::new().fallback(repeat)).await;
-    let signer = signer_of(Scheme::new().with_carrier(Carrier::Query)).with_token("tok-en".parse().unwrap());
+    let signer =
+        signer_of(Scheme::new().with_field_location(FieldLocation::Query)).with_token("tok-en".parse().unwrap());
     following(signer, address).oneshot(post(&format!("http://{address}/old?a=1&b="))).await.unwrap();
     assert_eq!(seen_there.all()[0].0, "/new?a=1&b=");
 }

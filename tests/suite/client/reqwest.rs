@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{Router, response::IntoResponse};
-use countersign::{BodyDigest, Carrier, Scheme, SignError, SignLayer, Signer, TokenPlace, client::Sign};
+use countersign::{BodyDigest, FieldLocation, Scheme, SignError, SignLayer, Signer, TokenLocation, client::Sign};
 use futures_util::FutureExt;
 use http::{StatusCode, Uri, header::LOCATION};
 use reqwest::{Body, Client, Method, Request, Response, ResponseBuilderExt, redirect::Policy};
@@ -42,8 +42,8 @@ async fn redirecting_to(to: String) -> (SocketAddr, Arrived) {
 
 #[tokio::test]
 async fn what_was_signed_is_let_in_and_what_was_changed_is_not() {
-    for carrier in [Carrier::Headers, Carrier::Query] {
-        let scheme = Scheme::new().with_carrier(carrier);
+    for carrier in [FieldLocation::Headers, FieldLocation::Query] {
+        let scheme = Scheme::new().with_field_location(carrier);
         let (address, signer) = (server(scheme.clone()).await, signer_of(scheme));
         let url = format!("http://{address}/o rders?side=BUY&note='#frag");
         let order = || unsigning().post(&url).header("content-type", "text/plain").body("body").build().unwrap();
@@ -79,10 +79,10 @@ async fn the_client_is_called_when_it_is_ready() {
 
 #[test]
 fn signing_keeps_all_else_of_the_request() {
-    for carrier in [Carrier::Headers, Carrier::Query] {
+    for carrier in [FieldLocation::Headers, FieldLocation::Query] {
         let request = unsigning().post("http://a/p?a=1#frag").header("x-own", "1").body("body");
         let request = request.timeout(Duration::from_secs(7)).version(http::Version::HTTP_2).build().unwrap();
-        let signer = signer_of(Scheme::new().with_carrier(carrier));
+        let signer = signer_of(Scheme::new().with_field_location(carrier));
         let signed = signer.sign_reqwest(request).unwrap();
         assert_eq!(signed.method(), Method::POST);
         assert_eq!(signed.version(), http::Version::HTTP_2);
@@ -91,8 +91,8 @@ fn signing_keeps_all_else_of_the_request() {
         assert_eq!(signed.body().unwrap().as_bytes(), Some(&b"body"[..]));
         assert_eq!(signed.url().fragment(), Some("frag"));
         assert!(signed.url().as_str().starts_with("http://a/p?a=1"));
-        assert_eq!(signed.url().query().unwrap().contains("&sign="), carrier == Carrier::Query);
-        assert_eq!(signed.headers().contains_key("x-sign"), carrier == Carrier::Headers);
+        assert_eq!(signed.url().query().unwrap().contains("&sign="), carrier == FieldLocation::Query);
+        assert_eq!(signed.headers().contains_key("x-sign"), carrier == FieldLocation::Headers);
     }
 }
 
@@ -152,7 +152,7 @@ async fn a_redirect_that_is_not_followed_comes_back() {
 
 #[tokio::test]
 async fn a_urls_spelling_and_fragment_are_no_redirect() {
-    for scheme in [Scheme::new(), Scheme::new().with_carrier(Carrier::Query)] {
+    for scheme in [Scheme::new(), Scheme::new().with_field_location(FieldLocation::Query)] {
         let address = server(scheme.clone()).await;
         for target in ["", "?", "/p#frag", "/a/../p?x='é &b#frag?c", "/p?#"] {
             let request = unsigning().get(format!("HTTP://{address}{target}")).build().unwrap();
@@ -166,7 +166,8 @@ async fn a_urls_spelling_and_fragment_are_no_redirect() {
 async fn another_origin_gets_the_request_without_the_fields() {
     let arrived = Arrived::default();
     let other = serve(arrived.at(Router::new().fallback(echo))).await;
-    let scheme = Scheme::new().with_carrier(Carrier::Query).with_token_place(TokenPlace::Bearer).unwrap();
+    let scheme =
+        Scheme::new().with_field_location(FieldLocation::Query).with_token_location(TokenLocation::Bearer).unwrap();
     let home = server(scheme.clone()).await;
     let sign = SignLayer::new(signer_of(scheme)).with_origins([format!("http://{home}")]).unwrap();
     let client = ServiceBuilder::new().layer(sign).service(unsigning());
@@ -186,7 +187,7 @@ async fn another_origin_gets_the_request_without_the_fields() {
 
 #[tokio::test]
 async fn user_info_of_the_url_is_no_token_and_gives_way_to_one() {
-    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
+    let scheme = Scheme::new().with_token_location(TokenLocation::Bearer).unwrap();
     let arrived = Arrived::default();
     let address = serve(arrived.at(Router::new().fallback(echo).layer(verifying(scheme.clone())))).await;
     let url = format!("http://user:pw@{address}/p");

@@ -2,15 +2,15 @@
 
 use std::{collections::HashSet, io::Write};
 
-use countersign::{BodyDigest, BodyHasher, Carrier, Payload, Scheme, TokenPlace};
+use countersign::{BodyDigest, BodyHasher, FieldLocation, Payload, Scheme, TokenLocation};
 use http::{HeaderName, Request};
 
 use crate::rig::{self, NOW, get, post, signed_by, signer, signer_of, verifier};
 
 #[tokio::test]
 async fn signing_again_replaces_the_fields() {
-    for carrier in [Carrier::Headers, Carrier::Query] {
-        let scheme = Scheme::new().with_carrier(carrier);
+    for carrier in [FieldLocation::Headers, FieldLocation::Query] {
+        let scheme = Scheme::new().with_field_location(carrier);
         let signer = signer_of(scheme.clone()).with_token("new".parse().unwrap());
         let old = signer_of(scheme.clone()).with_token("old".parse().unwrap());
         let once = signed_by(&old, NOW - 1000, post("/p?a=1&b=", "text/plain", "x"));
@@ -27,7 +27,7 @@ async fn signing_again_replaces_the_fields() {
 
 #[tokio::test]
 async fn signing_for_the_query_takes_the_fields_out_of_the_headers() {
-    let query = Scheme::new().with_carrier(Carrier::Query);
+    let query = Scheme::new().with_field_location(FieldLocation::Query);
     let by_headers = signed_by(&signer().with_token("old".parse().unwrap()), NOW, get("/p?a=1"));
     let by_query = signed_by(&signer_of(query.clone()), NOW, by_headers);
     assert!(by_query.headers().is_empty(), "{:?}", by_query.headers());
@@ -36,7 +36,7 @@ async fn signing_for_the_query_takes_the_fields_out_of_the_headers() {
 
 #[test]
 fn signing_for_the_query_leaves_the_empty_parameters_where_they_are() {
-    let signer = signer_of(Scheme::new().with_carrier(Carrier::Query));
+    let signer = signer_of(Scheme::new().with_field_location(FieldLocation::Query));
     for query in ["&a=1", "&", "&&=&b", "a=1&&b=&"] {
         let request = signed_by(&signer, NOW, get(&format!("/p?{query}")));
         let sent = request.uri().query().unwrap();
@@ -46,10 +46,10 @@ fn signing_for_the_query_leaves_the_empty_parameters_where_they_are() {
 
 #[tokio::test]
 async fn a_request_may_bring_its_own_token() {
-    let places = [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".into())];
+    let places = [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".into())];
     let headers = [("x-token", "tok_1"), ("authorization", "Bearer tok_1"), ("cookie", "a=1; sid=tok_1")];
     for (place, (name, value)) in places.into_iter().zip(headers) {
-        let scheme = Scheme::new().with_token_place(place).unwrap();
+        let scheme = Scheme::new().with_token_location(place).unwrap();
         let mut request = get("/");
         request.headers_mut().insert(name, value.parse().unwrap());
         let request = signed_by(&signer_of(scheme.clone()), NOW, request);
@@ -60,7 +60,7 @@ async fn a_request_may_bring_its_own_token() {
 
 #[test]
 fn a_token_in_a_cookie_leaves_the_others_alone() {
-    let scheme = Scheme::new().with_token_place(TokenPlace::Cookie("sid".into())).unwrap();
+    let scheme = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
     let mut request = get("/");
     request.headers_mut().insert("cookie", "a=1; sid=old; b=2".parse().unwrap());
     let request = signed_by(&signer_of(scheme).with_token("new".parse().unwrap()), NOW, request);
@@ -127,14 +127,14 @@ fn a_host_that_the_request_does_not_name_is_not_signed_as_absent() {
 
 #[test]
 fn a_parameter_named_like_a_field_is_not_dropped_in_silence() {
-    let either = signer_of(Scheme::new().with_carrier(Carrier::Either));
+    let either = signer_of(Scheme::new().with_field_location(FieldLocation::Either));
     let error = either.sign(get("/?token=abc&x=1")).unwrap_err();
     assert!(error.to_string().contains("token: "), "{error}");
 }
 
 #[tokio::test]
 async fn secrets_travel_in_sensitive_headers() {
-    let scheme = Scheme::new().with_token_place(TokenPlace::Bearer).unwrap();
+    let scheme = Scheme::new().with_token_location(TokenLocation::Bearer).unwrap();
     let bearer = signer_of(scheme).with_token("tok".parse().unwrap()).sign(get("/")).unwrap();
     let field = signer().with_token("tok".parse().unwrap()).sign(get("/")).unwrap();
     for value in [&bearer.headers()["authorization"], &bearer.headers()["x-sign"], &field.headers()["x-token"]] {

@@ -1,6 +1,6 @@
 //! URLs that are not sent as they are written, or that have parameters named like fields.
 
-use countersign::{Carrier, Field, Limits, Payload, Scheme, SignLayer, Signer, client::SignedBody};
+use countersign::{Field, FieldLocation, Limits, Payload, Scheme, SignLayer, Signer, client::SignedBody};
 use http::{HeaderName, Request, Uri};
 use http_body_util::Full;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -50,7 +50,7 @@ fn ports_that_clients_do_not_send_are_not_signed() {
 
 #[test]
 fn parameters_named_like_fields_are_not_dropped() {
-    let query = || Scheme::new().with_carrier(Carrier::Query);
+    let query = || Scheme::new().with_field_location(FieldLocation::Query);
     for (url, name) in [
         ("/p?timestamp=yesterday", "timestamp"),
         ("/p?a=1&sign=cdn", "sign"),
@@ -75,7 +75,7 @@ fn parameters_named_like_fields_are_not_dropped() {
 
 #[tokio::test]
 async fn an_earlier_signature_in_the_query_is_replaced() {
-    let scheme = Scheme::new().with_carrier(Carrier::Query);
+    let scheme = Scheme::new().with_field_location(FieldLocation::Query);
     let once = signed_by(&signer_of(scheme.clone()), NOW - 1000, get("/p?a=1"));
     let twice = signed_by(&signer_of(scheme.clone()), NOW, once);
     assert_eq!(twice.uri().query().unwrap().matches("sign=").count(), 1);
@@ -84,8 +84,8 @@ async fn an_earlier_signature_in_the_query_is_replaced() {
 
 #[tokio::test]
 async fn parameters_of_another_service_arrive() {
-    for carrier in [Carrier::Query, Carrier::Either] {
-        let signer: Signer = signer_of(Scheme::new().with_carrier(carrier));
+    for carrier in [FieldLocation::Query, FieldLocation::Either] {
+        let signer: Signer = signer_of(Scheme::new().with_field_location(carrier));
         let wire =
             service_fn(async |request: Request<SignedBody>| Ok::<_, std::convert::Infallible>(request.uri().clone()));
         let layer = SignLayer::new(signer.clone()).with_origins(["http://api.example.com"]).unwrap();
@@ -98,7 +98,7 @@ async fn parameters_of_another_service_arrive() {
         {
             assert_eq!(arrived(url).await, url);
         }
-        let signed = signed_by(&signer_of(Scheme::new().with_carrier(Carrier::Query)), NOW, get("/f?a=1"));
+        let signed = signed_by(&signer_of(Scheme::new().with_field_location(FieldLocation::Query)), NOW, get("/f?a=1"));
         let url = format!("http://cdn.example.com{}", signed.uri());
         assert_eq!(arrived(&url).await, "http://cdn.example.com/f?a=1", "a whole signature does not");
     }

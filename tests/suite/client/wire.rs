@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use countersign::{Carrier, Scheme, SignLayer, Signer, Verifier};
+use countersign::{FieldLocation, Scheme, SignLayer, Signer, Verifier};
 use http::{HeaderName, Request, Uri};
 use http_body_util::Full;
 use hyper_util::{
@@ -154,12 +154,12 @@ async fn the_bytes_on_the_wire_are_those_that_were_signed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let verifier = Verifier::new(rig::keys());
-    for carrier in [Carrier::Headers, Carrier::Query] {
-        let scheme = Scheme::new().with_carrier(carrier);
+    for carrier in [FieldLocation::Headers, FieldLocation::Query] {
+        let scheme = Scheme::new().with_field_location(carrier);
         let signer = || signer_of(scheme.clone());
         let check = async |sent: Sent, url: &str, target: &str| {
             // An empty query is filled by the fields.
-            let target = if carrier == Carrier::Query { target.trim_end_matches('?') } else { target };
+            let target = if carrier == FieldLocation::Query { target.trim_end_matches('?') } else { target };
             assert_eq!(sent.target_without_fields(), target, "{url}");
             sent.assert_signed("");
             sent.assert_accepted(scheme.clone(), &verifier).await;

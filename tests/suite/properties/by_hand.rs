@@ -1,7 +1,7 @@
 //! A client that was written from PROTOCOL.md, plain and slow, and without a line of the crate's.
 
 use countersign::{
-    Carrier, Field, Payload, Scheme, Secret, Signer, StaticKeys, TokenPlace, Verifier, clock::ManualClock,
+    Field, FieldLocation, Payload, Scheme, Secret, Signer, StaticKeys, TokenLocation, Verifier, clock::ManualClock,
 };
 use http::Request;
 use sha2::{Digest, Sha256};
@@ -95,7 +95,7 @@ impl ByHand {
 
     /// As it is sent, with this for its sign.
     pub(super) fn with_sign(&self, sign: &str) -> Request<Vec<u8>> {
-        let token = self.token.as_deref().filter(|_| *self.scheme.token_place() == TokenPlace::Field);
+        let token = self.token.as_deref().filter(|_| *self.scheme.token_location() == TokenLocation::Field);
         let fields = [
             (Field::AppId, Some(self.app_id.to_owned())),
             (Field::Timestamp, Some(self.timestamp.to_string())),
@@ -106,8 +106,8 @@ impl ByHand {
         let mut target = self.target.clone();
         let mut headers: Vec<(String, String)> = self.plain_headers();
         for (field, value) in fields.into_iter().filter_map(|(field, value)| Some((field, value?))) {
-            match (self.scheme.carrier(), self.scheme.parameter_name(field)) {
-                (Carrier::Query, Some(name)) => {
+            match (self.scheme.field_location(), self.scheme.parameter_name(field)) {
+                (FieldLocation::Query, Some(name)) => {
                     target.push(if target.contains('?') { '&' } else { '?' });
                     target.push_str(&format!("{name}={}", value.replace('+', "%2B").replace('/', "%2F")));
                 }
@@ -144,9 +144,11 @@ impl ByHand {
 
     fn plain_headers(&self) -> Vec<(String, String)> {
         let mut headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
-        match (self.scheme.token_place(), &self.token) {
-            (TokenPlace::Bearer, Some(token)) => headers.push(("authorization".to_owned(), format!("Bearer {token}"))),
-            (TokenPlace::Cookie(name), Some(token)) => {
+        match (self.scheme.token_location(), &self.token) {
+            (TokenLocation::Bearer, Some(token)) => {
+                headers.push(("authorization".to_owned(), format!("Bearer {token}")))
+            }
+            (TokenLocation::Cookie(name), Some(token)) => {
                 headers.push(("cookie".to_owned(), format!("a=1; {name}={token}")));
             }
             _ => {}
@@ -169,8 +171,8 @@ impl ByHand {
     }
 
     fn token_line(&self) -> String {
-        match (self.scheme.token_place(), &self.token) {
-            (TokenPlace::Cookie(_), Some(token)) => {
+        match (self.scheme.token_location(), &self.token) {
+            (TokenLocation::Cookie(_), Some(token)) => {
                 format!("cookie:{}", hex::encode(Sha256::digest(format!("CS1-COOKIE\n{token}"))))
             }
             (_, token) => token.clone().unwrap_or_default(),

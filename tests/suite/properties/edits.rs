@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use countersign::{
-    Parameters, StaticKeys, Verifier,
-    store::{Lifetime, NonceClaim, NonceStore, Occurrence, StoreError},
+    ParameterPolicy, StaticKeys, Verifier,
+    store::{NonceClaim, NonceStatus, NonceStore, Retention, StoreError},
 };
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use proptest::{collection::vec, prelude::*, sample::Index, sample::select};
@@ -22,8 +22,8 @@ use crate::rig;
 struct NeverSeen;
 
 impl NonceStore for NeverSeen {
-    async fn claim(&self, _: &NonceClaim<'_>, _: Lifetime) -> Result<Occurrence, StoreError> {
-        Ok(Occurrence::First)
+    async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
+        Ok(NonceStatus::New)
     }
 }
 
@@ -116,7 +116,7 @@ fn see(
 fn sample(way: &Way) -> Content {
     let pairs = |text: &str| super::decoded(text.as_bytes());
     // An empty parameter, which is not signed, wherever it is not refused.
-    let empty = if way.parameters == Parameters::RefuseEmpty { "" } else { "&c=" };
+    let empty = if way.parameters == ParameterPolicy::Reject { "" } else { "&c=" };
     Content {
         method: "POST",
         path: "/a/%2f;b".to_owned(),

@@ -1,6 +1,6 @@
 //! Two requests share a string to sign if and only if they mean the same.
 
-use countersign::{Payload, Scheme, TokenPlace};
+use countersign::{Payload, Scheme, TokenLocation};
 use http::{HeaderName, Request};
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -77,10 +77,10 @@ fn meanings() -> impl Strategy<Value = Meaning> {
 }
 
 impl Meaning {
-    fn string_to_sign(&self, spelling: &[u8], token_place: &TokenPlace) -> String {
+    fn string_to_sign(&self, spelling: &[u8], token_location: &TokenLocation) -> String {
         let names = ["x-a", "x-b", "x-c"].map(HeaderName::from_static);
         let scheme = Scheme::new().with_signed_headers(names.clone()).unwrap();
-        let scheme = scheme.with_audience(self.audience).unwrap().with_token_place(token_place.clone()).unwrap();
+        let scheme = scheme.with_audience(self.audience).unwrap().with_token_location(token_location.clone()).unwrap();
         let target = format!("{}?{}", self.path, spelled(&self.query, spelling));
         let body = match &self.body {
             Body::Bytes(bytes) => bytes.clone(),
@@ -151,7 +151,7 @@ proptest! {
     #[test]
     fn the_string_to_sign_is_injective(
         one in meanings(), another in meanings(), part in 0..12_usize, spellings in [vec(any::<u8>(), 1..9), vec(any::<u8>(), 1..9)],
-        place in select(vec![TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".to_owned())]),
+        place in select(vec![TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".to_owned())]),
     ) {
         let other = one.with_part_of(part, &another);
         let strings = [&one, &other].map(|request| request.string_to_sign(&spellings[0], &place));

@@ -1,7 +1,7 @@
 //! Every kind of request, in every carrier, with the token in every place, under every choice of parameters: what was
 //! signed is let in once, and the service sees what was signed.
 
-use countersign::{Caller, Carrier, Parameters, Scheme, StaticKeys, TokenPlace, Verifier};
+use countersign::{Caller, FieldLocation, ParameterPolicy, Scheme, StaticKeys, TokenLocation, Verifier};
 use http::{HeaderName, Request};
 use proptest::{
     collection::vec,
@@ -35,10 +35,10 @@ pub(super) enum Kind {
 /// What the two ends agreed on, and what is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
-    sent_in: Carrier,
-    taken_from: Carrier,
-    token_place: TokenPlace,
-    pub(super) parameters: Parameters,
+    sent_in: FieldLocation,
+    taken_from: FieldLocation,
+    token_location: TokenLocation,
+    pub(super) parameters: ParameterPolicy,
     pub(super) kind: Kind,
 }
 
@@ -52,14 +52,15 @@ pub(super) fn ways() -> Vec<Way> {
         [Nothing, Bytes, Streamed, Multipart, Form, FormWithoutDigest, EmptyForm, EmptyFormWithoutDigest, EncodedForm]
     {
         for (sent_in, taken_from) in [
-            (Carrier::Headers, Carrier::Headers),
-            (Carrier::Query, Carrier::Query),
-            (Carrier::Headers, Carrier::Either),
-            (Carrier::Query, Carrier::Either),
+            (FieldLocation::Headers, FieldLocation::Headers),
+            (FieldLocation::Query, FieldLocation::Query),
+            (FieldLocation::Headers, FieldLocation::Either),
+            (FieldLocation::Query, FieldLocation::Either),
         ] {
-            for token_place in [TokenPlace::Field, TokenPlace::Bearer, TokenPlace::Cookie("sid".to_owned())] {
-                for parameters in [Parameters::Stripped, Parameters::Signed, Parameters::RefuseEmpty] {
-                    ways.push(Way { sent_in, taken_from, token_place: token_place.clone(), parameters, kind });
+            for token_location in [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".to_owned())]
+            {
+                for parameters in [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject] {
+                    ways.push(Way { sent_in, taken_from, token_location: token_location.clone(), parameters, kind });
                 }
             }
         }
@@ -117,7 +118,7 @@ impl Way {
             ("x-tenant", content.tenant),
         ];
         ByHand {
-            scheme: self.scheme().with_carrier(self.sent_in),
+            scheme: self.scheme().with_field_location(self.sent_in),
             headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect(),
             body,
             has_digest: !matches!(self.kind, Kind::Nothing | Kind::FormWithoutDigest | Kind::EmptyFormWithoutDigest),
@@ -127,7 +128,7 @@ impl Way {
     }
 
     pub(super) fn verifier(&self, request: &ByHand) -> Verifier<StaticKeys> {
-        let scheme = self.scheme().with_carrier(self.taken_from);
+        let scheme = self.scheme().with_field_location(self.taken_from);
         let verifier = request.verifier().with_scheme(scheme).with_parameters(self.parameters);
         if self.kind == Kind::Streamed { verifier.with_streamed_bodies() } else { verifier }
     }
@@ -135,14 +136,14 @@ impl Way {
     fn scheme(&self) -> Scheme {
         let names = ["x-tenant", "x-user"].map(HeaderName::from_static);
         let scheme = Scheme::new().with_signed_headers(names).unwrap().with_audience("orders").unwrap();
-        scheme.with_token_place(self.token_place.clone()).unwrap()
+        scheme.with_token_location(self.token_location.clone()).unwrap()
     }
 
     /// Why it is refused though it is signed as it should be.
     fn refusal(&self, content: &Content) -> Option<&'static str> {
         let has_form = matches!(self.kind, Kind::Form | Kind::FormWithoutDigest);
         let has_empty = |parameters: &Decoded| !parameters.iter().all(super::is_signed);
-        let is_refused = self.parameters == Parameters::RefuseEmpty
+        let is_refused = self.parameters == ParameterPolicy::Reject
             && (has_empty(&content.query) || has_form && has_empty(&content.form));
         let has_bytes = !spelled(&content.form, &content.spelling).is_empty();
         let is_void = self.kind == Kind::FormWithoutDigest && has_bytes && super::meaning(&content.form).is_empty();
@@ -151,7 +152,7 @@ impl Way {
 
     /// What the service gets of parameters that were sent so.
     fn delivered(&self, parameters: &str) -> String {
-        if self.parameters == Parameters::Signed {
+        if self.parameters == ParameterPolicy::Canonicalize {
             return rig::canonical_parameters(parameters);
         }
         let is_signed =

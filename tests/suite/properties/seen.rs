@@ -1,6 +1,6 @@
 //! What a service sees of a request that was let in.
 
-use countersign::{Caller, Parameters, server::ServiceBody};
+use countersign::{Caller, ParameterPolicy, server::ServiceBody};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 
@@ -32,7 +32,11 @@ enum SeenBody {
 
 impl Seen {
     /// `None` if the body ends with an error, so that the service saw a beginning and knows it.
-    pub(super) async fn of(request: Request<ServiceBody>, parameters: Parameters, has_digest: bool) -> Option<Self> {
+    pub(super) async fn of(
+        request: Request<ServiceBody>,
+        parameters: ParameterPolicy,
+        has_digest: bool,
+    ) -> Option<Self> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.ok()?.to_bytes().to_vec();
         let query = parts.uri.query().unwrap_or_default();
@@ -64,10 +68,10 @@ impl Seen {
 }
 
 /// What parameters mean of which none is unsigned, and which are spelled as they are signed if that was asked for.
-fn all_signed(text: &str, parameters: Parameters) -> Decoded {
+fn all_signed(text: &str, parameters: ParameterPolicy) -> Decoded {
     let all = decoded(text.as_bytes());
     assert!(all.iter().all(is_signed), "{text} has parameters that are not signed");
-    if parameters == Parameters::Signed {
+    if parameters == ParameterPolicy::Canonicalize {
         assert_eq!(text, rig::canonical_parameters(text));
     }
     meaning(&all)

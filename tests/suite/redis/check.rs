@@ -1,6 +1,6 @@
 //! What is found out before a service starts.
 
-use countersign::{danger::check_redis_that_evicts, store::redis::CheckError};
+use countersign::{danger::check_allowing_eviction, store::redis::CheckError};
 
 use super::*;
 
@@ -21,7 +21,7 @@ async fn a_redis_that_evicts_is_refused_unless_somebody_knows_better() {
         let error = store(&server).check().await.unwrap_err();
         assert!(matches!(&error, CheckError::Evicts(found) if found == policy), "{error}");
         assert!(error.to_string().contains("noeviction"), "{error}");
-        assert_eq!(check_redis_that_evicts(&store(&server)).await.unwrap().servers, 1);
+        assert_eq!(check_allowing_eviction(&store(&server)).await.unwrap().servers, 1);
     }
 }
 
@@ -39,7 +39,7 @@ async fn one_that_is_not_there_or_does_not_answer_is_no_yes() {
     let frozen = store(&server);
     frozen.check().await.unwrap();
     server.freeze();
-    assert!(matches!(frozen.check().await.unwrap_err(), CheckError::Silent));
+    assert!(matches!(frozen.check().await.unwrap_err(), CheckError::Timeout));
     server.kill();
     assert!(matches!(store(&server).check().await.unwrap_err(), CheckError::Unanswered(_)));
 }

@@ -113,7 +113,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Claims in time, or fails in time.
-async fn in_time(store: &RedisNonceStore<ClusterClient>, nonce: &str) -> Result<Occurrence, String> {
+async fn in_time(store: &RedisNonceStore<ClusterClient>, nonce: &str) -> Result<NonceStatus, String> {
     let start = Instant::now();
     let answer = claim(store, nonce).await;
     assert!(start.elapsed() < IN_TIME, "{:?}: {answer:?}", start.elapsed());
@@ -127,7 +127,7 @@ async fn leaves_others_alone(cluster: &Cluster, store: &RedisNonceStore<ClusterC
     let before = cluster.connections();
     for (failing, served) in of(1).zip(of(2)).take(15) {
         in_time(store, &failing).await.expect_err("node 1 cannot know");
-        assert_eq!(in_time(store, &served).await, Ok(Occurrence::First));
+        assert_eq!(in_time(store, &served).await, Ok(NonceStatus::New));
     }
     let made = cluster.connections() - before;
     assert!(made <= 5, "{made}: this one, and one or two of a new connection every three seconds");
@@ -149,9 +149,9 @@ async fn settles(
             let home = cluster.home(&nonce);
             match &answer {
                 // A claim whose answer was lost is sent again, and finds itself: 401, and never a yes too many.
-                Ok(Occurrence::Repeated) => wrong.push((home, answer)),
+                Ok(NonceStatus::Replayed) => wrong.push((home, answer)),
                 Ok(occurrence) => {
-                    assert_eq!(*occurrence, Occurrence::First);
+                    assert_eq!(*occurrence, NonceStatus::New);
                     assert!(is_served(home), "the node is dead");
                 }
                 Err(_) if is_served(home) => wrong.push((home, answer)),
@@ -172,10 +172,10 @@ async fn each_node_has_its_share_of_claims_and_all_of_them_one_truth() {
     let cluster = Cluster::start().await;
     let (store, other) = (cluster.store(), cluster.store());
     for n in 0..300 {
-        assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), Occurrence::First);
+        assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), NonceStatus::New);
     }
     for n in 0..300 {
-        assert_eq!(claim(&other, &format!("nonce-{n}")).await.unwrap(), Occurrence::Repeated);
+        assert_eq!(claim(&other, &format!("nonce-{n}")).await.unwrap(), NonceStatus::Replayed);
     }
     let sizes: Vec<u64> = cluster.nodes.iter().map(|node| node.tell(&["DBSIZE"])).collect();
     assert_eq!(sizes.iter().sum::<u64>(), 300);
@@ -195,7 +195,7 @@ async fn a_dead_node_fails_its_own_claims_and_is_found_when_it_is_back() {
     let mut cluster = Cluster::start().await;
     let store = cluster.store();
     for n in 0..CLAIMS {
-        assert_eq!(in_time(&store, &format!("before-{n}")).await, Ok(Occurrence::First));
+        assert_eq!(in_time(&store, &format!("before-{n}")).await, Ok(NonceStatus::New));
     }
     cluster.nodes[1].kill();
     let without = settles(&cluster, &store, "without", |node| node != 1).await;
@@ -203,7 +203,7 @@ async fn a_dead_node_fails_its_own_claims_and_is_found_when_it_is_back() {
     for n in 0..CLAIMS {
         let nonce = format!("before-{n}");
         if cluster.home(&nonce) != 1 {
-            assert_eq!(in_time(&store, &nonce).await, Ok(Occurrence::Repeated));
+            assert_eq!(in_time(&store, &nonce).await, Ok(NonceStatus::Replayed));
         }
     }
     cluster.nodes[1].restart();

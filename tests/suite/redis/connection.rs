@@ -75,7 +75,7 @@ impl<const MENDS: bool> Server<MENDS> {
 impl<const MENDS: bool> Connect for Server<MENDS> {
     type Connection = Connection<MENDS>;
 
-    const MENDS_ITSELF: bool = MENDS;
+    const RECONNECTS: bool = MENDS;
 
     async fn connect(&self) -> RedisResult<Self::Connection> {
         let (number, is_away) = self.with(|state| {
@@ -302,7 +302,7 @@ async fn what_is_set_holds() {
     let (store, server) = store::<false>();
     assert_eq!(ask(&store).await, "First");
     server.ails(Fault::Silent);
-    let store = store.with_deadline(50 * MS).with_most_in_flight(2);
+    let store = store.with_deadline(50 * MS).with_max_in_flight(2);
     let mut answers = join_all((0..3).map(|_| ask(&store))).await;
     assert_eq!(
         answers.pop().unwrap(),
@@ -388,7 +388,7 @@ async fn a_claim_that_is_given_up_gives_its_place_back() {
 }
 
 async fn gives_its_place_back<C: Connect>(store: &RedisNonceStore<C>) {
-    let store = store.clone().with_most_in_flight(2);
+    let store = store.clone().with_max_in_flight(2);
     for _ in 0..3 {
         drop([begun(&store), begun(&store)]);
         assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["First"; 2]);
@@ -400,7 +400,7 @@ async fn gives_its_place_back<C: Connect>(store: &RedisNonceStore<C>) {
 #[test]
 fn a_runtime_that_stands_still_keeps_no_places_of_what_waits_in_vain() {
     let (store, runtime) = (store::<false>().0, || tokio::runtime::Builder::new_current_thread().enable_all().build());
-    let store = store.with_most_in_flight(3).with_deadline(50 * MS);
+    let store = store.with_max_in_flight(3).with_deadline(50 * MS);
     let (still, moves) = (runtime().unwrap(), runtime().unwrap());
     let (early, _) = still.block_on(async { (begun(&store), drop([begun(&store), begun(&store)])) });
     moves.block_on(async {
@@ -414,7 +414,7 @@ fn a_runtime_that_stands_still_keeps_no_places_of_what_waits_in_vain() {
 
 #[test]
 fn a_runtime_that_ends_gives_the_places_of_its_claims_back() {
-    let store = store::<false>().0.with_most_in_flight(2);
+    let store = store::<false>().0.with_max_in_flight(2);
     for _ in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

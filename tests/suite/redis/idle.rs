@@ -18,7 +18,7 @@ use super::*;
 const A_WHILE: Duration = Duration::from_millis(150);
 
 async fn first<C: Connect>(store: &RedisNonceStore<C>) {
-    assert_eq!(claim(store, rig::fresh_nonce().as_str()).await.unwrap(), Occurrence::First);
+    assert_eq!(claim(store, rig::fresh_nonce().as_str()).await.unwrap(), NonceStatus::New);
 }
 
 #[tokio::test]
@@ -161,10 +161,10 @@ async fn longest_lifetimes_saturate() {
     let app = "demo".parse().unwrap();
     for seconds in [u64::MAX, u64::MAX / 1000 + 1, i64::MAX as u64 / 1000, i64::MAX as u64 / 1000 + 1, 1 << 60] {
         let nonce = rig::fresh_nonce();
-        let lifetime = Lifetime::new(0, seconds);
+        let lifetime = Retention::new(0, seconds);
         assert_eq!(
             store(&server).claim(&NonceClaim::new(&app, &nonce), lifetime).await.unwrap(),
-            Occurrence::First,
+            NonceStatus::New,
             "{seconds}"
         );
         let left: i64 = server.tell(&["PTTL", &format!("cs1:demo/{nonce}")]);

@@ -14,7 +14,7 @@ mod tls;
 
 use countersign::{
     AppId, Nonce, RejectionKind, Verifier,
-    store::{Lifetime, NonceClaim, NonceStore, Occurrence, RedisNonceStore, StoreError, redis::Connect},
+    store::{NonceClaim, NonceStatus, NonceStore, RedisNonceStore, Retention, StoreError, redis::Connect},
 };
 
 use self::server::RedisServer;
@@ -24,7 +24,7 @@ fn store(server: &RedisServer) -> RedisNonceStore {
     RedisNonceStore::new(server.client())
 }
 
-async fn claim<C: Connect>(store: &RedisNonceStore<C>, nonce: &str) -> Result<Occurrence, StoreError> {
+async fn claim<C: Connect>(store: &RedisNonceStore<C>, nonce: &str) -> Result<NonceStatus, StoreError> {
     claim_of(store, "demo", nonce, NOW).await
 }
 
@@ -33,7 +33,7 @@ async fn claim_of<C: Connect>(
     app: &str,
     nonce: &str,
     now: u64,
-) -> Result<Occurrence, StoreError> {
+) -> Result<NonceStatus, StoreError> {
     let (app, nonce): (AppId, Nonce) = (app.parse().unwrap(), nonce.parse().unwrap());
-    store.claim(&NonceClaim::new(&app, &nonce), Lifetime::new(now, now + 601)).await
+    store.claim(&NonceClaim::new(&app, &nonce), Retention::new(now, now + 601)).await
 }

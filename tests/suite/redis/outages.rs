@@ -35,7 +35,7 @@ async fn gets_well<C: Connect>(store: &RedisNonceStore<C>) {
         let answer = claim(store, &format!("well-again-{n}")).await;
         assert!(asked.elapsed() < IN_TIME);
         match answer {
-            Ok(occurrence) => return assert_eq!(occurrence, Occurrence::First),
+            Ok(occurrence) => return assert_eq!(occurrence, NonceStatus::New),
             Err(error) => assert!(start.elapsed() < Duration::from_secs(2), "{error:?}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -46,14 +46,14 @@ async fn gets_well<C: Connect>(store: &RedisNonceStore<C>) {
 async fn killed_and_restarted_empty() {
     let mut server = RedisServer::start();
     let store = store(&server);
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
     server.kill();
     for n in 0..5 {
         fails(&store, &format!("nonce-{n}")).await;
     }
     server.restart();
     gets_well(&store).await;
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First, "what it forgot without a file");
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New, "what it forgot without a file");
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn not_there_yet() {
 async fn stopped_and_resumed() {
     let server = RedisServer::start();
     let store = store(&server);
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
     server.freeze();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
@@ -79,8 +79,12 @@ async fn stopped_and_resumed() {
     }
     server.thaw();
     gets_well(&store).await;
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::Repeated);
-    assert_eq!(claim(&store, "nonce-2").await.unwrap(), Occurrence::Repeated, "its answers were lost, and it was made");
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::Replayed);
+    assert_eq!(
+        claim(&store, "nonce-2").await.unwrap(),
+        NonceStatus::Replayed,
+        "its answers were lost, and it was made"
+    );
 }
 
 #[tokio::test]
@@ -98,7 +102,7 @@ async fn full() {
     assert!(error.contains("OOM"), "{error}");
     for i in 0..n.min(1000) {
         let again = claim(&store, &format!("{i:0>120}")).await;
-        assert!(!matches!(again, Ok(Occurrence::First)), "what was claimed is not forgotten");
+        assert!(!matches!(again, Ok(NonceStatus::New)), "what was claimed is not forgotten");
     }
     server.tell::<()>(&["CONFIG", "SET", "maxmemory", "100mb"]);
     gets_well(&store).await;
@@ -108,7 +112,7 @@ async fn full() {
 async fn a_password_that_is_asked_for_later() {
     let server = RedisServer::start();
     let store = store(&server);
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
     server.tell::<()>(&["CONFIG", "SET", "requirepass", "sesame"]);
     let mut raw = server.client().get_connection();
     assert!(raw.is_err() || redis::cmd("PING").query::<String>(raw.as_mut().unwrap()).is_err());
@@ -120,7 +124,7 @@ async fn a_password_that_is_asked_for_later() {
 async fn a_master_that_became_a_replica() {
     let (master, replica) = (RedisServer::start_with(&["--port", "0"]), RedisServer::start());
     let store = store(&replica);
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
     replica.tell::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
     assert!(fails(&store, "nonce-2").await.to_lowercase().contains("read only"), "it takes no writes");
     replica.tell::<()>(&["REPLICAOF", "NO", "ONE"]);

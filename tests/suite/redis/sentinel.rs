@@ -50,7 +50,9 @@ impl Group {
 
     fn store(&self) -> Store {
         let nodes: Vec<_> = self.sentinels.iter().map(|(_, port)| format!("redis://127.0.0.1:{port}")).collect();
-        RedisNonceStore::on_master(SentinelClient::build(nodes, "nonces", None, SentinelServerType::Master).unwrap())
+        RedisNonceStore::from_sentinel(
+            SentinelClient::build(nodes, "nonces", None, SentinelServerType::Master).unwrap(),
+        )
     }
 
     /// Waits until the replica has all that the master has.
@@ -86,7 +88,7 @@ async fn gets_well(store: &Store) -> Instant {
         assert!(asked.elapsed() < IN_TIME, "{:?}: {answer:?}", asked.elapsed());
         match answer {
             Ok(occurrence) => {
-                assert_eq!(occurrence, Occurrence::First);
+                assert_eq!(occurrence, NonceStatus::New);
                 break;
             }
             Err(error) => assert!(start.elapsed() < PATIENCE, "{error:?}"),
@@ -96,7 +98,7 @@ async fn gets_well(store: &Store) -> Instant {
     Instant::now()
 }
 
-async fn all(store: &Store, name: &str) -> Vec<Occurrence> {
+async fn all(store: &Store, name: &str) -> Vec<NonceStatus> {
     let mut answers = Vec::new();
     for n in 0..50 {
         answers.push(claim(store, &format!("{name}-{n}")).await.unwrap());
@@ -109,15 +111,15 @@ async fn a_failover_is_followed_and_forgets_what_the_replica_was_not_told_and_no
     let mut group = Group::start().await;
     let store = group.store();
     assert_eq!(store.check().await.unwrap().servers, 1);
-    assert_eq!(all(&store, "told").await, [Occurrence::First; 50]);
+    assert_eq!(all(&store, "told").await, [NonceStatus::New; 50]);
     assert_eq!(group.master.tell::<u64>(&["DBSIZE"]), 50, "the master takes them");
     group.replicate().await;
 
     // It cannot come back for more until the master is gone.
     group.replica.freeze();
     group.master.tell::<()>(&["CLIENT", "KILL", "TYPE", "replica"]);
-    assert_eq!(all(&store, "untold").await, [Occurrence::First; 50]);
-    assert_eq!(all(&store, "untold").await, [Occurrence::Repeated; 50]);
+    assert_eq!(all(&store, "untold").await, [NonceStatus::New; 50]);
+    assert_eq!(all(&store, "untold").await, [NonceStatus::Replayed; 50]);
     group.master.kill();
     group.replica.thaw();
 
@@ -126,9 +128,9 @@ async fn a_failover_is_followed_and_forgets_what_the_replica_was_not_told_and_no
     println!("named after {:?}, well after {:?}", named - killed, well - killed);
     // The store takes 2 s at most from there, and a busy machine one more.
     assert!(well.saturating_duration_since(named) < Duration::from_secs(3), "{:?}", well - named);
-    assert_eq!(all(&store, "told").await, [Occurrence::Repeated; 50]);
-    assert_eq!(all(&store, "untold").await, [Occurrence::First; 50], "what docs/redis.md warns of");
-    assert_eq!(all(&store, "untold").await, [Occurrence::Repeated; 50]);
+    assert_eq!(all(&store, "told").await, [NonceStatus::Replayed; 50]);
+    assert_eq!(all(&store, "untold").await, [NonceStatus::New; 50], "what docs/redis.md warns of");
+    assert_eq!(all(&store, "untold").await, [NonceStatus::Replayed; 50]);
 }
 
 /// Writes as fast as it can until the master is killed, the replica as close behind as it comes by itself.
@@ -153,7 +155,7 @@ async fn a_failover_under_load_forgets_the_last_claims_only() {
     let mut forgotten = Vec::new();
     for n in 0..made {
         match claim(&store, &format!("load-{n}")).await.unwrap() {
-            Occurrence::Repeated => assert!(forgotten.is_empty(), "{n} is known, and {forgotten:?} are not"),
+            NonceStatus::Replayed => assert!(forgotten.is_empty(), "{n} is known, and {forgotten:?} are not"),
             _ => forgotten.push(n),
         }
     }
@@ -166,7 +168,7 @@ async fn a_master_that_must_not_be_alone_refuses_what_it_could_forget() {
     let group = Group::start().await;
     let store = group.store();
     group.master.tell::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
     group.replica.freeze();
     group.master.tell::<()>(&["CLIENT", "KILL", "TYPE", "replica"]);
     let error = claim(&store, "nonce-2").await.unwrap_err();
@@ -180,7 +182,7 @@ async fn connection_to_the_master_killed_while_idle_refuses_nobody() {
     let group = Group::start().await;
     let store = group.store();
     for name in ["before", "between", "afterwards"] {
-        assert_eq!(all(&store, name).await, [Occurrence::First; 50]);
+        assert_eq!(all(&store, name).await, [NonceStatus::New; 50]);
         group.master.tell::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
@@ -190,24 +192,24 @@ async fn connection_to_the_master_killed_while_idle_refuses_nobody() {
 async fn a_master_that_hangs_is_left_for_the_new_one() {
     let group = Group::start().await;
     let store = group.store();
-    assert_eq!(all(&store, "told").await, [Occurrence::First; 50]);
+    assert_eq!(all(&store, "told").await, [NonceStatus::New; 50]);
     group.replicate().await;
     group.master.freeze();
     gets_well(&store).await;
     group.master.thaw();
-    assert_eq!(all(&store, "told").await, [Occurrence::Repeated; 50]);
+    assert_eq!(all(&store, "told").await, [NonceStatus::Replayed; 50]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentinel_that_hangs_is_passed_over() {
     let mut group = Group::start().await;
     let store = group.store();
-    assert_eq!(all(&store, "told").await, [Occurrence::First; 50]);
+    assert_eq!(all(&store, "told").await, [NonceStatus::New; 50]);
     group.replicate().await;
     // The first that the client asks.
     group.sentinels[0].0.freeze();
     group.master.kill();
     gets_well(&store).await;
-    assert_eq!(all(&store, "told").await, [Occurrence::Repeated; 50]);
+    assert_eq!(all(&store, "told").await, [NonceStatus::Replayed; 50]);
     group.sentinels[0].0.thaw();
 }

@@ -33,12 +33,12 @@ async fn it_keeps_the_law_of_nonce_stores() {
 #[tokio::test]
 async fn a_claim_is_one_short_key_that_ends_when_it_must() {
     let server = RedisServer::start();
-    assert_eq!(claim(&store(&server), "nonce-1").await.unwrap(), Occurrence::First);
+    assert_eq!(claim(&store(&server), "nonce-1").await.unwrap(), NonceStatus::New);
     assert_eq!(server.tell::<Vec<String>>(&["KEYS", "*"]), ["cs1:demo/nonce-1"]);
     let left: i64 = server.tell(&["PTTL", "cs1:demo/nonce-1"]);
     assert!((590_000..=601_000).contains(&left), "{left} ms");
     let named = store(&server).with_key_prefix("orders:");
-    assert_eq!(claim(&named, "nonce-1").await.unwrap(), Occurrence::First, "another prefix, other nonces");
+    assert_eq!(claim(&named, "nonce-1").await.unwrap(), NonceStatus::New, "another prefix, other nonces");
     assert_eq!(server.tell::<i64>(&["EXISTS", "orders:demo/nonce-1"]), 1);
 }
 
@@ -46,8 +46,8 @@ async fn a_claim_is_one_short_key_that_ends_when_it_must() {
 async fn a_claim_after_its_end_is_late_without_asking() {
     let server = RedisServer::start();
     let (app, nonce): (AppId, Nonce) = ("demo".parse().unwrap(), "nonce-1".parse().unwrap());
-    let late = store(&server).claim(&NonceClaim::new(&app, &nonce), Lifetime::new(NOW, NOW)).await;
-    assert_eq!(late.unwrap(), Occurrence::Late);
+    let late = store(&server).claim(&NonceClaim::new(&app, &nonce), Retention::new(NOW, NOW)).await;
+    assert_eq!(late.unwrap(), NonceStatus::Expired);
     assert_eq!(server.tell::<i64>(&["DBSIZE"]), 0);
 }
 
@@ -57,7 +57,7 @@ async fn claims_made_at_once_have_each_their_own_answer() {
     let server = RedisServer::start();
     let store = store(&server);
     for n in (0..500).step_by(3) {
-        assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), Occurrence::First);
+        assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), NonceStatus::New);
     }
     let mut claims = JoinSet::new();
     for n in 0..500 {
@@ -65,7 +65,7 @@ async fn claims_made_at_once_have_each_their_own_answer() {
         claims.spawn(async move { (n, claim(&store, &format!("nonce-{n}")).await.unwrap()) });
     }
     for (n, occurrence) in claims.join_all().await {
-        assert_eq!(occurrence, if n % 3 == 0 { Occurrence::Repeated } else { Occurrence::First }, "{n}");
+        assert_eq!(occurrence, if n % 3 == 0 { NonceStatus::Replayed } else { NonceStatus::New }, "{n}");
     }
 }
 
@@ -78,7 +78,7 @@ fn a_runtime_that_ends_takes_no_later_claim_with_it() {
     runtime().block_on(async {
         assert!(claim(&store, "nonce-1").now_or_never().is_none());
     });
-    assert_eq!(runtime().block_on(claim(&store, "nonce-2")).unwrap(), Occurrence::First);
+    assert_eq!(runtime().block_on(claim(&store, "nonce-2")).unwrap(), NonceStatus::New);
 }
 
 /// It stands still and is not gone: what it has begun neither ends nor goes on.
@@ -91,7 +91,7 @@ fn a_runtime_that_stands_still_holds_no_other_up() {
     still.block_on(async { assert!(claim(&store, "nonce-1").now_or_never().is_none()) });
     runtime().block_on(async {
         for n in 2..100 {
-            assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), Occurrence::First);
+            assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), NonceStatus::New);
         }
     });
 }
@@ -111,11 +111,11 @@ async fn kept_busy(store: &RedisNonceStore, claims: usize, meanwhile: impl Async
     assert_eq!((busy.await.unwrap(), in_time), (Ok(()), Ok(())));
 }
 
-type Claim = BoxFuture<'static, Result<Occurrence, StoreError>>;
+type Claim = BoxFuture<'static, Result<NonceStatus, StoreError>>;
 
 type Begun = Pin<Box<MaybeDone<Claim>>>;
 
-async fn answer(mut claim: Begun) -> Occurrence {
+async fn answer(mut claim: Begun) -> NonceStatus {
     claim.as_mut().await;
     claim.as_mut().take_output().unwrap().unwrap()
 }
@@ -129,11 +129,11 @@ fn fresh_claim(store: &RedisNonceStore) -> Claim {
 async fn a_thread_that_is_kept_busy_holds_up_no_other() {
     let server = RedisServer::start();
     let store = store(&server);
-    assert_eq!(fresh_claim(&store).await.unwrap(), Occurrence::First);
+    assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
     kept_busy(&store, 1, async |claims| {
-        assert_eq!(fresh_claim(&store).await.unwrap(), Occurrence::First);
+        assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
         for begun in claims {
-            assert_eq!(answer(begun).await, Occurrence::First, "it went out with the other");
+            assert_eq!(answer(begun).await, NonceStatus::New, "it went out with the other");
         }
     })
     .await;
@@ -143,10 +143,10 @@ async fn a_thread_that_is_kept_busy_holds_up_no_other() {
 async fn a_full_piece_is_not_left_to_a_thread_that_is_kept_busy() {
     let server = RedisServer::start();
     let store = store(&server);
-    assert_eq!(fresh_claim(&store).await.unwrap(), Occurrence::First);
+    assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
     kept_busy(&store, 32, async |claims| {
         for occurrence in join_all(claims.into_iter().map(answer)).await {
-            assert_eq!(occurrence, Occurrence::First);
+            assert_eq!(occurrence, NonceStatus::New);
         }
     })
     .await;
@@ -166,7 +166,7 @@ struct Waits(AtomicUsize, redis::Client);
 impl Connect for Waits {
     type Connection = redis::aio::MultiplexedConnection;
 
-    const CONNECTING: Duration = Duration::from_millis(50);
+    const CONNECT_TIMEOUT: Duration = Duration::from_millis(50);
 
     async fn connect(&self) -> redis::RedisResult<Self::Connection> {
         if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -188,7 +188,7 @@ fn a_connection_that_is_made_where_all_stands_still_is_made_elsewhere() {
     });
     runtime().block_on(async {
         tokio::time::sleep(Duration::from_millis(60)).await;
-        assert_eq!(claim(&store, "nonce-2").await.unwrap(), Occurrence::First);
+        assert_eq!(claim(&store, "nonce-2").await.unwrap(), NonceStatus::New);
     });
 }
 

@@ -47,8 +47,8 @@ async fn a_server_is_known_by_its_certificate() {
     let trusting = TlsCertificates { client_tls: None, root_cert: Some(root) };
     let store = RedisNonceStore::new(Client::build_with_tls(&*url, trusting).unwrap());
     assert_eq!(store.check().await.unwrap().servers, 1);
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::First);
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), Occurrence::Repeated);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::Replayed);
     let wary = RedisNonceStore::new(Client::open(&*url).unwrap());
     assert!(format!("{:?}", claim(&wary, "nonce-2").await.unwrap_err()).contains("certificate"));
     assert_eq!(server.tell::<i64>(&["DBSIZE"]), 1);

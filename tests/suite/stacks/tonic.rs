@@ -13,7 +13,8 @@ use ::tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatu
 use ::tonic_prost::ProstCodec;
 use bytes::Bytes;
 use countersign::{
-    Caller, Carrier, Field, Limits, Scheme, Secret, SignError, SignLayer, Signer, StaticKeys, Verifier, VerifyLayer,
+    Caller, Field, FieldLocation, Limits, Scheme, Secret, SignError, SignLayer, Signer, StaticKeys, Verifier,
+    VerifyLayer,
     client::Sign,
     clock::ManualClock,
     server::{GrpcRejections, RenderRejection, UnverifiedBody},
@@ -245,7 +246,8 @@ async fn a_refusal_is_one_head_with_a_status_and_nothing_after_it() {
 #[tokio::test]
 async fn a_message_travels_in_any_alphabet() {
     let name = "100% ключ\n~";
-    let scheme = Scheme::new().with_carrier(Carrier::Query).with_parameter_name(Field::AppId, name).unwrap();
+    let scheme =
+        Scheme::new().with_field_location(FieldLocation::Query).with_parameter_name(Field::AppId, name).unwrap();
     let rejection = rig::verify(&verifier().0.with_scheme(scheme.clone()), get("/")).await.unwrap_err();
     assert!(rejection.detail().contains(name), "{rejection}");
     let response = GrpcRejections::new().render(&rejection);

@@ -9,7 +9,7 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
-use countersign::{Caller, Carrier, Scheme, Signer, Verifier, VerifyLayer};
+use countersign::{Caller, FieldLocation, Scheme, Signer, Verifier, VerifyLayer};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Method, Request, Uri, Version};
 use http_body_util::{BodyExt, Empty};
@@ -92,8 +92,8 @@ fn refusal(error: tungstenite::Error) -> (u16, String) {
 
 #[tokio::test]
 async fn websocket_over_http_1_is_signed_as_get() {
-    for carrier in [Carrier::Headers, Carrier::Query] {
-        let scheme = Scheme::new().with_carrier(carrier);
+    for carrier in [FieldLocation::Headers, FieldLocation::Query] {
+        let scheme = Scheme::new().with_field_location(carrier);
         let address = serve(scheme.clone()).await;
         let connect = async |request: Request<()>| {
             client_async(request, TcpStream::connect(address).await.unwrap()).await.map(|(socket, _)| socket)

@@ -10,7 +10,7 @@ use super::{
     head::Length,
 };
 use crate::protocol::{
-    Authentic, BodyDigest, Field, Head, OVERRIDES, Parameters, Rejection, Scheme, TokenPlace, strip, with_query,
+    Authentic, BodyDigest, Field, Head, OVERRIDES, ParameterPolicy, Rejection, Scheme, TokenLocation, strip, with_query,
 };
 
 /// The target that was signed: what the client put on the request line, not what routers made of it.
@@ -23,80 +23,82 @@ pub(super) fn signed_uri(parts: &Parts) -> &Uri {
 }
 
 /// The request as the service gets it: of every text the one that was signed.
-pub(super) struct Delivery {
+pub(super) struct ForwardedRequest {
     /// Where they differ from those that came.
-    targets: Option<Box<Targets>>,
+    targets: Option<Box<RewrittenUris>>,
     has_overrides: bool,
-    binding: Binding,
+    expectation: BodyExpectation,
 }
 
 /// What the body has to be, so that it may reach the service.
 #[derive(Clone)]
-pub(super) struct Binding {
+pub(super) struct BodyExpectation {
     pub(super) length: Length,
     pub(super) digest: Option<BodyDigest>,
     /// A form, as far as its parameters bind it.
     pub(super) form: Bytes,
 }
 
-struct Targets {
+struct RewrittenUris {
     uri: Uri,
     #[cfg(feature = "axum")]
     original: Option<Uri>,
 }
 
-impl Delivery {
+impl ForwardedRequest {
     pub(super) fn new(
         authentic: &Authentic<'_>,
         head: &Head<'_>,
         length: Length,
         form: Option<&Bytes>,
         parts: &Parts,
-        policy: Parameters,
+        policy: ParameterPolicy,
         scheme: &Scheme,
     ) -> Result<Self, Rejection> {
         let request = authentic.request();
         let query = signed_uri(parts).query();
         let delivered_query = match policy {
-            Parameters::Signed => Some(request.query().to_text()),
-            _ if request.query().left_something_out() || query == Some("") || parts.uri.query() != query => {
+            ParameterPolicy::Canonicalize => Some(request.query().to_text()),
+            _ if request.query().has_unsigned() || query == Some("") || parts.uri.query() != query => {
                 Some(strip(query.unwrap_or_default().as_bytes(), scheme.query_fields()))
             }
             _ => None,
         };
-        let targets =
-            delivered_query.map(|query| Targets::new(parts, &query).map(Box::new)).transpose().map_err(|error| {
-                Rejection::malformed_parameters("the query cannot be written as it was signed").because(error)
+        let targets = delivered_query
+            .map(|query| RewrittenUris::new(parts, &query).map(Box::new))
+            .transpose()
+            .map_err(|error| {
+                Rejection::malformed_parameters("the query cannot be written as it was signed").with_source(error)
             })?;
         let bound_form = match (form, policy) {
-            (Some(_), Parameters::Signed) => request.form().to_text().into(),
-            (Some(form), _) if request.form().left_something_out() => strip(form, None).into(),
+            (Some(_), ParameterPolicy::Canonicalize) => request.form().to_text().into(),
+            (Some(form), _) if request.form().has_unsigned() => strip(form, None).into(),
             (form, _) => form.cloned().unwrap_or_default(),
         };
-        let binding = Binding { length, digest: request.digest(), form: bound_form };
-        Ok(Self { targets, has_overrides: head.has_overrides(), binding })
+        let expectation = BodyExpectation { length, digest: request.digest(), form: bound_form };
+        Ok(Self { targets, has_overrides: head.has_overrides(), expectation })
     }
 
-    pub(super) fn binding(&self) -> Binding {
-        self.binding.clone()
+    pub(super) fn expectation(&self) -> BodyExpectation {
+        self.expectation.clone()
     }
 
     /// Makes the head that may reach the service, with who signed it.
-    pub(super) fn rewrite(self, parts: &mut Parts, body: &AdmittedBody, caller: Caller, scheme: &Scheme) {
+    pub(super) fn apply(self, parts: &mut Parts, body: &AdmittedBody, caller: Caller, scheme: &Scheme) {
         if let Some(targets) = self.targets {
             targets.replace(parts);
         }
         match body.get() {
-            Admitted::Whole(bytes) => self.binding.correct_length(&mut parts.headers, bytes.len() as u64),
+            Admitted::Whole(bytes) => self.expectation.correct_length(&mut parts.headers, bytes.len() as u64),
             Admitted::Streamed(body, refusal) => {
                 if let Some(length) = body.size_hint().exact() {
-                    self.binding.correct_length(&mut parts.headers, length);
+                    self.expectation.correct_length(&mut parts.headers, length);
                 }
                 parts.extensions.insert(refusal.clone());
             }
-            Admitted::Unchecked(_, watch) => {
-                if let Some(watch) = watch {
-                    parts.extensions.insert(watch.clone());
+            Admitted::Unchecked(_, hook) => {
+                if let Some(hook) = hook {
+                    parts.extensions.insert(hook.clone());
                 }
             }
         }
@@ -107,7 +109,7 @@ impl Delivery {
     }
 }
 
-impl Binding {
+impl BodyExpectation {
     /// A form that was stripped is shorter than it was declared. Of any other body hyper sees to it.
     fn correct_length(&self, headers: &mut HeaderMap, length: u64) {
         if self.length.declared.is_some() {
@@ -116,7 +118,7 @@ impl Binding {
     }
 }
 
-impl Targets {
+impl RewrittenUris {
     fn new(parts: &Parts, query: &[u8]) -> Result<Self, http::Error> {
         Ok(Self {
             uri: with_query(&parts.uri, query)?,
@@ -146,10 +148,10 @@ pub(super) fn remove_overrides(headers: &mut HeaderMap, signed: &[HeaderName]) {
 
 /// Keeps sign and token out of what the service logs.
 pub(super) fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
-    let token = match scheme.token_place() {
-        TokenPlace::Field => scheme.header_name(Field::Token),
-        TokenPlace::Bearer => &header::AUTHORIZATION,
-        TokenPlace::Cookie(_) => &header::COOKIE,
+    let token = match scheme.token_location() {
+        TokenLocation::Field => scheme.header_name(Field::Token),
+        TokenLocation::Bearer => &header::AUTHORIZATION,
+        TokenLocation::Cookie(_) => &header::COOKIE,
     };
     for (name, value) in headers.iter_mut() {
         if name == token || name == scheme.header_name(Field::Sign) {

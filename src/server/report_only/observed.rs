@@ -13,26 +13,26 @@ use pin_project_lite::pin_project;
 
 use crate::{
     protocol::{BodyDigest, BoxError, Rejection},
-    server::{RequestBody, arriving::broken_by, head::Length, outcome::BodyWitness, streamed::Check},
+    server::{RequestBody, arriving::broken_by, head::Length, outcome::BodyOutcomeRecorder, streamed::Check},
 };
 
 pin_project! {
     /// Checks what it passes, and refuses nothing.
-    pub(in crate::server) struct WatchedBody<B> {
+    pub(in crate::server) struct ObservedBody<B> {
         #[pin]
         body: B,
         // Until the verdict is told.
         check: Option<Check>,
-        watch: Watch,
-        witness: BodyWitness,
+        hook: VerdictHook,
+        recorder: BodyOutcomeRecorder,
     }
 
-    impl<B> PinnedDrop for WatchedBody<B> {
+    impl<B> PinnedDrop for ObservedBody<B> {
         fn drop(this: Pin<&mut Self>) {
             // The service did not want the rest, and what nobody reads is not refused.
             let this = this.project();
             if this.check.take().is_some() {
-                this.watch.tell(Ok(()));
+                this.hook.tell(Ok(()));
             }
         }
     }
@@ -40,11 +40,11 @@ pin_project! {
 
 /// Who waits for the verdict on a body.
 #[derive(Clone, Default)]
-pub(in crate::server) struct Watch(Arc<OnceLock<Tell>>);
+pub(in crate::server) struct VerdictHook(Arc<OnceLock<Tell>>);
 
 type Tell = Box<dyn Fn(Result<(), &Rejection>) + Send + Sync>;
 
-impl Watch {
+impl VerdictHook {
     /// Before the service is called: nothing of the body is read until then.
     pub(super) fn then(&self, tell: impl Fn(Result<(), &Rejection>) + Send + Sync + 'static) {
         // Whoever comes second has nothing to wait for.
@@ -58,19 +58,19 @@ impl Watch {
     }
 }
 
-impl<B: RequestBody> WatchedBody<B> {
+impl<B: RequestBody> ObservedBody<B> {
     pub(in crate::server) fn new(
         body: B,
         digest: BodyDigest,
         length: Length,
-        watch: Watch,
-        witness: BodyWitness,
+        hook: VerdictHook,
+        recorder: BodyOutcomeRecorder,
     ) -> Self {
-        Self { check: Some(Check::new(digest, length.at_most(&body))), body, watch, witness }
+        Self { check: Some(Check::new(digest, length.at_most(&body))), body, hook, recorder }
     }
 }
 
-impl<B: RequestBody> Body for WatchedBody<B> {
+impl<B: RequestBody> Body for ObservedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -79,11 +79,11 @@ impl<B: RequestBody> Body for WatchedBody<B> {
         let frame = ready!(this.body.as_mut().poll_frame(context));
         let frame = frame.map(|frame| frame.map_err(|error| error.into()));
         if let Some(check) = this.check
-            && let Some(verdict) = judge(check, frame.as_ref(), this.body.is_end_stream())
+            && let Some(verdict) = verdict_of(check, frame.as_ref(), this.body.is_end_stream())
         {
             *this.check = None;
-            this.witness.tell(verdict.as_ref().copied());
-            this.watch.tell(verdict.as_ref().copied());
+            this.recorder.tell(verdict.as_ref().copied());
+            this.hook.tell(verdict.as_ref().copied());
         }
         Poll::Ready(frame)
     }
@@ -98,7 +98,7 @@ impl<B: RequestBody> Body for WatchedBody<B> {
 }
 
 /// The verdict, once there is one. Whoever knows a body's length does not ask for more than its last frame.
-fn judge(
+fn verdict_of(
     check: &mut Check,
     frame: Option<&Result<Frame<Bytes>, BoxError>>,
     has_ended: bool,
@@ -115,8 +115,8 @@ fn judge(
     }
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for VerdictHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watch(..)")
+        f.write_str("VerdictHook(..)")
     }
 }

@@ -19,51 +19,55 @@ use crate::{
 };
 
 /// Reads a body, and keeps what it has read.
-pub(super) struct Recorded<B>(Arc<Mutex<Tape<B>>>);
+pub(super) struct TeeBody<B>(Arc<Mutex<BodyBuffer<B>>>);
 
 /// What was read of a body, and the rest of it.
-pub(super) struct Recording<B>(Arc<Mutex<Tape<B>>>);
+pub(super) struct ReplayHandle<B>(Arc<Mutex<BodyBuffer<B>>>);
 
-struct Tape<B> {
+struct BodyBuffer<B> {
     body: Pin<Box<B>>,
     /// It must not be asked again.
     has_ended: bool,
     /// None when nothing is kept any more.
-    read: Option<Read>,
+    read: Option<BufferedBody>,
 }
 
 #[derive(Default)]
-struct Read {
+struct BufferedBody {
     data: Pieces,
     trailers: Option<HeaderMap>,
     error: Option<SharedError>,
 }
 
-impl<B: RequestBody> Recorded<B> {
-    pub(super) fn new(body: B) -> (Self, Recording<B>) {
-        let tape = Arc::new(Mutex::new(Tape { body: Box::pin(body), has_ended: false, read: Some(Read::default()) }));
-        (Self(tape.clone()), Recording(tape))
+impl<B: RequestBody> TeeBody<B> {
+    pub(super) fn new(body: B) -> (Self, ReplayHandle<B>) {
+        let buffer = Arc::new(Mutex::new(BodyBuffer {
+            body: Box::pin(body),
+            has_ended: false,
+            read: Some(BufferedBody::default()),
+        }));
+        (Self(buffer.clone()), ReplayHandle(buffer))
     }
 }
 
-impl<B: RequestBody> Recording<B> {
+impl<B: RequestBody> ReplayHandle<B> {
     /// Keeps nothing any more.
-    pub(super) fn stop(self) {
+    pub(super) fn discard(self) {
         lock(&self.0).read = None;
     }
 
     /// The body from its start. Its verifier reads no more of it.
-    pub(super) fn play(self) -> UnverifiedBody {
+    pub(super) fn replay(self) -> UnverifiedBody {
         let read = lock(&self.0).read.take().unwrap_or_default();
-        UnverifiedBody::new(Playing { read, tape: self.0 })
+        UnverifiedBody::new(ReplayedBody { read, buffer: self.0 })
     }
 }
 
-fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
-    tape.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<B>(buffer: &Mutex<BodyBuffer<B>>) -> MutexGuard<'_, BodyBuffer<B>> {
+    buffer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Read {
+impl BufferedBody {
     fn record(&mut self, frame: Result<Frame<Bytes>, BoxError>) -> Result<Frame<Bytes>, BoxError> {
         match frame {
             Ok(frame) => {
@@ -78,15 +82,15 @@ impl Read {
     }
 }
 
-impl<B: RequestBody> Body for Recorded<B> {
+impl<B: RequestBody> Body for TeeBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut tape = lock(&self.0);
-        let frame = ready!(tape.body.as_mut().poll_frame(context)).map(|frame| frame.map_err(Into::into));
-        tape.has_ended |= frame.is_none();
-        Poll::Ready(match tape.read.as_mut() {
+        let mut buffer = lock(&self.0);
+        let frame = ready!(buffer.body.as_mut().poll_frame(context)).map(|frame| frame.map_err(Into::into));
+        buffer.has_ended |= frame.is_none();
+        Poll::Ready(match buffer.read.as_mut() {
             Some(read) => frame.map(|frame| read.record(frame)),
             None => frame,
         })
@@ -101,9 +105,9 @@ impl<B: RequestBody> Body for Recorded<B> {
     }
 }
 
-impl<B: RequestBody> Sealed for Recorded<B> {}
+impl<B: RequestBody> Sealed for TeeBody<B> {}
 
-impl<B: RequestBody> RequestBody for Recorded<B> {
+impl<B: RequestBody> RequestBody for TeeBody<B> {
     type ServiceBody = B::ServiceBody;
 
     fn from_admitted(body: AdmittedBody) -> B::ServiceBody {
@@ -112,12 +116,12 @@ impl<B: RequestBody> RequestBody for Recorded<B> {
 }
 
 /// What was recorded, then the rest.
-struct Playing<B> {
-    read: Read,
-    tape: Arc<Mutex<Tape<B>>>,
+struct ReplayedBody<B> {
+    read: BufferedBody,
+    buffer: Arc<Mutex<BodyBuffer<B>>>,
 }
 
-impl<B: RequestBody> Body for Playing<B> {
+impl<B: RequestBody> Body for ReplayedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -132,20 +136,20 @@ impl<B: RequestBody> Body for Playing<B> {
         if let Some(error) = read.error.take() {
             return Poll::Ready(Some(Err(error.into_inner())));
         }
-        let mut tape = lock(&self.tape);
-        match tape.has_ended {
+        let mut buffer = lock(&self.buffer);
+        match buffer.has_ended {
             true => Poll::Ready(None),
-            false => tape.body.as_mut().poll_frame(context).map_err(Into::into),
+            false => buffer.body.as_mut().poll_frame(context).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        let Read { data, trailers, error } = &self.read;
-        data.len() == 0 && trailers.is_none() && error.is_none() && lock(&self.tape).body.is_end_stream()
+        let BufferedBody { data, trailers, error } = &self.read;
+        data.len() == 0 && trailers.is_none() && error.is_none() && lock(&self.buffer).body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        longer_by(self.read.data.len(), lock(&self.tape).body.size_hint())
+        longer_by(self.read.data.len(), lock(&self.buffer).body.size_hint())
     }
 }
 

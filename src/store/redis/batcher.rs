@@ -19,31 +19,31 @@ use tokio::{
 };
 
 use super::{
+    batch::Batch,
     connect::Connect,
+    connections::ConnectionManager,
     error::ClaimError,
-    link::Link,
-    piece::Piece,
-    waiting::{Answer, Collector, Letter, PIECE, Reply, Waiting},
+    queue::{Answer, BATCH_SIZE, Flush, PendingClaim, Reply, Waiting},
 };
 use crate::store::{
     NonceClaim,
     holders::{Account, HolderId, Holders},
 };
 
-pub(super) struct Outbox<C: Connect> {
-    pub(super) link: Arc<Link<C>>,
+pub(super) struct Batcher<C: Connect> {
+    pub(super) connections: Arc<ConnectionManager<C>>,
     pub(super) deadline: Duration,
     /// Of claims that wait or are on their way, whether or not anybody still waits for them.
     places: Holders,
     waiting: Mutex<Waiting>,
 }
 
-impl<C: Connect> Outbox<C> {
-    pub(super) fn new(link: Arc<Link<C>>, deadline: Duration, most_in_flight: usize) -> Arc<Self> {
-        Arc::new(Self { link, deadline, places: Holders::new(most_in_flight), waiting: Mutex::default() })
+impl<C: Connect> Batcher<C> {
+    pub(super) fn new(connections: Arc<ConnectionManager<C>>, deadline: Duration, max_in_flight: usize) -> Arc<Self> {
+        Arc::new(Self { connections, deadline, places: Holders::new(max_in_flight), waiting: Mutex::default() })
     }
 
-    pub(super) fn most_in_flight(&self) -> usize {
+    pub(super) fn max_in_flight(&self) -> usize {
         self.places.capacity()
     }
 
@@ -59,7 +59,7 @@ impl<C: Connect> Outbox<C> {
         let posted = self.post(command, reply, account);
         async move {
             posted?;
-            answer.await.unwrap_or_else(|_| Err(ClaimError::Abandoned.into()))
+            answer.await.unwrap_or_else(|_| Err(ClaimError::Cancelled.into()))
         }
     }
 
@@ -70,14 +70,14 @@ impl<C: Connect> Outbox<C> {
             self.make_room(since);
             self.places.reserve(account)
         });
-        let place = place.ok_or(ClaimError::Busy(self.most_in_flight()))?;
-        let collector = self.waiting().put(Letter { command, reply, since, place }, id);
+        let place = place.ok_or(ClaimError::Busy(self.max_in_flight()))?;
+        let collector = self.waiting().put(PendingClaim { command, reply, since, place }, id);
         match collector {
-            Collector::Underway => {}
-            Collector::ToBegin => {
-                drop(runtime.spawn(Round { outbox: self.clone(), runtime: id, is_over: false }.go()));
+            Flush::Underway => {}
+            Flush::ToBegin => {
+                drop(runtime.spawn(FlushTask { batcher: self.clone(), runtime: id, is_over: false }.go()));
             }
-            Collector::Piece => drop(runtime.spawn(self.clone().deliver_piece(id))),
+            Flush::Batch => drop(runtime.spawn(self.clone().deliver_batch(id))),
         }
         Ok(())
     }
@@ -85,14 +85,14 @@ impl<C: Connect> Outbox<C> {
     /// Takes the places of what waits in vain.
     fn make_room(&self, now: Instant) {
         let gone = self.waiting().take_expired(now, self.deadline);
-        for letter in gone {
-            self.land([letter.place]);
-            letter.refuse(ClaimError::Deadline(self.deadline));
+        for claim in gone {
+            self.release([claim.place]);
+            claim.refuse(ClaimError::Deadline(self.deadline));
         }
     }
 
     /// These are answered, or given up.
-    pub(super) fn land(&self, places: impl IntoIterator<Item = HolderId>) {
+    pub(super) fn release(&self, places: impl IntoIterator<Item = HolderId>) {
         places.into_iter().for_each(|place| self.places.release(place));
     }
 
@@ -102,64 +102,64 @@ impl<C: Connect> Outbox<C> {
 
     /// What may go out together, and whether there is more. Nobody is told anything under the lock: who is may come
     /// here. A piece has the time that its oldest claim has left: no other one loses more than an eighth of its own.
-    fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<(Piece<C>, bool)> {
+    fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<(Batch<C>, bool)> {
         // Of many servers each may take its time.
-        let at_most = if C::MENDS_ITSELF { 1 } else { at_most };
+        let at_most = if C::RECONNECTS { 1 } else { at_most };
         let mut waiting = self.waiting();
-        let (letters, are_others_left) = waiting.take(runtime, at_most, self.deadline / 8)?;
-        Some((Piece::new(self.clone(), letters), are_others_left))
+        let (claims, are_others_left) = waiting.take(runtime, at_most, self.deadline / 8)?;
+        Some((Batch::new(self.clone(), claims), are_others_left))
     }
 
     /// What is full stays where any round finds it until this runs: a busy thread may hold this up too.
-    async fn deliver_piece(self: Arc<Self>, runtime: Id) {
-        if let Some((piece, _)) = self.collect(runtime, PIECE) {
-            piece.deliver().await;
+    async fn deliver_batch(self: Arc<Self>, runtime: Id) {
+        if let Some((batch, _)) = self.collect(runtime, BATCH_SIZE) {
+            batch.deliver().await;
         }
     }
 
     async fn deliver_all(self: Arc<Self>, runtime: Id) {
-        while let Some((piece, are_others_left)) = self.collect(runtime, usize::MAX) {
+        while let Some((batch, are_others_left)) = self.collect(runtime, usize::MAX) {
             if !are_others_left {
-                return piece.deliver().await;
+                return batch.deliver().await;
             }
-            tokio::spawn(piece.deliver());
+            tokio::spawn(batch.deliver());
         }
     }
 }
 
 /// Takes all that waits in a runtime, when its turn has come.
-struct Round<C: Connect> {
-    outbox: Arc<Outbox<C>>,
+struct FlushTask<C: Connect> {
+    batcher: Arc<Batcher<C>>,
     runtime: Id,
     is_over: bool,
 }
 
-impl<C: Connect> Round<C> {
+impl<C: Connect> FlushTask<C> {
     async fn go(mut self) {
-        self.outbox.waiting().round_is_afoot(self.runtime);
-        let_others_go_first().await;
+        self.batcher.waiting().flush_has_started(self.runtime);
+        yield_once().await;
         self.end();
-        self.outbox.clone().deliver_all(self.runtime).await;
+        self.batcher.clone().deliver_all(self.runtime).await;
     }
 
     fn end(&mut self) {
         self.is_over = true;
-        self.outbox.waiting().round_is_over(self.runtime);
+        self.batcher.waiting().flush_is_over(self.runtime);
     }
 }
 
 /// A runtime that ends takes the round with it, and all that waited for it.
-impl<C: Connect> Drop for Round<C> {
+impl<C: Connect> Drop for FlushTask<C> {
     fn drop(&mut self) {
         if !self.is_over {
             self.end();
-            while self.outbox.collect(self.runtime, usize::MAX).is_some() {}
+            while self.batcher.collect(self.runtime, usize::MAX).is_some() {}
         }
     }
 }
 
 /// Whoever else is ready may claim first. Not tokio's `yield_now`, after which a busy runtime comes back late.
-async fn let_others_go_first() {
+async fn yield_once() {
     let mut has_waited = false;
     poll_fn(|context| {
         if mem::replace(&mut has_waited, true) {

@@ -1,9 +1,9 @@
 //! Metrics, and the one place where they depend on a feature.
 
-#[cfg(feature = "metrics")]
-pub(super) use self::metered::Meter;
 #[cfg(not(feature = "metrics"))]
-pub(super) use self::unmetered::Meter;
+pub(super) use self::noop::Metrics;
+#[cfg(feature = "metrics")]
+pub(super) use self::recorded::Metrics;
 
 /// What a verifier asks.
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ pub(super) enum Store {
 }
 
 #[cfg(feature = "metrics")]
-mod metered {
+mod recorded {
     use std::{
         cell::Cell,
         collections::HashMap,
@@ -56,7 +56,7 @@ mod metered {
     }
 
     /// The metrics of the recorder that is installed when there is first something to tell.
-    pub(in super::super) struct Meter {
+    pub(in super::super) struct Metrics {
         is_enforced: bool,
         /// None if there is no recorder, or it panicked.
         handles: OnceLock<Option<Handles>>,
@@ -80,17 +80,17 @@ mod metered {
         key_uses: KeyUses,
     }
 
-    impl Meter {
+    impl Metrics {
         pub(in super::super) fn new(is_enforced: bool) -> Self {
             Self { is_enforced, handles: OnceLock::new() }
         }
 
         /// Whether there is a recorder. Without one nothing is counted, and no time measured.
-        pub(in super::super) fn is_heard(&self) -> bool {
+        pub(in super::super) fn is_enabled(&self) -> bool {
             self.handles().is_some()
         }
 
-        pub(in super::super) fn decided(&self, outcome: &Outcome<'_>) {
+        pub(in super::super) fn record(&self, outcome: &Outcome<'_>) {
             let Some(handles) = self.handles() else {
                 return;
             };
@@ -120,7 +120,7 @@ mod metered {
             }
         }
 
-        pub(in super::super) fn answered(&self, store: Store, took: Duration, is_error: bool) {
+        pub(in super::super) fn record_store_call(&self, store: Store, took: Duration, is_error: bool) {
             let Some(handles) = self.handles() else {
                 return;
             };
@@ -134,7 +134,7 @@ mod metered {
             }
         }
 
-        pub(in super::super) fn holds(&self, occupancy: Option<Occupancy>) {
+        pub(in super::super) fn record_occupancy(&self, occupancy: Option<Occupancy>) {
             if let Some((Occupancy { held, capacity }, handles)) = occupancy.zip(self.handles()) {
                 let (held_gauge, capacity_gauge) = handles.occupancy.get_or_init(|| (gauge!(HELD), gauge!(CAPACITY)));
                 held_gauge.set(held as f64);
@@ -143,7 +143,7 @@ mod metered {
         }
 
         fn handles(&self) -> Option<&Handles> {
-            let handles = || Some(Handles::new(self.is_enforced)).filter(Handles::are_heard);
+            let handles = || Some(Handles::new(self.is_enforced)).filter(Handles::is_installed);
             self.handles.get_or_init(|| catch_panics(handles).flatten()).as_ref()
         }
     }
@@ -181,7 +181,7 @@ mod metered {
     impl Handles {
         /// Whether there is a recorder. What stands in where none is installed has no size, and takes nothing. (Of one
         /// that has no size either and takes counters alone nobody could tell.)
-        fn are_heard(&self) -> bool {
+        fn is_installed(&self) -> bool {
             if with_recorder(|recorder| size_of_val(recorder)) > 0 {
                 return true;
             }
@@ -265,27 +265,27 @@ mod metered {
 }
 
 #[cfg(not(feature = "metrics"))]
-mod unmetered {
+mod noop {
     use std::time::Duration;
 
     use super::Store;
     use crate::{server::Outcome, store::Occupancy};
 
-    pub(in super::super) struct Meter;
+    pub(in super::super) struct Metrics;
 
-    impl Meter {
+    impl Metrics {
         pub(in super::super) fn new(_: bool) -> Self {
             Self
         }
 
-        pub(in super::super) fn is_heard(&self) -> bool {
+        pub(in super::super) fn is_enabled(&self) -> bool {
             false
         }
 
-        pub(in super::super) fn decided(&self, _: &Outcome<'_>) {}
+        pub(in super::super) fn record(&self, _: &Outcome<'_>) {}
 
-        pub(in super::super) fn answered(&self, _: Store, _: Duration, _: bool) {}
+        pub(in super::super) fn record_store_call(&self, _: Store, _: Duration, _: bool) {}
 
-        pub(in super::super) fn holds(&self, _: Option<Occupancy>) {}
+        pub(in super::super) fn record_occupancy(&self, _: Option<Occupancy>) {}
     }
 }

@@ -18,10 +18,10 @@ use tokio::{
 use super::{connect::Connect, error::ClaimError};
 
 /// After a failure nobody tries again for this long: a thousand claims a second need not make a thousand connections.
-const PAUSE: Duration = Duration::from_millis(100);
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// A connection on which claims have waited in vain, and that has said nothing for this long, is given up.
-const SILENCE: Duration = Duration::from_millis(500);
+const DEAD_AFTER: Duration = Duration::from_millis(500);
 
 /// A connection on which nothing was heard for this long may be closed: it is asked before claims are sent on it. On a
 /// busy one that never happens, and so costs nothing.
@@ -31,13 +31,13 @@ const IDLE: Duration = Duration::from_millis(100);
 /// this old is replaced.
 const RENEWAL: Duration = Duration::from_secs(3);
 
-pub(super) struct Link<C: Connect> {
+pub(super) struct ConnectionManager<C: Connect> {
     connector: C,
     state: Mutex<State<C::Connection>>,
 }
 
 struct State<T> {
-    line: Option<Arc<Line<T>>>,
+    connection: Option<Arc<Connection<T>>>,
     /// When it began, and what will come of it.
     attempt: Option<(Instant, watch::Receiver<Option<Attempt<T>>>)>,
     /// Of the last attempt, if that failed.
@@ -54,7 +54,7 @@ impl<T> State<T> {
 }
 
 /// What came of making a connection.
-type Attempt<T> = Result<Arc<Line<T>>, Failure>;
+type Attempt<T> = Result<Arc<Connection<T>>, Failure>;
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -64,16 +64,16 @@ pub(super) enum Failure {
 }
 
 /// A connection, and when it was last heard.
-pub(super) struct Line<T> {
+pub(super) struct Connection<T> {
     pub(super) connection: T,
     since: Instant,
     /// Milliseconds after `since`.
-    heard: AtomicU64,
+    last_alive: AtomicU64,
 }
 
-impl<C: Connect> Link<C> {
+impl<C: Connect> ConnectionManager<C> {
     pub(super) fn new(connector: C) -> Arc<Self> {
-        let state = State { line: None, attempt: None, failure: None };
+        let state = State { connection: None, attempt: None, failure: None };
         Arc::new(Self { connector, state: Mutex::new(state) })
     }
 
@@ -82,15 +82,15 @@ impl<C: Connect> Link<C> {
     }
 
     /// The connection that there is, or the one that is being made. Of all who come at once one makes it.
-    pub(super) async fn line(self: &Arc<Self>) -> Result<Arc<Line<C::Connection>>, ClaimError> {
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, ClaimError> {
         let mut attempt = {
             let mut state = self.state();
-            if let Some(line) = &state.line {
-                return Ok(line.clone());
+            if let Some(connection) = &state.connection {
+                return Ok(connection.clone());
             }
-            match (state.attempt(C::CONNECTING), &state.failure) {
+            match (state.attempt(C::CONNECT_TIMEOUT), &state.failure) {
                 (Some(attempt), _) => attempt,
-                (None, Some((at, failure))) if at.elapsed() < PAUSE => return Err(failure.clone().into()),
+                (None, Some((at, failure))) if at.elapsed() < BACKOFF => return Err(failure.clone().into()),
                 _ => state.attempt.insert(self.attempt()).1.clone(),
             }
         };
@@ -104,18 +104,18 @@ impl<C: Connect> Link<C> {
     /// In a task of its own: whoever asked first may give up first.
     fn attempt(self: &Arc<Self>) -> (Instant, watch::Receiver<Option<Attempt<C::Connection>>>) {
         let (tell, told) = watch::channel(None);
-        let link = self.clone();
+        let connections = self.clone();
         tokio::spawn(async move {
-            let attempt = match timeout(C::CONNECTING, link.connector.connect()).await {
-                Ok(Ok(connection)) => Ok(Arc::new(Line::new(connection))),
+            let attempt = match timeout(C::CONNECT_TIMEOUT, connections.connector.connect()).await {
+                Ok(Ok(connection)) => Ok(Arc::new(Connection::new(connection))),
                 Ok(Err(error)) => Err(Failure::Refused(error)),
                 Err(_) => Err(Failure::TimedOut),
             };
-            let mut state = link.state();
+            let mut state = connections.state();
             state.attempt = None;
             state.failure = attempt.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
-            if let Ok(line) = &attempt {
-                state.line = Some(line.clone());
+            if let Ok(connection) = &attempt {
+                state.connection = Some(connection.clone());
             }
             drop(state);
             tell.send_replace(Some(attempt));
@@ -124,55 +124,55 @@ impl<C: Connect> Link<C> {
     }
 
     /// Gives a connection up, and with it whatever still waits on it: the next claim makes another one.
-    pub(super) fn give_up(&self, line: &Arc<Line<C::Connection>>) {
+    pub(super) fn discard(&self, connection: &Arc<Connection<C::Connection>>) {
         let mut state = self.state();
-        if state.line.as_ref().is_some_and(|current| Arc::ptr_eq(current, line)) {
-            state.line = None;
+        if state.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+            state.connection = None;
         }
     }
 
     /// A claim has waited in vain on this connection, or has failed on one that mends itself.
-    pub(super) fn unheard(self: &Arc<Self>, line: &Arc<Line<C::Connection>>) {
-        if line.is_silent() {
-            self.give_up(line);
-        } else if C::MENDS_ITSELF {
-            self.renew(line);
+    pub(super) fn report_failure(self: &Arc<Self>, connection: &Arc<Connection<C::Connection>>) {
+        if connection.is_unresponsive() {
+            self.discard(connection);
+        } else if C::RECONNECTS {
+            self.renew(connection);
         }
     }
 
     /// Makes another connection, while claims go on over this one.
-    fn renew(self: &Arc<Self>, line: &Arc<Line<C::Connection>>) {
+    fn renew(self: &Arc<Self>, connection: &Arc<Connection<C::Connection>>) {
         let mut state = self.state();
-        let is_current = state.line.as_ref().is_some_and(|current| Arc::ptr_eq(current, line));
-        let is_due =
-            line.since.elapsed() >= RENEWAL && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
+        let is_current = state.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection));
+        let is_due = connection.since.elapsed() >= RENEWAL
+            && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
         // A claim may be dropped where there is no runtime any more.
-        if is_current && is_due && state.attempt(C::CONNECTING).is_none() && Handle::try_current().is_ok() {
+        if is_current && is_due && state.attempt(C::CONNECT_TIMEOUT).is_none() && Handle::try_current().is_ok() {
             state.attempt = Some(self.attempt());
         }
     }
 }
 
-impl<T> Line<T> {
+impl<T> Connection<T> {
     fn new(connection: T) -> Self {
-        Self { connection, since: Instant::now(), heard: AtomicU64::new(0) }
+        Self { connection, since: Instant::now(), last_alive: AtomicU64::new(0) }
     }
 
     /// The server has answered, whatever it was.
-    pub(super) fn heard(&self) {
-        self.heard.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
+    pub(super) fn mark_alive(&self) {
+        self.last_alive.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.unheard_for() >= IDLE
+        self.silent_for() >= IDLE
     }
 
-    fn is_silent(&self) -> bool {
-        self.unheard_for() >= SILENCE
+    fn is_unresponsive(&self) -> bool {
+        self.silent_for() >= DEAD_AFTER
     }
 
-    fn unheard_for(&self) -> Duration {
-        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
-        self.since.elapsed().saturating_sub(heard)
+    fn silent_for(&self) -> Duration {
+        let last_alive = Duration::from_millis(self.last_alive.load(Ordering::Relaxed));
+        self.since.elapsed().saturating_sub(last_alive)
     }
 }

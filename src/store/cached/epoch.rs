@@ -11,31 +11,31 @@ use crate::protocol::AppId;
 const COUNTERS: usize = 1024;
 
 /// Counts invalidations.
-pub(super) struct Generations {
+pub(super) struct Epochs {
     counters: Box<[AtomicU64]>,
     hasher: RandomState,
 }
 
 /// Read before a look-up begins. What it finds is void once this is not the current one any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Generation {
+pub(super) struct Epoch {
     counter: usize,
     count: u64,
 }
 
-impl Generations {
+impl Epochs {
     pub(super) fn new() -> Self {
         Self { counters: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
     }
 
-    pub(super) fn of(&self, app: &AppId) -> Generation {
+    pub(super) fn of(&self, app: &AppId) -> Epoch {
         let counter = self.counter(app);
-        Generation { counter, count: self.counters[counter].load(Ordering::SeqCst) }
+        Epoch { counter, count: self.counters[counter].load(Ordering::SeqCst) }
     }
 
     /// Takes no hash of the app: every request does this.
-    pub(super) fn is_current(&self, generation: Generation) -> bool {
-        self.counters[generation.counter].load(Ordering::SeqCst) == generation.count
+    pub(super) fn is_current(&self, epoch: Epoch) -> bool {
+        self.counters[epoch.counter].load(Ordering::SeqCst) == epoch.count
     }
 
     pub(super) fn end(&self, app: &AppId) {

@@ -34,7 +34,7 @@ use crate::event;
 /// F, and V with it, is beyond the window of every request that was let in before the step.
 ///
 /// What a wall clock is slewed, a second at a time at most, is covered by `Window::retention`.
-pub(crate) struct SteadyClock {
+pub(crate) struct NonDecreasingClock {
     clock: Arc<dyn Clock>,
     /// Readings of both clocks when this one was started, in milliseconds.
     start: (i64, i64),
@@ -85,7 +85,7 @@ impl Time {
 
 /// How far, in milliseconds, the wall may be off and still be followed: slewing, drift and the two readings' being taken one after
 /// the other are no steps. While the wall is behind by less, the time read stands still.
-const SLACK: i64 = 1000;
+const MAX_SLEW: i64 = 1000;
 
 /// How far, in milliseconds, two readings of two clocks may differ without anything having happened.
 const JITTER: i64 = 50;
@@ -94,7 +94,7 @@ const JITTER: i64 = 50;
 /// and holds half of that while clocks are right, holds all that is not forgotten meanwhile.
 const PROBATION: i64 = 300_000;
 
-impl SteadyClock {
+impl NonDecreasingClock {
     /// A clock that was started `age` ago.
     pub(crate) fn new(clock: Arc<dyn Clock>, age: Duration) -> Self {
         let start = readings(&*clock);
@@ -154,11 +154,11 @@ impl SteadyClock {
         let followed = self.offset.load(Relaxed);
         let continued = monotonic + followed;
         let ahead = wall.saturating_sub(continued);
-        if ahead < -SLACK {
+        if ahead < -MAX_SLEW {
             self.step.end();
             return Reading { wall, forget: continued, monotonic };
         }
-        if ahead > SLACK && !self.step.has_lasted(wall, monotonic) {
+        if ahead > MAX_SLEW && !self.step.has_lasted(wall, monotonic) {
             return Reading { wall, forget: continued, monotonic };
         }
         self.step.end();
@@ -170,7 +170,7 @@ impl SteadyClock {
         let followed = self.verify_offset.load(Relaxed);
         let continued = monotonic + followed;
         let behind = continued.saturating_sub(wall);
-        if behind <= SLACK {
+        if behind <= MAX_SLEW {
             self.end_bridging();
             follow(&self.verify_offset, wall - monotonic, followed);
             return wall;
@@ -241,7 +241,7 @@ impl Step {
     fn has_lasted(&self, wall: i64, monotonic: i64) -> bool {
         let offset = wall - monotonic;
         let earlier = self.offset.load(Acquire);
-        if earlier != NONE && earlier.abs_diff(offset) <= SLACK.unsigned_abs() {
+        if earlier != NONE && earlier.abs_diff(offset) <= MAX_SLEW.unsigned_abs() {
             return monotonic.saturating_sub(self.since.load(Relaxed)) >= PROBATION;
         }
         self.since.store(monotonic, Relaxed);
@@ -284,8 +284,8 @@ mod tests {
 
     const NOON: u64 = 1_700_000_000;
 
-    fn steady(wall: &ManualClock) -> SteadyClock {
-        SteadyClock::new(Arc::new(wall.clone()), Duration::ZERO)
+    fn steady(wall: &ManualClock) -> NonDecreasingClock {
+        NonDecreasingClock::new(Arc::new(wall.clone()), Duration::ZERO)
     }
 
     #[test]
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!((clock.read(Duration::ZERO).now, clock.read(Duration::ZERO).started_at), (NOON, NOON));
     }
 
-    fn times(clock: &SteadyClock) -> (u64, u64) {
+    fn times(clock: &NonDecreasingClock) -> (u64, u64) {
         let Time { now, forget, .. } = clock.read(Duration::ZERO);
         (now - NOON, forget - NOON)
     }

@@ -12,17 +12,17 @@ use tokio::{runtime::Id, sync::oneshot, time::Instant};
 
 use super::error::ClaimError;
 use crate::{
-    protocol::Occurrence,
+    protocol::NonceStatus,
     store::{StoreError, holders::HolderId},
 };
 
 /// Whoever finds the last round this late begins another, lest one that got lost hold all up. No more often is made room.
-const PATIENCE: Duration = Duration::from_millis(20);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// So many go out without waiting for more, for Redis to be at work while others are still on their way here.
-pub(super) const PIECE: usize = 32;
+pub(super) const BATCH_SIZE: usize = 32;
 
-pub(super) struct Letter {
+pub(super) struct PendingClaim {
     pub(super) command: Cmd,
     pub(super) reply: Reply,
     pub(super) since: Instant,
@@ -34,60 +34,60 @@ pub(super) struct Letter {
 pub(super) type Reply = oneshot::Sender<Answer>;
 
 /// Small, for it mostly comes from another core.
-pub(super) type Answer = Result<Occurrence, StoreError>;
+pub(super) type Answer = Result<NonceStatus, StoreError>;
 
 #[derive(Default)]
 pub(super) struct Waiting {
-    rooms: Vec<Room>,
+    queues: Vec<RuntimeQueue>,
     swept: Option<Instant>,
 }
 
 /// What waits in one runtime, and goes out by a task of it: another one may stand still, and its clock with it.
-struct Room {
+struct RuntimeQueue {
     runtime: Id,
-    letters: VecDeque<Letter>,
-    round: Option<Begun>,
+    claims: VecDeque<PendingClaim>,
+    flush: Option<ActiveFlush>,
 }
 
 /// A task that is to take all letters of its room.
-struct Begun {
+struct ActiveFlush {
     at: Instant,
     by: ThreadId,
     /// It was polled. Until then it may lie where only the thread that began it finds it.
-    is_afoot: bool,
+    has_started: bool,
 }
 
 /// Who takes what waits.
-pub(super) enum Collector {
+pub(super) enum Flush {
     /// A round that has begun already.
     Underway,
     /// A round that has to begin.
     ToBegin,
     /// A task for a piece that is full.
-    Piece,
+    Batch,
 }
 
-impl Letter {
+impl PendingClaim {
     /// Tells whoever still waits for it.
     pub(super) fn refuse(self, error: ClaimError) {
         let _ = self.reply.send(Err(error.into()));
     }
 
     /// Nobody waits for it any more, or it has waited too long.
-    pub(super) fn is_in_vain(&self, now: Instant, deadline: Duration) -> bool {
+    pub(super) fn is_expired(&self, now: Instant, deadline: Duration) -> bool {
         self.reply.is_closed() || now.saturating_duration_since(self.since) >= deadline
     }
 }
 
 impl Waiting {
-    pub(super) fn put(&mut self, letter: Letter, runtime: Id) -> Collector {
-        let (room, now) = (self.room_or_new(runtime), letter.since);
-        room.letters.push_back(letter);
-        if room.round.as_ref().is_none_or(|round| round.is_overdue(now)) {
-            room.round = Some(Begun { at: now, by: thread::current().id(), is_afoot: false });
-            return Collector::ToBegin;
+    pub(super) fn put(&mut self, claim: PendingClaim, runtime: Id) -> Flush {
+        let (queue, now) = (self.queue_or_new(runtime), claim.since);
+        queue.claims.push_back(claim);
+        if queue.flush.as_ref().is_none_or(|flush| flush.is_overdue(now)) {
+            queue.flush = Some(ActiveFlush { at: now, by: thread::current().id(), has_started: false });
+            return Flush::ToBegin;
         }
-        if room.letters.len().is_multiple_of(PIECE) { Collector::Piece } else { Collector::Underway }
+        if queue.claims.len().is_multiple_of(BATCH_SIZE) { Flush::Batch } else { Flush::Underway }
     }
 
     /// The first letters of a room, `at_most` so many, of those that came `within` so much time after the very first. They
@@ -97,69 +97,69 @@ impl Waiting {
         runtime: Id,
         at_most: usize,
         within: Duration,
-    ) -> Option<(impl Iterator<Item = Letter>, bool)> {
-        let letters = &mut self.room(runtime)?.letters;
-        let first = letters.front()?.since;
-        let is_near = |letter: &Letter| letter.since.saturating_duration_since(first) <= within;
-        let count = match letters.back() {
-            Some(last) if is_near(last) => letters.len(),
-            _ => letters.iter().take_while(|letter| is_near(letter)).count(),
+    ) -> Option<(impl Iterator<Item = PendingClaim>, bool)> {
+        let claims = &mut self.queue(runtime)?.claims;
+        let first = claims.front()?.since;
+        let is_near = |claim: &PendingClaim| claim.since.saturating_duration_since(first) <= within;
+        let count = match claims.back() {
+            Some(last) if is_near(last) => claims.len(),
+            _ => claims.iter().take_while(|claim| is_near(claim)).count(),
         };
         let count = count.min(at_most);
-        let are_others_left = letters.len() > count;
-        Some((letters.drain(..count), are_others_left))
+        let are_others_left = claims.len() > count;
+        Some((claims.drain(..count), are_others_left))
     }
 
-    pub(super) fn round_is_afoot(&mut self, runtime: Id) {
-        if let Some(round) = self.room(runtime).and_then(|room| room.round.as_mut()) {
-            round.is_afoot = true;
+    pub(super) fn flush_has_started(&mut self, runtime: Id) {
+        if let Some(flush) = self.queue(runtime).and_then(|queue| queue.flush.as_mut()) {
+            flush.has_started = true;
         }
     }
 
     /// The next claim begins another one.
-    pub(super) fn round_is_over(&mut self, runtime: Id) {
-        if let Some(room) = self.room(runtime) {
-            room.round = None;
+    pub(super) fn flush_is_over(&mut self, runtime: Id) {
+        if let Some(queue) = self.queue(runtime) {
+            queue.flush = None;
         }
     }
 
     /// Takes out, of all rooms, what nobody waits for any more and what has waited too long. Their runtimes may stand still.
     /// Now and then only, for it looks at each.
-    pub(super) fn take_expired(&mut self, now: Instant, deadline: Duration) -> Vec<Letter> {
-        let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= PATIENCE);
+    pub(super) fn take_expired(&mut self, now: Instant, deadline: Duration) -> Vec<PendingClaim> {
+        let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= FLUSH_TIMEOUT);
         let mut gone = Vec::new();
         if is_due {
             self.swept = Some(now);
-            for room in &mut self.rooms {
-                for letter in mem::take(&mut room.letters) {
-                    let is_gone = letter.is_in_vain(now, deadline);
-                    if is_gone { gone.push(letter) } else { room.letters.push_back(letter) }
+            for queue in &mut self.queues {
+                for claim in mem::take(&mut queue.claims) {
+                    let is_gone = claim.is_expired(now, deadline);
+                    if is_gone { gone.push(claim) } else { queue.claims.push_back(claim) }
                 }
             }
         }
         gone
     }
 
-    fn room(&mut self, runtime: Id) -> Option<&mut Room> {
-        self.rooms.iter_mut().find(|room| room.runtime == runtime)
+    fn queue(&mut self, runtime: Id) -> Option<&mut RuntimeQueue> {
+        self.queues.iter_mut().find(|queue| queue.runtime == runtime)
     }
 
-    fn room_or_new(&mut self, runtime: Id) -> &mut Room {
-        let known = self.rooms.iter().position(|room| room.runtime == runtime);
+    fn queue_or_new(&mut self, runtime: Id) -> &mut RuntimeQueue {
+        let known = self.queues.iter().position(|queue| queue.runtime == runtime);
         let place = known.unwrap_or_else(|| {
             // Those of runtimes that have ended, among others.
-            self.rooms.retain(|room| room.round.is_some() || !room.letters.is_empty());
-            self.rooms.push(Room { runtime, letters: VecDeque::new(), round: None });
-            self.rooms.len() - 1
+            self.queues.retain(|queue| queue.flush.is_some() || !queue.claims.is_empty());
+            self.queues.push(RuntimeQueue { runtime, claims: VecDeque::new(), flush: None });
+            self.queues.len() - 1
         });
-        &mut self.rooms[place]
+        &mut self.queues[place]
     }
 }
 
-impl Begun {
+impl ActiveFlush {
     fn is_overdue(&self, now: Instant) -> bool {
-        let is_late = now.saturating_duration_since(self.at) >= PATIENCE;
-        is_late || !self.is_afoot && self.by != thread::current().id()
+        let is_late = now.saturating_duration_since(self.at) >= FLUSH_TIMEOUT;
+        is_late || !self.has_started && self.by != thread::current().id()
     }
 }
 
@@ -174,8 +174,9 @@ mod tests {
     }
 
     fn begins_at(since: Instant, waiting: &mut Waiting, runtime: Id) -> bool {
-        let letter = Letter { command: Cmd::new(), reply: oneshot::channel().0, since, place: HolderId::from_bits(0) };
-        matches!(waiting.put(letter, runtime), Collector::ToBegin)
+        let claim =
+            PendingClaim { command: Cmd::new(), reply: oneshot::channel().0, since, place: HolderId::from_bits(0) };
+        matches!(waiting.put(claim, runtime), Flush::ToBegin)
     }
 
     fn begins_elsewhere(waiting: &mut Waiting, runtime: Id) -> bool {
@@ -188,7 +189,7 @@ mod tests {
         assert!(begins(&mut waiting, runtime));
         assert!(!begins(&mut waiting, runtime));
         assert!(begins_elsewhere(&mut waiting, runtime));
-        waiting.round_is_afoot(runtime);
+        waiting.flush_has_started(runtime);
         assert!(!begins(&mut waiting, runtime) && !begins_elsewhere(&mut waiting, runtime));
         Ok(())
     }
@@ -198,9 +199,9 @@ mod tests {
         let (mut waiting, runtime) = (Waiting::default(), Builder::new_current_thread().build()?.handle().id());
         let now = Instant::now();
         assert!(begins_at(now, &mut waiting, runtime));
-        waiting.round_is_afoot(runtime);
-        assert!(!begins_at(now + PATIENCE - Duration::from_nanos(1), &mut waiting, runtime));
-        assert!(begins_at(now + PATIENCE, &mut waiting, runtime));
+        waiting.flush_has_started(runtime);
+        assert!(!begins_at(now + FLUSH_TIMEOUT - Duration::from_nanos(1), &mut waiting, runtime));
+        assert!(begins_at(now + FLUSH_TIMEOUT, &mut waiting, runtime));
         Ok(())
     }
 
@@ -208,9 +209,9 @@ mod tests {
     fn rooms_of_runtimes_that_have_ended_are_given_up() -> std::io::Result<()> {
         let mut waiting = Waiting::default();
         for _ in 0..10 {
-            waiting.room_or_new(Builder::new_current_thread().build()?.handle().id());
+            waiting.queue_or_new(Builder::new_current_thread().build()?.handle().id());
         }
-        assert_eq!(waiting.rooms.len(), 1);
+        assert_eq!(waiting.queues.len(), 1);
         Ok(())
     }
 }

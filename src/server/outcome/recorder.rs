@@ -1,0 +1,210 @@
+//! One request, followed to its outcome.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Uri};
+
+use super::{Decision, Observer, metrics::Store};
+use crate::{
+    clock::NonDecreasingClock,
+    protocol::{AppId, Claim, Rejection, RejectionKind, Scheme, Timestamp},
+    server::caller::Caller,
+    store::{NonceStore, StoreError},
+};
+
+/// Follows a request while it is verified. If it is dropped before the outcome was told, the request was cancelled.
+///
+/// It is empty if nobody wants to know, or the outcome was told. Boxed, since mostly nobody does: what verifies holds a
+/// pointer of it then.
+pub(in crate::server) struct OutcomeRecorder<'v>(Option<Box<RecorderState<'v>>>);
+
+struct RecorderState<'v> {
+    observer: &'v Arc<Observer>,
+    clock: &'v NonDecreasingClock,
+    started: Duration,
+    facts: RequestFacts,
+    caller: Option<Caller>,
+}
+
+/// What a request says of itself, as far as it was read.
+#[derive(Default)]
+pub(super) struct RequestFacts {
+    claimed: Option<ClaimedFields>,
+    skew: Option<i64>,
+}
+
+enum ClaimedFields {
+    Whole(Claim),
+    /// Other fields are missing or malformed.
+    AppId(Box<AppId>),
+}
+
+impl Observer {
+    pub(in crate::server) fn recorder<'v>(self: &'v Arc<Self>, clock: &'v NonDecreasingClock) -> OutcomeRecorder<'v> {
+        let state = || {
+            let (facts, caller) = (RequestFacts::default(), None);
+            Box::new(RecorderState { observer: self, clock, started: clock.monotonic(), facts, caller })
+        };
+        OutcomeRecorder(self.is_enabled().then(state))
+    }
+}
+
+impl OutcomeRecorder<'_> {
+    /// The fields were read, at `now` in Unix seconds.
+    pub(in crate::server) fn record_claim(&mut self, claim: &Claim, now: u64) {
+        if let Some(state) = &mut self.0 {
+            state.facts.claimed = Some(ClaimedFields::Whole(claim.clone()));
+            state.facts.skew = Some(skew(claim.timestamp(), now));
+        }
+    }
+
+    /// The head was refused, and some of it may be read all the same.
+    pub(in crate::server) fn record_partial_claim(
+        &mut self,
+        refused: &Rejection,
+        scheme: &Scheme,
+        (uri, headers): (&Uri, &HeaderMap),
+        now: u64,
+    ) {
+        // Limits come before work.
+        if let Some(state) = self.0.as_mut().filter(|_| refused.kind() != RejectionKind::QueryTooLong) {
+            let (app_id, timestamp) = Claim::extract_partial(scheme, uri, headers);
+            state.facts.claimed = app_id.map(|app_id| ClaimedFields::AppId(Box::new(app_id)));
+            state.facts.skew = timestamp.map(|timestamp| skew(timestamp, now));
+        }
+    }
+
+    /// A store is about to be asked: when that is, where anybody measures it.
+    pub(in crate::server) fn start_timer(&self) -> Option<Duration> {
+        let state = self.0.as_ref().filter(|state| state.observer.has_metrics())?;
+        Some(state.clock.monotonic())
+    }
+
+    /// The key store has answered.
+    pub(in crate::server) fn record_key_lookup<T>(&self, timer: Option<Duration>, answer: &Result<T, StoreError>) {
+        if let Some((state, timer)) = self.0.as_ref().zip(timer) {
+            let took = state.since(timer);
+            state.observer.measure(|meter| meter.record_store_call(Store::Keys, took, answer.is_err()));
+        }
+    }
+
+    /// The nonce store has answered.
+    pub(in crate::server) fn record_nonce_claim(
+        &mut self,
+        timer: Option<Duration>,
+        store: &impl NonceStore,
+        answer: &Result<Caller, Rejection>,
+    ) {
+        let Some(state) = &mut self.0 else {
+            return;
+        };
+        let refused = answer.as_ref().err().map(Rejection::kind);
+        if let Some(timer) = timer {
+            let took = state.since(timer);
+            state.observer.measure(|meter| {
+                meter.record_store_call(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
+                meter.record_occupancy(store.occupancy());
+            });
+        }
+        state.caller = answer.as_ref().ok().cloned();
+    }
+
+    /// The caller as of later.
+    pub(in crate::server) fn record_caller(&mut self, caller: &Caller) {
+        if let Some(state) = &mut self.0 {
+            state.caller = Some(caller.clone());
+        }
+    }
+
+    pub(in crate::server) fn finish_bypassed(&mut self) {
+        self.tell(Decision::Bypassed);
+    }
+
+    /// Tells the outcome, unless that is left to the body.
+    pub(in crate::server) fn finish<T>(&mut self, decided: &Result<T, Rejection>) {
+        let caller = self.0.as_mut().and_then(|state| state.caller.take());
+        match (decided, caller) {
+            (Err(rejection), _) => self.tell(Decision::Rejected(rejection)),
+            (Ok(_), Some(caller)) => self.tell(Decision::Verified(&caller)),
+            // Told already.
+            (Ok(_), None) => {}
+        }
+    }
+
+    /// Leaves it to a body that the service reads.
+    pub(in crate::server) fn of_body(&mut self) -> BodyOutcomeRecorder {
+        BodyOutcomeRecorder(self.0.take().and_then(|state| {
+            let (observer, duration) = (state.observer.clone(), state.since(state.started));
+            Some(Box::new(PendingOutcome { observer, facts: state.facts, caller: state.caller?, duration }))
+        }))
+    }
+
+    fn tell(&mut self, decision: Decision<'_>) {
+        if let Some(state) = self.0.take() {
+            state.observer.tell(decision, &state.facts, state.since(state.started));
+        }
+    }
+}
+
+impl RecorderState<'_> {
+    fn since(&self, moment: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(moment)
+    }
+}
+
+impl Drop for OutcomeRecorder<'_> {
+    fn drop(&mut self) {
+        self.tell(Decision::Cancelled);
+    }
+}
+
+/// Follows a body whose request is verified. If it is dropped before the outcome was told, the body was not read.
+#[derive(Default)]
+pub(in crate::server) struct BodyOutcomeRecorder(Option<Box<PendingOutcome>>);
+
+struct PendingOutcome {
+    observer: Arc<Observer>,
+    facts: RequestFacts,
+    caller: Caller,
+    duration: Duration,
+}
+
+impl BodyOutcomeRecorder {
+    pub(in crate::server) fn tell(&mut self, verdict: Result<(), &Rejection>) {
+        if let Some(rest) = self.0.take() {
+            rest.tell(verdict.map_or_else(Decision::Rejected, |()| Decision::Verified(&rest.caller)));
+        }
+    }
+}
+
+impl Drop for BodyOutcomeRecorder {
+    fn drop(&mut self) {
+        if let Some(rest) = self.0.take() {
+            rest.tell(Decision::BodyNotRead(&rest.caller));
+        }
+    }
+}
+
+impl PendingOutcome {
+    fn tell(&self, decision: Decision<'_>) {
+        self.observer.tell(decision, &self.facts, self.duration);
+    }
+}
+
+impl RequestFacts {
+    pub(super) fn app_id(&self) -> Option<&AppId> {
+        self.claimed.as_ref().map(|claimed| match claimed {
+            ClaimedFields::Whole(claim) => claim.app_id(),
+            ClaimedFields::AppId(app_id) => app_id,
+        })
+    }
+
+    pub(super) fn skew(&self) -> Option<i64> {
+        self.skew
+    }
+}
+
+fn skew(timestamp: Timestamp, now: u64) -> i64 {
+    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    signed(timestamp.unix_seconds()).saturating_sub(signed(now))
+}
