@@ -79,8 +79,6 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(any(feature = "client", feature = "server"))]
-mod accessors;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
@@ -105,10 +103,10 @@ mod collect;
 mod event;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+#[cfg(any(feature = "client", feature = "server"))]
+mod middleware;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "half of it is for verifiers"))]
 pub mod protocol;
-#[cfg(any(feature = "client", feature = "server"))]
-mod ready;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod server;

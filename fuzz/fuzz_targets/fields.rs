@@ -8,7 +8,7 @@
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use countersign::{Caller, FieldLocation, Field, Scheme};
+use countersign::{Caller, Field, FieldLocation, Scheme};
 use countersign_fuzz::{
     config::{COOKIE, Config},
     plain::{

@@ -9,7 +9,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use countersign::{FieldLocation, Limits, Parameters, Payload, Scheme};
+use countersign::{FieldLocation, Limits, ParameterPolicy, Payload, Scheme};
 use countersign_fuzz::{
     plain::{
         parameters::{self, FIELDS, field},
@@ -90,8 +90,10 @@ impl<'a> Input<'a> {
         };
         let signed = sent(&Sent { query: None, body: b"" });
         Some(Self {
-            carrier: [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either][usize::from(settings[0] % 3)],
-            policy: [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject][usize::from(settings[1] % 3)],
+            carrier: [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either]
+                [usize::from(settings[0] % 3)],
+            policy: [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject]
+                [usize::from(settings[1] % 3)],
             body: bodies[usize::from(settings[2] % 4)],
             limits,
             sent: sent(&signed),
@@ -241,7 +243,8 @@ impl<'a> Input<'a> {
     /// Lines 5 and 6 as the signer makes them.
     fn compare_signer(&self, scheme: Scheme, sent: &Sent<'_>) {
         let query = sent.query.as_deref().unwrap_or_default();
-        if self.field_location != FieldLocation::Headers && query.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
+        if self.field_location != FieldLocation::Headers
+            && query.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
         {
             return;
         }

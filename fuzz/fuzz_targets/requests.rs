@@ -12,7 +12,7 @@
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use countersign::{FieldLocation, Parameters, Payload, RejectionKind, Signer, StaticKeys, Verifier};
+use countersign::{FieldLocation, ParameterPolicy, Payload, RejectionKind, Signer, StaticKeys, Verifier};
 use countersign_fuzz::{
     config::Config,
     plain::{content_type, parameters, trim},

@@ -7,7 +7,7 @@ use std::{
 
 use countersign::{
     App, AppId, StaticKeys,
-    store::{KeyStore, Retention, MemoryNonceStore, NonceClaim, NonceStore, NonceStatus, StoreError},
+    store::{KeyStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention, StoreError},
 };
 
 /// What is broken, what the nonce store answered last, and as of when it was allowed to forget.

@@ -1,7 +1,7 @@
 //! How both ends are set up.
 
 use arbitrary::Arbitrary;
-use countersign::{FieldLocation, Parameters, Scheme, TokenLocation};
+use countersign::{FieldLocation, ParameterPolicy, Scheme, TokenLocation};
 use http::{HeaderName, header};
 
 /// The cookie that a token may travel in.
@@ -18,7 +18,7 @@ pub struct Config {
 
 impl Config {
     pub fn field_location(&self) -> FieldLocation {
-        [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either][usize::from(self.field_location % 3)]
+        [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either][usize::from(self.carrier % 3)]
     }
 
     pub fn token_location(&self) -> TokenLocation {
@@ -26,8 +26,9 @@ impl Config {
         [|| TokenLocation::Field, || TokenLocation::Bearer, cookie][usize::from(self.token_location % 3)]()
     }
 
-    pub fn parameters(&self) -> Parameters {
-        [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject][usize::from(self.parameters % 3)]
+    pub fn parameters(&self) -> ParameterPolicy {
+        [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject]
+            [usize::from(self.parameters % 3)]
     }
 
     pub fn scheme(&self) -> Scheme {

@@ -166,7 +166,7 @@ impl<S> Sign<S> {
             let url = request.url().clone();
             return Ok((request, Some(url)));
         }
-        Ok((rewrite(request, |parts, _| self.signer.unsign(parts))?, None))
+        Ok((rewrite(request, |parts, _| self.signer.strip_signature(parts))?, None))
     }
 
     /// Of a body that streams, the digest that the caller has set as the header.

@@ -13,10 +13,9 @@ use tower_service::Service;
 
 use super::{body::SignedBody, layer::SignLayer, origin::Origins};
 use crate::{
-    accessors::inner_accessors,
     collect::{CollectError, collect},
+    middleware::{inner_accessors, take_ready},
     protocol::{BodyDigest, BoxError, Payload, SignError, Signer},
-    ready::take_ready,
 };
 
 /// Signs requests before the client sends them.
@@ -143,7 +142,7 @@ where
             let digest = parts.extensions.remove::<BodyDigest>();
             let body = match digest {
                 _ if !is_signed => {
-                    signer.unsign(&mut parts)?;
+                    signer.strip_signature(&mut parts)?;
                     SignedBody::streamed(body)
                 }
                 Some(digest) => {

@@ -19,62 +19,56 @@
 // other way.
 
 mod canonical;
-mod carrier;
-mod charset;
 mod claim;
-mod content_type;
-mod digest;
+mod encode;
 mod field;
-mod field_error;
-mod freshness;
-mod hasher;
-mod header;
-mod headers;
 mod key;
-mod key_ring;
-mod limits;
-mod mac;
-mod names;
-mod params;
-mod percent;
+mod query;
 mod rejection;
 mod scheme;
-mod secret;
-mod segment;
-mod sign_error;
 mod signer;
-mod token;
-#[cfg(feature = "client")]
-mod unsign;
+mod verify;
 
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use self::rejection::BoxError;
+pub use self::{
+    canonical::parameters::ParameterPolicy,
+    claim::fields::Claim,
+    field::{
+        digest::BodyDigest,
+        error::FieldError,
+        hasher::BodyHasher,
+        value::{AppId, Field, Nonce, Timestamp, Token},
+    },
+    key::{
+        app_key::{Key, KeyName},
+        ring::{KeyRing, KeyRingError},
+        secret::{Secret, SecretError},
+    },
+    rejection::{Rejection, RejectionKind, SignatureError},
+    scheme::{
+        contract::{FieldLocation, Scheme, SchemeError, TokenLocation},
+        limits::Limits,
+    },
+    signer::{
+        error::SignError,
+        sign::{Payload, Signer},
+    },
+    verify::{
+        freshness::{Timely, Window},
+        mac::Authentic,
+        replay::{NonceStatus, Retention, Unrepeated},
+    },
+};
 #[cfg(feature = "server")]
 pub(crate) use self::{
-    canonical::{CanonicalRequest, Head, HeadAndQuery},
-    carrier::with_query,
-    freshness::PendingNonce,
-    header::{is_token_byte, trim},
-    headers::{HeaderIndex, KnownHeader, OVERRIDES},
-    key::KeyLabel,
-    params::strip,
-    percent::escape,
-};
-pub use self::{
-    claim::Claim,
-    digest::BodyDigest,
-    field::{AppId, Field, Nonce, Timestamp, Token},
-    field_error::FieldError,
-    freshness::{NonceStatus, Retention, Timely, Unrepeated, Window},
-    hasher::BodyHasher,
-    key::{Key, KeyName},
-    key_ring::{KeyRing, KeyRingError},
-    limits::Limits,
-    mac::Authentic,
-    params::ParameterPolicy,
-    rejection::{Rejection, RejectionKind, SignatureError},
-    scheme::{FieldLocation, Scheme, SchemeError, TokenLocation},
-    secret::{Secret, SecretError},
-    sign_error::SignError,
-    signer::{Payload, Signer},
+    canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery},
+    encode::{
+        grammar::{is_token_byte, trim},
+        percent::escape,
+    },
+    key::app_key::KeyLabel,
+    query::{strip, with_query},
+    scheme::headers::{HeaderIndex, KnownHeader, OVERRIDES},
+    verify::replay::PendingNonce,
 };

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use http::StatusCode;
 
-use super::field_error::FieldError;
+use crate::protocol::field::error::FieldError;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use http::{Method, Uri, request::Parts};
 
-use super::{
-    admitted::AdmittedBody,
-    body::{RequestBody, UnverifiedBody},
-    forwarded::{remove_overrides, signed_uri},
+use crate::{
+    event::call_closure,
+    server::{
+        body::{admitted::AdmittedBody, request::RequestBody, unverified::UnverifiedBody},
+        forward::{remove_overrides, signed_uri},
+    },
 };
-use crate::event::call_closure;
 
 /// Which requests need no signature.
 #[derive(Clone)]

@@ -3,16 +3,13 @@
 use http::{Method, Uri, Version, request::Parts};
 use http_body::Body;
 
-use super::{arriving::too_large, caller::Caller};
-use crate::protocol::{Claim, Head, HeaderIndex, KnownHeader, Limits, Rejection, RejectionKind, Scheme};
-
-/// How many bytes a body may have.
-#[derive(Clone, Copy)]
-pub(super) struct Length {
-    /// Its Content-Length.
-    pub(super) declared: Option<u64>,
-    pub(super) limit: u64,
-}
+use crate::{
+    protocol::{Claim, Head, HeaderIndex, KnownHeader, Limits, Rejection, RejectionKind, Scheme},
+    server::{
+        body::check::{Length, too_large},
+        caller::Caller,
+    },
+};
 
 /// Reads the fields and all else that the head tells, and how long the body may be.
 pub(super) fn read<'r>(
@@ -47,14 +44,6 @@ pub(super) fn read<'r>(
         return Err(too_large(limit));
     }
     Ok((claim, head, Length { declared, limit }))
-}
-
-impl Length {
-    /// The lesser of what the head and the body say.
-    pub(super) fn at_most(self, body: &impl Body) -> Self {
-        let declared = [self.declared, body.size_hint().exact()].into_iter().flatten().min();
-        Self { declared, ..self }
-    }
 }
 
 /// RFC 9110, section 8.6.

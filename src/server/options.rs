@@ -4,13 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Uri};
 
-use super::{
-    arriving::BodyMode, bypass::Bypass, byte_budget::ByteBudget, layer::VerifyLayer, outcome::Outcome,
-    verifier::Verifier,
-};
 use crate::{
     clock::{Clock, NonDecreasingClock},
     protocol::{Limits, ParameterPolicy, Scheme},
+    server::{
+        body::{budget::ByteBudget, incoming::BodyMode},
+        bypass::Bypass,
+        layer::VerifyLayer,
+        outcome::Outcome,
+        verifier::Verifier,
+    },
     store::{KeyStore, NonceStore},
 };
 

@@ -5,22 +5,24 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, request::Parts};
 
-use super::{
-    arriving::{BodyCheck, BodyMode, IncomingBody, read},
-    body::RequestBody,
-    bypass::Bypass,
-    byte_budget::ByteBudget,
-    caller::Caller,
-    deadline::Deadline,
-    forwarded::{ForwardedRequest, hide_secrets, signed_uri},
-    head,
-    look_up::LookedUp,
-    outcome::{Observer, OutcomeRecorder},
-};
 use crate::{
     clock::{Clock, NonDecreasingClock, SystemClock, Time},
     protocol::{
         AppId, CanonicalRequest, Head, HeadAndQuery, Limits, ParameterPolicy, Rejection, Scheme, Timestamp, Window,
+    },
+    server::{
+        app_lookup::LookedUp,
+        body::{
+            budget::ByteBudget,
+            deadline::Deadline,
+            incoming::{BodyCheck, BodyMode, IncomingBody, read},
+            request::RequestBody,
+        },
+        bypass::Bypass,
+        caller::Caller,
+        forward::{ForwardedRequest, hide_secrets, signed_uri},
+        head,
+        outcome::{Observer, OutcomeRecorder},
     },
     store::{KeyStore, Membership, MemoryNonceStore, NonceStore},
 };

@@ -21,9 +21,6 @@ mod nonce_claim;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
 mod registry;
-mod table;
-
-use crate::protocol::BoxError;
 
 #[cfg(feature = "moka")]
 #[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
@@ -45,6 +42,7 @@ pub use self::{
     registry::VerifierRegistry,
 };
 pub(crate) use self::{app::AppData, registry::Membership};
+use crate::protocol::BoxError;
 pub use crate::protocol::{NonceStatus, Retention};
 
 /// A store could not answer: it is full, slow past its deadline, or out of reach. The request gets a 503.

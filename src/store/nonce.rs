@@ -108,7 +108,7 @@ impl PendingNonce {
         now: impl Fn() -> u64 + Send,
     ) -> Result<Unrepeated, Rejection> {
         let claim = NonceClaim::new(self.app_id(), self.nonce());
-        let occurrence = store.claim(&claim, self.lifetime()).await.map_err(Rejection::unavailable)?;
+        let occurrence = store.claim(&claim, self.retention()).await.map_err(Rejection::unavailable)?;
         if occurrence == NonceStatus::New && store.is_persistent() {
             self.check_again(window, now())?;
         }

@@ -2,6 +2,7 @@
 //!
 //! A `recorder` follows a request and has its outcome told by the `observer`: to the hook, as an event, and to the `meter`.
 
+mod facts;
 mod metrics;
 mod observer;
 mod recorder;

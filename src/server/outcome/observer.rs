@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Decision, Outcome, metrics::Metrics, recorder::RequestFacts};
+use super::{Decision, Outcome, facts::RequestFacts, metrics::Metrics};
 use crate::event::{self, call_closure, catch_panics};
 
 /// All who are told of outcomes. Without a hook and features, nobody.

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Uri};
 
-use super::{Decision, Observer, metrics::Store};
+use super::{Decision, Observer, facts::RequestFacts, metrics::Store};
 use crate::{
     clock::NonDecreasingClock,
-    protocol::{AppId, Claim, Rejection, RejectionKind, Scheme, Timestamp},
+    protocol::{Claim, Rejection, RejectionKind, Scheme},
     server::caller::Caller,
     store::{NonceStore, StoreError},
 };
@@ -26,19 +26,6 @@ struct RecorderState<'v> {
     caller: Option<Caller>,
 }
 
-/// What a request says of itself, as far as it was read.
-#[derive(Default)]
-pub(super) struct RequestFacts {
-    claimed: Option<ClaimedFields>,
-    skew: Option<i64>,
-}
-
-enum ClaimedFields {
-    Whole(Claim),
-    /// Other fields are missing or malformed.
-    AppId(Box<AppId>),
-}
-
 impl Observer {
     pub(in crate::server) fn recorder<'v>(self: &'v Arc<Self>, clock: &'v NonDecreasingClock) -> OutcomeRecorder<'v> {
         let state = || {
@@ -53,8 +40,7 @@ impl OutcomeRecorder<'_> {
     /// The fields were read, at `now` in Unix seconds.
     pub(in crate::server) fn record_claim(&mut self, claim: &Claim, now: u64) {
         if let Some(state) = &mut self.0 {
-            state.facts.claimed = Some(ClaimedFields::Whole(claim.clone()));
-            state.facts.skew = Some(skew(claim.timestamp(), now));
+            state.facts = RequestFacts::of(claim, now);
         }
     }
 
@@ -69,8 +55,7 @@ impl OutcomeRecorder<'_> {
         // Limits come before work.
         if let Some(state) = self.0.as_mut().filter(|_| refused.kind() != RejectionKind::QueryTooLong) {
             let (app_id, timestamp) = Claim::extract_partial(scheme, uri, headers);
-            state.facts.claimed = app_id.map(|app_id| ClaimedFields::AppId(Box::new(app_id)));
-            state.facts.skew = timestamp.map(|timestamp| skew(timestamp, now));
+            state.facts = RequestFacts::partial(app_id, timestamp, now);
         }
     }
 
@@ -189,22 +174,4 @@ impl PendingOutcome {
     fn tell(&self, decision: Decision<'_>) {
         self.observer.tell(decision, &self.facts, self.duration);
     }
-}
-
-impl RequestFacts {
-    pub(super) fn app_id(&self) -> Option<&AppId> {
-        self.claimed.as_ref().map(|claimed| match claimed {
-            ClaimedFields::Whole(claim) => claim.app_id(),
-            ClaimedFields::AppId(app_id) => app_id,
-        })
-    }
-
-    pub(super) fn skew(&self) -> Option<i64> {
-        self.skew
-    }
-}
-
-fn skew(timestamp: Timestamp, now: u64) -> i64 {
-    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    signed(timestamp.unix_seconds()).saturating_sub(signed(now))
 }

@@ -15,7 +15,10 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     collect::Pieces,
     protocol::BoxError,
-    server::{RequestBody, UnverifiedBody, admitted::AdmittedBody, body::sealed::Sealed, streamed::longer_by},
+    server::{
+        RequestBody, UnverifiedBody,
+        body::{admitted::AdmittedBody, check::longer_by, request::sealed::Sealed},
+    },
 };
 
 /// Reads a body, and keeps what it has read.

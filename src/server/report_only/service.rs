@@ -10,16 +10,16 @@ use std::{
 use http::{Request, request::Parts};
 use tower_service::Service;
 
-use super::{
-    observed::VerdictHook,
-    replay::{ReplayHandle, TeeBody},
-};
+use super::replay::{ReplayHandle, TeeBody};
 use crate::{
-    accessors::inner_accessors,
     event::{call_closure, catch_panics},
+    middleware::{inner_accessors, take_ready},
     protocol::{Rejection, RejectionKind},
-    ready::take_ready,
-    server::{Caller, RequestBody, ResponseFuture, Verifier, admitted::AdmittedBody, forwarded::hide_secrets},
+    server::{
+        Caller, RequestBody, ResponseFuture, Verifier,
+        body::{admitted::AdmittedBody, observed::VerdictHook},
+        forward::hide_secrets,
+    },
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     lookup::InFlightLookups,
     memory::{CacheLookup, Memory},
+    options::Options,
     warning::OutageWarning,
 };
 use crate::{
@@ -71,17 +72,6 @@ pub struct CachedKeys<K> {
     pub(super) warning: Arc<OutageWarning>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: Options,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Options {
-    pub(super) ttl: Duration,
-    pub(super) unknown_ttl: Duration,
-    pub(super) grace: Duration,
-    pub(super) deadline: Duration,
-    pub(super) capacity: usize,
-    pub(super) unknown_capacity: usize,
-    most_unknown_in_flight: usize,
 }
 
 impl<K: KeyStore> CachedKeys<K> {

@@ -7,7 +7,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use super::{
     epoch::{Epoch, Epochs},
     error::LookupError,
-    keys::Options,
+    options::Options,
 };
 use crate::{protocol::AppId, store::App};
 

@@ -6,6 +6,7 @@ mod keys;
 mod look_up;
 mod lookup;
 mod memory;
+mod options;
 mod warning;
 
 pub use self::{error::LookupError, keys::CachedKeys};

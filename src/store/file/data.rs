@@ -5,10 +5,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::de::{Error, ValueDeserializer};
 
-use super::{
-    error::ParseError,
-    parse::{Item, error_at},
-};
+use super::error::{Item, ParseError, error_at};
 use crate::{protocol::AppId, store::AppData};
 
 /// Makes a value of one type from an app's `data`.

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
+use toml::{Spanned, de::DeValue};
+
 /// A key file cannot be read, or what it says cannot be meant.
 ///
 /// The message has the file's path, the line and column where they are known, and what was expected there. It repeats
@@ -73,4 +75,11 @@ fn place(text: &str, at: usize) -> (usize, usize) {
     // The first byte of each character.
     let column = before[start..].iter().filter(|&&byte| byte & 0b1100_0000 != 0b1000_0000).count() + 1;
     (line, column)
+}
+
+/// A value in a key file, and where it stands.
+pub(super) type Item<'i> = Spanned<DeValue<'i>>;
+
+pub(super) fn error_at(item: &Item<'_>, detail: impl Into<String>) -> ParseError {
+    ParseError::new(item.span().start, detail)
 }

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use time::{Date, Month, UtcOffset};
 use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
+    de::DeTable,
     value::{Datetime, Offset},
 };
 
 use super::{
     data::{DataFormat, read_data},
-    error::{ParseError, line_of},
+    error::{Item, ParseError, error_at, line_of},
 };
 use crate::{
     protocol::{AppId, FieldError, Key, KeyRing, KeyRingError, Secret, SecretError},
@@ -62,8 +61,6 @@ fn duplicate_app(text: &str, span: &Range<usize>) -> Option<String> {
     let id: AppId = id.parse().ok()?;
     Some(format!("app {id} is in the file twice, the first time in line {first_line}: put all its keys there"))
 }
-
-pub(super) type Item<'i> = Spanned<DeValue<'i>>;
 
 fn parse_app(id: &AppId, app: &Item<'_>, format: Option<DataFormat>) -> Result<(bool, App), ParseError> {
     let entries = table(app, "expected an app: [apps.ID]; an id with a dot stands in quotes")?;
@@ -144,8 +141,4 @@ fn in_unix_seconds(datetime: &Datetime) -> Option<u64> {
     let moment = moment.assume_offset(UtcOffset::from_whole_seconds(minutes * 60).ok()?);
     let is_whole = time.nanosecond.unwrap_or(0) == 0;
     u64::try_from(moment.unix_timestamp()).ok().filter(|_| is_whole)
-}
-
-pub(super) fn error_at(item: &Item<'_>, detail: impl Into<String>) -> ParseError {
-    ParseError::new(item.span().start, detail)
 }

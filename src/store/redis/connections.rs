@@ -63,6 +63,15 @@ pub(super) enum Failure {
     TimedOut,
 }
 
+impl From<Failure> for ClaimError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => Self::Disconnected(error),
+            Failure::TimedOut => Self::Unreachable,
+        }
+    }
+}
+
 /// A connection, and when it was last heard.
 pub(super) struct Connection<T> {
     pub(super) connection: T,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use redis::RedisError;
 
-use super::connections::Failure;
 use crate::store::StoreError;
 
 /// A claim that nobody could decide. It is the source of a [`StoreError`], for operators.
@@ -51,15 +50,6 @@ impl ClaimError {
             // An answer of Redis has a code: OOM, for example.
             Self::Refused(error) => error.code().is_none(),
             _ => false,
-        }
-    }
-}
-
-impl From<Failure> for ClaimError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(error) => Self::Disconnected(error),
-            Failure::TimedOut => Self::Unreachable,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use futures_util::{FutureExt, future::join_all};

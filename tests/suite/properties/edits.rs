@@ -8,7 +8,11 @@ use countersign::{
     store::{NonceClaim, NonceStatus, NonceStore, Retention, StoreError},
 };
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use proptest::{collection::vec, prelude::*, sample::Index, sample::select};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
 
 use super::{
     block_on,

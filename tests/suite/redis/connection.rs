@@ -160,7 +160,7 @@ fn begun<C: Connect>(store: &RedisNonceStore<C>) -> Pin<Box<impl Future<Output =
 async fn of_all_who_come_at_once_one_makes_it() {
     // Each claim by itself, and not all of them in one piece.
     let (store, server) = store::<true>();
-    assert!(join_all((0..100).map(|_| ask(&store))).await.iter().all(|answer| answer == "First"));
+    assert!(join_all((0..100).map(|_| ask(&store))).await.iter().all(|answer| answer == "New"));
     assert_eq!((server.pieces().len(), server.attempts()), (100, 1));
 }
 
@@ -177,20 +177,20 @@ async fn after_a_failure_nobody_tries_again_for_a_tenth_of_a_second() {
         advance(MS).await;
     }
     server.is_away(false);
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_server_refuses_for_reasons_of_its_own_keeps_it() {
     for line in ["-OOM command not allowed when used memory > 'maxmemory'\r\n", "-LOADING Redis is loading\r\n"] {
         let (store, server) = store::<false>();
-        assert_eq!(ask(&store).await, "First");
+        assert_eq!(ask(&store).await, "New");
         server.ails(Fault::Says(line));
         for _ in 0..3 {
             assert_eq!(ask(&store).await, BROKEN);
         }
         server.is_well();
-        assert_eq!((ask(&store).await.as_str(), server.attempts()), ("First", 1), "{line}");
+        assert_eq!((ask(&store).await.as_str(), server.attempts()), ("New", 1), "{line}");
     }
 }
 
@@ -203,10 +203,10 @@ async fn what_another_one_may_mend_has_another_made() {
         Fault::Says("-MASTERDOWN Link with MASTER is down\r\n"),
     ] {
         let (store, server) = store::<false>();
-        assert_eq!(ask(&store).await, "First");
+        assert_eq!(ask(&store).await, "New");
         server.ails(fault);
         assert_eq!(ask(&store).await, BROKEN);
-        assert_eq!((ask(&store).await.as_str(), server.attempts()), ("First", 2));
+        assert_eq!((ask(&store).await.as_str(), server.attempts()), ("New", 2));
     }
 }
 
@@ -214,14 +214,14 @@ async fn what_another_one_may_mend_has_another_made() {
 async fn one_that_has_been_silent_for_half_a_second_is_given_up() {
     let (plain, server) = store::<false>();
     let (mending, cluster) = store::<true>();
-    assert_eq!((ask(&plain).await.as_str(), ask(&mending).await.as_str()), ("First", "First"));
+    assert_eq!((ask(&plain).await.as_str(), ask(&mending).await.as_str()), ("New", "New"));
     server.ails(Fault::Silent);
-    for expected in [LATE, LATE, "First"] {
+    for expected in [LATE, LATE, "New"] {
         assert_eq!(ask(&plain).await, expected);
     }
     assert_eq!(server.attempts(), 2);
     cluster.ails(Fault::Silent);
-    for expected in [LATE, "First"] {
+    for expected in [LATE, "New"] {
         assert_eq!(ask(&mending).await, expected, "by now it is silent for long");
     }
 }
@@ -230,14 +230,14 @@ async fn one_that_has_been_silent_for_half_a_second_is_given_up() {
 async fn one_that_answers_is_kept_though_one_claim_has_no_answer() {
     let (store, server) = store::<false>();
     for _ in 0..2 {
-        assert_eq!(ask(&store).await, "First");
+        assert_eq!(ask(&store).await, "New");
         advance(10 * SECOND).await;
     }
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Silent);
     assert_eq!(ask(&store).await, LATE);
     server.is_well();
-    assert_eq!((ask(&store).await.as_str(), server.attempts()), ("First", 1));
+    assert_eq!((ask(&store).await.as_str(), server.attempts()), ("New", 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +246,7 @@ async fn one_that_mends_itself_is_renewed_every_three_seconds_while_claims_fail(
     // Of two claims one fails: it is not silent.
     let fails = async || {
         server.is_well();
-        assert_eq!(ask(&store).await, "First");
+        assert_eq!(ask(&store).await, "New");
         server.ails(Fault::Breaks);
         assert_eq!(ask(&store).await, BROKEN);
         server.attempts()
@@ -262,13 +262,13 @@ async fn one_that_mends_itself_is_renewed_every_three_seconds_while_claims_fail(
     server.is_away(false);
     advance(3 * SECOND).await;
     assert_eq!(fails().await, 5);
-    assert_eq!(ask(&store).await, "First", "over the new one");
+    assert_eq!(ask(&store).await, "New", "over the new one");
 }
 
 #[tokio::test(start_paused = true)]
 async fn claims_that_come_at_the_same_time_go_out_in_pieces_of_32() {
     let (store, server) = store::<false>();
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     join_all((0..100).map(|_| ask(&store))).await;
     assert_eq!(server.pieces(), [1, 32, 32, 32, 4]);
 
@@ -284,14 +284,14 @@ async fn claims_that_come_at_the_same_time_go_out_in_pieces_of_32() {
         .await;
         ask(&other).await
     });
-    assert_eq!([early.await.unwrap(), late.await.unwrap()], ["First"; 2]);
+    assert_eq!([early.await.unwrap(), late.await.unwrap()], ["New"; 2]);
     assert_eq!(server.pieces(), [2]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_an_answer_is_missing_nobody_knows_whose_is_whose() {
     let (store, server) = store::<false>();
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Short);
     let answers = join_all((0..3).map(|_| ask(&store))).await;
     assert_eq!(answers, ["the answer from Redis is neither yes nor no"; 3]);
@@ -300,7 +300,7 @@ async fn where_an_answer_is_missing_nobody_knows_whose_is_whose() {
 #[tokio::test(start_paused = true)]
 async fn what_is_set_holds() {
     let (store, server) = store::<false>();
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Silent);
     let store = store.with_deadline(50 * MS).with_max_in_flight(2);
     let mut answers = join_all((0..3).map(|_| ask(&store))).await;
@@ -322,7 +322,7 @@ async fn one_apps_flood_leaves_places_for_others() {
 }
 
 async fn flood<const MENDS: bool>((store, server): (RedisNonceStore<Server<MENDS>>, Server<MENDS>)) {
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Silent);
     let is_busy = |answer: &String| answer.starts_with("as many claims wait for Redis as may");
     let flooding = join_all((0..2000).map(|_| ask_of(&store, "flood")));
@@ -342,19 +342,19 @@ async fn flood<const MENDS: bool>((store, server): (RedisNonceStore<Server<MENDS
 #[tokio::test(start_paused = true)]
 async fn one_that_has_waited_too_long_to_go_out_takes_no_other_with_it() {
     let (store, _) = store::<false>();
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     let store = store.with_deadline(50 * MS);
     let early = begun(&store);
     // Something else keeps the only thread busy.
     assert!(advance(50 * MS).now_or_never().is_none());
     let answers = join(early, ask(&store)).await;
-    assert_eq!(answers, ("Redis has not answered within 50 ms".to_owned(), "First".to_owned()));
+    assert_eq!(answers, ("Redis has not answered within 50 ms".to_owned(), "New".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_comes_much_later_has_its_own_time() {
     let (store, server) = store::<false>();
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Silent);
     let store = store.with_deadline(20 * MS);
     let early = begun(&store);
@@ -370,7 +370,7 @@ async fn one_that_comes_much_later_has_its_own_time() {
 #[tokio::test(start_paused = true)]
 async fn the_deadline_counts_from_the_claim() {
     let (store, server) = store::<false>();
-    assert_eq!(ask(&store).await, "First");
+    assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Silent);
     let store = store.with_deadline(50 * MS);
     let start = Instant::now();
@@ -391,7 +391,7 @@ async fn gives_its_place_back<C: Connect>(store: &RedisNonceStore<C>) {
     let store = store.clone().with_max_in_flight(2);
     for _ in 0..3 {
         drop([begun(&store), begun(&store)]);
-        assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["First"; 2]);
+        assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["New"; 2]);
         // Nobody looks for them more often.
         advance(20 * MS).await;
     }
@@ -404,10 +404,10 @@ fn a_runtime_that_stands_still_keeps_no_places_of_what_waits_in_vain() {
     let (still, moves) = (runtime().unwrap(), runtime().unwrap());
     let (early, _) = still.block_on(async { (begun(&store), drop([begun(&store), begun(&store)])) });
     moves.block_on(async {
-        assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["First"; 2], "in place of those that were given up");
+        assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["New"; 2], "in place of those that were given up");
         assert!(join_all((0..3).map(|_| ask(&store))).await[2].starts_with("as many claims wait for Redis as may"));
         tokio::time::sleep(60 * MS).await;
-        assert_eq!(join_all((0..3).map(|_| ask(&store))).await, ["First"; 3], "in place of what has waited too long");
+        assert_eq!(join_all((0..3).map(|_| ask(&store))).await, ["New"; 3], "in place of what has waited too long");
         assert_eq!(early.await, "Redis has not answered within 50 ms");
     });
 }
@@ -418,7 +418,7 @@ fn a_runtime_that_ends_gives_the_places_of_its_claims_back() {
     for _ in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            assert_eq!(ask(&store).await, "First");
+            assert_eq!(ask(&store).await, "New");
             drop([begun(&store), begun(&store)]);
         });
     }

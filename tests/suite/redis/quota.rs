@@ -16,14 +16,14 @@ async fn app_beyond_its_quota_is_rejected() {
     let server = RedisServer::start();
     let store = store(&server).with_app_quota(3);
     for nonce in ["nonce-1", "nonce-2", "nonce-3"] {
-        assert_eq!(code(&store, "demo", nonce, NOW).await, "First");
-        assert_eq!(code(&store, "demo", nonce, NOW).await, if nonce == "nonce-3" { FULL } else { "Repeated" });
+        assert_eq!(code(&store, "demo", nonce, NOW).await, "New");
+        assert_eq!(code(&store, "demo", nonce, NOW).await, if nonce == "nonce-3" { FULL } else { "Replayed" });
     }
     assert_eq!(code(&store.clone(), "demo", "nonce-4", NOW + 600).await, FULL, "clones count together");
-    assert_eq!(code(&store, "other", "nonce-1", NOW).await, "First", "each app has its own");
+    assert_eq!(code(&store, "other", "nonce-1", NOW).await, "New", "each app has its own");
     assert_eq!(server.tell::<i64>(&["DBSIZE"]), 4);
     for nonce in ["nonce-5", "nonce-6", "nonce-7"] {
-        assert_eq!(code(&store, "demo", nonce, NOW + 601).await, "First", "the first ones have ended");
+        assert_eq!(code(&store, "demo", nonce, NOW + 601).await, "New", "the first ones have ended");
     }
     assert_eq!(code(&store, "demo", "nonce-8", NOW + 601).await, FULL);
 }
@@ -32,9 +32,9 @@ async fn app_beyond_its_quota_is_rejected() {
 async fn claims_that_were_not_made_do_not_count() {
     let server = RedisServer::start();
     let store = store(&server).with_app_quota(3);
-    assert_eq!(code(&store, "demo", "nonce-1", NOW).await, "First");
+    assert_eq!(code(&store, "demo", "nonce-1", NOW).await, "New");
     for _ in 0..10 {
-        assert_eq!(code(&store, "demo", "nonce-1", NOW).await, "Repeated");
+        assert_eq!(code(&store, "demo", "nonce-1", NOW).await, "Replayed");
     }
     server.tell::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     for n in 0..10 {
@@ -45,8 +45,8 @@ async fn claims_that_were_not_made_do_not_count() {
     for n in 0..10 {
         assert_eq!(code(&away, "demo", &format!("away-{n}"), NOW).await, "there is no connection to Redis");
     }
-    assert_eq!(code(&store, "demo", "nonce-2", NOW).await, "First");
-    assert_eq!(code(&store, "demo", "nonce-3", NOW).await, "First");
+    assert_eq!(code(&store, "demo", "nonce-2", NOW).await, "New");
+    assert_eq!(code(&store, "demo", "nonce-3", NOW).await, "New");
     assert_eq!(code(&store, "demo", "nonce-4", NOW).await, FULL);
 }
 

@@ -1,0 +1,5 @@
+//! Steps 3 and 5: the string to sign, made of a request's head, its `parameters` and its `content_type`.
+
+pub(super) mod content_type;
+pub(super) mod parameters;
+pub(super) mod string_to_sign;

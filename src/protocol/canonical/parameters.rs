@@ -1,0 +1,148 @@
+//! Parameters of a query or a form: split, decode, leave out the empty, encode, sort.
+//!
+//! Text that is spelled as it is signed is never copied. Of the rest names are encoded once, for they are compared, and
+//! values on their way into the string to sign.
+
+use std::{borrow::Cow, cmp::Ordering};
+
+use crate::protocol::{
+    encode::{
+        segment::{Segment, segments},
+        sink::Sink,
+    },
+    rejection::Rejection,
+    scheme::parameter_names::FieldParameters,
+};
+
+/// What the service is given of a query, and of a form that came without a digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParameterPolicy {
+    /// As they travelled, less those with an empty name or value, which are not signed.
+    #[default]
+    Strip,
+    /// Exactly as they were signed: sorted, each spelled in one way. For services that act on order or spelling.
+    Canonicalize,
+    /// As they travelled: a request with an empty name or value is refused.
+    Reject,
+}
+
+/// The non-empty parameters, with escapes that are known to be right.
+#[derive(Default)]
+pub(crate) struct ParameterList<'a> {
+    sorted: Vec<Parameter<'a>>,
+    /// Some segment had an empty name or value.
+    had_empty: bool,
+    /// Some segment was a field.
+    had_field: bool,
+}
+
+struct Parameter<'a> {
+    /// The first bytes of its name, to compare by: few names share all of them.
+    start: u64,
+    segment: Segment<'a>,
+    /// Its name as it is signed where it travelled otherwise: it is compared many times.
+    encoded_name: Option<Box<[u8]>>,
+}
+
+impl<'a> ParameterList<'a> {
+    /// Reads `raw`, leaving out the empty and, in a query that carries them, the fields.
+    pub(crate) fn parse(raw: &'a [u8], fields: Option<&FieldParameters>, limit: usize) -> Result<Self, Rejection> {
+        let mut list = Self::default();
+        let mut count = 0;
+        for segment in segments(raw) {
+            if fields.is_some_and(|fields| fields.find(segment.name()).is_some()) {
+                list.had_field = true;
+                continue;
+            }
+            count += 1;
+            if count > limit {
+                let detail = format!("more than {limit} parameters: send them in a JSON body instead");
+                return Err(Rejection::malformed_parameters(detail));
+            }
+            if segment.is_broken() {
+                return Err(Rejection::malformed_parameters(
+                    "a % without two hex digits after it: write a percent sign as %25",
+                ));
+            }
+            if segment.is_empty() {
+                list.had_empty = true;
+                continue;
+            }
+            if list.sorted.is_empty() {
+                // As many as most requests have, in one allocation.
+                list.sorted.reserve(8);
+            }
+            list.sorted.push(Parameter::new(segment));
+        }
+        // Stable: values of a repeated name keep the order in which they travelled.
+        list.sorted.sort_by(Parameter::by_name);
+        Ok(list)
+    }
+
+    /// `name=value`, joined with `&`.
+    pub(crate) fn write(&self, out: &mut impl Sink) {
+        for (i, parameter) in self.sorted.iter().enumerate() {
+            if i > 0 {
+                out.put(b"&");
+            }
+            parameter.write(out);
+        }
+    }
+
+    pub(crate) fn to_text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.write(&mut text);
+        text
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
+    pub(crate) fn had_empty(&self) -> bool {
+        self.had_empty
+    }
+
+    /// Whether the text that travelled holds a segment that was not signed.
+    pub(crate) fn has_unsigned(&self) -> bool {
+        self.had_empty || self.had_field
+    }
+}
+
+impl<'a> Parameter<'a> {
+    fn new(segment: Segment<'a>) -> Self {
+        match segment.name().encoded() {
+            Cow::Borrowed(name) => Self { start: start(segment.raw(), name.len()), segment, encoded_name: None },
+            Cow::Owned(name) => Self { start: start(&name, name.len()), segment, encoded_name: Some(name.into()) },
+        }
+    }
+
+    fn name(&self) -> &[u8] {
+        self.encoded_name.as_deref().unwrap_or(self.segment.name().raw())
+    }
+
+    fn by_name(&self, other: &Self) -> Ordering {
+        self.start.cmp(&other.start).then_with(|| self.name().cmp(other.name()))
+    }
+
+    fn write(&self, out: &mut impl Sink) {
+        if self.segment.is_canonical() {
+            return out.put(self.segment.raw());
+        }
+        out.put(self.name());
+        out.put(b"=");
+        self.segment.value().write(out);
+    }
+}
+
+/// The first of `len` bytes, as a number that orders them as they order themselves: no encoded name has a zero in it.
+fn start(text: &[u8], len: usize) -> u64 {
+    let first = text.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0; 8];
+        padded[..text.len()].copy_from_slice(text);
+        padded
+    });
+    let beyond = u64::MAX.checked_shr(8 * len.min(8) as u32).unwrap_or(0);
+    u64::from_be_bytes(first) & !beyond
+}

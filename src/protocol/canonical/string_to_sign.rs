@@ -1,0 +1,264 @@
+//! The string to sign: what of a request is covered by its signature, in one unambiguous order of lines.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, Method, Uri, header};
+
+use crate::protocol::{
+    canonical::{content_type::ContentType, parameters::ParameterList},
+    claim::fields::Fields,
+    encode::{grammar::trim, sink::Sink},
+    field::{digest::BodyDigest, value::Field},
+    rejection::{InField, Rejection},
+    scheme::{
+        contract::Scheme,
+        headers::{HeaderIndex, KnownHeader, single},
+    },
+};
+
+/// Line 1: what the signature is for, so that it is worth nothing for anything else.
+const PURPOSE: &[u8] = b"CS1-REQUEST";
+
+/// What the head of a request tells, parameters aside: lines 2 to 4, 7, 8 and the signed headers.
+pub(crate) struct Head<'r> {
+    method: &'r Method,
+    audience: &'r str,
+    /// What a proxy took off the path.
+    prefix: &'r str,
+    path: &'r str,
+    raw_query: &'r str,
+    content_type: ContentType<'r>,
+    digest: Option<BodyDigest>,
+    headers: SignedHeaders<'r>,
+    has_overrides: bool,
+}
+
+impl<'r> Head<'r> {
+    pub(crate) fn read(
+        scheme: &'r Scheme,
+        prefix: &'r str,
+        uri: &'r Uri,
+        method: &'r Method,
+        headers: &HeaderIndex<'r>,
+    ) -> Result<Self, Rejection> {
+        let method = signed_method(method, uri)?;
+        if headers.has(KnownHeader::Connection) {
+            refuse_hop_by_hop(scheme, headers.all())?;
+        }
+        let path = match uri.path() {
+            "" => "/",
+            path => path,
+        };
+        Ok(Self {
+            method,
+            audience: scheme.audience(),
+            prefix: if path == "*" { "" } else { prefix },
+            path,
+            raw_query: uri.query().unwrap_or_default(),
+            content_type: ContentType::read(headers)?,
+            digest: body_digest(scheme, headers)?,
+            headers: signed_headers(scheme, uri, headers.all())?,
+            has_overrides: headers.has(KnownHeader::Override),
+        })
+    }
+
+    /// Whether the body is a form, which has a line of its own.
+    pub(crate) fn is_form(&self) -> bool {
+        self.content_type.is_form()
+    }
+
+    /// Whether there are headers by which the request could become another one.
+    #[cfg(feature = "server")]
+    pub(crate) fn has_overrides(&self) -> bool {
+        self.has_overrides
+    }
+
+    /// Line 5, of `limit` parameters at most.
+    pub(crate) fn read_query(&'r self, scheme: &Scheme, limit: usize) -> Result<HeadAndQuery<'r>, Rejection> {
+        let query = ParameterList::parse(self.raw_query.as_bytes(), scheme.query_fields(), limit)?;
+        Ok(HeadAndQuery { head: self, query })
+    }
+}
+
+/// All but line 6.
+pub(crate) struct HeadAndQuery<'r> {
+    head: &'r Head<'r>,
+    query: ParameterList<'r>,
+}
+
+impl<'r> HeadAndQuery<'r> {
+    /// Line 6, of the body of a request that [is a form](Head::is_form), of `limit` parameters at most.
+    pub(crate) fn read_form(self, limit: usize, body: &'r [u8]) -> Result<CanonicalRequest<'r>, Rejection> {
+        let form = ParameterList::parse(body, None, limit)?;
+        Ok(CanonicalRequest { head: self.head, query: self.query, form })
+    }
+
+    /// An empty line 6.
+    pub(crate) fn without_form(self) -> CanonicalRequest<'r> {
+        CanonicalRequest { head: self.head, query: self.query, form: ParameterList::default() }
+    }
+
+    pub(crate) fn query(&self) -> &ParameterList<'r> {
+        &self.query
+    }
+}
+
+/// All that is signed of a request itself, with every parameter read.
+pub(crate) struct CanonicalRequest<'r> {
+    head: &'r Head<'r>,
+    query: ParameterList<'r>,
+    form: ParameterList<'r>,
+}
+
+impl<'r> CanonicalRequest<'r> {
+    pub(crate) fn query(&self) -> &ParameterList<'r> {
+        &self.query
+    }
+
+    pub(crate) fn form(&self) -> &ParameterList<'r> {
+        &self.form
+    }
+
+    pub(crate) fn digest(&self) -> Option<BodyDigest> {
+        self.head.digest
+    }
+
+    /// The spellings that the path may have had. Proxies send `/` on for the prefix alone, and for the prefix and a slash.
+    pub(crate) fn roots(&self) -> &'static [Root] {
+        match self.head.path {
+            "/" if !self.head.prefix.is_empty() => &[Root::WithSlash, Root::WithoutSlash],
+            _ => &[Root::WithSlash],
+        }
+    }
+}
+
+/// Their values, or `None` of those that are absent.
+type SignedHeaders<'a> = Vec<(&'a HeaderName, Option<&'a [u8]>)>;
+
+/// The string to sign. `Display` writes it with `{key}` in the key's place.
+pub(crate) struct StringToSign<'a> {
+    pub(crate) request: &'a CanonicalRequest<'a>,
+    pub(crate) fields: &'a Fields,
+    pub(crate) root: Root,
+}
+
+/// How the path is spelled where a proxy took a prefix off and left `/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// The client sent `/prefix/`, or any other path.
+    WithSlash,
+    /// The client sent `/prefix`.
+    WithoutSlash,
+}
+
+impl StringToSign<'_> {
+    /// Writes the lines, one LF between any two. No line but the key's can hold a LF.
+    pub(crate) fn write(&self, out: &mut impl Sink) {
+        let CanonicalRequest { head, query, form } = self.request;
+        out.put(PURPOSE);
+        out.line(head.method.as_str());
+        out.line(head.audience);
+        out.line(head.prefix);
+        if self.root == Root::WithSlash {
+            out.put(head.path.as_bytes());
+        }
+        out.line("");
+        query.write(out);
+        out.line("");
+        form.write(out);
+        out.line("");
+        head.content_type.write(out);
+        out.line("");
+        if let Some(digest) = head.digest {
+            out.put(digest.to_hex().as_bytes());
+        }
+        for (name, value) in &head.headers {
+            out.line(name.as_str());
+            if let Some(value) = value {
+                out.put(b":");
+                out.put(value);
+            }
+        }
+        out.line(self.fields.app_id.as_str());
+        out.line(self.fields.token.line());
+        out.line("");
+        out.put_key();
+        out.line(itoa::Buffer::new().format(self.fields.timestamp.unix_seconds()));
+        out.line(self.fields.nonce.as_str());
+    }
+}
+
+impl fmt::Display for StringToSign<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        self.write(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+static GET: Method = Method::GET;
+
+/// Line 2. A WebSocket over HTTP/2 is an extended CONNECT, which has a path (RFC 8441, section 4). Proxies translate it
+/// from a GET of HTTP/1.1 and back, so it is signed as one.
+fn signed_method<'r>(method: &'r Method, uri: &Uri) -> Result<&'r Method, Rejection> {
+    match *method {
+        Method::CONNECT if uri.path().starts_with('/') => Ok(&GET),
+        Method::CONNECT => {
+            Err(Rejection::malformed("path", "CONNECT has no path to sign, but for a WebSocket over HTTP/2"))
+        }
+        _ if uri.authority().is_some() && uri.scheme().is_none() => {
+            Err(Rejection::malformed("path", "a target without a path is for CONNECT alone"))
+        }
+        _ => Ok(method),
+    }
+}
+
+fn body_digest(scheme: &Scheme, headers: &HeaderIndex<'_>) -> Result<Option<BodyDigest>, Rejection> {
+    let digest = headers.single(KnownHeader::Field(Field::BodyDigest))?;
+    digest.map(BodyDigest::parse).transpose().in_field(scheme.header_name(Field::BodyDigest).as_str())
+}
+
+fn signed_headers<'a>(
+    scheme: &'a Scheme,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Result<SignedHeaders<'a>, Rejection> {
+    let value = |name: &'a HeaderName| match *name == header::HOST {
+        true => host(uri, headers),
+        false => single(headers, name),
+    };
+    let names = scheme.signed_headers().iter();
+    names.map(|name| Ok((name, value(name)?.map(trim)))).collect()
+}
+
+/// The host that the request is for, wherever its HTTP version puts it.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, Rejection> {
+    let header = single(headers, &header::HOST)?;
+    let Some(authority) = uri.authority().map(|authority| authority.as_str().as_bytes()) else {
+        return Ok(header);
+    };
+    match header {
+        Some(header) if !trim(header).eq_ignore_ascii_case(authority) => {
+            Err(Rejection::malformed("host", "it differs from the request's authority"))
+        }
+        _ => Ok(Some(authority)),
+    }
+}
+
+/// A `Connection` header names what the next hop takes off: a signed thing cannot be among that. RFC 9110, section
+/// 7.6.1.
+fn refuse_hop_by_hop(scheme: &Scheme, headers: &HeaderMap) -> Result<(), Rejection> {
+    for value in headers.get_all(header::CONNECTION) {
+        for option in value.as_bytes().split(|&b| b == b',').map(trim) {
+            let fixed = [header::CONTENT_TYPE, header::AUTHORIZATION, header::COOKIE];
+            let mut bound = scheme.header_table().fields().chain(scheme.signed_headers()).chain(&fixed);
+            if let Some(name) = bound.find(|name| option.eq_ignore_ascii_case(name.as_str().as_bytes())) {
+                return Err(Rejection::malformed(
+                    name.as_str().to_owned(),
+                    "the Connection header marks it as hop-by-hop",
+                ));
+            }
+        }
+    }
+    Ok(())
+}

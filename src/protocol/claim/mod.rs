@@ -1,0 +1,5 @@
+//! Step 1: the `fields` of a request, read from their `location` or written there. The `token` has a place of its own.
+
+pub(super) mod fields;
+pub(super) mod location;
+pub(super) mod token;

@@ -1,0 +1,144 @@
+//! The token's place on a request, and what stands for it in the string to sign.
+
+use std::fmt;
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{self, InvalidHeaderValue},
+};
+use sha2::{Digest, Sha256};
+
+use crate::protocol::{
+    claim::location::FieldSource,
+    encode::grammar::{is_token_byte, trim},
+    field::{
+        digest::BodyDigest,
+        value::{Field, Token},
+    },
+    rejection::{InField, Rejection},
+    scheme::{
+        contract::{Scheme, TokenLocation},
+        headers::single,
+    },
+};
+
+/// The token that a request claims, if any.
+#[derive(Clone, Default)]
+pub(crate) struct TokenClaim {
+    token: Option<Token>,
+    /// Stands for a token in a cookie, which a page cannot read.
+    cookie_line: Option<String>,
+}
+
+impl TokenClaim {
+    pub(crate) fn new(scheme: &Scheme, token: Option<Token>) -> Self {
+        let cookie_line = match (scheme.token_location(), &token) {
+            (TokenLocation::Cookie(_), Some(token)) => Some(cookie_line(token)),
+            _ => None,
+        };
+        Self { token, cookie_line }
+    }
+
+    /// Reads the token from its place.
+    pub(crate) fn extract(scheme: &Scheme, fields: &FieldSource<'_>, headers: &HeaderMap) -> Result<Self, Rejection> {
+        let elsewhere = |value: Option<&[u8]>, name| value.map(Token::parse).transpose().in_field(name);
+        let token = match scheme.token_location() {
+            TokenLocation::Field => fields.optional(Field::Token, Token::parse)?,
+            TokenLocation::Bearer => elsewhere(bearer(headers)?, "authorization")?,
+            TokenLocation::Cookie(name) => elsewhere(cookie(headers, name)?, "cookie")?,
+        };
+        Ok(Self::new(scheme, token))
+    }
+
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// The token's line in the string to sign: empty where there is none.
+    pub(crate) fn line(&self) -> &str {
+        let token = || self.token.as_ref().map_or("", Token::expose);
+        self.cookie_line.as_deref().unwrap_or_else(token)
+    }
+
+    /// The token field's text: empty where the token travels in another place.
+    pub(crate) fn field(&self, scheme: &Scheme) -> &str {
+        match (scheme.token_location(), &self.token) {
+            (TokenLocation::Field, Some(token)) => token.expose(),
+            _ => "",
+        }
+    }
+
+    /// Puts the token where it travels as no field.
+    pub(crate) fn write_elsewhere(&self, scheme: &Scheme, headers: &mut HeaderMap) -> Result<(), InvalidHeaderValue> {
+        let Some(token) = self.token.as_ref().map(Token::expose) else {
+            return Ok(());
+        };
+        let (name, value) = match scheme.token_location() {
+            TokenLocation::Field => return Ok(()),
+            TokenLocation::Bearer => (header::AUTHORIZATION, format!("Bearer {token}").into_bytes()),
+            TokenLocation::Cookie(name) => (header::COOKIE, with_cookie(headers, name, token)),
+        };
+        let mut value = HeaderValue::from_bytes(&value)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TokenClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.token.fmt(f)
+    }
+}
+
+fn cookie_line(token: &Token) -> String {
+    let digest = Sha256::new().chain_update("CS1-COOKIE\n").chain_update(token.expose()).finalize();
+    format!("cookie:{}", BodyDigest::from(<[u8; 32]>::from(digest)))
+}
+
+/// What follows `Bearer` in the Authorization header; other schemes carry no token. RFC 6750, section 2.1.
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Rejection> {
+    let value = single(headers, &header::AUTHORIZATION)?.map(trim).unwrap_or_default();
+    let (scheme, token) = auth_scheme(value);
+    match token {
+        _ if !scheme.eq_ignore_ascii_case(b"bearer") => Ok(None),
+        // Spaces only: what else may follow some readers would take for a token, and some would not.
+        [] | [b' ', ..] => Ok(Some(&token[token.iter().take_while(|&&b| b == b' ').count()..])),
+        _ => Err(Rejection::malformed("authorization", "expected a space after Bearer")),
+    }
+}
+
+/// The name at the head of an Authorization header, and what follows it.
+pub(crate) fn auth_scheme(value: &[u8]) -> (&[u8], &[u8]) {
+    let end = value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len());
+    value.split_at(end)
+}
+
+/// The one cookie of this name, over all Cookie headers. RFC 6265, section 4.2.1.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Rejection> {
+    let mut values = cookies(headers).filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value);
+    let value = values.next();
+    match values.next() {
+        Some(_) => Err(Rejection::malformed("cookie", format_args!("{name} is there twice"))),
+        None => Ok(value),
+    }
+}
+
+/// The request's cookies with this one set, the others as they were.
+fn with_cookie(headers: &HeaderMap, name: &str, value: &str) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (key, value) in cookies(headers).filter(|(key, _)| *key != name.as_bytes() && !key.is_empty()) {
+        all.extend([key, b"=", value, b"; "].concat());
+    }
+    all.extend(format!("{name}={value}").into_bytes());
+    all
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let values = headers.get_all(header::COOKIE).iter();
+    values.flat_map(|value| value.as_bytes().split(|&b| b == b';')).map(|pair| {
+        let equals = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
+        let (key, value) = pair.split_at(equals);
+        (trim(key), trim(value.strip_prefix(b"=").unwrap_or_default()))
+    })
+}

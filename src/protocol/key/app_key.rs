@@ -1,0 +1,172 @@
+//! One of an app's keys: a secret, what it is called, and when it signs.
+
+use std::{fmt, sync::Arc};
+
+use hmac::{Hmac, KeyInit};
+use sha2::Sha256;
+
+use crate::protocol::{encode::charset::Charset, field::error::FieldError, key::secret::Secret};
+
+/// A key of an app: a [`Secret`], with a name for those who watch a rotation, and a time span, if it has them.
+///
+/// It signs in its span only. At any other time the answer to what it signed is `invalid_signature`, as if the key were
+/// not there. The time is that of the verifier's clock when it checks the signature, in whole seconds; both bounds are
+/// included.
+///
+/// ```
+/// # use countersign::{Key, Secret};
+/// let secret = Secret::new("fedcba9876543210fedcba9876543210")?;
+/// let key = Key::from(secret).with_name("2026-q4".parse()?).with_not_before(1_790_812_800);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Key {
+    secret: Secret,
+    /// Cheaper to clone than to compute.
+    state: Hmac<Sha256>,
+    name: Option<KeyName>,
+    not_before: u64,
+    not_after: u64,
+}
+
+impl Key {
+    /// Tells the key apart from the app's others: `Caller::key_name`. Default: none.
+    #[must_use]
+    pub fn with_name(self, name: KeyName) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// The first second in which it signs, in Unix seconds. Default: always.
+    #[must_use]
+    pub fn with_not_before(self, unix_seconds: u64) -> Self {
+        Self { not_before: unix_seconds, ..self }
+    }
+
+    /// The last second in which it signs, in Unix seconds. Default: for good.
+    #[must_use]
+    pub fn with_not_after(self, unix_seconds: u64) -> Self {
+        Self { not_after: unix_seconds, ..self }
+    }
+
+    /// Its name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&KeyName> {
+        self.name.as_ref()
+    }
+
+    /// The first second in which it signs, in Unix seconds: 0 if it has always signed.
+    #[must_use]
+    pub fn not_before(&self) -> u64 {
+        self.not_before
+    }
+
+    /// The last second in which it signs, in Unix seconds: `u64::MAX` if there is none.
+    #[must_use]
+    pub fn not_after(&self) -> u64 {
+        self.not_after
+    }
+
+    pub(crate) fn is_active(&self, now: u64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    pub(crate) fn state(&self) -> Hmac<Sha256> {
+        self.state.clone()
+    }
+}
+
+impl From<Secret> for Key {
+    /// A key without a name, which signs at any time.
+    fn from(secret: Secret) -> Self {
+        Self { state: prepared(secret.bytes()), secret, name: None, not_before: 0, not_after: u64::MAX }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("name", &self.name)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// RFC 2104.
+#[expect(clippy::expect_used, reason = "RFC 2104 gives every length of key a state")]
+fn prepared(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+/// What a key is called: 1 to 64 of `A-Z a-z 0-9 . _ -`. It is no secret, and shown wherever it helps.
+///
+/// ```
+/// # use countersign::KeyName;
+/// let name: KeyName = "2026-q4".parse()?;
+/// assert_eq!(name.as_str(), "2026-q4");
+/// assert!("no spaces".parse::<KeyName>().is_err());
+/// # Ok::<(), countersign::FieldError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KeyName(Arc<str>);
+
+impl KeyName {
+    /// The name's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for KeyName {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        static ALLOWED: Charset = Charset::alphanumeric_and(b"._-");
+        if !(1..=64).contains(&text.len()) || !ALLOWED.has_all(text.as_bytes()) {
+            return Err(FieldError::new("key name", "1 to 64 of A-Z a-z 0-9 . _ -", text.as_bytes(), &ALLOWED));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyName({self})")
+    }
+}
+
+/// Which of an app's keys signed a request, without the key: that is wiped as soon as its ring is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyLabel {
+    pub(crate) index: usize,
+    pub(crate) name: Option<KeyName>,
+}
+
+#[cfg(test)]
+mod tests {
+    use hmac::{EagerHash, block_api::HmacCore, digest::block_api::Buffer};
+    use zeroize::ZeroizeOnDrop;
+
+    use super::*;
+
+    /// It does not compile otherwise.
+    #[test]
+    fn the_state_of_the_mac_is_wiped_when_dropped() {
+        fn is_wiped<T: ZeroizeOnDrop>() {}
+        let _: Hmac<Sha256> = Key::from(Secret::dummy()).state;
+        // An `Hmac` does not say so itself. It is two states of the hash, and what is left over of a block.
+        is_wiped::<<Sha256 as EagerHash>::Core>();
+        is_wiped::<Buffer<HmacCore<Sha256>>>();
+    }
+}

@@ -1,0 +1,5 @@
+//! Keys: the `secret`, the `app_key` that has one, and the `ring` of an app's keys.
+
+pub(super) mod app_key;
+pub(super) mod ring;
+pub(super) mod secret;

@@ -1,0 +1,55 @@
+//! Queries and forms as text: what is taken out of them, and what is added.
+
+use http::{Uri, uri::PathAndQuery};
+
+use crate::protocol::{
+    encode::{
+        percent,
+        segment::{Segment, segments},
+    },
+    scheme::parameter_names::FieldParameters,
+};
+
+/// `raw` without the segments that [`ParameterList::parse`] leaves out, every other byte as it was.
+pub(crate) fn strip(raw: &[u8], fields: Option<&FieldParameters>) -> Vec<u8> {
+    let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name()).is_some());
+    join(raw, |segment| !segment.is_empty() && !is_field(segment))
+}
+
+/// `raw` without the fields: empty parameters stay.
+pub(crate) fn without_fields(raw: &[u8], fields: &FieldParameters) -> Vec<u8> {
+    join(raw, |segment| fields.find(segment.name()).is_none())
+}
+
+fn join(raw: &[u8], keep: impl Fn(&Segment<'_>) -> bool) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(raw.len());
+    for (i, segment) in segments(raw).filter(keep).enumerate() {
+        if i > 0 {
+            kept.push(b'&');
+        }
+        kept.extend_from_slice(segment.raw());
+    }
+    kept
+}
+
+/// Adds a parameter to a query.
+pub(crate) fn append(query: &mut Vec<u8>, name: &str, value: &[u8]) {
+    if !query.is_empty() {
+        query.push(b'&');
+    }
+    query.extend(percent::encoded(name.bytes()));
+    query.push(b'=');
+    query.extend(percent::encoded(value.iter().copied()));
+}
+
+/// The same target with another query; `?` goes when nothing is left behind it.
+pub(crate) fn with_query(uri: &Uri, query: &[u8]) -> Result<Uri, http::Error> {
+    let mut target = uri.path().as_bytes().to_vec();
+    if !query.is_empty() {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(target)?);
+    Ok(Uri::from_parts(parts)?)
+}

@@ -1,0 +1,258 @@
+//! The signer's pure part: a request, a moment and a nonce in, a signed request out.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
+
+use crate::protocol::{
+    canonical::{
+        content_type::ContentType,
+        string_to_sign::{Head, Root, StringToSign},
+    },
+    claim::{
+        fields::{Claim, Fields},
+        location::{self, FieldSource},
+        token::TokenClaim,
+    },
+    field::{
+        digest::BodyDigest,
+        value::{AppId, Field, Nonce, Timestamp, Token},
+    },
+    key::{app_key::Key, secret::Secret},
+    scheme::contract::Scheme,
+    signer::error::SignError,
+    verify::mac,
+};
+
+/// Signs requests for one app.
+///
+/// Sign a request as it is sent: after everything that rewrites its method, URL, content type or body. What it carries
+/// of an earlier signature is replaced. Clones share the key.
+///
+/// A `CONNECT` request that has a path opens a WebSocket over HTTP/2 (RFC 8441). It is signed as `GET`, as the handshake of
+/// HTTP/1.1 is. A plain `CONNECT` cannot be signed.
+///
+/// ```
+/// # use countersign::{Payload, Secret, Signer};
+/// let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+///
+/// let (mut parts, ()) = http::Request::get("/orders?side=BUY").body(())?.into_parts();
+/// let (timestamp, nonce) = ("1700000000".parse()?, "4f3c2b1a0d9e8f7a6b5c4d3e2f1a0b9c".parse()?);
+/// signer.sign_at(&mut parts, Payload::Bytes(b""), timestamp, nonce)?;
+/// assert_eq!(parts.headers["x-app-id"], "demo");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Signer {
+    app_id: AppId,
+    key: Arc<Key>,
+    token: Option<Token>,
+    scheme: Arc<Scheme>,
+}
+
+/// What the body of a request to be signed is.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Payload<'a> {
+    /// These bytes. None at all is a request without a body.
+    Bytes(&'a [u8]),
+    /// Something with this digest: a file for example, whose bytes are elsewhere. A form cannot be signed so, for its
+    /// parameters are signed too.
+    Digest(BodyDigest),
+}
+
+impl Signer {
+    /// A signer with the protocol's defaults.
+    #[must_use]
+    pub fn new(app_id: AppId, secret: Secret) -> Self {
+        Self { app_id, key: Arc::new(Key::from(secret)), token: None, scheme: Arc::new(Scheme::new()) }
+    }
+
+    /// Signs as the verifier is configured. Default: [`Scheme::new`].
+    #[must_use]
+    pub fn with_scheme(self, scheme: Scheme) -> Self {
+        Self { scheme: Arc::new(scheme), ..self }
+    }
+
+    /// Sends this token with every request. Default: the token that a request carries already, if any.
+    #[must_use]
+    pub fn with_token(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// Whose requests it signs.
+    #[must_use]
+    pub fn app_id(&self) -> &AppId {
+        &self.app_id
+    }
+
+    /// What it has agreed on with the verifier.
+    #[must_use]
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Signs a request's head with a timestamp and a nonce of the caller's.
+    ///
+    /// This is the signer for platforms without a clock or a random source. The verifier accepts a nonce once; two
+    /// requests of one app must not share it.
+    ///
+    /// # Errors
+    ///
+    /// No verifier could accept the request: its content type or an escape in its parameters is malformed, or the host
+    /// is signed and the request does not say which one it is, for example. The request may have lost the fields of an
+    /// earlier signature then.
+    pub fn sign_at(
+        &self,
+        parts: &mut Parts,
+        payload: Payload<'_>,
+        timestamp: Timestamp,
+        nonce: Nonce,
+    ) -> Result<(), SignError> {
+        let fields = self.prepare(parts, payload, timestamp, nonce)?;
+        let sign = self.with_string(parts, payload, &fields, |string| mac::sign(&self.key, string))?;
+        Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
+    }
+
+    /// The string that [`sign_at`](Signer::sign_at) signs, with `{key}` in the key's place: for comparing with another
+    /// implementation, line by line. It holds the token.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sign_at`](Signer::sign_at).
+    pub fn string_to_sign_at(
+        &self,
+        parts: &Parts,
+        payload: Payload<'_>,
+        timestamp: Timestamp,
+        nonce: Nonce,
+    ) -> Result<String, SignError> {
+        let mut parts = parts.clone();
+        let fields = self.prepare(&mut parts, payload, timestamp, nonce)?;
+        self.with_string(&parts, payload, &fields, |string| string.to_string())
+    }
+
+    /// Puts everything in its place but the fields, which are written when the rest is signed.
+    fn prepare(
+        &self,
+        parts: &mut Parts,
+        payload: Payload<'_>,
+        timestamp: Timestamp,
+        nonce: Nonce,
+    ) -> Result<Fields, SignError> {
+        self.refuse_uncertain_host(parts)?;
+        let found = self.scheme.header_table().find_in(&parts.headers);
+        let carried = FieldSource::of_signer(&self.scheme, &parts.uri, &found, self.token.is_some())
+            .map_err(SignError::refused)?;
+        let token = match &self.token {
+            Some(token) => TokenClaim::new(&self.scheme, Some(token.clone())),
+            None => TokenClaim::extract(&self.scheme, &carried, &parts.headers).map_err(SignError::refused)?,
+        };
+        location::remove(&self.scheme, parts).map_err(SignError::unwritable)?;
+        token.write_elsewhere(&self.scheme, &mut parts.headers).map_err(SignError::unwritable)?;
+        self.write_digest(parts, payload)?;
+        Ok(Fields { app_id: self.app_id.clone(), timestamp, nonce, token })
+    }
+
+    fn write_digest(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<(), SignError> {
+        let found = self.scheme.header_table().find_in(&parts.headers);
+        let is_form = ContentType::read(&found).map_err(SignError::refused)?.is_form();
+        let digest = match payload {
+            // An empty form has its digest too, for verifiers of other versions, which refuse it without.
+            Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
+            Payload::Digest(_) if is_form => {
+                return Err(SignError::without_source("a form is signed by its parameters: sign it as Payload::Bytes"));
+            }
+            Payload::Digest(digest) => Some(digest),
+        };
+        let name = self.scheme.header_name(Field::BodyDigest);
+        parts.headers.remove(name);
+        if let Some(digest) = digest {
+            let digest = HeaderValue::from_bytes(digest.to_hex().as_bytes()).map_err(SignError::unwritable)?;
+            parts.headers.insert(name, digest);
+        }
+        Ok(())
+    }
+
+    /// A Host header of the caller's own is what clients send, whatever the URL says. Without one, some clients drop a
+    /// default port and user info on their way to the wire, and some do not; and of a URL without a host only they know
+    /// which one they will send.
+    fn refuse_uncertain_host(&self, parts: &Parts) -> Result<(), SignError> {
+        if !self.scheme.signed_headers().contains(&header::HOST) || parts.headers.contains_key(header::HOST) {
+            return Ok(());
+        }
+        let Some(authority) = parts.uri.authority() else {
+            let reason = "the host is signed, and the request has none yet: sign its whole URL, or set the Host header";
+            return Err(SignError::without_source(reason));
+        };
+        let default_port = match parts.uri.scheme_str() {
+            Some("http") => Some(80),
+            Some("https") => Some(443),
+            _ => None,
+        };
+        if !authority.as_str().contains('@') && !is_sent_as_written(authority) {
+            let reason = "the host is signed, and clients send the URL's port as a number from 0 to 65535 without leading zeros: \
+                          write it so, or leave the port and its colon out";
+            return Err(SignError::without_source(reason));
+        }
+        let has_default_port = authority.port_u16().is_some_and(|port| Some(port) == default_port);
+        if has_default_port || authority.as_str().contains('@') {
+            let reason =
+                "the host is signed: leave user info and a default port out of the URL, or set the Host header";
+            return Err(SignError::without_source(reason));
+        }
+        Ok(())
+    }
+
+    fn with_string<T>(
+        &self,
+        parts: &Parts,
+        payload: Payload<'_>,
+        fields: &Fields,
+        then: impl FnOnce(&StringToSign<'_>) -> T,
+    ) -> Result<T, SignError> {
+        let uri = uri_as_sent(parts);
+        let found = self.scheme.header_table().find_in(&parts.headers);
+        let head = Head::read(&self.scheme, "", &uri, &parts.method, &found).map_err(SignError::refused)?;
+        let is_form = head.is_form();
+        let request = head.read_query(&self.scheme, usize::MAX).map_err(SignError::refused)?;
+        let request = match payload {
+            Payload::Bytes(body) if is_form => request.read_form(usize::MAX, body).map_err(SignError::refused)?,
+            _ => request.without_form(),
+        };
+        Ok(then(&StringToSign { request: &request, fields, root: Root::WithSlash }))
+    }
+}
+
+/// Clients make the Host header of the host and of the port's number.
+fn is_sent_as_written(authority: &Authority) -> bool {
+    let rest = authority.as_str().strip_prefix(authority.host());
+    match (rest, authority.port_u16()) {
+        (Some(""), _) => true,
+        (Some(rest), Some(port)) => rest.strip_prefix(':') == Some(itoa::Buffer::new().format(port)),
+        _ => false,
+    }
+}
+
+/// The URL gives way to a Host header.
+fn uri_as_sent(parts: &Parts) -> Cow<'_, Uri> {
+    match (parts.uri.authority(), parts.uri.path_and_query()) {
+        (Some(_), Some(target)) if parts.headers.contains_key(header::HOST) => Cow::Owned(target.clone().into()),
+        _ => Cow::Borrowed(&parts.uri),
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("app_id", &self.app_id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} of them)", bytes.len()),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
+}

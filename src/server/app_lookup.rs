@@ -1,0 +1,42 @@
+//! The app behind a request, as the key store answered.
+
+use std::time::Duration;
+
+use crate::{
+    clock::Time,
+    protocol::{KeyRing, Rejection, SignatureError},
+    server::caller::Caller,
+    store::{App, AppData},
+};
+
+/// The key store's answer, and when it was asked.
+pub(super) struct LookedUp {
+    pub(super) app: Option<App>,
+    pub(super) at: Time,
+}
+
+/// An answer of this age may be used. A request may be let in so long after its key was retired, and no longer.
+const MAX_AGE: Duration = Duration::from_secs(5);
+
+impl LookedUp {
+    pub(super) fn is_old(&self, now: Time) -> bool {
+        now.since(&self.at) > MAX_AGE
+    }
+
+    pub(super) fn keys(&self) -> Option<&KeyRing> {
+        self.app.as_ref().map(App::keys)
+    }
+
+    pub(super) fn data(&self) -> Option<AppData> {
+        self.app.as_ref().and_then(App::shared_data)
+    }
+
+    /// The caller by this answer, where an earlier one had the key that signed.
+    pub(super) fn caller_as_of_now(&self, caller: Caller, earlier: &Self) -> Result<Caller, Rejection> {
+        let ring = self.keys().ok_or_else(|| Rejection::invalid_signature(SignatureError::UnknownApp))?;
+        let signer = earlier.keys().and_then(|ring| ring.get(caller.key_index()));
+        let label = signer.and_then(|key| ring.active_label_of(key, self.at.now));
+        let label = label.ok_or_else(|| Rejection::invalid_signature(SignatureError::NoActiveKey))?;
+        Ok(caller.with_app(label, self.data()))
+    }
+}

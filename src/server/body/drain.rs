@@ -1,0 +1,184 @@
+//! Request bodies that are not read to their end: read on and discarded, so that the answer arrives.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::{runtime::Handle, sync::Semaphore, task::consume_budget, time::timeout};
+
+use crate::server::body::{
+    admitted::AdmittedBody,
+    request::{RequestBody, sealed::Sealed},
+};
+
+/// How much of a request's body is read after the answer was given, and thrown away.
+///
+/// A server that closes the connection while the client still sends loses the answer: the client, or the proxy in between, sees
+/// a broken connection in place of a refusal, and a proxy may take the whole server for dead. So the rest of a body that nobody
+/// reads is received and discarded by a task in the background. It ends when the body does, or at the first of these limits,
+/// and holds no data.
+///
+/// A request with `Expect: 100-continue` whose body was not asked for uploads nothing.
+///
+/// ```
+/// # use countersign::{Secret, StaticKeys, VerifyLayer, server::DrainLimits};
+/// # use std::time::Duration;
+/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
+/// let limits = DrainLimits::new().with_bytes(8 * 1024 * 1024).with_timeout(Duration::from_secs(2));
+/// let layer = VerifyLayer::new(keys).with_drain_limits(limits);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainLimits {
+    bytes: u64,
+    timeout: Duration,
+    bodies: usize,
+}
+
+impl DrainLimits {
+    /// 64 MiB and 5 seconds for each body, 1,024 bodies at a time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { bytes: 64 * 1024 * 1024, timeout: Duration::from_secs(5), bodies: 1024 }
+    }
+
+    /// The most bytes that are discarded of one body. Default: 64 MiB. With 0 no body is drained.
+    #[must_use]
+    pub fn with_bytes(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// How long one body is drained. Default: 5 seconds. With 0 no body is drained.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// How many bodies are drained at a time; any other is dropped at once. Default: 1,024. With 0 no body is drained.
+    #[must_use]
+    pub fn with_bodies(self, bodies: usize) -> Self {
+        Self { bodies, ..self }
+    }
+}
+
+impl Default for DrainLimits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Drains bodies within its limits.
+pub(in crate::server) struct Drain {
+    limits: DrainLimits,
+    places: Arc<Semaphore>,
+}
+
+impl Drain {
+    /// `None` if a limit is 0.
+    pub(in crate::server) fn new(limits: DrainLimits) -> Option<Arc<Self>> {
+        let is_on = limits.bytes > 0 && !limits.timeout.is_zero() && limits.bodies > 0;
+        let places = Arc::new(Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS)));
+        is_on.then(|| Arc::new(Self { limits, places }))
+    }
+
+    /// Without a runtime, or where too many bodies are drained already, the body is dropped.
+    fn spawn<B: RequestBody>(&self, body: B) {
+        let (Ok(runtime), Ok(place)) = (Handle::try_current(), self.places.clone().try_acquire_owned()) else {
+            return;
+        };
+        let limits = self.limits;
+        runtime.spawn(async move {
+            let _ = timeout(limits.timeout, discard(body, limits.bytes)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn discard<B: RequestBody>(mut body: B, limit: u64) {
+    let mut discarded = 0;
+    while discarded < limit && !body.is_end_stream() {
+        // So that a body that is always ready cannot keep the timeout from being seen.
+        consume_budget().await;
+        match body.frame().await {
+            Some(Ok(frame)) => discarded += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+/// A body that is drained if it is dropped before its end.
+pub(in crate::server) struct DrainedBody<B: RequestBody> {
+    /// `None` if it has ended or failed.
+    body: Option<B>,
+    drain: Option<Arc<Drain>>,
+    /// The client sends nothing before the body is asked for.
+    is_awaited: bool,
+}
+
+impl<B: RequestBody> DrainedBody<B> {
+    pub(in crate::server) fn new(body: B, headers: &HeaderMap, drain: Option<&Arc<Drain>>) -> Self {
+        let drain = drain.filter(|_| !body.is_end_stream()).cloned();
+        let is_awaited = drain.is_some() && headers.contains_key(header::EXPECT);
+        Self { body: Some(body), drain, is_awaited }
+    }
+}
+
+impl<B: RequestBody> Drop for DrainedBody<B> {
+    fn drop(&mut self) {
+        if let (Some(drain), Some(body), false) = (&self.drain, self.body.take(), self.is_awaited)
+            && !body.is_end_stream()
+        {
+            drain.spawn(body);
+        }
+    }
+}
+
+impl<B: RequestBody> Body for DrainedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        this.is_awaited = false;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(body).poll_frame(context);
+        if let Poll::Ready(None | Some(Err(_))) = frame {
+            this.body = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(B::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), B::size_hint)
+    }
+}
+
+impl<B: RequestBody> Sealed for DrainedBody<B> {}
+
+impl<B: RequestBody> RequestBody for DrainedBody<B> {
+    type ServiceBody = B::ServiceBody;
+
+    fn from_admitted(body: AdmittedBody) -> B::ServiceBody {
+        B::from_admitted(body)
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.limits.fmt(f)
+    }
+}

@@ -1,0 +1,147 @@
+//! What the service is given: nothing that was not signed, and who signed.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Uri, header, request::Parts};
+use http_body::Body;
+
+use crate::{
+    protocol::{
+        Authentic, Field, Head, OVERRIDES, ParameterPolicy, Rejection, Scheme, TokenLocation, strip, with_query,
+    },
+    server::{
+        body::{
+            admitted::{Admitted, AdmittedBody},
+            check::{BodyExpectation, Length},
+        },
+        caller::Caller,
+    },
+};
+
+/// The target that was signed: what the client put on the request line, not what routers made of it.
+pub(super) fn signed_uri(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get() {
+        return uri;
+    }
+    &parts.uri
+}
+
+/// The request as the service gets it: of every text the one that was signed.
+pub(super) struct ForwardedRequest {
+    /// Where they differ from those that came.
+    targets: Option<Box<RewrittenUris>>,
+    has_overrides: bool,
+    expectation: BodyExpectation,
+}
+
+struct RewrittenUris {
+    uri: Uri,
+    #[cfg(feature = "axum")]
+    original: Option<Uri>,
+}
+
+impl ForwardedRequest {
+    pub(super) fn new(
+        authentic: &Authentic<'_>,
+        head: &Head<'_>,
+        length: Length,
+        form: Option<&Bytes>,
+        parts: &Parts,
+        policy: ParameterPolicy,
+        scheme: &Scheme,
+    ) -> Result<Self, Rejection> {
+        let request = authentic.request();
+        let query = signed_uri(parts).query();
+        let delivered_query = match policy {
+            ParameterPolicy::Canonicalize => Some(request.query().to_text()),
+            _ if request.query().has_unsigned() || query == Some("") || parts.uri.query() != query => {
+                Some(strip(query.unwrap_or_default().as_bytes(), scheme.query_fields()))
+            }
+            _ => None,
+        };
+        let targets = delivered_query
+            .map(|query| RewrittenUris::new(parts, &query).map(Box::new))
+            .transpose()
+            .map_err(|error| {
+                Rejection::malformed_parameters("the query cannot be written as it was signed").with_source(error)
+            })?;
+        let bound_form = match (form, policy) {
+            (Some(_), ParameterPolicy::Canonicalize) => request.form().to_text().into(),
+            (Some(form), _) if request.form().has_unsigned() => strip(form, None).into(),
+            (form, _) => form.cloned().unwrap_or_default(),
+        };
+        let expectation = BodyExpectation { length, digest: request.digest(), form: bound_form };
+        Ok(Self { targets, has_overrides: head.has_overrides(), expectation })
+    }
+
+    pub(super) fn expectation(&self) -> BodyExpectation {
+        self.expectation.clone()
+    }
+
+    /// Makes the head that may reach the service, with who signed it.
+    pub(super) fn apply(self, parts: &mut Parts, body: &AdmittedBody, caller: Caller, scheme: &Scheme) {
+        if let Some(targets) = self.targets {
+            targets.replace(parts);
+        }
+        match body.get() {
+            Admitted::Whole(bytes) => self.expectation.correct_length(&mut parts.headers, bytes.len() as u64),
+            Admitted::Streamed(body, refusal) => {
+                if let Some(length) = body.size_hint().exact() {
+                    self.expectation.correct_length(&mut parts.headers, length);
+                }
+                parts.extensions.insert(refusal.clone());
+            }
+            Admitted::Unchecked(_, hook) => {
+                if let Some(hook) = hook {
+                    parts.extensions.insert(hook.clone());
+                }
+            }
+        }
+        if self.has_overrides {
+            remove_overrides(&mut parts.headers, scheme.signed_headers());
+        }
+        parts.extensions.insert(caller);
+    }
+}
+
+impl RewrittenUris {
+    fn new(parts: &Parts, query: &[u8]) -> Result<Self, http::Error> {
+        Ok(Self {
+            uri: with_query(&parts.uri, query)?,
+            #[cfg(feature = "axum")]
+            original: match parts.extensions.get() {
+                Some(axum::extract::OriginalUri(uri)) => Some(with_query(uri, query)?),
+                None => None,
+            },
+        })
+    }
+
+    fn replace(self, parts: &mut Parts) {
+        parts.uri = self.uri;
+        #[cfg(feature = "axum")]
+        if let Some(original) = self.original {
+            parts.extensions.insert(axum::extract::OriginalUri(original));
+        }
+    }
+}
+
+/// Removes the headers by which an unsigned byte could make the request another one.
+pub(super) fn remove_overrides(headers: &mut HeaderMap, signed: &[HeaderName]) {
+    for name in OVERRIDES.iter().filter(|name| !signed.contains(name)) {
+        headers.remove(name);
+    }
+}
+
+/// Keeps sign and token out of what the service logs.
+pub(super) fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
+    let token = match scheme.token_location() {
+        TokenLocation::Field => scheme.header_name(Field::Token),
+        TokenLocation::Bearer => &header::AUTHORIZATION,
+        TokenLocation::Cookie(_) => &header::COOKIE,
+    };
+    for (name, value) in headers.iter_mut() {
+        if name == token || name == scheme.header_name(Field::Sign) {
+            value.set_sensitive(true);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The service that [`VerifyLayer`](crate::server::VerifyLayer) makes.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::{
+    event::call_closure,
+    middleware::{inner_accessors, take_ready},
+    protocol::Rejection,
+    server::{
+        body::{
+            drain::{Drain, DrainedBody},
+            request::RequestBody,
+            streamed::BodyRefusal,
+        },
+        caller::Caller,
+        layer::{future::ResponseFuture, verify_layer::VerifyLayer},
+        response::{
+            caching::bind_to_caller,
+            renderer::{ProblemJson, RenderRejection, ResponseBody, mark_refused},
+        },
+        verifier::Verifier,
+    },
+    store::{KeyStore, MemoryNonceStore, NonceStore},
+};
+
+/// Verifies requests before the service gets them.
+///
+/// The answer to a rejected request has its [`RejectionKind`](crate::RejectionKind) in its extensions, for layers above
+/// that count or log.
+pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
+    inner: S,
+    verifier: Arc<Verifier<K, N>>,
+    renderer: Arc<R>,
+    drain: Option<Arc<Drain>>,
+}
+
+impl<S, K, N, R> Verify<S, K, N, R> {
+    pub(in crate::server) fn new(inner: S, layer: &VerifyLayer<K, N, R>) -> Self {
+        let VerifyLayer { verifier, renderer, drain } = layer.clone();
+        Self { inner, verifier, renderer, drain }
+    }
+
+    inner_accessors!();
+}
+
+impl<S, K, N, R, B, ResBody> Service<Request<B>> for Verify<S, K, N, R>
+where
+    S: Service<Request<B::ServiceBody>, Response = Response<ResBody>, Future: Send> + Clone + Send + 'static,
+    K: KeyStore,
+    N: NonceStore,
+    R: RenderRejection,
+    B: RequestBody,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<Self::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut inner = take_ready(&mut self.inner);
+        let verifier = self.verifier.clone();
+        let renderer = self.renderer.clone();
+        let (parts, body) = request.into_parts();
+        let body = DrainedBody::new(body, &parts.headers, self.drain.as_ref());
+        let request = Request::from_parts(parts, body);
+        ResponseFuture::new(async move {
+            let request = match verifier.verify(request).await {
+                Ok(request) => request,
+                Err(rejection) => return Ok(refuse(&*renderer, &rejection)),
+            };
+            let is_verified = request.extensions().get::<Caller>().is_some();
+            let streamed = request.extensions().get::<BodyRefusal>().cloned();
+            let response = inner.call(request).await;
+            // What the service makes of a body that is not the signed one is no answer.
+            if let Some(rejection) = streamed.as_ref().and_then(BodyRefusal::rejection) {
+                return Ok(refuse(&*renderer, rejection));
+            }
+            let mut response = response?;
+            if is_verified {
+                bind_to_caller(response.headers_mut(), verifier.scheme());
+            }
+            Ok(response.map(ResponseBody::of_service))
+        })
+    }
+}
+
+fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
+    let rendered = call_closure("renderer", || renderer.render(rejection));
+    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
+    mark_refused(&mut response, rejection.kind());
+    response.extensions_mut().insert(rejection.kind());
+    response
+}
+
+impl<S: Clone, K, N, R> Clone for Verify<S, K, N, R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            verifier: self.verifier.clone(),
+            renderer: self.renderer.clone(),
+            drain: self.drain.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, K, N, R> fmt::Debug for Verify<S, K, N, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verify").field("inner", &self.inner).field("verifier", &self.verifier).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! What a request says of itself.
+
+use crate::protocol::{AppId, Claim, Timestamp};
+
+/// What a request says of itself, as far as it was read.
+#[derive(Default)]
+pub(super) struct RequestFacts {
+    claimed: Option<ClaimedFields>,
+    skew: Option<i64>,
+}
+
+enum ClaimedFields {
+    Whole(Claim),
+    /// Other fields are missing or malformed.
+    AppId(Box<AppId>),
+}
+
+impl RequestFacts {
+    /// All fields were read, at `now` in Unix seconds.
+    pub(super) fn of(claim: &Claim, now: u64) -> Self {
+        Self { skew: Some(skew(claim.timestamp(), now)), claimed: Some(ClaimedFields::Whole(claim.clone())) }
+    }
+
+    /// Some of the fields were read.
+    pub(super) fn partial(app_id: Option<AppId>, timestamp: Option<Timestamp>, now: u64) -> Self {
+        let claimed = app_id.map(|app_id| ClaimedFields::AppId(Box::new(app_id)));
+        Self { claimed, skew: timestamp.map(|timestamp| skew(timestamp, now)) }
+    }
+
+    pub(super) fn app_id(&self) -> Option<&AppId> {
+        self.claimed.as_ref().map(|claimed| match claimed {
+            ClaimedFields::Whole(claim) => claim.app_id(),
+            ClaimedFields::AppId(app_id) => app_id,
+        })
+    }
+
+    pub(super) fn skew(&self) -> Option<i64> {
+        self.skew
+    }
+}
+
+fn skew(timestamp: Timestamp, now: u64) -> i64 {
+    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    signed(timestamp.unix_seconds()).saturating_sub(signed(now))
+}

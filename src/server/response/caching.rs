@@ -1,0 +1,162 @@
+//! What caches may do with the answer to a verified request.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPIRES, LAST_MODIFIED, VARY},
+};
+
+use crate::protocol::{Field, FieldLocation, Scheme, TokenLocation, is_token_byte, trim};
+
+/// Keeps caches from serving one caller's answer to another.
+///
+/// Shared caches know only `Authorization` (RFC 9111, section 3.5), so an answer is `private` unless the service has
+/// decided who may store it. An answer that may be stored and reused varies by what tells callers apart.
+pub(in crate::server) fn bind_to_caller(headers: &mut HeaderMap, scheme: &Scheme) {
+    let directives = match headers.entry(CACHE_CONTROL) {
+        header::Entry::Vacant(vacant) => {
+            vacant.insert(PRIVATE);
+            Directives::default()
+        }
+        header::Entry::Occupied(mut occupied) => {
+            let directives = Directives::read(occupied.iter());
+            if !directives.decides_who_stores() {
+                // In front: behind a quoted string that does not end it would be part of that.
+                let value = list([PRIVATE.as_bytes()], occupied.iter(), []).unwrap_or(PRIVATE);
+                occupied.insert(value);
+            }
+            directives
+        }
+    };
+    let has_lifetime =
+        || directives.has_max_age || headers.contains_key(EXPIRES) || headers.contains_key(LAST_MODIFIED);
+    if !directives.no_store && has_lifetime() {
+        vary_by_caller(headers, scheme);
+    }
+}
+
+const PRIVATE: HeaderValue = HeaderValue::from_static("private");
+
+/// The directives of an answer that matter here. RFC 9111, section 5.2.2.
+#[derive(Default)]
+struct Directives {
+    no_store: bool,
+    /// `public`, `s-maxage` with a number, or `private` for all of the answer.
+    names_who_stores: bool,
+    /// Also where a value is malformed: another reader may find one in it.
+    has_max_age: bool,
+}
+
+impl Directives {
+    fn read<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Self {
+        let mut directives = Self::default();
+        for value in values {
+            if directives.read_value(value.as_bytes()).is_none() {
+                directives.has_max_age = true;
+            }
+        }
+        directives
+    }
+
+    fn decides_who_stores(&self) -> bool {
+        self.no_store || self.names_who_stores
+    }
+
+    /// `None` if it is malformed. What stands before the fault counts.
+    fn read_value(&mut self, mut rest: &[u8]) -> Option<()> {
+        loop {
+            rest = trim(rest);
+            let Some(&first) = rest.first() else {
+                return Some(());
+            };
+            if first == b',' {
+                rest = &rest[1..];
+                continue;
+            }
+            let (Directive { name, argument }, after) = directive(rest)?;
+            rest = after;
+            match argument {
+                None if name.eq_ignore_ascii_case(b"no-store") => self.no_store = true,
+                None if name.eq_ignore_ascii_case(b"public") => self.names_who_stores = true,
+                // With a list of fields it is about those alone.
+                None if name.eq_ignore_ascii_case(b"private") => self.names_who_stores = true,
+                Some(seconds) if name.eq_ignore_ascii_case(b"s-maxage") && is_number(seconds) => {
+                    self.names_who_stores = true;
+                }
+                _ if name.eq_ignore_ascii_case(b"max-age") => self.has_max_age = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+struct Directive<'a> {
+    name: &'a [u8],
+    /// Without quotes.
+    argument: Option<&'a [u8]>,
+}
+
+/// A directive, and what follows it: nothing, or a comma.
+fn directive(text: &[u8]) -> Option<(Directive<'_>, &[u8])> {
+    let (name, rest) = token(text)?;
+    let (argument, rest) = match rest {
+        [b'=', b'"', rest @ ..] => quoted(rest).map(|(argument, rest)| (Some(argument), rest))?,
+        [b'=', rest @ ..] => token(rest).map(|(argument, rest)| (Some(argument), rest))?,
+        rest => (None, rest),
+    };
+    let rest = trim(rest);
+    matches!(rest, [] | [b',', ..]).then_some((Directive { name, argument }, rest))
+}
+
+fn token(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|&b| !is_token_byte(b)).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
+/// Up to the quote that ends it, which is the first without a backslash before it. RFC 9110, section 5.6.4.
+fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut end = 0;
+    loop {
+        match text.get(end)? {
+            b'"' => return Some((&text[..end], &text[end + 1..])),
+            b'\\' => end += 2,
+            _ => end += 1,
+        }
+    }
+}
+
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+/// The query needs no header: it is in the URL by which a cache finds an answer.
+fn vary_by_caller(headers: &mut HeaderMap, scheme: &Scheme) {
+    let in_headers = |field| (scheme.field_location() != FieldLocation::Query).then(|| scheme.header_name(field));
+    let token = match scheme.token_location() {
+        TokenLocation::Field => in_headers(Field::Token),
+        TokenLocation::Bearer => Some(&AUTHORIZATION),
+        TokenLocation::Cookie(_) => Some(&COOKIE),
+    };
+    let present = |name: &str| {
+        let mut names = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(trim);
+        names.any(|other| other == b"*" || other.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let missing = [in_headers(Field::AppId), token].map(|name| name.filter(|name| !present(name.as_str())));
+    if missing.iter().all(Option::is_none) {
+        return;
+    }
+    let missing = missing.into_iter().flatten().map(HeaderName::as_str).map(str::as_bytes);
+    if let Some(value) = list([], headers.get_all(VARY).iter(), missing) {
+        headers.insert(VARY, value);
+    }
+}
+
+/// One field in place of several, for caches that read only the first or the last of them.
+fn list<'a>(
+    before: impl IntoIterator<Item = &'a [u8]>,
+    values: impl Iterator<Item = &'a HeaderValue>,
+    after: impl IntoIterator<Item = &'a [u8]>,
+) -> Option<HeaderValue> {
+    let values = values.map(HeaderValue::as_bytes).filter(|value| !value.is_empty());
+    let all: Vec<&[u8]> = before.into_iter().chain(values).chain(after).collect();
+    HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
+}

@@ -1,0 +1,181 @@
+//! Answers: what a rejected caller is told, and the body that carries it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use serde::Serialize;
+
+use crate::protocol::{Rejection, RejectionKind};
+
+/// Makes the answer to a rejected request. Closures from `&Rejection` to `Response<Bytes>` do.
+///
+/// Whatever the renderer makes, the layer sets `x-error-code` to the rejection's [code](crate::RejectionKind::code) and
+/// `Cache-Control` to `no-store`. It adds a `WWW-Authenticate` header to a 401 without one (RFC 9110, section 15.5.2).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no answer to a rejection",
+    note = "a closure does if its argument has a type and it returns `Response<Bytes>`: \
+            `|rejection: &Rejection| rejection.to_response()`"
+)]
+pub trait RenderRejection: Send + Sync + 'static {
+    /// The answer. It should say no more than the rejection does.
+    fn render(&self, rejection: &Rejection) -> Response<Bytes>;
+}
+
+impl<F: Fn(&Rejection) -> Response<Bytes> + Send + Sync + 'static> RenderRejection for F {
+    fn render(&self, rejection: &Rejection) -> Response<Bytes> {
+        self(rejection)
+    }
+}
+
+/// Answers with `application/problem+json` (RFC 9457), as PROTOCOL.md describes it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ProblemJson {}
+
+impl ProblemJson {
+    /// The protocol's own answers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl RenderRejection for ProblemJson {
+    fn render(&self, rejection: &Rejection) -> Response<Bytes> {
+        let mut response = Response::new(Problem::new(rejection).to_json());
+        *response.status_mut() = rejection.kind().status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(after) = rejection.retry_after() {
+            headers.insert(RETRY_AFTER, after.as_secs().into());
+        }
+        if let Some(time) = rejection.server_time() {
+            headers.insert(HeaderName::from_static("x-server-time"), time.into());
+        }
+        mark_refused(&mut response, rejection.kind());
+        response
+    }
+}
+
+/// Puts into the head of an answer what caches, retry policies and clients of HEAD have to see there.
+pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, kind: RejectionKind) {
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-error-code"), HeaderValue::from_static(kind.code()));
+    if is_unauthorized && !headers.contains_key(WWW_AUTHENTICATE) {
+        // RFC 9110, section 11.6.1: a scheme and its parameters. A code is made of letters and `_`.
+        if let Ok(challenge) = HeaderValue::try_from(format!("CS1-HMAC-SHA256 error=\"{kind}\"")) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+    }
+}
+
+impl Rejection {
+    /// The answer that [`ProblemJson`] makes of this.
+    #[must_use]
+    pub fn to_response(&self) -> Response<Bytes> {
+        ProblemJson::new().render(self)
+    }
+}
+
+/// RFC 9457, section 3.1, with two members of ours.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl<'a> Problem<'a> {
+    fn new(rejection: &'a Rejection) -> Self {
+        let kind = rejection.kind();
+        Self {
+            r#type: format!("urn:cs1:{}", kind.code()),
+            title: kind.title(),
+            status: kind.status().as_u16(),
+            detail: rejection.detail(),
+            code: kind.code(),
+            field: rejection.field(),
+        }
+    }
+
+    fn to_json(&self) -> Bytes {
+        // Text and a number always serialise; were that to change, the status still says no.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+pin_project! {
+    /// The body of an answer: the service's, or a rejection's.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    #[derive(Debug)]
+    enum Kind<B> {
+        Service { #[pin] body: B },
+        Rejection { bytes: Bytes },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(in crate::server) fn of_service(body: B) -> Self {
+        Self { kind: Kind::Service { body } }
+    }
+
+    pub(in crate::server) fn of_rejection(bytes: Bytes) -> Self {
+        Self { kind: Kind::Rejection { bytes } }
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::of_service(B::default())
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Service { body } => body.poll_frame(context),
+            KindProjection::Rejection { bytes } if bytes.is_empty() => Poll::Ready(None),
+            KindProjection::Rejection { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Service { body } => body.is_end_stream(),
+            Kind::Rejection { bytes } => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Service { body } => body.size_hint(),
+            Kind::Rejection { bytes } => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
