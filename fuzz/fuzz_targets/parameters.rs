@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
 #[derive(Debug)]
 struct Input<'a> {
     carrier: FieldLocation,
-    policy: Parameters,
+    policy: ParameterPolicy,
     body: Body,
     limits: Limits,
     signed: Sent<'a>,
@@ -102,7 +102,7 @@ impl<'a> Input<'a> {
     }
 
     fn run(&self) {
-        let scheme = Scheme::new().with_field_location(self.field_location);
+        let scheme = Scheme::new().with_field_location(self.carrier);
         let Some((request, digest_header)) = self.request() else { return };
         let expected = self.expected(request.uri().query(), &digest_header);
         let verifier =
@@ -148,7 +148,7 @@ impl<'a> Input<'a> {
         let mut request = Request::new(Bytes::copy_from_slice(self.sent.body));
         *request.method_mut() = http::Method::POST;
         let headers = request.headers_mut();
-        if self.field_location == FieldLocation::Query {
+        if self.carrier == FieldLocation::Query {
             let fields: Vec<String> =
                 FIELDS.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect();
             let all = query.into_iter().filter(|query| !query.is_empty()).chain([fields.join("&").into_bytes()]);
@@ -185,7 +185,7 @@ impl<'a> Input<'a> {
             due.push("body_too_large");
         }
         let drafted = self.sent.query.as_deref().unwrap_or_default();
-        if self.field_location != FieldLocation::Headers
+        if self.carrier != FieldLocation::Headers
             && drafted.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
         {
             // All five are there already.
@@ -231,7 +231,7 @@ impl<'a> Input<'a> {
     }
 
     fn lines_of_at_most(&self, most: usize, sent: &Sent<'_>) -> Result<Lines, parameters::Malformed> {
-        let fields: &[&str] = if self.field_location == FieldLocation::Headers { &[] } else { &FIELDS };
+        let fields: &[&str] = if self.carrier == FieldLocation::Headers { &[] } else { &FIELDS };
         let query = parameters::read(sent.query.as_deref().unwrap_or_default(), fields, most)?;
         let form = match self.body {
             Body::FormWithDigest | Body::FormWithout => Some(parameters::read(sent.body, &[], most)?),
@@ -243,7 +243,7 @@ impl<'a> Input<'a> {
     /// Lines 5 and 6 as the signer makes them.
     fn compare_signer(&self, scheme: Scheme, sent: &Sent<'_>) {
         let query = sent.query.as_deref().unwrap_or_default();
-        if self.field_location != FieldLocation::Headers
+        if self.carrier != FieldLocation::Headers
             && query.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
         {
             return;
