@@ -39,19 +39,18 @@ fn count_panic(_: &'static str) {}
 
 #[cfg(feature = "tracing")]
 mod tracing {
+    #[cfg(any(feature = "moka", feature = "toml"))]
     use std::error::Error;
 
-    use ::tracing::{Level, enabled, event, warn};
+    use ::tracing::warn;
+    #[cfg(feature = "axum")]
+    use ::tracing::{Level, event};
 
     #[cfg(feature = "axum")]
     use crate::protocol::Rejection;
-    use crate::{
-        protocol::{AppId, RejectionKind, SignatureError},
-        server::Outcome,
-    };
 
     /// The path of a private module would be, otherwise.
-    const TARGET: &str = "countersign";
+    pub(crate) const TARGET: &str = "countersign";
 
     /// The wall clock fell behind the verifier's by this many milliseconds.
     pub(crate) fn clock_stepped_back(milliseconds: i64) {
@@ -75,33 +74,6 @@ mod tracing {
         event!(target: TARGET, Level::ERROR, code = rejection.kind().code(), "{}", rejection.detail());
     }
 
-    /// Whether anybody listens at all.
-    pub(crate) fn is_enabled() -> bool {
-        enabled!(target: TARGET, Level::ERROR)
-    }
-
-    /// The outcome of a request: at `DEBUG` if it was rejected for a fault of its caller's.
-    pub(crate) fn outcome(outcome: &Outcome<'_>) {
-        let (code, skew, is_enforced) = (outcome.code(), outcome.skew(), outcome.is_enforced());
-        let (app_id, seconds) = (outcome.claimed_app_id().map(AppId::as_str), outcome.duration().as_secs_f64());
-        let reason = outcome.signature_error().map(SignatureError::as_str);
-        macro_rules! tell {
-            ($level:expr, $($more:tt)*) => {
-                event!(target: TARGET, $level, code, reason, app_id, skew, seconds, is_enforced, $($more)*)
-            };
-        }
-        let Some(rejection) = outcome.rejection() else {
-            return tell!(Level::TRACE, "decided");
-        };
-        match rejection.kind() {
-            RejectionKind::Unavailable => {
-                tell!(Level::WARN, error = rejection.source(), "the request could not be checked")
-            }
-            RejectionKind::Misconfigured => tell!(Level::ERROR, "{}", rejection.detail()),
-            _ => tell!(Level::DEBUG, "{}", rejection.detail()),
-        }
-    }
-
     /// The keys of a file are in force from now on.
     #[cfg(feature = "toml")]
     pub(crate) fn key_file_loaded(path: &std::path::Path, is_open_to_others: bool) {
@@ -122,7 +94,6 @@ mod tracing {
 mod noop {
     #[cfg(feature = "axum")]
     use crate::protocol::Rejection;
-    use crate::server::Outcome;
 
     pub(crate) fn clock_stepped_back(_: i64) {}
 
@@ -136,10 +107,4 @@ mod noop {
     pub(crate) fn key_file_rejected(_: &crate::store::file::FileKeysError) {}
     #[cfg(feature = "axum")]
     pub(crate) fn misconfigured(_: &Rejection) {}
-
-    pub(crate) fn is_enabled() -> bool {
-        false
-    }
-
-    pub(crate) fn outcome(_: &Outcome<'_>) {}
 }

@@ -34,28 +34,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # A request's way through the crate
-//!
-//! Read `Verifier::verify` in `server/verifier.rs`: its comments are these steps, which are those of PROTOCOL.md.
-//!
-//! | step | what is checked | where | refused with |
-//! | --- | --- | --- | --- |
-//! | 1 | fields, headers, lengths | `server/head`, `protocol/claim`, `protocol/canonical` | 401, 400, 413, 414 |
-//! | 2 | the timestamp | `protocol/freshness` | 401 |
-//! | 3 | the query | `protocol/params` | 400 |
-//! | 4 | the app's keys are looked up | `store/key` | 503 |
-//! | 5 | a form is read | `server/arriving`, `server/byte_budget`, `protocol/params` | 413, 400, 503 |
-//! | 6 | the signature | `protocol/mac`, over the string of `protocol/canonical` | 401 |
-//! | 7 | tokens: to come | | |
-//! | 8 | the timestamp again, and the nonce | `protocol/freshness`, `store/nonce` | 401, 503 |
-//! | 9 | the body | `server/arriving` | 413, 401, 400 |
-//! | 10 | the service gets what was signed, and its `Caller` | `server/delivery` | |
-//!
-//! Whatever comes of it is told once, by `server/outcome`: to a hook, as an event, and to metrics.
-//!
-//! A client goes the same way back, through the same files: `client` and `protocol/signer` canonicalize, seal and write
-//! what the verifier extracts, canonicalizes and authenticates.
-//!
 //! # Features
 //!
 //! - `server` (default): the verifying side.
@@ -85,9 +63,9 @@ pub mod client;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod clock;
-/// What weakens the verifier, for those who know why.
+/// APIs that weaken verification.
 ///
-/// [`ReportOnlyLayer`](danger::ReportOnlyLayer) lets everything in, and tells what a verifier would have refused: the
+/// [`ReportOnlyLayer`](danger::ReportOnlyLayer) rejects nothing and reports what a verifier would have rejected. It is the
 /// first step of [adding signatures to a running service](guide::rollout).
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]

@@ -22,6 +22,7 @@ mod fields;
 mod form_memory;
 mod key_stores;
 mod keys;
+mod layout;
 mod metrics;
 mod open_routes;
 mod outcomes;

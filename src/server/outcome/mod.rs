@@ -1,7 +1,9 @@
 //! What became of a request, told once, in one place, to all who want to know.
 //!
-//! A `recorder` follows a request and has its outcome told by the `observer`: to the hook, as an event, and to the `meter`.
+//! A `recorder` follows a request, notes its `facts`, and has its outcome told by the `observer`: to the closure of the service, as
+//! an `event`, and as `metrics`.
 
+mod event;
 mod facts;
 mod metrics;
 mod observer;

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Decision, Outcome, facts::RequestFacts, metrics::Metrics};
-use crate::event::{self, call_closure, catch_panics};
+use super::{Decision, Outcome, event, facts::RequestFacts, metrics::Metrics};
+use crate::event::{call_closure, catch_panics};
 
 /// All who are told of outcomes. Without a hook and features, nobody.
 pub(in crate::server) struct Observer {
