@@ -39,13 +39,44 @@ pub(crate) trait Room {
     fn take(&mut self) -> Result<Pieces, Self::Error>;
 }
 
+/// What of a body is there at once.
+#[cfg(feature = "server")]
+pub(crate) enum AtOnce {
+    Whole(Bytes),
+    /// Its first frame, or nothing yet.
+    Start(Bytes),
+}
+
+/// Looks at the first frame of a body. Mostly it is the only one, and is not copied.
+#[cfg(feature = "server")]
+pub(crate) fn look_at_once<B>(body: &mut B, limit: u64, context: &mut Context<'_>) -> Result<AtOnce, CollectError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    while !body.is_end_stream() {
+        let data = match Pin::new(&mut *body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            Poll::Ready(Some(Err(error))) => return Err(CollectError::Broken(error.into())),
+            Poll::Ready(None) => break,
+            Poll::Pending => return Ok(AtOnce::Start(Bytes::new())),
+        };
+        match data.len() as u64 {
+            0 => {}
+            length if length > limit => return Err(CollectError::TooLarge),
+            _ if body.is_end_stream() => return Ok(AtOnce::Whole(data)),
+            _ => return Ok(AtOnce::Start(data)),
+        }
+    }
+    Ok(AtOnce::Whole(Bytes::new()))
+}
+
 /// Reads up to `limit` bytes into memory without a bound in common; trailers are dropped.
 #[cfg(feature = "client")]
 pub(crate) async fn collect<B>(body: B, limit: u64) -> Result<Bytes, CollectError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    Collect::new(pin!(body), limit, Pieces::default()).await
+    Collect::new(pin!(body), Bytes::new(), limit, Pieces::default()).await
 }
 
 /// Reads up to a limit of bytes into a room; trailers are dropped.
@@ -68,9 +99,12 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     R: Room + Unpin,
 {
-    pub(crate) fn new(body: B, limit: u64, room: R) -> Self {
-        let most = usize::try_from(body.size_hint().upper().unwrap_or(limit).min(limit)).unwrap_or(usize::MAX);
-        Self { body, room, limit, most, frame: Bytes::new(), length: 0 }
+    /// `start` is what was read of it already.
+    pub(crate) fn new(body: B, start: Bytes, limit: u64, room: R) -> Self {
+        let length = start.len() as u64;
+        let most = body.size_hint().upper().map_or(limit, |rest| rest.saturating_add(length)).min(limit);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self { body, room, limit, most, frame: start, length }
     }
 
     fn take(&mut self, data: Bytes) -> Result<(), CollectError<R::Error>> {

@@ -1,4 +1,4 @@
-//! Pages for those who run it.
+//! Guides: one question a page.
 
 /// Adding signatures to a running service without an outage.
 #[cfg_attr(feature = "axum", doc = include_str!("../docs/rollout.md"))]
@@ -11,6 +11,7 @@ pub mod redis {}
 /// Changing an app's key for another while clients sign, and the file that keys are read from.
 #[cfg_attr(feature = "toml", doc = include_str!("../docs/keys.md"))]
 pub mod keys {}
+
 /// Metrics, events and a hook: what is there, what to alarm on, and what an outage looks like.
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/outage.svg"))]
@@ -23,3 +24,19 @@ pub mod open_routes {}
 /// Running behind nginx, HAProxy or a CDN.
 #[doc = include_str!("../docs/proxies.md")]
 pub mod proxies {}
+
+/// Signing clients: one request, everything that a client sends, retries and redirects.
+#[cfg_attr(feature = "client", doc = include_str!("../docs/clients.md"))]
+pub mod clients {}
+
+/// Keys in a database, and an app's data for handlers.
+#[cfg_attr(feature = "moka", doc = include_str!("../docs/databases.md"))]
+pub mod databases {}
+
+/// Bodies that are too large for memory.
+#[cfg_attr(feature = "axum", doc = include_str!("../docs/uploads.md"))]
+pub mod uploads {}
+
+/// Finding out why a request is refused.
+#[cfg_attr(feature = "server", doc = include_str!("../docs/troubleshooting.md"))]
+pub mod troubleshooting {}

@@ -29,8 +29,8 @@ impl Bypass {
     }
 
     /// The request as it came, without the headers that could make it one that is not covered.
-    pub(super) fn admit<B: RequestBody>(parts: &mut Parts, body: B) -> B::ServiceBody {
+    pub(super) fn admit<B: RequestBody>(parts: &mut Parts, body: B) -> AdmittedBody {
         remove_overrides(&mut parts.headers, &[]);
-        B::from_admitted(AdmittedBody::unchecked(UnverifiedBody::new(body)))
+        AdmittedBody::unchecked(UnverifiedBody::new(body))
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn signed_uri(parts: &Parts) -> &Uri {
     &parts.uri
 }
 
-/// The request as the service gets it: of every text the one that was signed.
+/// The forwarded request: what the service gets. Of every text it is the one that was signed.
 pub(super) struct ForwardedRequest {
     /// Where they differ from those that came.
     targets: Option<Box<RewrittenUris>>,
@@ -85,17 +85,12 @@ impl ForwardedRequest {
         }
         match body.get() {
             Admitted::Whole(bytes) => self.expectation.correct_length(&mut parts.headers, bytes.len() as u64),
-            Admitted::Streamed(body, refusal) => {
+            Admitted::Streamed(body) => {
                 if let Some(length) = body.size_hint().exact() {
                     self.expectation.correct_length(&mut parts.headers, length);
                 }
-                parts.extensions.insert(refusal.clone());
             }
-            Admitted::Unchecked(_, hook) => {
-                if let Some(hook) = hook {
-                    parts.extensions.insert(hook.clone());
-                }
-            }
+            Admitted::Unchecked(_) => {}
         }
         if self.has_overrides {
             remove_overrides(&mut parts.headers, scheme.signed_headers());

@@ -1,21 +1,26 @@
 //! The one entry: a request goes in, the request that may reach the service comes out.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, request::Parts};
+use http_body::Body;
 
 use crate::{
     clock::{Clock, NonDecreasingClock, SystemClock, Time},
+    collect::{AtOnce, look_at_once},
     protocol::{
-        AppId, CanonicalRequest, Head, HeadAndQuery, Limits, ParameterPolicy, Rejection, Scheme, Timestamp, Window,
+        AppId, CanonicalRequest, Claim, Head, HeadAndQuery, Limits, ParameterPolicy, PendingNonce, Rejection, Scheme,
+        Timestamp, Window,
     },
     server::{
         app_lookup::LookedUp,
         body::{
+            admitted::{AdmittedBody, BodyVerdict},
             budget::ByteBudget,
+            check::Length,
             deadline::Deadline,
-            incoming::{BodyCheck, BodyMode, IncomingBody, read},
+            incoming::{BodyCheck, BodyMode, IncomingBody, UnreadBody, read, unreadable},
             request::RequestBody,
         },
         bypass::Bypass,
@@ -98,6 +103,12 @@ impl<K: KeyStore> Verifier<K> {
     }
 }
 
+/// A request that may reach the service.
+pub(super) struct Admission<B> {
+    pub(super) request: Request<B>,
+    pub(super) verdict: BodyVerdict,
+}
+
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Verifies a request and returns the only one that may reach the service: stripped of what was not signed, its
     /// body checked, its [`Caller`](super::Caller) in the extensions.
@@ -112,88 +123,103 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         &self,
         request: Request<B>,
     ) -> impl Future<Output = Result<Request<B::ServiceBody>, Rejection>> + Send + use<'_, K, N, B> {
-        // Here, so that the future holds them once.
+        self.run(request, |admission| admission.request)
+    }
+
+    /// The same, with what is still to come of the body.
+    pub(super) fn admit<B: RequestBody>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Admission<B::ServiceBody>, Rejection>> + Send + use<'_, K, N, B> {
+        self.run(request, |admission| admission)
+    }
+
+    fn run<B: RequestBody, T>(
+        &self,
+        request: Request<B>,
+        result: impl FnOnce(Admission<B::ServiceBody>) -> T + Send,
+    ) -> impl Future<Output = Result<T, Rejection>> + Send {
+        // Outside of the async block, so that the future holds them once.
         let (mut parts, body) = request.into_parts();
         async move {
             let mut recorder = self.observer.recorder(&self.clock);
             let body = self.decide(&mut parts, body, &mut recorder).await;
-            let decided = body.map(|body| Request::from_parts(parts, body));
-            recorder.finish(&decided);
-            decided
+            recorder.finish(body.as_ref().err());
+            body.map(|mut body| {
+                let verdict = body.take_verdict();
+                result(Admission { request: Request::from_parts(parts, B::from_admitted(body)), verdict })
+            })
         }
     }
 
+    /// The steps of PROTOCOL.md, by their numbers.
     async fn decide<B: RequestBody>(
         &self,
         parts: &mut Parts,
         body: B,
         recorder: &mut OutcomeRecorder<'_>,
-    ) -> Result<B::ServiceBody, Rejection> {
-        // Whatever comes of it, and while its headers are at hand.
+    ) -> Result<AdmittedBody, Rejection> {
+        // First, so that they stay out of logs whatever becomes of the request.
         hide_secrets(&self.scheme, &mut parts.headers);
         if self.bypass.as_ref().is_some_and(|bypass| bypass.covers(parts)) {
             recorder.finish_bypassed();
             return Ok(Bypass::admit(parts, body));
         }
-        // The numbers are those of PROTOCOL.md.
         let arrived = self.time();
+        // The block ends what borrows the head.
         let (body, forwarded, app, caller) = {
-            let (scheme, uri) = (&*self.scheme, signed_uri(parts));
-            let (timely, window, head, length) = {
-                let (claim, head, length) = head::read(scheme, &self.limits, &self.prefix, uri, parts, &body) // 1
-                    .inspect_err(|refused| {
-                        recorder.record_partial_claim(refused, scheme, (uri, &parts.headers), arrived.now)
-                    })?;
-                recorder.record_claim(&claim, arrived.now);
-                let window = self.window(arrived.started_at, claim.timestamp());
-                (claim.timely(arrived.now, &window)?, window, head, length) // 2
+            let (claim, head, length) = self.read_head(parts, &body, arrived, recorder)?; // 1
+            let window = self.window(arrived.started_at, claim.timestamp());
+            let timely = claim.timely(arrived.now, &window)?; // 2
+            let query = self.read_query(&head)?; // 3
+            let app = self.look_up(timely.app_id(), arrived, recorder).await?; // 4
+            let (body, app) = match head.is_form() {
+                true => self.read_form(body, length, app, arrived, (timely.app_id(), recorder)).await?, // 5
+                false => (IncomingBody::Unread(body), app),
             };
-            let request = self.read_query(&head)?; // 3
-            let mut app = self.look_up(timely.app_id(), arrived, recorder).await?; // 4
-            let body = match head.is_form() {
-                true => {
-                    let deadline = self.deadline(self.limits.form_timeout(), arrived);
-                    let (form, has_waited) = read(body, length.limit, self.form_budget.share(None), deadline).await?; // 5
-                    if has_waited {
-                        app = self.look_up_again(app, timely.app_id(), recorder).await?;
-                    }
-                    IncomingBody::Form(form)
-                }
-                false => IncomingBody::Unread(body),
-            };
-            let request = self.read_form(request, body.form())?;
-            // The wall too: a machine that was suspended meanwhile has a monotonic clock that stood still.
+            let signed = self.with_form(query, body.form())?;
             let time = self.time();
-            let authentic = timely.authenticate(request, app.keys(), time.now)?; // 6
+            let authentic = timely.authenticate(signed, app.keys(), time.now)?; // 6
+            let form = body.form();
             let forwarded =
-                ForwardedRequest::new(&authentic, &head, length, body.form(), parts, self.parameters, scheme)?;
-            let retention = self.membership.retention_of(authentic.timestamp().unix_seconds());
-            let window = window.with_retention(retention);
+                ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
+            let window = window.with_retention(self.membership.retention_of(authentic.timestamp().unix_seconds()));
             let pending = authentic.pending(time.now, time.forget, &window)?; // 8
-            let timer = recorder.start_timer();
-            let unrepeated = pending.claim(&*self.nonces, &window, || self.time().now).await;
-            let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, app.data()));
-            recorder.record_nonce_claim(timer, &*self.nonces, &caller);
-            (body, forwarded, app, caller?)
+            let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
+            (body, forwarded, app, caller)
         };
-        // Nothing else takes long enough for a key to have been retired meanwhile.
         let (app, caller) = match self.nonces.is_persistent() {
             true => self.check_key_again(app, caller, recorder).await?, // 9a
+            // Nothing has taken long enough for a key to have been retired.
             false => (app, caller),
         };
         let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
             BodyCheck::Now(body) => (body, caller),
-            BodyCheck::Unread(body) => {
-                let deadline = self.deadline(self.limits.body_timeout(), arrived);
-                let share = self.body_budget.share(Some(caller.app_id()));
-                match body.check(&self.scheme, share, deadline).await? {
-                    (body, false) => (body, caller),
-                    (body, true) => (body, self.check_key_again(app, caller, recorder).await?.1), // 9a
-                }
-            }
+            BodyCheck::Unread(mut body) => match poll_fn(|context| Poll::Ready(body.check_at_once(context))).await {
+                Some(body) => (body?, caller),                                                 // 9
+                None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?, // 9, 9a
+            },
         };
         forwarded.apply(parts, &body, caller, &self.scheme); // 10
-        Ok(B::from_admitted(body))
+        Ok(body)
+    }
+
+    fn read_head<'r>(
+        &'r self,
+        parts: &'r Parts,
+        body: &impl Body,
+        arrived: Time,
+        recorder: &mut OutcomeRecorder<'_>,
+    ) -> Result<(Claim, Head<'r>, Length), Rejection> {
+        let uri = signed_uri(parts);
+        let read = head::read(&self.scheme, &self.limits, &self.prefix, uri, parts, body);
+        match &read {
+            Ok((claim, ..)) => recorder.record_claim(claim, arrived.now),
+            Err(rejection) => {
+                recorder.record_partial_claim(rejection, &self.scheme, (uri, &parts.headers), arrived.now);
+            }
+        }
+        read
     }
 
     /// Asks the key store, at this time.
@@ -209,18 +235,56 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(LookedUp { app: app.map_err(Rejection::unavailable)?, at })
     }
 
-    /// The same answer, or another one if this is some time old.
-    async fn look_up_again(
+    /// Reads a form. If it took its time, the app is looked up again.
+    async fn read_form<B: RequestBody>(
         &self,
+        mut body: B,
+        length: Length,
         app: LookedUp,
-        app_id: &AppId,
-        recorder: &mut OutcomeRecorder<'_>,
-    ) -> Result<LookedUp, Rejection> {
+        arrived: Time,
+        (app_id, recorder): (&AppId, &mut OutcomeRecorder<'_>),
+    ) -> Result<(IncomingBody<B>, LookedUp), Rejection> {
+        let start = match poll_fn(|context| Poll::Ready(look_at_once(&mut body, length.limit, context))).await {
+            Ok(AtOnce::Whole(form)) => return Ok((IncomingBody::Form(form), app)),
+            Ok(AtOnce::Start(start)) => start,
+            Err(error) => return Err(unreadable(error, length.limit)),
+        };
+        let form = read(body, start, length.limit, self.form_budget.share(None));
+        let form = Box::pin(self.deadline(self.limits.form_timeout(), arrived).wait_for(form)).await?;
         let time = self.time();
-        match app.is_old(time) {
-            true => Box::pin(self.look_up(app_id, time, recorder)).await,
-            false => Ok(app),
-        }
+        let app = match app.is_old(time) {
+            true => Box::pin(self.look_up(app_id, time, recorder)).await?,
+            false => app,
+        };
+        Ok((IncomingBody::Form(form), app))
+    }
+
+    /// Reads a body, and checks the key again if that took its time.
+    async fn read_body<B: RequestBody>(
+        &self,
+        body: UnreadBody<B>,
+        app: LookedUp,
+        caller: Caller,
+        arrived: Time,
+        recorder: &mut OutcomeRecorder<'_>,
+    ) -> Result<(AdmittedBody, Caller), Rejection> {
+        let body = body.check(&self.scheme, self.body_budget.share(Some(caller.app_id())));
+        let body = self.deadline(self.limits.body_timeout(), arrived).wait_for(body).await?;
+        Ok((body, self.check_key_again(app, caller, recorder).await?.1))
+    }
+
+    async fn claim_nonce(
+        &self,
+        pending: PendingNonce,
+        window: &Window,
+        app: &LookedUp,
+        recorder: &mut OutcomeRecorder<'_>,
+    ) -> Result<Caller, Rejection> {
+        let timer = recorder.start_timer();
+        let unrepeated = pending.claim(&*self.nonces, window, || self.time().now).await;
+        let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, app.data()));
+        recorder.record_nonce_claim(timer, &*self.nonces, &caller);
+        caller
     }
 
     /// If the app is looked up again, the key that signed must still be active.
@@ -250,7 +314,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(request)
     }
 
-    fn read_form<'r>(
+    fn with_form<'r>(
         &self,
         request: HeadAndQuery<'r>,
         form: Option<&'r Bytes>,

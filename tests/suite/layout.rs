@@ -1,4 +1,4 @@
-//! The files of `src` import downwards only, by the table in CONTRIBUTING.md.
+//! The files of `src` import downwards only, by the table in CONTRIBUTING.md. The README is short, and the glossary is used.
 
 use std::{
     fs,
@@ -137,4 +137,24 @@ fn no_files_import_each_other() {
     }
     assert!(edges.iter().map(|(_, to)| to.len()).sum::<usize>() > 200, "imports are read");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn readme_is_short() {
+    let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines, of at most 200: move a section to docs/");
+}
+
+#[test]
+fn each_word_of_the_glossary_is_used() {
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let table = page.split("| word | meaning |").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!((5..=20).contains(&rows.len()), "the glossary has {} rows", rows.len());
+    let mut all = vec![];
+    files(&root().join("src"), &mut all);
+    let source: String = all.iter().map(|file| fs::read_to_string(file).unwrap().to_lowercase()).collect();
+    let words = rows.iter().flat_map(|row| row.split('|').nth(1).unwrap().split(','));
+    let unused: Vec<&str> = words.map(str::trim).filter(|word| !source.contains(word)).collect();
+    assert!(unused.is_empty(), "no file uses {unused:?}: take them out of CONTRIBUTING.md");
 }

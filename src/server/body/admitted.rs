@@ -1,5 +1,7 @@
 //! A body that may go to the service.
 
+use std::mem;
+
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -7,41 +9,60 @@ use crate::server::body::{check::BodyError, observed::VerdictHook, streamed::Bod
 
 /// A body that the verifier lets through to the service.
 #[derive(Debug)]
-pub struct AdmittedBody(Admitted);
+pub struct AdmittedBody {
+    body: Admitted,
+    verdict: BodyVerdict,
+}
 
 #[derive(Debug)]
 pub(in crate::server) enum Admitted {
     /// The bytes that were signed.
     Whole(Bytes),
     /// Ends well only if it is the body that was signed.
-    Streamed(UnsyncBoxBody<Bytes, BodyError>, BodyRefusal),
-    /// As it came: nothing of it is enforced. A report may wait for its end.
-    Unchecked(UnverifiedBody, Option<VerdictHook>),
+    Streamed(UnsyncBoxBody<Bytes, BodyError>),
+    /// As it came: nothing of it is enforced.
+    Unchecked(UnverifiedBody),
+}
+
+/// Whether the body is the one that was signed, where that shows while the service reads it.
+#[derive(Debug, Default)]
+pub(in crate::server) enum BodyVerdict {
+    /// Nothing is to come.
+    #[default]
+    Given,
+    /// The body may be refused.
+    Streamed(BodyRefusal),
+    /// The verdict is told to the hook.
+    Observed(VerdictHook),
 }
 
 impl AdmittedBody {
     pub(in crate::server) fn whole(bytes: Bytes) -> Self {
-        Self(Admitted::Whole(bytes))
+        Self { body: Admitted::Whole(bytes), verdict: BodyVerdict::Given }
     }
 
     pub(in crate::server) fn streamed(body: UnsyncBoxBody<Bytes, BodyError>, refusal: BodyRefusal) -> Self {
-        Self(Admitted::Streamed(body, refusal))
+        Self { body: Admitted::Streamed(body), verdict: BodyVerdict::Streamed(refusal) }
     }
 
     /// For requests that bypass verification, or whose verdict is only reported.
     pub(in crate::server) fn unchecked(body: UnverifiedBody) -> Self {
-        Self(Admitted::Unchecked(body, None))
+        Self { body: Admitted::Unchecked(body), verdict: BodyVerdict::Given }
     }
 
-    pub(in crate::server) fn watched(body: UnverifiedBody, hook: VerdictHook) -> Self {
-        Self(Admitted::Unchecked(body, Some(hook)))
+    pub(in crate::server) fn observed(body: UnverifiedBody, hook: VerdictHook) -> Self {
+        Self { body: Admitted::Unchecked(body), verdict: BodyVerdict::Observed(hook) }
     }
 
     pub(in crate::server) fn get(&self) -> &Admitted {
-        &self.0
+        &self.body
+    }
+
+    pub(in crate::server) fn take_verdict(&mut self) -> BodyVerdict {
+        mem::take(&mut self.verdict)
     }
 
     pub(in crate::server) fn into_inner(self) -> Admitted {
-        self.0
+        self.body
     }
 }

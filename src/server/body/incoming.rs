@@ -1,19 +1,18 @@
 //! A body on its way in: read as late as possible, and checked against what was signed of it.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::task::Context;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::{
-    collect::{Collect, CollectError},
-    protocol::{BodyDigest, Field, Rejection, Scheme},
+    collect::{AtOnce, Collect, CollectError, look_at_once},
+    protocol::{BodyDigest, BoxError, Field, Rejection, Scheme},
     server::{
         body::{
             admitted::AdmittedBody,
             budget::Share,
             check::{BodyExpectation, broken, mismatch, too_large},
-            deadline::Deadline,
             observed::{ObservedBody, VerdictHook},
             request::RequestBody,
             streamed::{BodyRefusal, StreamedBody},
@@ -69,10 +68,10 @@ impl<B: RequestBody> IncomingBody<B> {
             (Self::Unread(body), Some(digest)) if body_mode == BodyMode::ReportOnly && !body.is_end_stream() => {
                 let hook = VerdictHook::default();
                 let body = ObservedBody::new(body, digest, length, hook.clone(), recorder.of_body());
-                AdmittedBody::watched(UnverifiedBody::new(body), hook)
+                AdmittedBody::observed(UnverifiedBody::new(body), hook)
             }
             (Self::Unread(body), digest) => {
-                return Ok(BodyCheck::Unread(UnreadBody { body, digest, limit: length.limit }));
+                return Ok(BodyCheck::Unread(UnreadBody { body, start: Bytes::new(), digest, limit: length.limit }));
             }
         };
         Ok(BodyCheck::Now(admitted))
@@ -88,26 +87,36 @@ pub(in crate::server) enum BodyCheck<B> {
 /// A body that has to be there before it can be checked.
 pub(in crate::server) struct UnreadBody<B> {
     body: B,
+    /// What was read of it.
+    start: Bytes,
     digest: Option<BodyDigest>,
     limit: u64,
 }
 
 impl<B: RequestBody> UnreadBody<B> {
-    /// Reads it as long as this share of the budget of all bodies holds it, and tells whether it was waited for.
-    pub(in crate::server) async fn check(
-        self,
-        scheme: &Scheme,
-        share: Share<'_>,
-        deadline: Deadline<impl Fn() -> Duration + Send>,
-    ) -> Result<(AdmittedBody, bool), Rejection> {
-        let (bytes, has_waited) = match self.digest {
-            Some(digest) => {
-                let (bytes, has_waited) = read(self.body, self.limit, share, deadline).await?;
-                (signed(bytes, digest)?, has_waited)
+    /// Checks it if it is there at once.
+    pub(in crate::server) fn check_at_once(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Option<Result<AdmittedBody, Rejection>> {
+        let digest = self.digest?;
+        match look_at_once(&mut self.body, self.limit, context) {
+            Ok(AtOnce::Whole(bytes)) => Some(signed(bytes, digest).map(AdmittedBody::whole)),
+            Ok(AtOnce::Start(start)) => {
+                self.start = start;
+                None
             }
-            None => (Box::pin(deadline.wait_for(read_nothing(self.body, scheme))).await?, true),
+            Err(error) => Some(Err(unreadable(error, self.limit))),
+        }
+    }
+
+    /// Reads it as long as this share of the budget of all bodies holds it.
+    pub(in crate::server) async fn check(self, scheme: &Scheme, share: Share<'_>) -> Result<AdmittedBody, Rejection> {
+        let bytes = match self.digest {
+            Some(digest) => signed(read(self.body, self.start, self.limit, share).await?, digest)?,
+            None => read_nothing(self.body, scheme).await?,
         };
-        Ok((AdmittedBody::whole(bytes), has_waited))
+        Ok(AdmittedBody::whole(bytes))
     }
 }
 
@@ -115,26 +124,21 @@ fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
     if BodyDigest::of(&bytes) == digest { Ok(bytes) } else { Err(mismatch()) }
 }
 
-/// Reads a body whole, as long as its share of a budget holds it, and tells whether it was waited for. A body that is there at once
-/// costs no more than that.
+/// Reads a body whole, of which `start` was read already, as long as its share of a budget holds it.
 pub(in crate::server) async fn read<B: RequestBody>(
     body: B,
+    start: Bytes,
     limit: u64,
     share: Share<'_>,
-    deadline: Deadline<impl Fn() -> Duration + Send>,
-) -> Result<(Bytes, bool), Rejection> {
-    let mut reading = Collect::new(body, limit, share);
-    let refuse = |error| match error {
+) -> Result<Bytes, Rejection> {
+    Collect::new(body, start, limit, share).await.map_err(|error| unreadable(error, limit))
+}
+
+pub(in crate::server) fn unreadable<E: Into<BoxError>>(error: CollectError<E>, limit: u64) -> Rejection {
+    match error {
         CollectError::TooLarge => too_large(limit),
         CollectError::Broken(error) => broken(error),
         CollectError::NoRoom(ended) => Rejection::unavailable(ended),
-    };
-    match poll_fn(|context| Poll::Ready(Pin::new(&mut reading).poll(context))).await {
-        Poll::Ready(read) => read.map(|bytes| (bytes, false)).map_err(refuse),
-        Poll::Pending => {
-            let rest = async { reading.await.map_err(refuse) };
-            Box::pin(deadline.wait_for(rest)).await.map(|bytes| (bytes, true))
-        }
     }
 }
 

@@ -69,8 +69,8 @@ impl RequestBody for axum::body::Body {
         match body.into_inner() {
             Admitted::Whole(bytes) if bytes.is_empty() => Self::empty(),
             Admitted::Whole(bytes) => bytes.into(),
-            Admitted::Streamed(body, _) => Self::new(body),
-            Admitted::Unchecked(body, _) => unchecked_axum_body(body),
+            Admitted::Streamed(body) => Self::new(body),
+            Admitted::Unchecked(body) => unchecked_axum_body(body),
         }
     }
 }

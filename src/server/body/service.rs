@@ -38,8 +38,8 @@ impl ServiceBody {
     pub(in crate::server) fn admitted(body: AdmittedBody) -> Self {
         Self(match body.into_inner() {
             Admitted::Whole(bytes) => Kind::Whole(Full::new(bytes)),
-            Admitted::Streamed(body, _) => Kind::Boxed(body),
-            Admitted::Unchecked(body, _) => {
+            Admitted::Streamed(body) => Kind::Boxed(body),
+            Admitted::Unchecked(body) => {
                 Kind::Boxed(body.map_err(|error| BodyError::new(broken(error))).boxed_unsync())
             }
         })

@@ -15,9 +15,9 @@ use crate::{
     protocol::Rejection,
     server::{
         body::{
+            admitted::BodyVerdict,
             drain::{Drain, DrainedBody},
             request::RequestBody,
-            streamed::BodyRefusal,
         },
         caller::Caller,
         layer::{future::ResponseFuture, verify_layer::VerifyLayer},
@@ -25,7 +25,7 @@ use crate::{
             caching::bind_to_caller,
             renderer::{ProblemJson, RenderRejection, ResponseBody, mark_refused},
         },
-        verifier::Verifier,
+        verifier::{Admission, Verifier},
     },
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
@@ -74,15 +74,16 @@ where
         let body = DrainedBody::new(body, &parts.headers, self.drain.as_ref());
         let request = Request::from_parts(parts, body);
         ResponseFuture::new(async move {
-            let request = match verifier.verify(request).await {
-                Ok(request) => request,
+            let Admission { request, verdict } = match verifier.admit(request).await {
+                Ok(admission) => admission,
                 Err(rejection) => return Ok(refuse(&*renderer, &rejection)),
             };
             let is_verified = request.extensions().get::<Caller>().is_some();
-            let streamed = request.extensions().get::<BodyRefusal>().cloned();
             let response = inner.call(request).await;
             // What the service makes of a body that is not the signed one is no answer.
-            if let Some(rejection) = streamed.as_ref().and_then(BodyRefusal::rejection) {
+            if let BodyVerdict::Streamed(refusal) = &verdict
+                && let Some(rejection) = refusal.rejection()
+            {
                 return Ok(refuse(&*renderer, rejection));
             }
             let mut response = response?;

@@ -106,13 +106,13 @@ impl OutcomeRecorder<'_> {
     }
 
     /// Tells the outcome, unless that is left to the body.
-    pub(in crate::server) fn finish<T>(&mut self, decided: &Result<T, Rejection>) {
+    pub(in crate::server) fn finish(&mut self, rejection: Option<&Rejection>) {
         let caller = self.0.as_mut().and_then(|state| state.caller.take());
-        match (decided, caller) {
-            (Err(rejection), _) => self.tell(Decision::Rejected(rejection)),
-            (Ok(_), Some(caller)) => self.tell(Decision::Verified(&caller)),
+        match (rejection, caller) {
+            (Some(rejection), _) => self.tell(Decision::Rejected(rejection)),
+            (None, Some(caller)) => self.tell(Decision::Verified(&caller)),
             // Told already.
-            (Ok(_), None) => {}
+            (None, None) => {}
         }
     }
 

@@ -17,8 +17,9 @@ use crate::{
     protocol::{Rejection, RejectionKind},
     server::{
         Caller, RequestBody, ResponseFuture, Verifier,
-        body::{admitted::AdmittedBody, observed::VerdictHook},
+        body::admitted::{AdmittedBody, BodyVerdict},
         forward::hide_secrets,
+        verifier::Admission,
     },
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
@@ -82,13 +83,13 @@ where
             let mut seen = parts.clone();
             hide_secrets(verifier.scheme(), &mut seen.headers);
             let (body, replay) = TeeBody::new(body);
-            let verified = CatchPanics(Box::pin(verifier.verify(Request::from_parts(parts, body)))).await;
+            let verified = CatchPanics(Box::pin(verifier.admit(Request::from_parts(parts, body)))).await;
             let request = match verified.unwrap_or_else(|| Err(Rejection::unavailable("a store panicked"))) {
-                Ok(mut request) => {
+                Ok(Admission { mut request, verdict }) => {
                     replay.discard();
                     // Of a layer like this one, above, with another verdict.
                     request.extensions_mut().remove::<RejectionKind>();
-                    report_verified(report, seen, &request);
+                    report_verified(report, seen, &request, verdict);
                     request
                 }
                 Err(rejection) => {
@@ -116,15 +117,15 @@ impl<F: Future> Future for CatchPanics<F> {
 }
 
 /// At once, or when the body has ended.
-fn report_verified<B>(report: Report, seen: Parts, request: &Request<B>) {
+fn report_verified<B>(report: Report, seen: Parts, request: &Request<B>, verdict: BodyVerdict) {
     let extensions = request.extensions();
     let is_known_already = seen.extensions.get::<Caller>().is_some();
     let Some(caller) = extensions.get::<Caller>().filter(|_| !is_known_already).cloned() else {
         return;
     };
-    match extensions.get::<VerdictHook>() {
-        Some(hook) => hook.then(move |body| report.call(&seen, body.map(|()| &caller))),
-        None => report.call(&seen, Ok(&caller)),
+    match verdict {
+        BodyVerdict::Observed(hook) => hook.then(move |body| report.call(&seen, body.map(|()| &caller))),
+        _ => report.call(&seen, Ok(&caller)),
     }
 }
 

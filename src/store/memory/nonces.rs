@@ -63,9 +63,9 @@ const SWEEPS_PER_SECOND: u64 = 16;
 /// How many shards one claim sweeps at the most, where the sweeping is behind.
 const SWEEPS_PER_CLAIM: u64 = 32;
 
-/// How many slots one claim looks at in search of expired nonces, give or take a shard: half of a store of 64,000 nonces, four
-/// shards of one that holds 8 million. That takes about a millisecond.
-const SLOTS_PER_CLAIM: usize = 1 << 16;
+/// How many slots one claim looks at in search of expired nonces, give or take a shard: an eighth of a store of 64,000 nonces, one
+/// shard of a store of 8 million. That takes about a quarter of a millisecond.
+const SLOTS_PER_CLAIM: usize = 1 << 14;
 
 impl MemoryNonceStore {
     /// 8 million live nonces.
