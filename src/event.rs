@@ -39,7 +39,7 @@ fn count_panic(_: &'static str) {}
 
 #[cfg(feature = "tracing")]
 mod tracing {
-    #[cfg(any(feature = "moka", feature = "toml"))]
+    #[cfg(any(feature = "key-cache", feature = "key-file"))]
     use std::error::Error;
 
     use ::tracing::warn;
@@ -63,7 +63,7 @@ mod tracing {
     }
 
     /// A key store fails, and what it answered before is used beyond its time.
-    #[cfg(feature = "moka")]
+    #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(error: &(dyn Error + 'static)) {
         warn!(target: TARGET, error, "the key store fails; keys are used beyond their time");
     }
@@ -75,7 +75,7 @@ mod tracing {
     }
 
     /// The keys of a file are in force from now on.
-    #[cfg(feature = "toml")]
+    #[cfg(feature = "key-file")]
     pub(crate) fn key_file_loaded(path: &std::path::Path, is_open_to_others: bool) {
         ::tracing::info!(target: TARGET, path = %path.display(), "keys were read");
         if is_open_to_others {
@@ -84,7 +84,7 @@ mod tracing {
     }
 
     /// The keys stay as they were, the retired ones too.
-    #[cfg(feature = "toml")]
+    #[cfg(feature = "key-file")]
     pub(crate) fn key_file_rejected(error: &crate::store::file::FileKeysError) {
         warn!(target: TARGET, error = error as &dyn Error, "keys could not be read; those that were read before stay");
     }
@@ -97,13 +97,13 @@ mod noop {
 
     pub(crate) fn clock_stepped_back(_: i64) {}
 
-    #[cfg(feature = "moka")]
+    #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(_: &(dyn std::error::Error + 'static)) {}
 
-    #[cfg(feature = "toml")]
+    #[cfg(feature = "key-file")]
     pub(crate) fn key_file_loaded(_: &std::path::Path, _: bool) {}
 
-    #[cfg(feature = "toml")]
+    #[cfg(feature = "key-file")]
     pub(crate) fn key_file_rejected(_: &crate::store::file::FileKeysError) {}
     #[cfg(feature = "axum")]
     pub(crate) fn misconfigured(_: &Rejection) {}

@@ -9,7 +9,7 @@ pub mod rollout {}
 pub mod redis {}
 
 /// Changing an app's key for another while clients sign, and the file that keys are read from.
-#[cfg_attr(feature = "toml", doc = include_str!("../docs/keys.md"))]
+#[cfg_attr(feature = "key-file", doc = include_str!("../docs/keys.md"))]
 pub mod keys {}
 
 /// Metrics, events and a hook: what is there, what to alarm on, and what an outage looks like.
@@ -30,7 +30,7 @@ pub mod proxies {}
 pub mod clients {}
 
 /// Keys in a database, and an app's data for handlers.
-#[cfg_attr(feature = "moka", doc = include_str!("../docs/databases.md"))]
+#[cfg_attr(feature = "key-cache", doc = include_str!("../docs/databases.md"))]
 pub mod databases {}
 
 /// Bodies that are too large for memory.

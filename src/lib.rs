@@ -40,10 +40,10 @@
 //! - `client` (default): the signing side's clock and random source, and its tower layer.
 //! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, `Caller` as an extractor.
 //! - `hyper`: hyper's `Incoming` as a request body.
-//! - `moka`: `CachedKeys`, for keys in a database.
+//! - `key-cache`: `CachedKeys`, for keys in a database.
 //! - `redis`: nonces that verifiers on many machines share; `redis-tls` for TLS to it.
 //! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
-//! - `toml`: apps and their keys from a file, which is read again when it changes.
+//! - `key-file`: apps and their keys from a file, which is read again when it changes.
 //! - `metrics`: counters, histograms and gauges by the `metrics` facade; see [the guide](guide::metrics).
 //! - `tracing`: events for operators: each refusal, a store that fails, keys that are read or cannot be, a service that is put
 //!   together wrongly, a clock that steps back.
@@ -53,7 +53,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(all(doctest, feature = "axum", feature = "moka", feature = "redis", feature = "reqwest"))]
+#[cfg(all(doctest, feature = "axum", feature = "key-cache", feature = "redis", feature = "reqwest"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -254,7 +254,7 @@ impl Life {
         }
     }
 
-    /// What the store may say, by the law of stores. Notes the nonce as used.
+    /// What the store may say, by the contract of stores. Notes the nonce as used.
     fn check_answer(&mut self, signed: &Signed, now: u64, answer: Answer) {
         let forget = self.faults.lock().unwrap().forget;
         assert!(self.forget <= forget && forget <= now, "{} <= {forget} <= {now}", self.forget);

@@ -58,7 +58,7 @@ impl App {
         self.data.clone()
     }
 
-    #[cfg(feature = "toml")]
+    #[cfg(feature = "key-file")]
     pub(super) fn with_shared_data(self, data: Option<AppData>) -> Self {
         Self { data, ..self }
     }

@@ -1,4 +1,4 @@
-//! The law of each kind of store as a suite that any implementation can be put through.
+//! The contract of each kind of store as a suite that any implementation can be put through.
 //!
 //! ```
 //! # use countersign::store::{MemoryNonceStore, conformance};
@@ -9,10 +9,10 @@
 //! # }
 //! ```
 //!
-//! Every function panics where the law is broken. Run them on a tokio runtime with a timer and several threads, for races
+//! Every function panics where the contract is broken. Run them on a tokio runtime with a timer and several threads, for races
 //! to be some.
 
-#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a broken law fails the test that called")]
+#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a broken contract fails the test that called")]
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
@@ -27,7 +27,7 @@ const UNTIL: u64 = NOW + 601;
 /// What is bounded ends within this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Puts a nonce store through its [law](NonceStore#law). `new` makes an empty one each time.
+/// Puts a nonce store through its [contract](NonceStore#contract). `new` makes an empty one each time.
 pub async fn nonce_store<S: NonceStore>(new: impl Fn() -> S) {
     a_nonce_is_first_once(&new()).await;
     apps_and_nonces_do_not_meet(&new()).await;
@@ -135,7 +135,7 @@ async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {
     assert!(won.iter().copied().eq(0..NONCES), "{} claims on {NONCES} nonces were first", won.len());
 }
 
-/// Puts a nonce store of fixed size through what the law says of a full one. `new` makes an empty one that holds so
+/// Puts a nonce store of fixed size through what the contract says of a full one. `new` makes an empty one that holds so
 /// many nonces, of one app or of all together.
 pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     const CAPACITY: usize = 512;
@@ -157,7 +157,7 @@ pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     }
 }
 
-/// Puts a key store through its [law](KeyStore): it knows `known`, and neither `unknown` nor any id that is nearly
+/// Puts a key store through its [contract](KeyStore): it knows `known`, and neither `unknown` nor any id that is nearly
 /// `known`: in letters of the other case, with a letter more or less, or with `_`, SQL's wildcard, for the first one.
 pub async fn key_store(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
     for _ in 0..2 {

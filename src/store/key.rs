@@ -12,14 +12,14 @@ use crate::protocol::AppId;
 
 /// Finds an app's keys.
 ///
-/// # Law
+/// # Contract
 ///
 /// `Ok(None)` means that the app is unknown or disabled, and nothing else: a store that cannot tell returns an error.
 /// A look-up ends in bounded time, and may be given up before. Ids are compared byte by byte: where `demo` is `DEMO` too,
 /// an app is let in under a name that is not its own. All this happens before a request has proved anything, so it must
-/// be cheap for made-up ids: `CachedKeys` (feature `moka`) makes it so, and bounds the time, over any store.
+/// be cheap for made-up ids: `CachedKeys` (feature `key-cache`) makes it so, and bounds the time, over any store.
 ///
-/// `store::conformance` (feature `test-util`) puts a store through this law.
+/// `store::conformance` (feature `test-util`) puts a store through this contract.
 ///
 /// ```
 /// use countersign::{App, AppId, Secret, store::{KeyStore, StoreError}};
@@ -78,7 +78,7 @@ impl StaticKeys {
     }
 
     /// Without any app.
-    #[cfg(feature = "toml")]
+    #[cfg(feature = "key-file")]
     pub(super) fn empty() -> Self {
         Self(HashMap::new())
     }

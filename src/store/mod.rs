@@ -4,13 +4,13 @@
 //! store at run time, use `Arc<dyn DynKeyStore>` and `Arc<dyn DynNonceStore>`, which are stores themselves.
 
 mod app;
-#[cfg(feature = "moka")]
+#[cfg(feature = "key-cache")]
 mod cached;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
-#[cfg(feature = "toml")]
-#[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
+#[cfg(feature = "key-file")]
+#[cfg_attr(docsrs, doc(cfg(feature = "key-file")))]
 pub mod file;
 mod holders;
 mod key;
@@ -22,11 +22,11 @@ mod nonce_claim;
 pub mod redis;
 mod registry;
 
-#[cfg(feature = "moka")]
-#[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
+#[cfg(feature = "key-cache")]
+#[cfg_attr(docsrs, doc(cfg(feature = "key-cache")))]
 pub use self::cached::{CachedKeys, LookupError};
-#[cfg(feature = "toml")]
-#[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
+#[cfg(feature = "key-file")]
+#[cfg_attr(docsrs, doc(cfg(feature = "key-file")))]
 #[doc(inline)]
 pub use self::file::store::FileKeys;
 #[cfg(feature = "redis")]

@@ -1,4 +1,4 @@
-//! Where used nonces are remembered: the law of replay protection.
+//! Where used nonces are remembered: the contract of replay protection.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -7,7 +7,7 @@ use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeate
 
 /// Remembers which nonces were used.
 ///
-/// # Law
+/// # Contract
 ///
 /// - Of all claims on one (purpose, app id, nonce), however they race, at most one is [`NonceStatus::New`] while it is live.
 ///   A claim is live from when it was made until the second `until`.
@@ -22,7 +22,7 @@ use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeate
 /// - A store that several verifiers of a process may share returns its [`registry`](Self::registry).
 /// - An answer that may be wrong is an error. Every answer comes in bounded time.
 ///
-/// `store::conformance` (feature `test-util`) puts a store through this law.
+/// `store::conformance` (feature `test-util`) puts a store through this contract.
 ///
 /// ```
 /// use countersign::store::{Retention, NonceClaim, NonceStore, NonceStatus, StoreError};
@@ -84,11 +84,20 @@ pub trait NonceStore: Send + Sync + 'static {
 
 /// How full a [`NonceStore`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Occupancy {
     /// How many nonces it holds: the live ones, and those that have expired and were not given back yet.
     pub held: usize,
     /// How many it can hold.
     pub capacity: usize,
+}
+
+impl Occupancy {
+    /// So many nonces held, of so many that it can hold.
+    #[must_use]
+    pub fn new(held: usize, capacity: usize) -> Self {
+        Self { held, capacity }
+    }
 }
 
 impl PendingNonce {

@@ -1,4 +1,4 @@
-//! The suite for key stores is worth nothing if a store that breaks the law passes.
+//! The suite for key stores is worth nothing if a store that breaks the contract passes.
 
 use std::sync::{
     Mutex,

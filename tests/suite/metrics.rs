@@ -386,7 +386,7 @@ fn store_without_occupancy_has_no_gauges() {
 
 #[test]
 fn whoever_holds_a_store_can_ask_how_full_it_is() {
-    let full = Occupancy { held: 0, capacity: 7 };
+    let full = Occupancy::new(0, 7);
     let store = || MemoryNonceStore::with_capacity(7);
     assert_eq!(std::sync::Arc::new(store()).occupancy(), Some(full));
     let boxed: Box<dyn DynNonceStore> = Box::new(store());

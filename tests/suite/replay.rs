@@ -1,4 +1,4 @@
-//! Used once: the nonce's law, in the store and through the verifier.
+//! Used once: the contract of nonces, in the store and through the verifier.
 
 use std::{
     collections::BTreeMap,
@@ -68,7 +68,7 @@ async fn key_stores_conform() {
     conformance::key_store(&store, &known, &unknown).await;
 }
 
-/// The suite is worth nothing if a store that breaks the law passes.
+/// The suite is worth nothing if a store that breaks the contract passes.
 mod broken {
     use std::{
         collections::{HashMap, hash_map::Entry},

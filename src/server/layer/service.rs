@@ -34,6 +34,7 @@ use crate::{
 ///
 /// The answer to a rejected request has its [`RejectionKind`](crate::RejectionKind) in its extensions, for layers above
 /// that count or log.
+#[must_use = "services do nothing unless they are called"]
 pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
     inner: S,
     verifier: Arc<Verifier<K, N>>,
