@@ -11,7 +11,7 @@ use bytes::Bytes;
 use countersign::{Caller, Field, FieldLocation, Scheme};
 use countersign_fuzz::{
     config::{COOKIE, Config},
-    plain::{
+    reference::{
         Due, content_type,
         fields::{self, Agreed, Claim, Head, Place},
         parameters,

@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use countersign::{FieldLocation, Limits, ParameterPolicy, Payload, Scheme};
 use countersign_fuzz::{
-    plain::{
+    reference::{
         parameters::{self, FIELDS, field},
         string::{StringToSign, sha256},
     },

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use countersign::{FieldLocation, ParameterPolicy, Payload, RejectionKind, Signer, StaticKeys, Verifier};
 use countersign_fuzz::{
     config::Config,
-    plain::{content_type, parameters, trim},
+    reference::{content_type, parameters, trim},
     rig::{self, KEY, Sight},
     target::{tame, target},
 };

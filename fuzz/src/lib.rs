@@ -1,9 +1,10 @@
 //! What the fuzz targets share. `scripts/fuzz` runs them.
 //!
-//! [`plain`] reads PROTOCOL.md a second time, slowly and without a line of the crate's; the targets compare the two.
+//! `reference` implements PROTOCOL.md a second time, slowly and without the crate's code. The targets compare the two.
 
 pub mod broken;
 pub mod config;
-pub mod plain;
+#[path = "../../tests/reference/mod.rs"]
+pub mod reference;
 pub mod rig;
 pub mod target;

@@ -32,6 +32,9 @@ mod properties;
 mod proxies;
 mod proxy;
 mod redis;
+#[allow(dead_code, unreachable_pub, reason = "the fuzz targets use the rest")]
+#[path = "../reference/mod.rs"]
+mod reference;
 mod replay;
 mod report_only;
 mod rig;

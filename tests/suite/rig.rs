@@ -15,6 +15,8 @@ use countersign::{
 use http::Request;
 use http_body_util::{BodyExt, Full};
 
+use crate::reference::{parameters, string};
+
 pub(crate) const NOW: u64 = 1_700_000_000;
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -91,37 +93,9 @@ fn form_lines(target: &str, body: &str) -> [String; 2] {
     [canonical_parameters(query), canonical_parameters(body)]
 }
 
-/// Lines 5 and 6 of the string to sign: plain and slow, and without a line of the crate's.
+/// Lines 5 and 6 of the string to sign.
 pub(crate) fn canonical_parameters(raw: &str) -> String {
-    let mut parameters: Vec<(String, String)> = raw
-        .split('&')
-        .map(|segment| segment.split_once('=').unwrap_or((segment, "")))
-        .map(|(name, value)| (encode(&decode(name)), encode(&decode(value))))
-        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
-        .collect();
-    parameters.sort_by(|a, b| a.0.cmp(&b.0));
-    parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
-}
-
-pub(crate) fn decode(text: &str) -> Vec<u8> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::new();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [bytes.next().unwrap_or(b'?'), bytes.next().unwrap_or(b'?')];
-                hex::decode(digits).map_or(b'?', |byte| byte[0])
-            }
-            byte => byte,
-        });
-    }
-    decoded
-}
-
-fn encode(bytes: &[u8]) -> String {
-    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    bytes.iter().map(|&b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    String::from_utf8(parameters::read(raw.as_bytes(), &[], usize::MAX).unwrap().line).unwrap()
 }
 
 fn sign_by_hand(request: &mut Request<&'static str>, [query, form]: &[String; 2]) {
@@ -134,15 +108,7 @@ fn sign_by_hand(request: &mut Request<&'static str>, [query, form]: &[String; 2]
     headers.insert("x-app-id", "demo".parse().unwrap());
     headers.insert("x-timestamp", NOW.into());
     headers.insert("x-nonce", nonce.as_str().parse().unwrap());
-    headers.insert("x-sign", hmac_hex(KEY, &string).parse().unwrap());
-}
-
-/// The MAC, without a line of the crate's.
-pub(crate) fn hmac_hex(key: &str, string: &str) -> String {
-    use hmac::{Hmac, KeyInit, Mac};
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).unwrap();
-    mac.update(string.as_bytes());
-    hex::encode(mac.finalize().into_bytes())
+    headers.insert("x-sign", string::hmac_sha256(KEY, string.as_bytes()).parse().unwrap());
 }
 
 /// A request as the verifier takes it.

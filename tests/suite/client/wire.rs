@@ -15,7 +15,10 @@ use tokio::{
 };
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::rig::{self, KEY, hmac_hex, signer_of};
+use crate::{
+    reference::string::hmac_sha256,
+    rig::{self, KEY, signer_of},
+};
 
 /// Sends with hyper-util, to this address whatever the URL says.
 async fn by_hyper(address: SocketAddr, signer: Signer, url: String) -> Result<u16, BoxError> {
@@ -98,7 +101,7 @@ impl Sent {
         let (timestamp, nonce) = (self.field("x-timestamp", "timestamp"), self.field("x-nonce", "nonce"));
         let string =
             format!("CS1-REQUEST\nGET\n\n{path}\n{query}\n\n\n{signed_headers}\ndemo\n\n{KEY}\n{timestamp}\n{nonce}");
-        assert_eq!(self.field("x-sign", "sign"), hmac_hex(KEY, &string), "{}", self.target);
+        assert_eq!(self.field("x-sign", "sign"), hmac_sha256(KEY, string.as_bytes()), "{}", self.target);
     }
 
     async fn assert_accepted(&self, scheme: Scheme, verifier: &Verifier<countersign::StaticKeys>) {

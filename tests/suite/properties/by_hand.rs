@@ -1,12 +1,17 @@
-//! A client that was written from PROTOCOL.md, plain and slow, and without a line of the crate's.
+//! A request that is signed without the crate's code.
 
 use countersign::{
     Field, FieldLocation, Payload, Scheme, Secret, Signer, StaticKeys, TokenLocation, Verifier, clock::ManualClock,
 };
 use http::Request;
-use sha2::{Digest, Sha256};
 
-use crate::rig::{self, KEY, NOW};
+use crate::{
+    reference::{
+        content_type,
+        string::{hmac_sha256, sha256},
+    },
+    rig::{self, KEY, NOW},
+};
 
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -86,7 +91,7 @@ impl ByHand {
 
     pub(super) fn sign_of(&self, lines: &[Line]) -> String {
         let lines: Vec<&str> = lines.iter().map(|(_, line)| &**line).collect();
-        rig::hmac_hex(self.key, &lines.join("\n"))
+        hmac_sha256(self.key, lines.join("\n").as_bytes())
     }
 
     pub(super) fn signed(&self) -> Request<Vec<u8>> {
@@ -158,22 +163,19 @@ impl ByHand {
     }
 
     fn digest(&self) -> Option<String> {
-        self.has_digest.then(|| hex::encode(Sha256::digest(&self.body)))
+        self.has_digest.then(|| sha256(&self.body))
     }
 
     fn content_type(&self) -> String {
         let value = self.header("content-type").unwrap_or_default();
-        let essence = value.split(';').next().unwrap_or_default().trim().to_lowercase();
-        match value.split_once("boundary=") {
-            Some((_, boundary)) if essence.starts_with("multipart/") => format!("{essence};boundary={boundary}"),
-            _ => essence,
-        }
+        let line = if value.is_empty() { Vec::new() } else { content_type::line(value.as_bytes()).unwrap() };
+        String::from_utf8(line).unwrap()
     }
 
     fn token_line(&self) -> String {
         match (self.scheme.token_location(), &self.token) {
             (TokenLocation::Cookie(_), Some(token)) => {
-                format!("cookie:{}", hex::encode(Sha256::digest(format!("CS1-COOKIE\n{token}"))))
+                format!("cookie:{}", sha256(format!("CS1-COOKIE\n{token}").as_bytes()))
             }
             (_, token) => token.clone().unwrap_or_default(),
         }

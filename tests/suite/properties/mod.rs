@@ -9,7 +9,7 @@ mod seen;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use crate::rig;
+use crate::reference::parameters::decode;
 
 /// Decoded parameters, each a name and a value.
 type Decoded = Vec<(Vec<u8>, Vec<u8>)>;
@@ -39,7 +39,7 @@ fn decoded(text: &[u8]) -> Decoded {
     let text = String::from_utf8_lossy(text);
     let pieces = text.split('&').filter(|piece| !piece.is_empty());
     let pairs = pieces.map(|piece| piece.split_once('=').unwrap_or((piece, "")));
-    pairs.map(|(name, value)| (rig::decode(name), rig::decode(value))).collect()
+    pairs.map(|(name, value)| (decode(name.as_bytes()).unwrap(), decode(value.as_bytes()).unwrap())).collect()
 }
 
 fn is_signed((name, value): &(Vec<u8>, Vec<u8>)) -> bool {

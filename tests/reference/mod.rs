@@ -1,4 +1,5 @@
-//! PROTOCOL.md, word by word: no cleverness, no speed, and nothing of the crate's.
+//! PROTOCOL.md implemented a second time: word by word, slowly, and without the crate's code. The suite and the fuzz targets
+//! compare the crate with it.
 
 pub mod content_type;
 pub mod fields;

@@ -27,10 +27,15 @@ impl StringToSign<'_> {
         lines.extend([self.path.as_bytes(), self.query, self.form, self.content_type, self.digest]);
         lines.extend(self.headers.iter().map(|line| &**line));
         lines.extend([self.app, self.token, key.as_bytes(), self.timestamp, self.nonce]);
-        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
-        mac.update(&lines.join(&b'\n'));
-        hex::encode(mac.finalize().into_bytes())
+        hmac_sha256(key, &lines.join(&b'\n'))
     }
+}
+
+/// In hex.
+pub fn hmac_sha256(key: &str, text: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    mac.update(text);
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// `x-content-sha256`.
