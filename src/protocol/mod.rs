@@ -1,22 +1,22 @@
 //! The CS1 protocol as pure functions: no I/O, no clock, no randomness, no async.
 //!
-//! Signers and verifiers share it, so that both ends agree. Without features the crate is this module: a [`Signer`] signs a
-//! request's head with a timestamp and a nonce of the caller's ([`Signer::sign_at`]), and works in WebAssembly too.
+//! Signers and verifiers share this module, so that both ends agree. Without features, the crate contains only this
+//! module. A [`Signer`] then signs a request's head with a timestamp and a nonce from the caller ([`Signer::sign_at`]).
+//! This also works in WebAssembly.
 //!
-//! - What both ends agree on: [`Scheme`], [`FieldLocation`], [`TokenLocation`].
+//! - The configuration that both ends share: [`Scheme`], [`FieldLocation`], [`TokenLocation`].
 //! - Keys: [`Secret`], [`Key`], [`KeyRing`].
-//! - Values that travel: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`BodyDigest`], made by a [`BodyHasher`] for a body
-//!   that is not in memory.
-//! - A verifier's own settings: [`Limits`], [`ParameterPolicy`].
-//! - What a verifier answers: [`Rejection`], [`RejectionKind`].
+//! - The values in a request: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`BodyDigest`]. A [`BodyHasher`] computes
+//!   the digest of a body that is not in memory.
+//! - The settings of a verifier: [`Limits`], [`ParameterPolicy`].
+//! - The results of a verifier: [`Rejection`], [`RejectionKind`].
 //!
-//! The stages of a verified request, [`Claim`] to [`Timely`] to [`Authentic`] to [`Unrepeated`], are types, so that a skipped
-//! check does not compile. `Verifier` (feature `server`) goes through all of them.
+//! The stages of a verified request are types: [`Claim`], [`Timely`], [`Authentic`] and [`Unrepeated`]. Code that skips
+//! a check does not compile. `Verifier` (feature `server`) runs all of them.
 
-// A request goes through the files in this order: `claim` reads the fields from the `carrier` that holds them; `freshness`
-// checks the timestamp; `canonical` puts in order what is signed, with `params` and `content_type`; `mac` checks the signature
-// with the app's keys (`key`, `key_ring`); `freshness` checks that the nonce is new, by the answer of a store. A signer goes the
-// other way.
+// A verifier uses the folders in this order: `claim` reads the fields from their location; `verify/freshness` checks
+// the timestamp; `canonical` builds the string to sign; `verify/mac` checks the signature with the app's keys (`key`);
+// `verify/replay` checks with a store that the nonce is new. A signer uses them in reverse order.
 
 mod canonical;
 mod claim;
@@ -63,6 +63,7 @@ pub use self::{
 #[cfg(feature = "server")]
 pub(crate) use self::{
     canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery},
+    claim::fields::UnreadableClaim,
     encode::{
         grammar::{is_token_byte, trim},
         percent::escape,

@@ -1,17 +1,17 @@
-//! What is checked by the head of a request alone, before its app's keys are looked up.
+//! Checks that need only the head of a request, before its app's keys are looked up.
 
 use http::{Method, Uri, Version, request::Parts};
 use http_body::Body;
 
 use crate::{
-    protocol::{Claim, Head, HeaderIndex, KnownHeader, Limits, Rejection, RejectionKind, Scheme},
+    protocol::{Claim, Head, HeaderIndex, KnownHeader, Limits, Rejection, RejectionKind, Scheme, UnreadableClaim},
     server::{
         body::check::{Length, too_large},
         caller::Caller,
     },
 };
 
-/// Reads the fields and all else that the head tells, and how long the body may be.
+/// Reads the fields and the rest of the head, and the allowed length of the body.
 pub(super) fn read<'r>(
     scheme: &'r Scheme,
     limits: &Limits,
@@ -19,31 +19,50 @@ pub(super) fn read<'r>(
     uri: &'r Uri,
     parts: &'r Parts,
     body: &impl Body,
-) -> Result<(Claim, Head<'r>, Length), Rejection> {
-    if parts.extensions.get::<Caller>().is_some() {
-        return Err(Rejection::new(
+) -> Result<(Claim, Head<'r>, Length), UnreadableClaim> {
+    if let Some(caller) = parts.extensions.get::<Caller>() {
+        let rejection = Rejection::new(
             RejectionKind::Misconfigured,
             "the request was verified before: two verifying layers stand around this route, one is enough",
-        ));
+        );
+        let (app_id, timestamp) = (Some(caller.app_id().clone()), Some(caller.timestamp()));
+        return Err(UnreadableClaim { rejection, app_id, timestamp });
     }
-    // First, for fields may have to be looked for in it.
+    // Check the query's length first, because the fields may have to be searched in it.
     if uri.query().unwrap_or_default().len() > limits.query() {
         let detail = format!("the query has more than {} bytes: send a body instead", limits.query());
-        return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
+        return Err(Rejection::new(RejectionKind::QueryTooLong, detail).into());
     }
     let found = scheme.header_table().find_in(&parts.headers);
     let claim = Claim::read(scheme, uri, &found)?;
-    // Before HTTP/2 there is no other than the plain one, whatever its target looks like.
+    match read_rest(scheme, limits, prefix, uri, parts, body, &found) {
+        Ok((head, length)) => Ok((claim, head, length)),
+        Err(rejection) => {
+            Err(UnreadableClaim { rejection, app_id: Some(claim.app_id().clone()), timestamp: Some(claim.timestamp()) })
+        }
+    }
+}
+
+fn read_rest<'r>(
+    scheme: &'r Scheme,
+    limits: &Limits,
+    prefix: &'r str,
+    uri: &'r Uri,
+    parts: &'r Parts,
+    body: &impl Body,
+    found: &HeaderIndex<'r>,
+) -> Result<(Head<'r>, Length), Rejection> {
+    // Before HTTP/2 every CONNECT is a plain one, whatever its target looks like.
     if parts.method == Method::CONNECT && parts.version < Version::HTTP_2 {
         return Err(Rejection::malformed("path", "CONNECT of HTTP/1.1 has no path to sign"));
     }
-    let head = Head::read(scheme, prefix, uri, &parts.method, &found)?;
+    let head = Head::read(scheme, prefix, uri, &parts.method, found)?;
     let limit = if head.is_form() { limits.form() as u64 } else { limits.body() };
-    let declared = content_length(&found)?;
+    let declared = content_length(found)?;
     if declared.unwrap_or(0).max(body.size_hint().lower()) > limit {
         return Err(too_large(limit));
     }
-    Ok((claim, head, Length { declared, limit }))
+    Ok((head, Length { declared, limit }))
 }
 
 /// RFC 9110, section 8.6.

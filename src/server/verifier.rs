@@ -1,4 +1,4 @@
-//! The one entry: a request goes in, the request that may reach the service comes out.
+//! The verifier: it takes a request and returns the request that may reach the service.
 
 use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
@@ -32,9 +32,9 @@ use crate::{
     store::{KeyStore, Membership, MemoryNonceStore, NonceStore},
 };
 
-/// Lets in signed, fresh, unrepeated requests, and nothing else.
+/// Accepts only requests that are signed, fresh and not repeated.
 ///
-/// It is the spine of [`VerifyLayer`](crate::VerifyLayer), and can be called by itself. Clones share the stores and the clock.
+/// [`VerifyLayer`](crate::VerifyLayer) uses it, and you can call it directly. Clones share the stores and the clock.
 ///
 /// ```
 /// use countersign::{Secret, Verifier, server::UnverifiedBody, store::StaticKeys};
@@ -54,7 +54,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) keys: Arc<K>,
     pub(super) nonces: Arc<N>,
     pub(super) clock: Arc<NonDecreasingClock>,
-    /// Among the verifiers that use the same nonce store.
+    /// The membership in the group of verifiers that use the same nonce store.
     pub(super) membership: Arc<Membership>,
     pub(super) strict_restart: bool,
     pub(super) retention: Option<Duration>,
@@ -75,7 +75,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
 const TOLERANCE: u64 = 300;
 
 impl<K: KeyStore> Verifier<K> {
-    /// A verifier with the protocol's defaults, the system's clock and a [`MemoryNonceStore`].
+    /// Makes a verifier with the protocol's defaults, the system's clock and a [`MemoryNonceStore`].
     pub fn new(keys: K) -> Self {
         let nonces = MemoryNonceStore::new();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -110,15 +110,16 @@ pub(super) struct Admission<B> {
 }
 
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
-    /// Verifies a request and returns the only one that may reach the service: stripped of what was not signed, its
-    /// body checked, its [`Caller`](super::Caller) in the extensions.
+    /// Verifies a request and returns the request that may reach the service.
     ///
-    /// Dropping the future once the nonce is being claimed may have spent it: the caller then signs again.
+    /// Unsigned parts are removed from the returned request, its body is checked, and its [`Caller`](super::Caller) is
+    /// in the extensions. If you drop the future while the nonce is claimed, the nonce may be used up. The caller must
+    /// then sign again.
     ///
     /// # Errors
     ///
-    /// Whatever [`RejectionKind`](crate::RejectionKind) says. What is not verified is not remembered, and but
-    /// for a form its body is not read.
+    /// Returns a [`Rejection`] of one of the [kinds](crate::RejectionKind). Requests without a valid signature leave no
+    /// state behind, and only form bodies are read before the signature is checked.
     pub fn verify<B: RequestBody>(
         &self,
         request: Request<B>,
@@ -126,7 +127,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         self.run(request, |admission| admission.request)
     }
 
-    /// The same, with what is still to come of the body.
+    /// Verifies a request like [`verify`](Self::verify), and also returns the verdict on the rest of its body.
     pub(super) fn admit<B: RequestBody>(
         &self,
         request: Request<B>,
@@ -139,7 +140,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         request: Request<B>,
         result: impl FnOnce(Admission<B::ServiceBody>) -> T + Send,
     ) -> impl Future<Output = Result<T, Rejection>> + Send {
-        // Outside of the async block, so that the future holds them once.
+        // Split outside the async block to keep the future small.
         let (mut parts, body) = request.into_parts();
         async move {
             let mut recorder = self.observer.recorder(&self.clock);
@@ -152,21 +153,21 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
-    /// The steps of PROTOCOL.md, by their numbers.
+    /// Runs the steps of PROTOCOL.md. The comments give their numbers.
     async fn decide<B: RequestBody>(
         &self,
         parts: &mut Parts,
         body: B,
         recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<AdmittedBody, Rejection> {
-        // First, so that they stay out of logs whatever becomes of the request.
+        // Mark secrets as sensitive first, so that they stay out of logs on every path.
         hide_secrets(&self.scheme, &mut parts.headers);
         if self.bypass.as_ref().is_some_and(|bypass| bypass.covers(parts)) {
             recorder.finish_bypassed();
             return Ok(Bypass::admit(parts, body));
         }
         let arrived = self.time();
-        // The block ends what borrows the head.
+        // The block ends the borrows of the head.
         let (body, forwarded, app, caller) = {
             let (claim, head, length) = self.read_head(parts, &body, arrived, recorder)?; // 1
             let window = self.window(arrived.started_at, claim.timestamp());
@@ -190,7 +191,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         };
         let (app, caller) = match self.nonces.is_persistent() {
             true => self.check_key_again(app, caller, recorder).await?, // 9a
-            // Nothing has taken long enough for a key to have been retired.
+            // A claim in a store that is not persistent is quick, so no key can have been retired meanwhile.
             false => (app, caller),
         };
         let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
@@ -211,18 +212,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         arrived: Time,
         recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<(Claim, Head<'r>, Length), Rejection> {
-        let uri = signed_uri(parts);
-        let read = head::read(&self.scheme, &self.limits, &self.prefix, uri, parts, body);
-        match &read {
-            Ok((claim, ..)) => recorder.record_claim(claim, arrived.now),
-            Err(rejection) => {
-                recorder.record_partial_claim(rejection, &self.scheme, (uri, &parts.headers), arrived.now);
+        match head::read(&self.scheme, &self.limits, &self.prefix, signed_uri(parts), parts, body) {
+            Ok(read) => {
+                recorder.record_claim(&read.0, arrived.now);
+                Ok(read)
+            }
+            Err(claim) => {
+                recorder.record_partial_claim(&claim, arrived.now);
+                Err(claim.rejection)
             }
         }
-        read
     }
 
-    /// Asks the key store, at this time.
+    /// Looks up the app in the key store at the time `at`.
     async fn look_up(
         &self,
         app_id: &AppId,
@@ -235,7 +237,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(LookedUp { app: app.map_err(Rejection::unavailable)?, at })
     }
 
-    /// Reads a form. If it took its time, the app is looked up again.
+    /// Reads a form. Looks up the app again if the lookup is too old by then.
     async fn read_form<B: RequestBody>(
         &self,
         mut body: B,
@@ -259,7 +261,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok((IncomingBody::Form(form), app))
     }
 
-    /// Reads a body, and checks the key again if that took its time.
+    /// Reads a body. Checks the key again if the lookup is too old by then.
     async fn read_body<B: RequestBody>(
         &self,
         body: UnreadBody<B>,
@@ -287,7 +289,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         caller
     }
 
-    /// If the app is looked up again, the key that signed must still be active.
+    /// Looks up the app again if the earlier lookup is too old. The key that signed must still be active then.
     async fn check_key_again(
         &self,
         earlier: LookedUp,
@@ -324,7 +326,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         };
         let request = request.read_form(self.limits.parameters(), form)?;
         self.refuse_empty(request.form().had_empty(), "form")?;
-        // Nothing would be left of these bytes. A form without bytes has lost nothing.
+        // Without parameters and without a digest, the signature would not cover these bytes. An empty form is fine.
         if request.form().is_empty() && request.digest().is_none() && !form.is_empty() {
             return Err(Rejection::malformed_parameters(
                 "the form has bytes, but no parameter with a name and a value: if the body is no form, set its content \
@@ -343,7 +345,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 
     fn time(&self) -> Time {
-        // Nothing that was let in before has a longer lifetime.
+        // No accepted request has a longer lifetime.
         let hold = match self.nonces.is_persistent() {
             true => self.tolerance.saturating_add(self.membership.retention()),
             false => 0,
@@ -351,12 +353,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         self.clock.read(Duration::from_secs(hold))
     }
 
-    /// For this timestamp. `started_at` is when the nonces of the store began to be remembered, in Unix seconds.
+    /// Returns the window for this timestamp. `started_at` is the Unix second since which the store holds nonces.
     fn window(&self, started_at: u64, timestamp: Timestamp) -> Window {
         let not_before = match (self.nonces.is_persistent(), self.strict_restart) {
             (true, _) => 0,
             (false, false) => started_at,
-            // As many seconds after the start as a timestamp may lie ahead of any verifier.
+            // A timestamp can be ahead of any verifier's clock by at most this many seconds.
             (false, true) => started_at.saturating_add(self.membership.retention()),
         };
         let memory = self.membership.memory_of(timestamp.unix_seconds());

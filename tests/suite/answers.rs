@@ -22,7 +22,7 @@ async fn answer(request: Request<&'static str>) -> Response<Bytes> {
 }
 
 #[test]
-fn the_table_of_codes() {
+fn codes_and_statuses_match_the_table() {
     use RejectionKind::*;
     let table = [
         (Unsigned, "unsigned", 401),

@@ -7,7 +7,7 @@ use serde_json::Value;
 /// What the library needs builds with the oldest compiler that Cargo.toml promises, by its own word. (A build with that
 /// compiler says more; few machines have one.)
 #[test]
-fn none_needs_a_newer_compiler_than_this_crate() {
+fn dependencies_support_the_crates_rust_version() {
     let metadata = metadata();
     let mut needed = HashSet::new();
     let mut open = vec![metadata["resolve"]["root"].as_str().unwrap()];

@@ -25,7 +25,7 @@ async fn with_header(name: &'static str, value: &[u8]) -> (&'static str, String)
 }
 
 #[tokio::test]
-async fn each_field_against_its_grammar() {
+async fn malformed_fields_are_rejected() {
     let long = |n| "a".repeat(n);
     let hex = "0123456789abcdef".repeat(4);
     let cases: &[(&str, &[&str])] = &[
@@ -92,7 +92,7 @@ async fn each_field_against_its_grammar() {
 }
 
 #[tokio::test]
-async fn a_digit_of_a_sign_is_one_of_sixteen() {
+async fn signature_digits_are_lowercase_hex() {
     for byte in b'!'..=b'~' {
         let expected = if b"0123456789abcdef".contains(&byte) { "invalid_signature" } else { "malformed_field" };
         for place in [0, 31, 63] {
@@ -114,7 +114,7 @@ async fn the_shortest_and_the_longest_values_are_well_formed() {
 }
 
 #[tokio::test]
-async fn the_ends_of_the_number_line_are_stale_and_nothing_worse() {
+async fn extreme_timestamps_are_stale() {
     for timestamp in ["1", "4294967295", "4294967296", "99999999999999999", "999999999999999999"] {
         assert_eq!(with_header("x-timestamp", timestamp.as_bytes()).await.0, "stale_timestamp", "{timestamp}");
     }
@@ -195,7 +195,7 @@ async fn smaller_units_than_seconds_are_named() {
 }
 
 #[tokio::test]
-async fn each_field_missing_or_twice() {
+async fn missing_or_repeated_fields_are_rejected() {
     for name in ["x-app-id", "x-timestamp", "x-nonce", "x-sign"] {
         let mut request = signed(get("/"));
         request.headers_mut().remove(name);
@@ -222,7 +222,7 @@ async fn a_flipped_bit_at_either_end_is_another_signature() {
 }
 
 #[tokio::test]
-async fn no_signed_thing_is_hop_by_hop() {
+async fn signed_headers_named_in_connection_are_rejected() {
     for (connection, field) in [
         ("x-nonce", "x-nonce"),
         ("keep-alive, X-Sign", "x-sign"),
@@ -367,7 +367,7 @@ async fn signed_headers_are_bound() {
 }
 
 #[tokio::test]
-async fn fields_in_the_query() {
+async fn query_fields_are_decoded_and_unique() {
     let query = Scheme::new().with_field_location(FieldLocation::Query);
     let sent = |change: fn(String) -> String| {
         let mut request =
@@ -411,7 +411,7 @@ async fn fields_in_the_query() {
 }
 
 #[tokio::test]
-async fn one_carrier_at_a_time() {
+async fn fields_in_both_locations_are_rejected() {
     let either = Scheme::new().with_field_location(FieldLocation::Either);
     let query = Scheme::new().with_field_location(FieldLocation::Query);
     let by_query = || signed_by(&signer_of(query.clone()), NOW, post("/p", "text/plain", "x"));
@@ -431,7 +431,7 @@ async fn one_carrier_at_a_time() {
 }
 
 #[tokio::test]
-async fn unsigned_by_the_place_that_the_verifier_reads() {
+async fn unsigned_depends_on_the_field_location() {
     let of = |carrier| Scheme::new().with_field_location(carrier);
     let [headers, query, either] = [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either].map(of);
     let with = |target, names: &[&'static str]| {
@@ -464,7 +464,7 @@ async fn unsigned_by_the_place_that_the_verifier_reads() {
 }
 
 #[tokio::test]
-async fn the_answer_to_an_unsigned_request_says_what_to_send() {
+async fn unsigned_rejection_lists_the_required_fields() {
     let scheme = Scheme::new().with_field_location(FieldLocation::Either);
     let scheme = scheme.with_header_name(Field::AppId, HeaderName::from_static("x-client")).unwrap();
     let rejection = rig::verify(&verifier().0.with_scheme(scheme), get("/p")).await.unwrap_err();
@@ -475,7 +475,7 @@ async fn the_answer_to_an_unsigned_request_says_what_to_send() {
 }
 
 #[tokio::test]
-async fn a_bearer_token() {
+async fn malformed_bearer_token_is_rejected() {
     let bearer = Scheme::new().with_token_location(TokenLocation::Bearer).unwrap();
     let signer = signer_of(bearer.clone()).with_token("tok_1".parse().unwrap());
     let sent = || signed_by(&signer, NOW, get("/"));
@@ -508,7 +508,7 @@ async fn a_bearer_token() {
 }
 
 #[tokio::test]
-async fn what_has_the_tokens_name_is_ignored_where_the_token_has_another_place() {
+async fn token_header_is_ignored_with_another_location() {
     let scheme =
         Scheme::new().with_token_location(TokenLocation::Bearer).unwrap().with_field_location(FieldLocation::Query);
     let mut request = get("/");
@@ -520,7 +520,7 @@ async fn what_has_the_tokens_name_is_ignored_where_the_token_has_another_place()
 }
 
 #[tokio::test]
-async fn a_cookie_token() {
+async fn malformed_cookie_token_is_rejected() {
     let cookie = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
     let signer = signer_of(cookie.clone()).with_token("tok_1".parse().unwrap());
     for (cookies, code) in [
@@ -576,7 +576,7 @@ async fn a_name_that_cannot_be_decoded_is_no_fields() {
 }
 
 #[test]
-fn a_scheme_cannot_contradict_itself() {
+fn contradictory_scheme_is_rejected() {
     let name = HeaderName::from_static;
     for reserved in ["content-type", "content-length", "cookie", "authorization", "host", "connection", "x-nonce"] {
         assert!(Scheme::new().with_header_name(Field::Sign, name(reserved)).is_err(), "{reserved}");

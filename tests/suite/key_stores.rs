@@ -61,7 +61,7 @@ impl KeyStore for MixesUp {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_meet_are_found_out() {
+async fn mixed_up_answers_fail_the_suite() {
     assert!(fails(MixesUp(Mutex::default())).await);
 }
 

@@ -128,7 +128,7 @@ fn without_a_recorder_nothing_is_measured() {
 }
 
 #[test]
-fn a_recorder_of_no_size_is_one() {
+fn zero_sized_recorder_records_samples() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     ::metrics::with_local_recorder(&Sizeless, || runtime.block_on(readings_for_a_request()));
     assert_eq!(SAMPLES.load(Relaxed), 4, "the skew, and the times of both stores and of it all");
@@ -271,7 +271,7 @@ fn each_refusal_is_counted_by_its_own_code() {
 }
 
 #[test]
-fn what_is_only_reported_is_told_apart() {
+fn reported_requests_have_their_own_label() {
     let text = metrics_of(async {
         let answer = async |_: Request<ServiceBody>| Ok::<_, Infallible>(Response::new(()));
         let layer = ReportOnlyLayer::new(verifier().0, |_, _| {});
@@ -319,7 +319,7 @@ fn a_made_up_timestamp_does_not_spoil_the_sum() {
 }
 
 #[test]
-fn a_request_that_is_late_once_its_keys_are_there_asks_no_nonce_store() {
+fn request_stale_after_key_lookup_claims_no_nonce() {
     let text = metrics_of(async {
         let clock = ManualClock::at(NOW);
         let in_keys = clock.clone();
@@ -385,7 +385,7 @@ fn store_without_occupancy_has_no_gauges() {
 }
 
 #[test]
-fn whoever_holds_a_store_can_ask_how_full_it_is() {
+fn occupancy_is_available_through_pointers() {
     let full = Occupancy::new(0, 7);
     let store = || MemoryNonceStore::with_capacity(7);
     assert_eq!(std::sync::Arc::new(store()).occupancy(), Some(full));
@@ -395,7 +395,7 @@ fn whoever_holds_a_store_can_ask_how_full_it_is() {
 }
 
 #[test]
-fn keys_in_use_are_counted_once_they_have_proved_themselves() {
+fn only_keys_that_verified_are_counted() {
     let text = metrics_of(async {
         let new = Secret::new("fedcba9876543210fedcba9876543210").unwrap();
         let ring = KeyRing::new([new.clone(), rig::secret()]).unwrap();
@@ -439,7 +439,7 @@ fn families(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_guide_has_a_row_for_each_metric_and_no_other() {
+fn guide_lists_every_metric() {
     let rows = GUIDE.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let rows: BTreeSet<&str> = rows.filter(|name| name.starts_with("countersign_")).collect();
     let text = everything();
@@ -450,7 +450,7 @@ fn the_guide_has_a_row_for_each_metric_and_no_other() {
 }
 
 #[test]
-fn whatever_the_dashboard_asks_for_is_exported_and_it_asks_for_all() {
+fn dashboard_queries_all_exported_metrics() {
     let text = everything();
     let exported = names(&text);
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();

@@ -120,7 +120,7 @@ async fn each_request_has_one_outcome_with_what_is_known_of_it() {
 }
 
 #[tokio::test]
-async fn a_layer_has_the_same_outcomes_told_whether_it_refuses_or_reports() {
+async fn both_layers_report_the_same_outcomes() {
     let word = |outcome: &Outcome<'_>| format!("{} {}", outcome.code(), outcome.is_enforced());
     let (verifying, told) = Told::by(bypassing(verifier().0), word);
     let service = verifying.into_layer().layer(service_fn(answer));
@@ -158,7 +158,7 @@ async fn a_store_that_is_down_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn fields_in_the_query_are_seen_too_but_not_beyond_the_limit() {
+async fn query_fields_are_reported_within_the_limit() {
     let scheme = Scheme::new().with_field_location(FieldLocation::Query);
     let limits = Limits::new().with_query(300);
     let (verifier, told) = Told::of(verifier().0.with_scheme(scheme.clone()).with_limits(limits));
@@ -175,7 +175,7 @@ async fn fields_in_the_query_are_seen_too_but_not_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn the_decision_has_what_belongs_to_it() {
+async fn decision_carries_caller_or_rejection() {
     // In words, since a hook that panics is not heard.
     let (verifier, told) = Told::by(verifier().0.with_streamed_bodies(), |outcome| {
         let decided = match outcome.decision() {
@@ -197,7 +197,7 @@ async fn the_decision_has_what_belongs_to_it() {
 }
 
 #[tokio::test]
-async fn options_that_are_set_later_keep_the_observer_and_another_one_takes_its_place() {
+async fn later_options_keep_the_observer() {
     let (observed, first) = Told::of(verifier().0);
     let (_, clock) = verifier();
     let other = observed.with_nonces(MemoryNonceStore::new()).with_scheme(Scheme::new()).with_clock(clock).clone();
@@ -219,7 +219,7 @@ impl NonceStore for Slow {
 }
 
 #[tokio::test]
-async fn the_duration_counts_the_stores_and_not_what_a_streamed_body_takes() {
+async fn duration_includes_stores_but_not_streaming() {
     let clock = ManualClock::at(NOW);
     let in_keys = clock.clone();
     let keys = key_fn(move |_| {
@@ -246,7 +246,7 @@ fn upload(second: &'static str) -> Request<UnverifiedBody> {
 }
 
 #[tokio::test]
-async fn of_a_streamed_body_the_outcome_is_told_at_its_end() {
+async fn streamed_body_is_reported_at_its_end() {
     let (verifier, told) = Told::of(verifier().0.with_streamed_bodies());
     for (second, expected) in [("two", "verified demo 0"), ("TWO", "body_mismatch demo 0")] {
         let mut body = verifier.verify(upload(second)).await.unwrap().into_body();
@@ -277,7 +277,7 @@ async fn a_streamed_body_that_is_dropped_before_its_end_is_unread() {
 }
 
 #[tokio::test]
-async fn a_layer_tells_of_a_streamed_body_once_too() {
+async fn layer_reports_a_streamed_body_once() {
     async fn read(request: Request<ServiceBody>) -> Result<Response<ServiceBody>, Infallible> {
         let _ = request.into_body().collect().await;
         Ok(Response::default())
@@ -310,7 +310,7 @@ impl NonceStore for Silent {
 }
 
 #[tokio::test]
-async fn who_does_not_wait_for_the_decision_has_cancelled() {
+async fn dropped_verification_is_reported_as_cancelled() {
     let (verifier, told) = Told::of(verifier_on(Silent).0);
     assert!(rig::verify(&verifier, signed(get("/"))).now_or_never().is_none());
     assert_eq!(told.take(), ["cancelled demo 0"]);
@@ -322,7 +322,7 @@ async fn who_does_not_wait_for_the_decision_has_cancelled() {
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_changes_no_answer_and_sets_nothing_free() {
+async fn panicking_hook_changes_no_response() {
     let verifier = verifier().0.with_streamed_bodies().with_observer(|_| panic!("on purpose"));
     for (request, outcome) in table() {
         let answer = rig::verify(&verifier, request).await;
@@ -377,7 +377,7 @@ async fn a_subscriber_that_panics_changes_no_answer() {
 }
 
 #[tokio::test]
-async fn a_store_that_panics_beside_a_hook_that_panics_ends_one_request_and_not_the_process() {
+async fn panicking_store_and_hook_end_one_request() {
     let keys = key_fn(async |_: AppId| -> Result<Option<Secret>, Infallible> { panic!("out of cheese") });
     let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW)).with_observer(|_| panic!("on purpose"));
     let request = arriving(signed(get("/")));

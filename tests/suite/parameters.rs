@@ -21,7 +21,7 @@ fn added(target: &'static str, sent: &'static str) -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_is_stripped() {
+async fn strip_policy_removes_empty_parameters() {
     for (signed_as, sent, seen) in [
         ("/p?a=1", "/p?a=1&admin", "/p?a=1"),
         ("/p?a=1", "/p?admin&a=1", "/p?a=1"),
@@ -38,7 +38,7 @@ async fn what_is_not_signed_is_stripped() {
 }
 
 #[tokio::test]
-async fn the_service_may_ask_for_what_was_signed() {
+async fn canonicalize_policy_delivers_signed_spelling() {
     for (signed_as, sent, seen) in [
         ("/p?b=2&a=1", "/p?b=2&a=1", "/p?a=1&b=2"),
         ("/p?a=x+y", "/p?a=x%20y", "/p?a=x%20y"),
@@ -51,7 +51,7 @@ async fn the_service_may_ask_for_what_was_signed() {
 }
 
 #[tokio::test]
-async fn or_have_empty_ones_refused() {
+async fn reject_policy_rejects_empty_parameters() {
     for (sent, seen) in [
         ("/p?a=1", "/p?a=1"),
         ("/p", "/p"),
@@ -159,7 +159,7 @@ async fn a_form_with_a_digest_is_delivered_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_none_is_refused_and_never_delivered_empty() {
+async fn form_without_parameters_is_rejected() {
     for body in [r#"{"a":1}"#, "a=&b", "&&", "&", "="] {
         let rejection = rig::verify(&verifier().0, form_without_digest("/p", body)).await.unwrap_err();
         assert_eq!(rejection.kind().code(), "malformed_parameters", "{body}");
@@ -186,7 +186,7 @@ async fn empty_form_needs_no_digest() {
 }
 
 #[tokio::test]
-async fn escapes_are_right_or_refused() {
+async fn malformed_escapes_are_rejected() {
     for escape in ["%", "%4", "%zz", "%4g", "%%41", "a%", "%2", "%G0"] {
         for query in [format!("a={escape}"), format!("{escape}=1"), format!("a=1&{escape}=")] {
             let mut request = signed(get("/p"));
@@ -239,7 +239,7 @@ async fn limits_come_before_any_mac() {
 }
 
 #[tokio::test]
-async fn headers_that_make_it_another_request_are_removed_unless_signed() {
+async fn unsigned_override_headers_are_removed() {
     let names = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
     let mut request = signed(get("/p"));
     for name in names {

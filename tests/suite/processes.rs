@@ -207,7 +207,7 @@ fn run_block(script: &str, base: &str) -> String {
 }
 
 #[test]
-fn the_fixed_block_of_the_protocol_prints_the_sign_that_the_document_shows() {
+fn protocol_example_prints_the_documented_signature() {
     let script = block("sh", "TIMESTAMP=1700000000");
     let printed = run_block(script, "");
     let sign = printed.strip_suffix('\n').unwrap();
@@ -245,7 +245,7 @@ fn the_table_of_parameters_is_what_the_crate_signs() {
 }
 
 #[tokio::test]
-async fn the_live_block_of_the_protocol_gets_in_every_time() {
+async fn protocol_live_example_is_accepted_every_time() {
     let server = EchoServer::start(&[]);
     let script = block("sh", "BASE=${BASE:-http://127.0.0.1:8080}");
     for handled in 1..=2 {
@@ -257,7 +257,7 @@ async fn the_live_block_of_the_protocol_gets_in_every_time() {
 }
 
 #[tokio::test]
-async fn health_needs_no_signature_and_counts_what_was_let_in() {
+async fn health_counts_accepted_requests() {
     let server = EchoServer::start(&[]);
     let health = async || server.send(get("/health")).await.json();
     assert_eq!(health().await, json!({ "handled": 0 }));
@@ -331,7 +331,7 @@ async fn the_carrier_can_be_set() {
 }
 
 #[tokio::test]
-async fn what_the_service_gets_of_parameters_can_be_set() {
+async fn parameter_policy_can_be_set() {
     let target = "/?b=%31&a=&a=x+y";
     for (parameters, expected) in [("stripped", "b=%31&a=x+y"), ("signed", "a=x%20y&b=1")] {
         let server = EchoServer::start(&["--parameters", parameters]);
@@ -445,7 +445,7 @@ async fn a_key_can_be_rotated() {
 }
 
 #[tokio::test]
-async fn keys_come_from_a_file_and_a_change_of_it_counts_without_a_restart() {
+async fn changed_key_file_is_reloaded() {
     let new = "fedcba9876543210fedcba9876543210";
     let key = |key: &str| format!("{{ secret = 'text:{key}' }},");
     let app = |keys: &str| format!("[apps.demo]\nkeys = [{keys}]\n");
@@ -472,7 +472,7 @@ async fn keys_come_from_a_file_and_a_change_of_it_counts_without_a_restart() {
 }
 
 #[test]
-fn a_key_file_that_cannot_be_taken_ends_it_with_line_and_reason_and_no_secret() {
+fn invalid_key_file_ends_the_server() {
     let secret = "hush-hush-hush-hush-hush-hush";
     let file = KeyFile::new(format!("[apps.demo]\nkeys = [\n  {{ secret = '{secret}' }},\n]\n"));
     let run = |path: &str| {
@@ -505,7 +505,7 @@ async fn several_apps_have_keys_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_within_a_second_and_with_success() {
+async fn signal_ends_the_server_within_a_second() {
     for name in ["TERM", "INT"] {
         let server = EchoServer::start(&[]);
         // A connection that is kept alive does not hold it up.
@@ -518,7 +518,7 @@ async fn a_signal_ends_it_within_a_second_and_with_success() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_without_showing_a_secret() {
+fn invalid_arguments_show_no_secret() {
     let secret = "hush-hush-hush-hush-hush-hush";
     let app = format!("demo:{secret}");
     let app = app.as_str();

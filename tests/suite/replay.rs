@@ -156,7 +156,7 @@ mod broken {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn stores_fail_the_suite() {
+    async fn broken_nonce_stores_fail_the_suite() {
         assert!(fails(Racy::default).await, "a race");
         for separator in ["", ".", "-", "_"] {
             assert!(fails(move || Joined(separator, MemoryNonceStore::new())).await, "joined by {separator:?}");
@@ -173,7 +173,7 @@ mod broken {
     }
 
     #[tokio::test]
-    async fn bounded_stores_fail_theirs() {
+    async fn broken_bounded_stores_fail_the_suite() {
         let of = MemoryNonceStore::with_capacity;
         assert!(!bounded_fails(of).await);
         assert!(bounded_fails(move |size| of(size * 2)).await, "more than it holds");
@@ -213,7 +213,7 @@ fn eight_threads_race_for_100_000_nonces() {
 /// Their timestamps lie all over the window, and the clock goes through the rest of it while they are claimed again, by
 /// threads that are not in step.
 #[test]
-fn a_million_nonces_are_claimed_again_and_none_is_a_first() {
+fn million_replayed_nonces_are_rejected() {
     const NONCES: u64 = 1_000_000;
     const THREADS: u64 = 4;
     let store = MemoryNonceStore::new();
@@ -237,7 +237,7 @@ fn a_million_nonces_are_claimed_again_and_none_is_a_first() {
 
 /// A million of them with `--release`.
 #[test]
-fn of_all_requests_that_are_sent_again_none_is_let_in() {
+fn replayed_requests_are_rejected() {
     const REQUESTS: u64 = if cfg!(debug_assertions) { 10_000 } else { 1_000_000 };
     let (verifier, clock) = verifier();
     let signer = signer();
@@ -410,7 +410,7 @@ impl KeyStore for Down {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_503_and_never_a_yes() {
+async fn failed_store_returns_503() {
     let (verifier, _) = verifier();
     let rejection = rig::verify(&verifier.clone().with_nonces(Down), signed(get("/"))).await.unwrap_err();
     let keyless = Verifier::new(Down).with_clock(countersign::clock::ManualClock::at(NOW));

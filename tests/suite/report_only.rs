@@ -102,7 +102,7 @@ async fn a_verified_request_arrives_as_behind_the_verifier() {
 }
 
 #[tokio::test]
-async fn any_other_arrives_as_it_came() {
+async fn rejected_request_is_forwarded_unchanged() {
     let verifier = verifier().0;
     let replayed = signed(post("/p?a=1&admin", "text/plain", "text"));
     assert_eq!(rig::code(&verifier, replayed.clone()).await, "accepted");
@@ -179,7 +179,7 @@ async fn a_body_that_breaks_off_breaks_off_there_for_the_service_too() {
 
 /// axum's extractors look for a limit's error no deeper than axum itself wraps it.
 #[tokio::test]
-async fn somebody_elses_limit_is_413_as_it_is_without_the_layer() {
+async fn outer_body_limit_still_returns_413() {
     let too_long = || {
         let frames = [Ok::<_, Infallible>(Bytes::from("one")), Ok(Bytes::from("two"))];
         axum::body::Body::from_stream(futures_util::stream::iter(frames))
@@ -203,7 +203,7 @@ async fn somebody_elses_limit_is_413_as_it_is_without_the_layer() {
 }
 
 #[tokio::test]
-async fn sign_and_token_are_kept_out_of_logs_whatever_the_verdict() {
+async fn signature_and_token_are_marked_sensitive() {
     let plain = |request: Request<&'static str>| {
         let mut request = arriving(request);
         for value in request.headers_mut().values_mut() {
@@ -231,7 +231,7 @@ async fn sign_and_token_are_kept_out_of_logs_whatever_the_verdict() {
 }
 
 #[tokio::test]
-async fn of_two_layers_the_inner_ones_verdict_stands() {
+async fn inner_layer_sets_the_verdict() {
     let counting = |verifier| {
         let told = Arc::new(Mutex::new(0));
         let telling = told.clone();
@@ -289,7 +289,7 @@ async fn a_store_that_is_down_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn a_streamed_body_goes_on_and_its_verdict_is_told_at_the_end() {
+async fn streamed_body_is_reported_at_its_end() {
     let pass = async |frames: Frames| {
         let request = signed(post("/", "text/plain", "onetwo")).map(|_| body(frames));
         pass_by(&small(10).with_streamed_bodies(), request).await
@@ -310,7 +310,7 @@ async fn a_streamed_body_goes_on_and_its_verdict_is_told_at_the_end() {
 
 /// Nobody may ever ask for the end of a body that says that it has none.
 #[tokio::test]
-async fn the_verdict_on_an_empty_body_is_told_before_the_service_is_called() {
+async fn empty_body_is_reported_before_the_service() {
     let mut request = signed(post("/", "text/plain", "onetwo"));
     *request.body_mut() = "";
     let outcome = pass_by(&small(10).with_streamed_bodies(), arriving(request)).await;
@@ -319,7 +319,7 @@ async fn the_verdict_on_an_empty_body_is_told_before_the_service_is_called() {
 }
 
 #[tokio::test]
-async fn who_knows_a_streamed_bodys_length_and_stops_there_has_its_verdict_told() {
+async fn verdict_is_reported_at_the_known_length() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = told.clone();
     let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {
@@ -337,7 +337,7 @@ async fn who_knows_a_streamed_bodys_length_and_stops_there_has_its_verdict_told(
 
 /// Over HTTP/2 the end comes after the last byte, and who forwards it over HTTP/1 does not wait for it.
 #[tokio::test]
-async fn who_stops_where_content_length_says_has_the_verdict_told() {
+async fn verdict_is_reported_at_content_length() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = told.clone();
     let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {

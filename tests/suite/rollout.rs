@@ -97,7 +97,7 @@ fn ok(text: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn nobody_is_refused_on_the_way() {
+async fn rollout_rejects_no_request() {
     let counts = Counts::default();
     let verdicts = |rows: &[(&str, u32)]| rows.iter().map(|(code, n)| ((*code).to_owned(), *n)).collect::<Vec<_>>();
     let by_old = [ok("ordered 1"), ok("the public report"), ok("well")];
@@ -138,7 +138,7 @@ async fn nobody_is_refused_on_the_way() {
 
 /// Clones of one verifier share their nonces, whichever layer they stand in.
 #[tokio::test]
-async fn what_the_watching_layer_has_seen_the_refusing_one_does_not_let_in() {
+async fn both_layers_accept_a_request_once() {
     let verifier = Verifier::new(rig::keys());
     let watching = orders().layer(watching(verifier.clone(), &Counts::default()));
     let refusing = orders().layer(VerifyLayer::from(verifier));

@@ -178,7 +178,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_streamed_body_ends_well_if_and_only_if_it_is_the_signed_one(case in case()) {
+    fn only_the_signed_streamed_body_ends_without_error(case in case()) {
         block_on(async {
             let verified = whole().with_streamed_bodies().verify(case.request()).await;
             let Ok(request) = verified else {
@@ -207,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reported_body_goes_on_as_it_came_and_is_told_once(case in case(), streams in any::<bool>()) {
+    fn reported_body_is_unchanged_and_reported_once(case in case(), streams in any::<bool>()) {
         block_on(async {
             let verifier = if streams { whole().with_streamed_bodies() } else { whole() };
             let told = Arc::new(Mutex::new(Vec::new()));

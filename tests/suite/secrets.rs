@@ -88,7 +88,7 @@ fn secrets_are_long_enough_or_refused() {
 }
 
 #[test]
-fn what_surrounds_a_key_is_refused() {
+fn key_with_surrounding_characters_is_rejected() {
     const BARE: &str = "0123456789abcdef";
     for (before, after, found) in [
         ("", "\n", "ends with white space"),
@@ -272,7 +272,7 @@ async fn everything(heard: Told) -> Vec<String> {
 }
 
 #[test]
-fn whoever_hears_of_all_that_can_happen_hears_no_secret() {
+fn observers_logs_and_metrics_show_no_secret() {
     let (heard, mut signs, mut metrics) = (Told::default(), Vec::new(), String::new());
     let hook = heard.clone();
     let log = log_of(|_| metrics = metrics_of(async { signs = everything(hook).await }));
@@ -309,7 +309,7 @@ fn whoever_hears_of_all_that_can_happen_hears_no_secret() {
 }
 
 #[test]
-fn operators_are_told_what_is_not_the_callers_fault() {
+fn server_side_errors_are_logged() {
     let broken = Verifier::new(key_fn(|_| async { Err::<Option<Secret>, _>("no route to the database") }));
     let service = broken.with_clock(ManualClock::at(NOW)).into_layer().layer(service_fn(never));
     let text = log_of(|runtime| {

@@ -86,7 +86,7 @@ async fn send(sender: &mut Sender<Bytes, Infallible>, data: &'static str) {
 }
 
 #[tokio::test]
-async fn a_frame_is_handed_on_when_the_next_one_is_there() {
+async fn frame_is_delivered_when_the_next_arrives() {
     let (mut sender, body) = Channel::new(1);
     let request = streaming().verify(upload("onetwothree", body)).await.unwrap();
     assert_eq!(request.extensions().get::<Caller>().unwrap().app_id().as_str(), "demo");
@@ -108,7 +108,7 @@ async fn a_frame_is_handed_on_when_the_next_one_is_there() {
 }
 
 #[tokio::test]
-async fn in_the_place_of_a_wrong_bodys_last_frame_comes_an_error() {
+async fn error_replaces_the_last_frame_on_mismatch() {
     assert_eq!(seen_of("onetwo", frames(["one", "two"])).await, ["one", "two"]);
     assert_eq!(seen_of("onetwo", frames(["one", "TWO"])).await, ["one", "!body_mismatch"]);
     assert_eq!(seen_of("onetwo", frames(["one"])).await, ["!body_mismatch"]);
@@ -119,7 +119,7 @@ async fn in_the_place_of_a_wrong_bodys_last_frame_comes_an_error() {
 }
 
 #[tokio::test]
-async fn what_comes_after_the_last_data_does_not_set_it_free() {
+async fn trailing_frames_do_not_release_the_last_frame() {
     let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("x-token"), "evil".parse().unwrap())]);
     let end = |text: &'static str| {
         let data = |text: &'static str| Ok(Frame::data(Bytes::from(text)));
@@ -131,7 +131,7 @@ async fn what_comes_after_the_last_data_does_not_set_it_free() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_no_verdict_and_gives_nothing_more() {
+async fn truncated_body_is_malformed_and_withheld() {
     let broken = [Ok(Frame::data(Bytes::from("one"))), Ok(Frame::data(Bytes::from("two"))), Err("reset")];
     let body = StreamBody::new(futures_util::stream::iter(broken));
     let request = upload("onetwo", Full::default()).map(|_| UnverifiedBody::new(body));
@@ -140,7 +140,7 @@ async fn a_body_that_breaks_off_is_no_verdict_and_gives_nothing_more() {
 }
 
 #[tokio::test]
-async fn the_limit_stands() {
+async fn streamed_body_beyond_the_limit_is_rejected() {
     let verify = async |limit, body| streaming_up_to(limit).verify(upload("onetwo", body)).await;
     assert_eq!(seen(verify(6, frames(["one", "two"])).await.unwrap()).await, ["one", "two"]);
     assert_eq!(seen(verify(5, frames(["one", "two"])).await.unwrap()).await, ["!body_too_large"]);
@@ -188,7 +188,7 @@ async fn no_more_bytes_come_than_were_declared() {
 
 /// Why a service reads to the end before it acts.
 #[tokio::test]
-async fn a_parser_that_is_done_before_the_end_has_seen_what_nobody_signed() {
+async fn early_parser_can_see_unsigned_bytes() {
     let forged = frames(["{\"to\":\"eve\"}", "junk"]);
     let mut body = streaming().verify(upload("{\"to\":\"bob\"}", forged)).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -258,7 +258,7 @@ async fn memory_holds_one_frame_of_a_thousand() {
 }
 
 #[tokio::test]
-async fn what_is_not_streamed_is_checked_before_the_service_is_called() {
+async fn forms_and_empty_bodies_are_checked_first() {
     assert_eq!(rig::code(&streaming(), form("/", "a=1")).await, "unsigned");
     let mut wrong_form = signed(form("/", "a=1&b="));
     *wrong_form.body_mut() = "a=1&b=&c=";
@@ -272,7 +272,7 @@ async fn what_is_not_streamed_is_checked_before_the_service_is_called() {
 }
 
 #[tokio::test]
-async fn the_caller_hears_the_refusal_whatever_the_service_makes_of_it() {
+async fn caller_gets_the_rejection_despite_the_service() {
     async fn shrugs(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, BodyError> {
         let _ = request.into_body().collect().await;
         Ok(Response::new(Full::from("stored")))
@@ -365,7 +365,7 @@ async fn send_in_two_parts(proxy: SocketAddr, signed: &[u8], parts: [&[u8]; 2], 
 }
 
 #[tokio::test]
-async fn a_handler_that_forwards_a_body_never_completes_a_wrong_one() {
+async fn forwarded_wrong_body_is_never_completed() {
     let (upstream, mut received) = upstream().await;
     let proxy = proxy(upstream).await;
     let whole = vec![b'a'; 300_000];

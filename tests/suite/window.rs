@@ -58,7 +58,7 @@ async fn the_clock_counts_whole_seconds_rounded_down() {
 }
 
 #[tokio::test]
-async fn another_tolerance() {
+async fn tolerance_is_configurable() {
     let verifier = verifier().0.with_tolerance(Duration::from_secs(5));
     for (skew, code) in [(-6, "stale_timestamp"), (-5, "accepted"), (5, "accepted"), (6, "stale_timestamp")] {
         let request = signed_by(&signer(), NOW.checked_add_signed(skew).unwrap(), get("/"));
@@ -213,7 +213,7 @@ impl NonceStore for Shared {
 }
 
 #[tokio::test]
-async fn a_store_that_outlives_the_process_has_no_birth() {
+async fn persistent_store_ignores_the_process_start() {
     let verifier = restarted().with_nonces(Shared(MemoryNonceStore::new())).with_strict_restart();
     for skew in [-300, 0, 300] {
         let request = signed_by(&signer(), NOW.checked_add_signed(skew).unwrap(), get("/"));
@@ -223,7 +223,7 @@ async fn a_store_that_outlives_the_process_has_no_birth() {
 
 /// The machine starts with a slow clock, which is set right a minute later.
 #[tokio::test]
-async fn a_slow_start_does_not_make_the_process_older_than_it_is() {
+async fn start_with_a_slow_clock_is_corrected() {
     for strict in [false, true] {
         let clock = ManualClock::at(NOW - 1000);
         let verifier = Verifier::new(keys()).with_clock(clock.clone());
@@ -301,7 +301,7 @@ impl NonceStore for Recorder {
 }
 
 #[tokio::test]
-async fn a_claim_lives_from_its_timestamp_and_longer_in_a_shared_store() {
+async fn shared_store_keeps_claims_longer() {
     for (shared, timestamp, ttl) in
         [(false, NOW - 300, 1), (false, NOW, 301), (false, NOW + 300, 601), (true, NOW + 300, 661)]
     {
@@ -340,7 +340,7 @@ async fn what_waited_on_a_suspended_machine_is_stale() {
 
 /// As one does that blocks.
 #[tokio::test]
-async fn a_key_store_that_answers_at_once_may_have_taken_its_time() {
+async fn blocking_key_lookup_counts_toward_the_window() {
     let clock = ManualClock::at(NOW);
     let in_keys = clock.clone();
     let keys = countersign::store::key_fn(move |_| {

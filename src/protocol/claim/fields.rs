@@ -55,6 +55,20 @@ pub(crate) struct Fields {
     pub(crate) token: TokenClaim,
 }
 
+/// The fields cannot be read, or another part of the head cannot.
+pub(crate) struct UnreadableClaim {
+    pub(crate) rejection: Rejection,
+    /// The app id and the timestamp, if they can be read. For operators.
+    pub(crate) app_id: Option<AppId>,
+    pub(crate) timestamp: Option<Timestamp>,
+}
+
+impl From<Rejection> for UnreadableClaim {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, app_id: None, timestamp: None }
+    }
+}
+
 impl Claim {
     /// Reads the fields of a request whose target is `uri`.
     ///
@@ -62,36 +76,32 @@ impl Claim {
     ///
     /// The request is unsigned, a field is missing or malformed, or fields travel in headers and in the query at once.
     pub fn extract(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> Result<Self, Rejection> {
-        Self::read(scheme, uri, &scheme.header_table().find_in(headers))
+        let headers = scheme.header_table().find_in(headers);
+        Self::read(scheme, uri, &headers).map_err(|unreadable| unreadable.rejection)
     }
 
-    pub(crate) fn read(scheme: &Scheme, uri: &Uri, headers: &HeaderIndex<'_>) -> Result<Self, Rejection> {
-        Self::read_fields(scheme, uri, headers)
-            .map_err(|rejection| location::unsigned_or(rejection, scheme, uri, headers))
+    pub(crate) fn read(scheme: &Scheme, uri: &Uri, headers: &HeaderIndex<'_>) -> Result<Self, UnreadableClaim> {
+        let unreadable = |rejection, source: Option<&FieldSource<'_>>| UnreadableClaim {
+            rejection: location::unsigned_or(rejection, scheme, uri, headers),
+            app_id: source.and_then(|source| source.required(Field::AppId, AppId::parse).ok()),
+            timestamp: source.and_then(|source| source.required(Field::Timestamp, Timestamp::parse).ok()),
+        };
+        match FieldSource::find(scheme, uri, headers) {
+            Ok(source) => {
+                Self::read_fields(scheme, &source, headers).map_err(|rejection| unreadable(rejection, Some(&source)))
+            }
+            Err(rejection) => Err(unreadable(rejection, None)),
+        }
     }
 
-    fn read_fields(scheme: &Scheme, uri: &Uri, headers: &HeaderIndex<'_>) -> Result<Self, Rejection> {
-        let carried = FieldSource::find(scheme, uri, headers)?;
+    fn read_fields(scheme: &Scheme, source: &FieldSource<'_>, headers: &HeaderIndex<'_>) -> Result<Self, Rejection> {
         let fields = Fields {
-            app_id: carried.required(Field::AppId, AppId::parse)?,
-            timestamp: carried.required(Field::Timestamp, Timestamp::parse)?,
-            nonce: carried.required(Field::Nonce, Nonce::parse)?,
-            token: TokenClaim::extract(scheme, &carried, headers.all())?,
+            app_id: source.required(Field::AppId, AppId::parse)?,
+            timestamp: source.required(Field::Timestamp, Timestamp::parse)?,
+            nonce: source.required(Field::Nonce, Nonce::parse)?,
+            token: TokenClaim::extract(scheme, source, headers.all())?,
         };
-        Ok(Self { sign: carried.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
-    }
-
-    /// Who a request says it is from, and when it was signed, as far as that can be read where all of it cannot.
-    pub(crate) fn extract_partial(
-        scheme: &Scheme,
-        uri: &Uri,
-        headers: &HeaderMap,
-    ) -> (Option<AppId>, Option<Timestamp>) {
-        let found = scheme.header_table().find_in(headers);
-        let Ok(carried) = FieldSource::find(scheme, uri, &found) else {
-            return (None, None);
-        };
-        (carried.required(Field::AppId, AppId::parse).ok(), carried.required(Field::Timestamp, Timestamp::parse).ok())
+        Ok(Self { sign: source.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
     }
 
     /// Who it says it is from. Nothing is proved: for logs and limits.

@@ -22,7 +22,7 @@ mod tracing {
         enabled!(target: TARGET, Level::ERROR)
     }
 
-    /// The outcome of a request: at `DEBUG` if it was rejected for a fault of its caller's.
+    /// Emits the outcome of a request. The level is `DEBUG` if the caller is at fault for a rejection.
     pub(in super::super) fn outcome(outcome: &Outcome<'_>) {
         let (code, skew, is_enforced) = (outcome.code(), outcome.skew(), outcome.is_enforced());
         let (app_id, seconds) = (outcome.claimed_app_id().map(AppId::as_str), outcome.duration().as_secs_f64());

@@ -1,8 +1,8 @@
-//! What a request says of itself.
+//! The fields that a request claims.
 
 use crate::protocol::{AppId, Claim, Timestamp};
 
-/// What a request says of itself, as far as it was read.
+/// The fields that a request claims, as far as they were read.
 #[derive(Default)]
 pub(super) struct RequestFacts {
     claimed: Option<ClaimedFields>,
@@ -16,12 +16,12 @@ enum ClaimedFields {
 }
 
 impl RequestFacts {
-    /// All fields were read, at `now` in Unix seconds.
+    /// Stores all fields, read at `now` in Unix seconds.
     pub(super) fn of(claim: &Claim, now: u64) -> Self {
         Self { skew: Some(skew(claim.timestamp(), now)), claimed: Some(ClaimedFields::Whole(claim.clone())) }
     }
 
-    /// Some of the fields were read.
+    /// Stores the fields that could be read, at `now` in Unix seconds.
     pub(super) fn partial(app_id: Option<AppId>, timestamp: Option<Timestamp>, now: u64) -> Self {
         let claimed = app_id.map(|app_id| ClaimedFields::AppId(Box::new(app_id)));
         Self { claimed, skew: timestamp.map(|timestamp| skew(timestamp, now)) }

@@ -5,7 +5,7 @@ pub(super) use self::noop::Metrics;
 #[cfg(feature = "metrics")]
 pub(super) use self::recorded::Metrics;
 
-/// What a verifier asks.
+/// A store that a verifier calls.
 #[derive(Clone, Copy)]
 pub(super) enum Store {
     Keys,
@@ -55,10 +55,10 @@ mod recorded {
         describe_counter!(KEY_USES, Unit::Count, "Verified requests by app and by which of its keys signed");
     }
 
-    /// The metrics of the recorder that is installed when there is first something to tell.
+    /// The metrics of the recorder that is installed when the first value is recorded.
     pub(in super::super) struct Metrics {
         is_enforced: bool,
-        /// None if there is no recorder, or it panicked.
+        /// `None` if no recorder is installed, or if it panicked.
         handles: OnceLock<Option<Handles>>,
     }
 
@@ -75,7 +75,7 @@ mod recorded {
         of_refused: OfVerdict,
         keys: OfStore,
         nonces: OfStore,
-        /// Registered when a store first says how full it is: one that cannot say has no gauges.
+        /// Registered when a store first reports its occupancy. A store that reports none has no gauges.
         occupancy: OnceLock<(Gauge, Gauge)>,
         key_uses: KeyUses,
     }
@@ -85,7 +85,7 @@ mod recorded {
             Self { is_enforced, handles: OnceLock::new() }
         }
 
-        /// Whether there is a recorder. Without one nothing is counted, and no time measured.
+        /// Whether a recorder is installed. Without one nothing is counted and no time is measured.
         pub(in super::super) fn is_enabled(&self) -> bool {
             self.handles().is_some()
         }
@@ -151,7 +151,7 @@ mod recorded {
     impl Handles {
         fn new(is_enforced: bool) -> Self {
             describe();
-            // So that they are exported as 0.
+            // Set the counters to 0, so that they are exported.
             for closure in CLOSURES {
                 counter!(CLOSURE_PANICS, "closure" => closure).absolute(0);
             }
@@ -179,14 +179,14 @@ mod recorded {
     }
 
     impl Handles {
-        /// Whether there is a recorder. What stands in where none is installed has no size, and takes nothing. (Of one
-        /// that has no size either and takes counters alone nobody could tell.)
+        /// Whether a recorder is installed. The no-op recorder is zero-sized and ignores values. A zero-sized recorder
+        /// that records only counters is treated as no recorder.
         fn is_installed(&self) -> bool {
             if with_recorder(|recorder| size_of_val(recorder)) > 0 {
                 return true;
             }
             let is_heard = Cell::new(false);
-            // No sample, and nothing more: neither is changed.
+            // Record zero samples and add zero, so that neither metric changes.
             self.keys.seconds.record_many(Probe(&is_heard), 0);
             if !is_heard.get() {
                 gauge!(HELD).increment(Probe(&is_heard));
@@ -195,7 +195,7 @@ mod recorded {
         }
     }
 
-    /// A nothing that notices who takes it.
+    /// A zero value that notices whether a recorder reads it.
     struct Probe<'a>(&'a Cell<bool>);
 
     impl IntoF64 for Probe<'_> {
@@ -219,7 +219,7 @@ mod recorded {
 
         fn record(&self, outcome: &Outcome<'_>) {
             if let Some(skew) = outcome.skew() {
-                // A sum that a made-up timestamp has made huge would not notice anything after it.
+                // Clamp the value, because a huge skew from a forged timestamp would hide all later ones in the sum.
                 self.skew.record(skew.clamp(-A_DAY, A_DAY) as f64);
             }
             self.seconds.record(outcome.duration());
@@ -237,11 +237,11 @@ mod recorded {
         }
     }
 
-    /// By app and key. There are no more of them than apps have proved to be theirs.
+    /// Counters by app and key. Only apps that have authenticated have entries.
     #[derive(Default)]
     struct KeyUses(RwLock<HashMap<AppId, Vec<(String, Counter)>>>);
 
-    /// How a key is called: without a name, by its place in the ring.
+    /// Returns the label of a key: its name, or its index in the ring if it has none.
     fn key_of(caller: &Caller) -> &str {
         caller.key_name().unwrap_or_else(|| ["#0", "#1", "#2", "#3"].get(caller.key_index()).unwrap_or(&"more"))
     }
@@ -256,7 +256,7 @@ mod recorded {
             if !is_counted {
                 let counter = counter!(KEY_USES, "app" => app.to_string(), "key" => key.to_owned());
                 counter.increment(1);
-                // Two that meet here have the same counter twice, which is one.
+                // Two tasks may both register the counter. The recorder treats them as one.
                 let mut apps = self.0.write().unwrap_or_else(PoisonError::into_inner);
                 apps.entry(app.clone()).or_default().push((key.to_owned(), counter));
             }

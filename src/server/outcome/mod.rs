@@ -1,7 +1,7 @@
-//! What became of a request, told once, in one place, to all who want to know.
+//! The outcome of a request, reported once and in one place.
 //!
-//! A `recorder` follows a request, notes its `facts`, and has its outcome told by the `observer`: to the closure of the service, as
-//! an `event`, and as `metrics`.
+//! A `recorder` follows a request and collects its `facts`. The `observer` reports the outcome to the service's
+//! closure, as an `event`, and as `metrics`.
 
 mod event;
 mod facts;
@@ -18,7 +18,7 @@ pub(super) use self::{
 use super::caller::Caller;
 use crate::protocol::{AppId, Rejection, SignatureError};
 
-/// What became of one request. [`Verifier::with_observer`](crate::Verifier::with_observer) tells it.
+/// The outcome of one request. [`Verifier::with_observer`](crate::Verifier::with_observer) reports it.
 ///
 /// `Debug` shows no secret, token, nonce or signature.
 #[derive(Debug)]
@@ -30,33 +30,33 @@ pub struct Outcome<'a> {
     is_enforced: bool,
 }
 
-/// What was decided on a request, and on whose.
+/// The decision on a request.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Decision<'a> {
-    /// It was signed, fresh and unrepeated, and its body was the one that was signed.
+    /// The request was signed, fresh and not repeated, and its body was the signed one.
     Verified(&'a Caller),
-    /// It was not, or could not be checked.
+    /// The request was rejected, or could not be checked.
     Rejected(&'a Rejection),
-    /// It was not verified: a [bypass](crate::Verifier::with_insecure_bypass) covers it.
+    /// The request was not verified, because a [bypass](crate::Verifier::with_insecure_bypass) covers it.
     Bypassed,
-    /// All but its [streamed](crate::Verifier::with_streamed_bodies) body was verified, and of that the service did not
-    /// read the end, because it did not want to or because the connection broke.
+    /// The request was verified except for the end of its [streamed](crate::Verifier::with_streamed_bodies) body. The
+    /// service did not read that end: it dropped the body, or the connection broke.
     BodyNotRead(&'a Caller),
-    /// Nobody waited for the decision: the future was dropped, by a timeout or because the caller hung up; or a store
-    /// panicked. Its nonce may have been spent.
+    /// The future was dropped before the decision, by a timeout or because the caller disconnected, or a store
+    /// panicked. The nonce may be used up.
     Cancelled,
 }
 
 impl<'a> Outcome<'a> {
-    /// What was decided.
+    /// The decision on the request.
     #[must_use]
     pub fn decision(&self) -> Decision<'a> {
         self.decision
     }
 
-    /// The decision in a word: a rejection's [code](crate::RejectionKind::code), or `verified`, `bypassed`,
-    /// `body_not_read` or `cancelled`. There are few of them, and each is a good label.
+    /// The decision as a code: a rejection's [code](crate::RejectionKind::code), or `verified`, `bypassed`,
+    /// `body_not_read` or `cancelled`. The number of codes is small and fixed, so each is a good metric label.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self.decision {
@@ -68,14 +68,14 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Who it says it is from, if that is well-formed. **Nothing is proved unless there is a [`caller`](Self::caller)**:
-    /// anybody can send any id, as many of them as they like. It is for logs, and must not become the label of a metric.
+    /// The app id that the request claims, if it is well-formed. **It is not authenticated unless there is a
+    /// [`caller`](Self::caller)**: anybody can send any number of ids. Use it in logs, but never as a metric label.
     #[must_use]
     pub fn claimed_app_id(&self) -> Option<&'a AppId> {
         self.claimed_app_id
     }
 
-    /// Who signed, where that is proved.
+    /// The verified caller, if the request was authenticated.
     #[must_use]
     pub fn caller(&self) -> Option<&'a Caller> {
         match self.decision {
@@ -84,7 +84,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Why it was refused, if it was.
+    /// The rejection, if the request was rejected.
     #[must_use]
     pub fn rejection(&self) -> Option<&'a Rejection> {
         match self.decision {
@@ -93,29 +93,30 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Why the signature is invalid, if the rejection is `invalid_signature`. The caller was not told.
+    /// The reason why the signature is invalid, if the rejection is `invalid_signature`. The caller does not get this
+    /// reason.
     #[must_use]
     pub fn signature_error(&self) -> Option<SignatureError> {
         self.rejection()?.signature_error()
     }
 
-    /// The request's timestamp minus the verifier's clock, in whole seconds, where the timestamp could be read: negative
-    /// for a client whose clock is slow, or whose request took long. Unless there is a [`caller`](Self::caller), it is
-    /// what somebody wrote.
+    /// The request's timestamp minus the verifier's clock, in whole seconds, if the timestamp could be read. It is
+    /// negative if the client's clock is slow or the request took long. It is not authenticated unless there is a
+    /// [`caller`](Self::caller).
     #[must_use]
     pub fn skew(&self) -> Option<i64> {
         self.skew
     }
 
-    /// How long verifying took, waiting for the stores included, and for a body that is read whole. What a streamed body
-    /// takes after the service was called is not counted.
+    /// The time that verification took, including the stores and a buffered body. The time that a streamed body takes
+    /// after the service is called is not included.
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.duration
     }
 
-    /// Whether a refusal keeps the request from the service. Behind a
-    /// [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer) it does not.
+    /// Whether a rejection keeps the request from the service. It is `false` behind a
+    /// [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
     #[must_use]
     pub fn is_enforced(&self) -> bool {
         self.is_enforced

@@ -1,11 +1,11 @@
-//! Where outcomes go.
+//! The receivers of outcomes.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{Decision, Outcome, event, facts::RequestFacts, metrics::Metrics};
 use crate::event::{call_closure, catch_panics};
 
-/// All who are told of outcomes. Without a hook and features, nobody.
+/// All receivers of outcomes. There are none without a hook and without features.
 pub(in crate::server) struct Observer {
     hook: Option<Arc<Hook>>,
     meter: Metrics,
@@ -23,22 +23,22 @@ impl Observer {
         Self { hook: Some(Arc::new(hook)), meter: Metrics::new(self.is_enforced), ..*self }
     }
 
-    /// For a layer that only reports.
+    /// Makes an observer for a layer that only reports.
     pub(in crate::server) fn reporting(&self) -> Self {
         Self { hook: self.hook.clone(), meter: Metrics::new(false), is_enforced: false }
     }
 
-    /// Whether anybody wants to know.
+    /// Whether any receiver is enabled.
     pub(super) fn is_enabled(&self) -> bool {
         self.has_metrics() || self.hook.is_some() || catch_panics(event::is_enabled).unwrap_or(false)
     }
 
-    /// Whether a recorder wants to know.
+    /// Whether a metrics recorder is installed.
     pub(super) fn has_metrics(&self) -> bool {
         self.meter.is_enabled()
     }
 
-    /// Tells what was measured on the way.
+    /// Records a measurement.
     pub(super) fn measure(&self, tell: impl FnOnce(&Metrics)) {
         catch_panics(|| tell(&self.meter));
     }
@@ -46,7 +46,7 @@ impl Observer {
     pub(super) fn tell(&self, decision: Decision<'_>, facts: &RequestFacts, duration: Duration) {
         let (claimed_app_id, skew) = (facts.app_id(), facts.skew());
         let outcome = Outcome { decision, claimed_app_id, skew, duration, is_enforced: self.is_enforced };
-        // One that panics keeps none of the others from hearing it.
+        // A panic in one receiver does not affect the others.
         catch_panics(|| {
             event::outcome(&outcome);
         });

@@ -1,21 +1,19 @@
-//! One request, followed to its outcome.
+//! Records the outcome of one request.
 
 use std::{sync::Arc, time::Duration};
-
-use http::{HeaderMap, Uri};
 
 use super::{Decision, Observer, facts::RequestFacts, metrics::Store};
 use crate::{
     clock::NonDecreasingClock,
-    protocol::{Claim, Rejection, RejectionKind, Scheme},
+    protocol::{Claim, Rejection, RejectionKind, UnreadableClaim},
     server::caller::Caller,
     store::{NonceStore, StoreError},
 };
 
-/// Follows a request while it is verified. If it is dropped before the outcome was told, the request was cancelled.
+/// Follows a request while it is verified. If it is dropped before the outcome is reported, the request was cancelled.
 ///
-/// It is empty if nobody wants to know, or the outcome was told. Boxed, since mostly nobody does: what verifies holds a
-/// pointer of it then.
+/// It is empty if no receiver is enabled, or after the outcome is reported. The state is boxed, because usually no
+/// receiver is enabled, and the verifying future then holds only a pointer.
 pub(in crate::server) struct OutcomeRecorder<'v>(Option<Box<RecorderState<'v>>>);
 
 struct RecorderState<'v> {
@@ -37,35 +35,27 @@ impl Observer {
 }
 
 impl OutcomeRecorder<'_> {
-    /// The fields were read, at `now` in Unix seconds.
+    /// Records the fields, read at `now` in Unix seconds.
     pub(in crate::server) fn record_claim(&mut self, claim: &Claim, now: u64) {
         if let Some(state) = &mut self.0 {
             state.facts = RequestFacts::of(claim, now);
         }
     }
 
-    /// The head was refused, and some of it may be read all the same.
-    pub(in crate::server) fn record_partial_claim(
-        &mut self,
-        refused: &Rejection,
-        scheme: &Scheme,
-        (uri, headers): (&Uri, &HeaderMap),
-        now: u64,
-    ) {
-        // Limits come before work.
-        if let Some(state) = self.0.as_mut().filter(|_| refused.kind() != RejectionKind::QueryTooLong) {
-            let (app_id, timestamp) = Claim::extract_partial(scheme, uri, headers);
-            state.facts = RequestFacts::partial(app_id, timestamp, now);
+    /// Records the fields that can be read of a rejected head.
+    pub(in crate::server) fn record_partial_claim(&mut self, claim: &UnreadableClaim, now: u64) {
+        if let Some(state) = &mut self.0 {
+            state.facts = RequestFacts::partial(claim.app_id.clone(), claim.timestamp, now);
         }
     }
 
-    /// A store is about to be asked: when that is, where anybody measures it.
+    /// Returns the current time before a store call, if a metrics recorder is installed.
     pub(in crate::server) fn start_timer(&self) -> Option<Duration> {
         let state = self.0.as_ref().filter(|state| state.observer.has_metrics())?;
         Some(state.clock.monotonic())
     }
 
-    /// The key store has answered.
+    /// Records the result of a key store lookup.
     pub(in crate::server) fn record_key_lookup<T>(&self, timer: Option<Duration>, answer: &Result<T, StoreError>) {
         if let Some((state, timer)) = self.0.as_ref().zip(timer) {
             let took = state.since(timer);
@@ -73,7 +63,7 @@ impl OutcomeRecorder<'_> {
         }
     }
 
-    /// The nonce store has answered.
+    /// Records the result of a nonce claim.
     pub(in crate::server) fn record_nonce_claim(
         &mut self,
         timer: Option<Duration>,
@@ -94,7 +84,7 @@ impl OutcomeRecorder<'_> {
         state.caller = answer.as_ref().ok().cloned();
     }
 
-    /// The caller as of later.
+    /// Replaces the caller after a later lookup.
     pub(in crate::server) fn record_caller(&mut self, caller: &Caller) {
         if let Some(state) = &mut self.0 {
             state.caller = Some(caller.clone());
@@ -105,18 +95,18 @@ impl OutcomeRecorder<'_> {
         self.tell(Decision::Bypassed);
     }
 
-    /// Tells the outcome, unless that is left to the body.
+    /// Reports the outcome, unless the body's recorder reports it.
     pub(in crate::server) fn finish(&mut self, rejection: Option<&Rejection>) {
         let caller = self.0.as_mut().and_then(|state| state.caller.take());
         match (rejection, caller) {
             (Some(rejection), _) => self.tell(Decision::Rejected(rejection)),
             (None, Some(caller)) => self.tell(Decision::Verified(&caller)),
-            // Told already.
+            // Already reported.
             (None, None) => {}
         }
     }
 
-    /// Leaves it to a body that the service reads.
+    /// Moves the report to a body that the service reads.
     pub(in crate::server) fn of_body(&mut self) -> BodyOutcomeRecorder {
         BodyOutcomeRecorder(self.0.take().and_then(|state| {
             let (observer, duration) = (state.observer.clone(), state.since(state.started));
@@ -143,7 +133,7 @@ impl Drop for OutcomeRecorder<'_> {
     }
 }
 
-/// Follows a body whose request is verified. If it is dropped before the outcome was told, the body was not read.
+/// Follows a body whose request is verified. If it is dropped before the outcome is reported, the body was not read.
 #[derive(Default)]
 pub(in crate::server) struct BodyOutcomeRecorder(Option<Box<PendingOutcome>>);
 

@@ -26,7 +26,7 @@ async fn an_app_is_looked_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_store_is_asked_though_it_has_just_failed() {
+async fn invalidation_overrides_the_failure_backoff() {
     for known in [false, true] {
         let (keys, database, clock) = cached();
         if known {
@@ -43,7 +43,7 @@ async fn the_store_is_asked_though_it_has_just_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_others_are_not() {
+async fn invalidation_keeps_other_apps_cached() {
     let (keys, database, _) = cached();
     let apps: Vec<String> = (0..50).map(|n| format!("app-{n}")).collect();
     for app in &apps {
@@ -88,7 +88,7 @@ async fn a_look_up_in_flight_is_overtaken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_what_was_overtaken_look_up_again() {
+async fn waiters_of_an_overtaken_lookup_retry() {
     let (keys, database, _) = cached();
     database.is(Mood::Held);
     let mut waiting = pin!(join_all((0..3).map(|_| ask(&keys, "demo"))));
@@ -102,7 +102,7 @@ async fn those_who_wait_for_what_was_overtaken_look_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_what_was_overtaken_are_not_told_that_it_failed() {
+async fn failure_of_an_overtaken_lookup_is_ignored() {
     let (keys, database, _) = cached();
     database.is(Mood::Held);
     let mut waiting = pin!(ask(&keys, "demo"));
@@ -118,7 +118,7 @@ async fn those_who_wait_for_what_was_overtaken_are_not_told_that_it_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_what_was_overtaken_get_no_stale_keys_from_a_store_that_is_well() {
+async fn waiters_of_an_overtaken_lookup_get_fresh_keys() {
     let (keys, database, _) = cached();
     let keys = keys.with_ttl(Duration::ZERO).with_grace(TTL);
     database.is(Mood::Held);
@@ -135,7 +135,7 @@ async fn those_who_wait_for_what_was_overtaken_get_no_stale_keys_from_a_store_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_overtaken_ends_beside_the_one_that_counts() {
+async fn overtaken_lookup_does_not_affect_the_current_one() {
     let (keys, database, _) = cached();
     database.is(Mood::Held);
     let mut first = pin!(ask(&keys, "demo"));
@@ -178,7 +178,7 @@ async fn endless_invalidation_ends_by_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_keys_are_gone_too() {
+async fn invalidation_drops_stale_keys() {
     let (keys, database, clock) = cached();
     let keys = keys.with_grace(TTL);
     ask(&keys, "demo").await;
@@ -211,7 +211,7 @@ async fn stale_keys_are_gone_for_those_who_wait_too() {
 
 /// On several threads: whoever asks after an invalidation never gets a key of before it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_race_of_rotations_and_requests() {
+async fn no_retired_key_is_returned_after_invalidation() {
     const ROTATIONS: u64 = 300;
     let (keys, database, _) = cached();
     let keys = keys.with_deadline(PATIENT);

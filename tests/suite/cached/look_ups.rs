@@ -31,7 +31,7 @@ async fn the_store_is_asked_once_in_a_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_set_holds() {
+async fn ttls_and_deadline_are_configurable() {
     let (keys, database, clock) = cached();
     let keys = keys.with_ttl(SECOND).with_unknown_ttl(2 * SECOND).with_deadline(10 * MS);
     for (id, life) in [("demo", SECOND), ("stranger", 2 * SECOND)] {
@@ -79,7 +79,7 @@ async fn the_ttl_counts_from_the_beginning_of_the_look_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retired_key_fails_after_the_ttl_and_the_new_one_passes() {
+async fn new_key_replaces_retired_key_after_ttl() {
     let (keys, database, clock) = cached();
     assert_eq!(ask(&keys, "demo").await, "key 1");
     database.set("demo", 2);
@@ -149,7 +149,7 @@ async fn threads_in_step_make_one_look_up_of_each_app() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asked_first_may_give_up_first() {
+async fn lookup_continues_when_its_first_caller_cancels() {
     let (keys, database, _) = cached();
     database.is(Mood::Held);
     let mut second = pin!(ask(&keys, "demo"));
@@ -167,7 +167,7 @@ async fn whoever_asked_first_may_give_up_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_may_give_up() {
+async fn waiting_callers_can_cancel() {
     let (keys, database, _) = cached();
     database.is(Mood::Held);
     let mut first = pin!(ask(&keys, "demo"));
@@ -182,7 +182,7 @@ async fn whoever_waits_may_give_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_waits_for_any_more_is_remembered() {
+async fn result_without_waiters_is_cached() {
     let (keys, database, _) = cached();
     assert!(ask(&keys, "demo").now_or_never().is_none());
     settle().await;
@@ -224,7 +224,7 @@ fn without_a_runtime_it_fails_and_does_not_panic() {
 }
 
 #[test]
-fn a_runtime_that_ends_takes_no_look_up_with_it_for_good() {
+fn lookup_lost_with_its_runtime_is_restarted() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let (keys, database, _) = cached();
     database.is(Mood::Hanging);

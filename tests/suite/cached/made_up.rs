@@ -26,7 +26,7 @@ async fn an_unknown_app_is_asked_for_once_in_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_was_unknown_is_known_once_it_is_created() {
+async fn created_app_is_known_after_unknown_ttl() {
     let (keys, database, clock) = cached();
     assert_eq!(ask(&keys, "late").await, "none");
     database.set("late", 7);
@@ -40,7 +40,7 @@ async fn an_app_that_was_unknown_is_known_once_it_is_created() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_is_created_is_known_at_once_if_somebody_says_so() {
+async fn created_app_is_known_after_invalidation() {
     let (keys, database, _) = cached();
     assert_eq!(ask(&keys, "late").await, "none");
     database.set("late", 7);
@@ -64,7 +64,7 @@ async fn a_flood_of_made_up_ids_reaches_the_store_once_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_many_reach_the_store_at_a_time_as_was_set_and_one_at_the_least() {
+async fn unknown_lookups_in_flight_are_limited() {
     for (set, most) in [(3, 3), (0, 1), (usize::MAX, 100)] {
         let (keys, database, _) = cached();
         let keys = keys.with_max_unknown_in_flight(set);
@@ -93,7 +93,7 @@ async fn made_up_ids_push_no_app_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_made_up_last_is_remembered() {
+async fn latest_unknown_ids_stay_cached() {
     let (keys, database, _) = cached();
     let keys = keys.with_unknown_capacity(1000);
     let ids = ids(5000);
@@ -112,7 +112,7 @@ async fn what_was_made_up_last_is_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_beyond_what_may_wait_is_refused_at_once_and_holds_no_app_up() {
+async fn excess_unknown_lookups_are_rejected_at_once() {
     let (keys, database, clock) = cached();
     ask(&keys, "demo").await;
     clock.advance(TTL);

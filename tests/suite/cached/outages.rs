@@ -34,7 +34,7 @@ async fn a_slow_store_has_until_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_is_asked_once_and_nobody_hangs() {
+async fn hung_store_fails_all_callers_at_deadline() {
     let (keys, database, _) = cached();
     database.is(Mood::Hanging);
     let start = Instant::now();
@@ -45,7 +45,7 @@ async fn a_store_that_hangs_is_asked_once_and_nobody_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_no_answer_and_is_not_repeated_at_once() {
+async fn failed_lookup_is_retried_with_backoff() {
     let (keys, database, clock) = cached();
     database.is(Mood::Failing);
     let mut asked = 0;
@@ -96,7 +96,7 @@ async fn a_store_that_panics_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_grace_an_outage_is_one_as_soon_as_the_ttl_is_over() {
+async fn without_grace_expired_keys_fail() {
     for mood in [Mood::Failing, Mood::Hanging, Mood::Panicking] {
         let (keys, database, clock) = expired_with_grace(Duration::ZERO).await;
         database.is(mood);
@@ -122,7 +122,7 @@ async fn the_caller_gets_a_503() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn during_the_grace_the_first_wait_and_all_others_get_stale_keys_at_once() {
+async fn stale_keys_are_returned_during_grace() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
     database.is(Mood::Hanging);
     let start = Instant::now();
@@ -194,7 +194,7 @@ async fn the_grace_may_end_while_a_look_up_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_an_app_is_disabled_is_an_answer_which_no_grace_undoes() {
+async fn grace_does_not_revive_a_disabled_app() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
     database.remove("demo");
     assert_eq!(ask(&keys, "demo").await, "none");
@@ -232,7 +232,7 @@ async fn there_is_no_grace_for_an_app_that_had_no_keys() {
 }
 
 #[test]
-fn stale_keys_are_told_of_once_a_minute() {
+fn stale_keys_are_logged_once_a_minute() {
     // One in six seconds.
     for (requests, told) in [(0, 0), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3), (30, 3)] {
         let log = crate::secrets::log_of(|_| {

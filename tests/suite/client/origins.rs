@@ -86,7 +86,7 @@ fn what_is_more_or_less_than_an_origin_is_refused() {
 }
 
 #[tokio::test]
-async fn what_another_origin_gets_has_no_field_that_the_caller_put_there() {
+async fn caller_fields_are_removed_for_other_origins() {
     let mut headers = get("http://other/p?a=1").map(|_| "body");
     for (name, value) in [
         ("x-app-id", "demo"),

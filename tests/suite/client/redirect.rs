@@ -148,7 +148,7 @@ async fn without_origins_another_origin_is_signed_for() {
 }
 
 #[tokio::test]
-async fn a_redirect_below_the_layer_is_refused_at_home_and_tells_others_the_signature() {
+async fn redirect_below_the_layer_reuses_the_signature() {
     let follow = || FollowRedirectLayer::with_policy(Limited::new(3));
     let client = ServiceBuilder::new().layer(SignLayer::new(signer())).layer(follow()).service(unsigning());
     for (to, code) in [("/new", "invalid_signature"), ("/old", "replayed_nonce")] {

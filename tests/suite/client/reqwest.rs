@@ -186,7 +186,7 @@ async fn another_origin_gets_the_request_without_the_fields() {
 }
 
 #[tokio::test]
-async fn user_info_of_the_url_is_no_token_and_gives_way_to_one() {
+async fn token_replaces_url_user_info() {
     let scheme = Scheme::new().with_token_location(TokenLocation::Bearer).unwrap();
     let arrived = Arrived::default();
     let address = serve(arrived.at(Router::new().fallback(echo).layer(verifying(scheme.clone())))).await;

@@ -116,7 +116,7 @@ fn a_host_that_could_be_sent_in_two_ways_is_not_signed() {
 }
 
 #[test]
-fn a_host_that_the_request_does_not_name_is_not_signed_as_absent() {
+fn missing_signed_host_is_an_error() {
     let signer = signer_of(Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap());
     let error = signer.sign(get("/orders")).unwrap_err();
     assert!(error.to_string().contains("the host is signed"), "{error}");

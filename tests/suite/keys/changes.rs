@@ -48,7 +48,7 @@ async fn a_rename_into_its_place_is_seen() {
 
 /// Of the same length, in the same second, and with the same date as before.
 #[tokio::test]
-async fn an_edit_in_place_is_seen_though_neither_length_nor_date_has_changed() {
+async fn edit_with_same_length_and_date_is_loaded() {
     let file = KeyFile::new(app("one"));
     let date = fs::metadata(file.path()).unwrap().modified().unwrap();
     let keys = watched(&file);
@@ -60,7 +60,7 @@ async fn an_edit_in_place_is_seen_though_neither_length_nor_date_has_changed() {
 
 /// Kubernetes: `keys.toml` leads to `..data/keys.toml`, and `..data` to a folder that is changed for another.
 #[tokio::test]
-async fn a_swap_of_the_folder_that_a_link_leads_to_is_seen() {
+async fn symlink_target_swap_is_loaded() {
     let file = KeyFile::new("");
     for id in ["one", "two"] {
         fs::create_dir(file.folder().join(id)).unwrap();
@@ -77,7 +77,7 @@ async fn a_swap_of_the_folder_that_a_link_leads_to_is_seen() {
 }
 
 #[tokio::test]
-async fn one_that_goes_away_keeps_its_keys_and_is_read_when_it_comes_back() {
+async fn missing_file_keeps_its_keys() {
     let file = KeyFile::new(app("one"));
     let keys = watched(&file);
     fs::remove_file(file.path()).unwrap();
@@ -93,7 +93,7 @@ async fn one_that_goes_away_keeps_its_keys_and_is_read_when_it_comes_back() {
 
 /// Of two files that are renamed into one place all the time, each reading has one or the other.
 #[test]
-fn one_that_is_replaced_while_it_is_read_is_read_whole() {
+fn file_replaced_during_reload_is_read_whole() {
     let many = |prefix: &str, count: usize| (0..count).map(|n| app(&format!("{prefix}{n}"))).collect::<String>();
     let texts = [many("few", 50), many("many", 1000)];
     let file = Arc::new(KeyFile::new(&texts[0]));

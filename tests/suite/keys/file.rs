@@ -49,7 +49,7 @@ async fn a_secret_is_text_or_hex_or_base64() {
 }
 
 #[tokio::test]
-async fn a_key_has_the_name_and_the_span_that_the_file_gives_it() {
+async fn key_names_and_spans_are_read() {
     // 1,700,000,000 is 2023-11-14T22:13:20Z.
     let cases = [
         ("not-before = 2023-11-14T22:13:20Z", true),
@@ -82,7 +82,7 @@ fn five() -> String {
 }
 
 #[test]
-fn what_cannot_be_meant_is_an_error_that_names_line_column_and_reason() {
+fn invalid_file_error_names_line_and_column() {
     let key = |rest: &str| format!("[apps.demo]\nkeys = [\n  {{ {}{rest} }},\n]\n", written('a'));
     let secret = |written: &str| format!("[apps.demo]\n[[apps.demo.keys]]\nsecret = {written}\n");
     let app = format!("[apps.demo]\nkeys = [{{ {} }}]\n", written('a'));

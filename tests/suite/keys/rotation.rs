@@ -134,7 +134,7 @@ fn the_files_of_the_page_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_recipe_refuses_nobody_while_a_key_is_changed_under_load() {
+async fn rotation_under_load_rejects_no_request() {
     let [before, both, ending] = files();
     let file = KeyFile::new(before);
     let keys = file.open().unwrap().with_interval(Duration::from_millis(5));
@@ -173,7 +173,7 @@ async fn the_recipe_refuses_nobody_while_a_key_is_changed_under_load() {
 
 /// With the interval that is the default. The slack is for a busy machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_key_that_was_taken_out_is_refused_within_the_bound_that_the_page_states() {
+async fn removed_key_is_rejected_within_documented_bound() {
     const BOUND: Duration = Duration::from_millis(1100);
     const SLACK: Duration = Duration::from_secs(1);
     assert!(PAGE.contains("1.1 s after the file was written whole"));
@@ -213,7 +213,7 @@ async fn a_key_that_was_taken_out_is_refused_within_the_bound_that_the_page_stat
 
 /// The alarm that the page asks for: a file with a slip in it retires nothing, and says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_broken_file_in_the_middle_of_a_rotation_refuses_nobody_and_is_told() {
+async fn broken_file_during_rotation_rejects_no_request() {
     let [before, both, _] = files();
     let file = KeyFile::new(before);
     let keys = file.open().unwrap().with_interval(Duration::from_millis(5));

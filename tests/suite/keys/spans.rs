@@ -59,7 +59,7 @@ async fn both_bounds_of_a_span_are_inside() {
 }
 
 #[tokio::test]
-async fn out_of_its_time_a_key_is_refused_byte_for_byte_as_a_stranger_is() {
+async fn inactive_key_is_rejected_like_unknown_app() {
     let outside: [&[(char, Bounds)]; 4] = [
         &[('a', (Some(NOW + 1), None))],
         &[('a', (None, Some(NOW - 1)))],
@@ -81,7 +81,7 @@ async fn out_of_its_time_a_key_is_refused_byte_for_byte_as_a_stranger_is() {
 
 /// What verifies for an app without an active key is the key of nobody. Whoever guesses that one is refused too.
 #[tokio::test]
-async fn nobodys_key_opens_nothing_where_no_key_is_active() {
+async fn dummy_key_verifies_nothing() {
     let (verifier, _) = verifier(&[('a', (Some(NOW + 1), None))]);
     let nobody = countersign::Signer::new("demo".parse().unwrap(), countersign::Secret::new(vec![0; 32]).unwrap());
     assert_eq!(rig::code(&verifier, signed_by(&nobody, NOW, get("/"))).await, "invalid_signature");

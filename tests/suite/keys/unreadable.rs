@@ -18,7 +18,7 @@ fn reason(file: &KeyFile) -> String {
 }
 
 #[test]
-fn missing_empty_too_large_no_text_and_no_file() {
+fn unreadable_files_are_rejected_with_a_reason() {
     let file = KeyFile::new("");
     assert_eq!(reason(&file), "it is empty");
     file.write(b"[apps.demo]\nkeys = '\xff'\n");
@@ -40,13 +40,13 @@ fn missing_empty_too_large_no_text_and_no_file() {
 /// A file of `/proc` has no length, and so never the one that was read.
 #[cfg(target_os = "linux")]
 #[test]
-fn one_whose_length_is_not_what_was_read_is_not_taken() {
+fn file_that_changes_while_read_is_rejected() {
     let error = FileKeys::open("/proc/self/status").unwrap_err().to_string();
     assert!(error.contains("it changes while it is read"), "{error}");
 }
 
 #[tokio::test]
-async fn each_failure_keeps_the_keys_and_is_told_until_the_file_is_well_again() {
+async fn failed_reload_keeps_the_keys() {
     let file = KeyFile::new(text('a'));
     let keys = file.open().unwrap().with_interval(Duration::MAX);
     assert_eq!(keys.last_failure(), None);
@@ -71,7 +71,7 @@ async fn each_failure_keeps_the_keys_and_is_told_until_the_file_is_well_again() 
 
 /// Root may read anything; then there is nothing to see.
 #[test]
-fn one_that_may_not_be_read() {
+fn file_without_read_permission_is_rejected() {
     let file = KeyFile::new(text('a'));
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(file.path()).is_err() {
@@ -80,7 +80,7 @@ fn one_that_may_not_be_read() {
 }
 
 #[test]
-fn operators_are_told_what_was_read_what_was_not_and_who_else_may_read_it() {
+fn world_accessible_key_file_is_warned_about() {
     let file = KeyFile::new(text('a'));
     let open_with = |mode| {
         fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();

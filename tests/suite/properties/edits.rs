@@ -138,7 +138,7 @@ fn sample(way: &Way) -> Content {
 ///
 /// A changed request that is let in is one that means the same: see [`tolerance`] for what such bits belong to.
 #[test]
-fn a_changed_bit_of_anything_signed_is_refused_or_means_the_same() {
+fn changed_bits_are_rejected_or_equivalent() {
     let mut tolerated = BTreeSet::new();
     let mut refused = 0;
     // Of 9 neighbours that differ in the place of the token and in the parameters, one.
@@ -309,7 +309,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn what_the_service_sees_is_what_was_signed_whatever_was_changed_on_the_way(
+    fn edited_requests_deliver_only_signed_content(
         way in select(ways()), content in contents(), attempts in vec(edits(), 16),
     ) {
         let Some(original) = Original::new(way.clone(), &way.by_hand(&content)) else {

@@ -224,11 +224,11 @@ fn in_every_way(holds: impl Fn(&Way, &Content) -> Result<(), TestCaseError>) {
 }
 
 #[test]
-fn what_was_signed_by_the_book_is_let_in_once_and_served_as_it_was_signed() {
+fn reference_signed_requests_are_accepted_once() {
     in_every_way(Way::is_let_in_once);
 }
 
 #[test]
-fn the_signer_signs_by_the_book() {
+fn signer_matches_the_reference_implementation() {
     in_every_way(Way::is_signed_alike);
 }

@@ -62,7 +62,7 @@ async fn is_let_in(request: &ByHand, sign: &str) -> bool {
 
 /// The purpose is the same in all requests, and of two keys no two signatures are the same: for those, see below.
 #[tokio::test]
-async fn of_two_requests_that_differ_in_one_line_none_passes_for_the_other() {
+async fn each_line_binds_the_signature() {
     let mut passed = Vec::new();
     for (line, one, other) in pairs() {
         assert_eq!(differing(&one.lines(), &other.lines()), [line]);
@@ -82,7 +82,7 @@ async fn of_two_requests_that_differ_in_one_line_none_passes_for_the_other() {
 
 /// Left out, emptied, or with a byte more, line by line.
 #[tokio::test]
-async fn a_signature_of_all_lines_but_one_is_none() {
+async fn signature_missing_any_line_is_rejected() {
     let lines = full().lines();
     for (at, (name, text)) in lines.iter().enumerate() {
         let without = [&lines[..at], &lines[at + 1..]].concat();

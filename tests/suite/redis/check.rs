@@ -5,7 +5,7 @@ use countersign::{danger::check_allowing_eviction, store::redis::CheckError};
 use super::*;
 
 #[tokio::test]
-async fn a_redis_that_keeps_what_it_is_told_is_taken() {
+async fn redis_without_eviction_passes_the_check() {
     let forgetful = RedisServer::start();
     let report = store(&forgetful).check().await.unwrap();
     assert_eq!((report.servers, report.has_append_only_file), (1, false), "a restart would forget, and it says so");
@@ -15,7 +15,7 @@ async fn a_redis_that_keeps_what_it_is_told_is_taken() {
 }
 
 #[tokio::test]
-async fn a_redis_that_evicts_is_refused_unless_somebody_knows_better() {
+async fn evicting_redis_fails_the_check_unless_allowed() {
     for policy in ["allkeys-lru", "volatile-ttl", "volatile-lru", "allkeys-random"] {
         let server = RedisServer::start_with(&["--maxmemory-policy", policy]);
         let error = store(&server).check().await.unwrap_err();
@@ -34,7 +34,7 @@ async fn a_replica_is_refused() {
 }
 
 #[tokio::test]
-async fn one_that_is_not_there_or_does_not_answer_is_no_yes() {
+async fn unreachable_redis_fails_the_check() {
     let mut server = RedisServer::start();
     let frozen = store(&server);
     frozen.check().await.unwrap();

@@ -168,7 +168,7 @@ async fn settles(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_node_has_its_share_of_claims_and_all_of_them_one_truth() {
+async fn cluster_spreads_claims_and_conforms() {
     let cluster = Cluster::start().await;
     let (store, other) = (cluster.store(), cluster.store());
     for n in 0..300 {
@@ -191,7 +191,7 @@ async fn each_node_has_its_share_of_claims_and_all_of_them_one_truth() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_node_fails_its_own_claims_and_is_found_when_it_is_back() {
+async fn dead_node_fails_only_its_own_claims() {
     let mut cluster = Cluster::start().await;
     let store = cluster.store();
     for n in 0..CLAIMS {
@@ -212,7 +212,7 @@ async fn a_dead_node_fails_its_own_claims_and_is_found_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_hangs_fails_its_own_claims_and_is_found_when_it_goes_on() {
+async fn hung_node_fails_only_its_own_claims() {
     let cluster = Cluster::start().await;
     let store = cluster.store();
     settles(&cluster, &store, "before", |_| true).await;

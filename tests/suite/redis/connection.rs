@@ -157,7 +157,7 @@ fn begun<C: Connect>(store: &RedisNonceStore<C>) -> Pin<Box<impl Future<Output =
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_all_who_come_at_once_one_makes_it() {
+async fn concurrent_claims_share_one_connection_attempt() {
     // Each claim by itself, and not all of them in one piece.
     let (store, server) = store::<true>();
     assert!(join_all((0..100).map(|_| ask(&store))).await.iter().all(|answer| answer == "New"));
@@ -165,7 +165,7 @@ async fn of_all_who_come_at_once_one_makes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_failure_nobody_tries_again_for_a_tenth_of_a_second() {
+async fn failed_connection_is_retried_after_100_ms() {
     let (store, server) = store::<false>();
     server.is_away(true);
     for attempt in 1..=3 {
@@ -181,7 +181,7 @@ async fn after_a_failure_nobody_tries_again_for_a_tenth_of_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_refuses_for_reasons_of_its_own_keeps_it() {
+async fn server_errors_keep_the_connection() {
     for line in ["-OOM command not allowed when used memory > 'maxmemory'\r\n", "-LOADING Redis is loading\r\n"] {
         let (store, server) = store::<false>();
         assert_eq!(ask(&store).await, "New");
@@ -195,7 +195,7 @@ async fn what_the_server_refuses_for_reasons_of_its_own_keeps_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_one_may_mend_has_another_made() {
+async fn broken_connection_is_replaced() {
     for fault in [
         Fault::Breaks,
         Fault::Says("-NOAUTH Authentication required.\r\n"),
@@ -211,7 +211,7 @@ async fn what_another_one_may_mend_has_another_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_has_been_silent_for_half_a_second_is_given_up() {
+async fn silent_connection_is_dropped_after_500_ms() {
     let (plain, server) = store::<false>();
     let (mending, cluster) = store::<true>();
     assert_eq!((ask(&plain).await.as_str(), ask(&mending).await.as_str()), ("New", "New"));
@@ -227,7 +227,7 @@ async fn one_that_has_been_silent_for_half_a_second_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_answers_is_kept_though_one_claim_has_no_answer() {
+async fn one_unanswered_claim_keeps_the_connection() {
     let (store, server) = store::<false>();
     for _ in 0..2 {
         assert_eq!(ask(&store).await, "New");
@@ -241,7 +241,7 @@ async fn one_that_answers_is_kept_though_one_claim_has_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_mends_itself_is_renewed_every_three_seconds_while_claims_fail() {
+async fn failing_reconnecting_client_is_rebuilt_every_three_seconds() {
     let (store, server) = store::<true>();
     // Of two claims one fails: it is not silent.
     let fails = async || {
@@ -266,7 +266,7 @@ async fn one_that_mends_itself_is_renewed_every_three_seconds_while_claims_fail(
 }
 
 #[tokio::test(start_paused = true)]
-async fn claims_that_come_at_the_same_time_go_out_in_pieces_of_32() {
+async fn concurrent_claims_are_sent_in_batches_of_32() {
     let (store, server) = store::<false>();
     assert_eq!(ask(&store).await, "New");
     join_all((0..100).map(|_| ask(&store))).await;
@@ -289,7 +289,7 @@ async fn claims_that_come_at_the_same_time_go_out_in_pieces_of_32() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_an_answer_is_missing_nobody_knows_whose_is_whose() {
+async fn short_reply_fails_the_whole_batch() {
     let (store, server) = store::<false>();
     assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Short);
@@ -298,7 +298,7 @@ async fn where_an_answer_is_missing_nobody_knows_whose_is_whose() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_set_holds() {
+async fn deadline_and_max_in_flight_are_configurable() {
     let (store, server) = store::<false>();
     assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Silent);
@@ -340,7 +340,7 @@ async fn flood<const MENDS: bool>((store, server): (RedisNonceStore<Server<MENDS
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_has_waited_too_long_to_go_out_takes_no_other_with_it() {
+async fn expired_queued_claim_fails_alone() {
     let (store, _) = store::<false>();
     assert_eq!(ask(&store).await, "New");
     let store = store.with_deadline(50 * MS);
@@ -398,7 +398,7 @@ async fn gives_its_place_back<C: Connect>(store: &RedisNonceStore<C>) {
 }
 
 #[test]
-fn a_runtime_that_stands_still_keeps_no_places_of_what_waits_in_vain() {
+fn stalled_runtime_frees_slots_of_expired_claims() {
     let (store, runtime) = (store::<false>().0, || tokio::runtime::Builder::new_current_thread().enable_all().build());
     let store = store.with_max_in_flight(3).with_deadline(50 * MS);
     let (still, moves) = (runtime().unwrap(), runtime().unwrap());

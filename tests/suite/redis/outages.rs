@@ -1,4 +1,4 @@
-//! Redis is away, slow, full or not itself: 503 in time, never a yes, and well again by itself.
+//! Redis is away, slow, full_redis_fails_claims_and_forgets_none or not itself: 503 in time, never a yes, and well again by itself.
 
 use std::{
     io::{Read, Write},
@@ -43,7 +43,7 @@ async fn gets_well<C: Connect>(store: &RedisNonceStore<C>) {
 }
 
 #[tokio::test]
-async fn killed_and_restarted_empty() {
+async fn restarted_redis_is_used_again() {
     let mut server = RedisServer::start();
     let store = store(&server);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
@@ -57,7 +57,7 @@ async fn killed_and_restarted_empty() {
 }
 
 #[tokio::test]
-async fn not_there_yet() {
+async fn claims_succeed_once_redis_is_up() {
     let mut server = RedisServer::start();
     server.kill();
     let store = store(&server);
@@ -67,7 +67,7 @@ async fn not_there_yet() {
 }
 
 #[tokio::test]
-async fn stopped_and_resumed() {
+async fn frozen_redis_fails_claims_until_it_resumes() {
     let server = RedisServer::start();
     let store = store(&server);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
@@ -88,7 +88,7 @@ async fn stopped_and_resumed() {
 }
 
 #[tokio::test]
-async fn full() {
+async fn full_redis_fails_claims_and_forgets_none() {
     let server = RedisServer::start_with(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
     let store = store(&server);
     let mut n = 0;
@@ -97,7 +97,7 @@ async fn full() {
             break format!("{error:?}");
         }
         n += 1;
-        assert!(n < 100_000, "never full");
+        assert!(n < 100_000, "never full_redis_fails_claims_and_forgets_none");
     };
     assert!(error.contains("OOM"), "{error}");
     for i in 0..n.min(1000) {
@@ -109,7 +109,7 @@ async fn full() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_asked_for_later() {
+async fn missing_redis_password_fails_claims() {
     let server = RedisServer::start();
     let store = store(&server);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
@@ -121,7 +121,7 @@ async fn a_password_that_is_asked_for_later() {
 }
 
 #[tokio::test]
-async fn a_master_that_became_a_replica() {
+async fn demoted_master_fails_claims_until_promoted() {
     let (master, replica) = (RedisServer::start_with(&["--port", "0"]), RedisServer::start());
     let store = store(&replica);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
@@ -146,7 +146,7 @@ fn pretender(with: impl Fn(std::net::TcpStream) + Send + Clone + 'static) -> red
 }
 
 #[tokio::test]
-async fn one_that_accepts_and_never_answers() {
+async fn unresponsive_redis_fails_claims_in_time() {
     let store = RedisNonceStore::new(pretender(|stream| {
         std::thread::sleep(Duration::from_secs(30));
         drop(stream);
@@ -158,7 +158,7 @@ async fn one_that_accepts_and_never_answers() {
 
 /// A connection that is lost on its way to being made is not waited for forever.
 #[tokio::test]
-async fn one_that_never_answers_its_first_connection_is_asked_again() {
+async fn unanswered_first_connection_is_replaced() {
     let count = Arc::new(AtomicUsize::new(0));
     let store = RedisNonceStore::new(pretender(move |stream| {
         if count.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -171,7 +171,7 @@ async fn one_that_never_answers_its_first_connection_is_asked_again() {
 }
 
 #[tokio::test]
-async fn one_that_talks_garbage() {
+async fn garbage_replies_fail_claims_in_time() {
     let store = RedisNonceStore::new(pretender(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n\x00\xff$999999999\r\n");
         std::thread::sleep(Duration::from_secs(30));
@@ -209,7 +209,7 @@ pub(super) fn pretending_to_be(info: &str) -> redis::Client {
 }
 
 #[tokio::test]
-async fn one_that_is_loading() {
+async fn loading_redis_fails_claims() {
     let store = RedisNonceStore::new(pretender(|stream| {
         while answering(stream.try_clone().unwrap(), b"-LOADING Redis is loading the dataset in memory\r\n")
             || stream.peek(&mut [0]).is_ok_and(|n| n > 0)
@@ -221,7 +221,7 @@ async fn one_that_is_loading() {
 }
 
 #[tokio::test]
-async fn one_that_closes_after_each_answer() {
+async fn connection_closed_after_each_reply_is_replaced() {
     let store = RedisNonceStore::new(pretender(|stream| while answering(stream.try_clone().unwrap(), b"+OK\r\n") {}));
     let mut answered = 0;
     for n in 0..20 {
@@ -234,7 +234,7 @@ async fn one_that_closes_after_each_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_that_wait_are_told_at_once_or_in_time() {
+async fn ten_thousand_waiting_claims_fail_in_time() {
     let server = RedisServer::start();
     let store = store(&server);
     claim(&store, "nonce-1").await.unwrap();
@@ -254,7 +254,7 @@ async fn ten_thousand_that_wait_are_told_at_once_or_in_time() {
 }
 
 #[tokio::test]
-async fn the_caller_gets_503_and_the_service_nothing() {
+async fn unreachable_redis_returns_503() {
     let mut server = RedisServer::start();
     let verifier = Verifier::new(rig::keys()).with_nonces(store(&server));
     let sign = || rig::signer().sign(rig::get("/")).unwrap();
@@ -281,7 +281,7 @@ impl Connect for Panicking {
 
 /// Not on the thread that claims: to print where it panicked takes longer than a deadline on a busy machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_panics_fails_its_claims_and_no_others() {
+async fn panicking_client_fails_only_its_claims() {
     let server = RedisServer::start();
     let store = RedisNonceStore::new(Panicking(false.into(), server.client()));
     fails(&store, "nonce-1").await;

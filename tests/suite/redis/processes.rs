@@ -27,7 +27,7 @@ async fn a_request_is_let_in_once_by_two_processes_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_3_000_requests_raced_at_two_processes_each_has_one_winner() {
+async fn concurrent_requests_are_accepted_once_across_processes() {
     const REQUESTS: usize = 3000;
     let redis = RedisServer::start();
     let servers = [(); 2].map(|()| Arc::new(EchoServer::start(&["--redis", &redis.url()])));
@@ -54,7 +54,7 @@ async fn of_3_000_requests_raced_at_two_processes_each_has_one_winner() {
 }
 
 #[tokio::test]
-async fn it_does_not_start_on_a_redis_that_forgets_or_is_not_there() {
+async fn server_does_not_start_on_unsuitable_redis() {
     let evicting = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
     let nobody = "redis://:hush@127.0.0.1:1/";
     for (url, reason) in [(&*evicting.url(), "noeviction"), (nobody, "could not be asked"), ("hush", "expected a URL")]

@@ -107,7 +107,7 @@ async fn all(store: &Store, name: &str) -> Vec<NonceStatus> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_is_followed_and_forgets_what_the_replica_was_not_told_and_nothing_else() {
+async fn failover_loses_only_unreplicated_claims() {
     let mut group = Group::start().await;
     let store = group.store();
     assert_eq!(store.check().await.unwrap().servers, 1);
@@ -164,7 +164,7 @@ async fn a_failover_under_load_forgets_the_last_claims_only() {
 }
 
 #[tokio::test]
-async fn a_master_that_must_not_be_alone_refuses_what_it_could_forget() {
+async fn master_requiring_replicas_rejects_claims_without_them() {
     let group = Group::start().await;
     let store = group.store();
     group.master.tell::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]);

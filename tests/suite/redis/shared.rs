@@ -21,7 +21,7 @@ use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_keeps_the_law_of_nonce_stores() {
+async fn redis_store_conforms() {
     let server = RedisServer::start();
     conformance::nonce_store(|| {
         server.tell::<()>(&["FLUSHALL"]);
@@ -70,7 +70,7 @@ async fn claims_made_at_once_have_each_their_own_answer() {
 }
 
 #[test]
-fn a_runtime_that_ends_takes_no_later_claim_with_it() {
+fn claims_survive_the_end_of_another_runtime() {
     let server = RedisServer::start();
     let store = store(&server);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -140,7 +140,7 @@ async fn a_thread_that_is_kept_busy_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_piece_is_not_left_to_a_thread_that_is_kept_busy() {
+async fn full_batch_is_not_left_to_busy_thread() {
     let server = RedisServer::start();
     let store = store(&server);
     assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
@@ -177,7 +177,7 @@ impl Connect for Waits {
 }
 
 #[test]
-fn a_connection_that_is_made_where_all_stands_still_is_made_elsewhere() {
+fn connection_on_stalled_runtime_is_made_elsewhere() {
     let server = RedisServer::start();
     let store = RedisNonceStore::new(Waits(0.into(), server.client()));
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -194,7 +194,7 @@ fn a_connection_that_is_made_where_all_stands_still_is_made_elsewhere() {
 
 /// As processes have them: each with a connection of its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_3_000_requests_raced_at_two_verifiers_each_has_one_winner() {
+async fn concurrent_requests_are_accepted_once_across_verifiers() {
     const REQUESTS: usize = 3000;
     let server = RedisServer::start();
     let accepted: Arc<Vec<AtomicUsize>> = Arc::new((0..REQUESTS).map(|_| AtomicUsize::new(0)).collect());

@@ -25,7 +25,7 @@ async fn around_an_axum_router_its_routes_and_its_methods() {
 }
 
 #[tokio::test]
-async fn around_a_router_it_hides_which_paths_exist_and_around_its_routes_it_does_not() {
+async fn layer_around_a_router_hides_its_paths() {
     let orders = || Router::new().route("/orders", on_post(order));
     let (all, routes) = (orders().layer(layer()), orders().route_layer(layer()));
     for app in [&all, &routes] {
@@ -38,7 +38,7 @@ async fn around_a_router_it_hides_which_paths_exist_and_around_its_routes_it_doe
 }
 
 #[tokio::test]
-async fn between_middleware_above_and_below() {
+async fn middleware_below_the_layer_gets_the_caller() {
     async fn above(request: axum::extract::Request, next: Next) -> axum::response::Response {
         assert!(request.extensions().get::<Caller>().is_none(), "nobody is verified yet");
         next.run(request).await
@@ -105,7 +105,7 @@ async fn two_mounts_of_one_router_do_not_accept_each_others_signatures() {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_that_strips_a_prefix_clients_sign_what_they_send() {
+async fn clients_sign_the_prefix_that_proxy_strips() {
     let layer = verifier().0.with_prefix("/api").unwrap().into_layer();
     let inner = Router::new().route("/orders", any(seen)).layer(layer);
     let app = Router::new().nest("/v1", inner);
@@ -123,7 +123,7 @@ async fn behind_a_proxy_that_strips_a_prefix_clients_sign_what_they_send() {
 }
 
 #[tokio::test]
-async fn what_rewrites_the_path_stands_inside() {
+async fn path_rewrite_below_the_layer_is_accepted() {
     fn rewrite<B>(mut request: Request<B>) -> Request<B> {
         *request.uri_mut() = "/orders".parse().unwrap();
         request

@@ -75,7 +75,7 @@ async fn a_request_is_decompressed_inside_and_its_encoding_signed() {
 }
 
 #[tokio::test]
-async fn the_verifiers_limit_is_of_bytes_as_sent_and_axums_of_bytes_as_read() {
+async fn verifier_limits_compressed_and_axum_decompressed_bytes() {
     let hundred = verifier().0.with_limits(Limits::new().with_body(100)).into_layer();
     let app = |read: DefaultBodyLimit| {
         let stack = ServiceBuilder::new().layer(hundred.clone()).layer(RequestDecompressionLayer::new());
@@ -91,7 +91,7 @@ async fn the_verifiers_limit_is_of_bytes_as_sent_and_axums_of_bytes_as_read() {
 }
 
 #[tokio::test]
-async fn an_encoding_that_is_not_signed_lets_others_choose_how_a_body_is_read() {
+async fn unsigned_encoding_can_be_changed_in_transit() {
     let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(RequestDecompressionLayer::new()));
     assert_eq!(ask(app.clone(), signed_gzip(Scheme::new()).await).await, (200, format!("demo orders {TEXT}")));
     let mut read_as_it_is = signed_gzip(Scheme::new()).await;
@@ -103,7 +103,7 @@ async fn an_encoding_that_is_not_signed_lets_others_choose_how_a_body_is_read() 
 }
 
 #[tokio::test]
-async fn a_request_that_is_decompressed_above_is_not_what_was_signed() {
+async fn request_decompressed_above_is_rejected() {
     for (scheme, code) in [(Scheme::new(), "body_mismatch"), (scheme(), "invalid_signature")] {
         let stack = ServiceBuilder::new()
             .layer(RequestDecompressionLayer::new())

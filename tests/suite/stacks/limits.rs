@@ -27,7 +27,7 @@ fn declared(mut request: Request<&'static str>) -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn a_limit_above_is_413_before_anything_is_remembered_where_the_length_is_declared() {
+async fn declared_length_above_outer_limit_spends_no_nonce() {
     let stack = ServiceBuilder::new()
         .layer(RequestBodyLimitLayer::new(3))
         .layer(MapRequestBodyLayer::new(Body::new))

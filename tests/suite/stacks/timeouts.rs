@@ -93,7 +93,7 @@ async fn a_timeout_inside_does_not_end_slow_bodies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_timeout_above_ends_a_body_that_stalls_and_none_that_trickles() {
+async fn outer_body_timeout_ends_only_stalled_bodies() {
     let stack = ServiceBuilder::new()
         .layer(RequestBodyTimeoutLayer::new(TEN))
         .layer(MapRequestBodyLayer::new(Body::new))

@@ -188,7 +188,7 @@ async fn a_call_sent_twice_is_answered_once() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_unavailable_and_says_when_to_try_again() {
+async fn failed_store_is_unavailable_with_retry_after() {
     let address = serve_behind(Verifier::new(keys()).with_nonces(Down)).await;
     let status = ask(signing(address, signer()), "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
@@ -197,7 +197,7 @@ async fn a_store_that_is_down_is_unavailable_and_says_when_to_try_again() {
 }
 
 #[tokio::test]
-async fn too_large_a_message_is_resource_exhausted_however_much_of_it_is_left_to_send() {
+async fn too_large_message_is_resource_exhausted() {
     let small = Limits::new().with_body(1024);
     let address = serve_behind(Verifier::new(keys()).with_limits(small)).await;
     // The second is more than a connection sends before the other end reads.
@@ -220,7 +220,7 @@ async fn a_grpc_client_cannot_read_a_problem() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_head_with_a_status_and_nothing_after_it() {
+async fn rejection_is_headers_only() {
     let (verifier, _) = verifier();
     let service = verifier
         .with_limits(Limits::new().with_query(8))

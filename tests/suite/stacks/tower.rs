@@ -45,7 +45,7 @@ async fn the_service_that_is_ready_is_the_one_that_is_called() {
 
 /// SECURITY.md says so: nobody who sends forms slowly needs a key to take up what a limit inside has to give.
 #[tokio::test]
-async fn a_form_that_trickles_in_holds_the_permit_of_a_limit_inside() {
+async fn slow_form_holds_an_inner_concurrency_permit() {
     let limited = ServiceBuilder::new().concurrency_limit(1).service(service_fn(streaming_service));
     let service = layer().layer(limited);
     for (sent, expected) in [("a=1", StatusCode::OK), ("a=2", StatusCode::UNAUTHORIZED)] {

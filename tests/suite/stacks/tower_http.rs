@@ -30,7 +30,7 @@ async fn a_trace_above_sees_why_a_request_was_refused() {
 }
 
 #[tokio::test]
-async fn a_trace_below_sees_who_signed_and_nothing_of_what_was_refused() {
+async fn inner_trace_sees_only_verified_callers() {
     let (sender, callers) = mpsc::channel();
     let trace = TraceLayer::new_for_http().make_span_with(move |request: &Request<Body>| {
         let caller: &Caller = request.extensions().get().unwrap();
@@ -123,7 +123,7 @@ async fn a_path_is_normalized_inside() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_normalized_above_is_not_the_one_that_was_signed() {
+async fn path_normalized_above_is_rejected() {
     let inside_a_router = NormalizePathLayer::trim_trailing_slash().layer(orders().layer(layer()));
     let around_a_router = NormalizePathLayer::trim_trailing_slash().layer(layer().layer(orders()));
     let slashed = || signed(post("/orders/", "text/plain", "1"));
