@@ -1,4 +1,4 @@
-//! Claims that go out together, and come back together.
+//! Claims that are sent and answered together.
 
 use std::{iter, mem, sync::Arc};
 
@@ -18,9 +18,9 @@ use crate::{
 
 pub(super) struct Batch<C: Connect> {
     batcher: Arc<Batcher<C>>,
-    /// Those that count as in flight until it is dropped, if not before.
+    /// The places of the claims. They count as in flight until they are released, at the latest on drop.
     places: Vec<HolderId>,
-    /// When the first of them began to wait.
+    /// The time at which the first claim began to wait.
     since: Instant,
     commands: Pipeline,
     replies: Vec<Reply>,
@@ -59,7 +59,7 @@ impl<C: Connect> Batch<C> {
         };
         let answers = match answers {
             Ok(Ok(answers)) if answers.len() == self.replies.len() => answers,
-            // Nobody can tell whose answer is whose.
+            // The answers cannot be matched to the claims.
             Ok(Ok(_)) => return self.answer(|| Err(ClaimError::Unexpected)),
             Ok(Err(error)) => return self.answer(|| Err(error.clone())),
             Err(_) => return self.answer(|| Err(ClaimError::Deadline(deadline))),
@@ -69,10 +69,10 @@ impl<C: Connect> Batch<C> {
     }
 
     fn answer(&mut self, answers: impl FnMut() -> Result<NonceStatus, ClaimError>) {
-        // First, for whoever is told comes again right away.
+        // Release the places before replying: a woken caller may claim again at once.
         self.release();
         for (reply, answer) in self.replies.drain(..).zip(iter::repeat_with(answers)) {
-            // Whoever does not wait any more does not want to know.
+            // Ignore callers that have stopped waiting.
             let _ = reply.send(answer.map_err(StoreError::from));
         }
     }
@@ -88,7 +88,7 @@ impl<C: Connect> Drop for Batch<C> {
     }
 }
 
-/// By what Redis says to `SET key 1 NX`.
+/// Converts the reply to `SET key 1 NX`.
 fn occurrence(answer: RedisResult<Value>) -> Result<NonceStatus, ClaimError> {
     match answer.map_err(ClaimError::Refused)? {
         Value::Okay => Ok(NonceStatus::New),

@@ -1,7 +1,7 @@
-//! Claims that come at the same time go out together: a command each, in one piece.
+//! Sends concurrent claims in batches. Each claim is one command.
 //!
-//! A busy service makes many claims between two turns of the connection. To hand it each by itself costs both ends more
-//! than the claim.
+//! A busy service makes many claims between two polls of the connection. Sending each claim separately costs the client
+//! and the server more than the claim itself.
 
 use std::{
     future::poll_fn,
@@ -33,7 +33,7 @@ use crate::store::{
 pub(super) struct Batcher<C: Connect> {
     pub(super) connections: Arc<ConnectionManager<C>>,
     pub(super) deadline: Duration,
-    /// Of claims that wait or are on their way, whether or not anybody still waits for them.
+    /// The places of claims that wait or were sent, including claims whose callers have stopped waiting.
     places: Holders,
     waiting: Mutex<Waiting>,
 }
@@ -47,8 +47,9 @@ impl<C: Connect> Batcher<C> {
         self.places.capacity()
     }
 
-    /// Sends a command together with others. The future does not hold it, and has its answer by the deadline, as far as
-    /// the runtime gets on in which this is called: it has no timer of its own, whose locks all claims would share.
+    /// Queues a command for the next batch. The future does not contain the command. It resolves by the deadline,
+    /// unless the runtime of this call is blocked. It has no timer of its own, because all claims would contend for the
+    /// timer's locks.
     pub(super) fn send(
         self: &Arc<Self>,
         command: Cmd,
@@ -82,7 +83,7 @@ impl<C: Connect> Batcher<C> {
         Ok(())
     }
 
-    /// Takes the places of what waits in vain.
+    /// Fails expired claims and releases their places.
     fn make_room(&self, now: Instant) {
         let gone = self.waiting().take_expired(now, self.deadline);
         for claim in gone {
@@ -91,7 +92,7 @@ impl<C: Connect> Batcher<C> {
         }
     }
 
-    /// These are answered, or given up.
+    /// Releases the places of claims that were answered or abandoned.
     pub(super) fn release(&self, places: impl IntoIterator<Item = HolderId>) {
         places.into_iter().for_each(|place| self.places.release(place));
     }
@@ -100,17 +101,19 @@ impl<C: Connect> Batcher<C> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What may go out together, and whether there is more. Nobody is told anything under the lock: who is may come
-    /// here. A piece has the time that its oldest claim has left: no other one loses more than an eighth of its own.
+    /// Takes the next batch, and returns whether other claims are left. Replies are sent after unlocking, because a
+    /// woken caller may re-enter. A batch has the time that its oldest claim has left, which costs each other claim at
+    /// most an eighth of its deadline.
     fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<(Batch<C>, bool)> {
-        // Of many servers each may take its time.
+        // In a cluster one slow node must not delay claims for other nodes.
         let at_most = if C::RECONNECTS { 1 } else { at_most };
         let mut waiting = self.waiting();
         let (claims, are_others_left) = waiting.take(runtime, at_most, self.deadline / 8)?;
         Some((Batch::new(self.clone(), claims), are_others_left))
     }
 
-    /// What is full stays where any round finds it until this runs: a busy thread may hold this up too.
+    /// Sends one full batch. The claims stay in the queue until this task runs, so that any flush can send them if this
+    /// thread is busy.
     async fn deliver_batch(self: Arc<Self>, runtime: Id) {
         if let Some((batch, _)) = self.collect(runtime, BATCH_SIZE) {
             batch.deliver().await;
@@ -127,7 +130,7 @@ impl<C: Connect> Batcher<C> {
     }
 }
 
-/// Takes all that waits in a runtime, when its turn has come.
+/// Sends all waiting claims of a runtime.
 struct FlushTask<C: Connect> {
     batcher: Arc<Batcher<C>>,
     runtime: Id,
@@ -148,7 +151,7 @@ impl<C: Connect> FlushTask<C> {
     }
 }
 
-/// A runtime that ends takes the round with it, and all that waited for it.
+/// If the runtime drops the task, the claims in its queue fail too.
 impl<C: Connect> Drop for FlushTask<C> {
     fn drop(&mut self) {
         if !self.is_over {
@@ -158,7 +161,7 @@ impl<C: Connect> Drop for FlushTask<C> {
     }
 }
 
-/// Whoever else is ready may claim first. Not tokio's `yield_now`, after which a busy runtime comes back late.
+/// Lets other ready tasks claim first. Does not use tokio's `yield_now`, which returns late on a busy runtime.
 async fn yield_once() {
     let mut has_waited = false;
     poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! Whether a Redis may be trusted with nonces.
+//! Checks whether a Redis server is suitable for nonces.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use tokio::time::timeout;
 
 use super::{connect::Connect, error::ClaimError, store::RedisNonceStore};
 
-/// How long asking may take, the connection included.
+/// The timeout of a check, including the connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl<C: Connect> RedisNonceStore<C> {
-    /// Asks Redis whether it keeps what it is told: before a service starts, so that it does not start on one that forgets.
+    /// Checks that the Redis server keeps the nonces that it records. Call this before the service starts, so that it
+    /// does not start with a server that loses nonces.
     ///
-    /// A service may start without it, and without Redis: claims are errors until it is there.
+    /// The check is optional. A service may also start while Redis is unreachable: claims fail until it is reachable.
     ///
     /// # Errors
     ///
-    /// It drops keys when it is full, is a replica, is too old, or cannot be asked within 2 s.
+    /// The server evicts keys when it is full, is a replica, is too old, or does not answer within 2 s.
     pub async fn check(&self) -> Result<RedisReport, CheckError> {
         let (report, policies) = self.ask().await?;
         match policies.into_iter().find(|policy| policy != "noeviction") {
@@ -33,7 +34,7 @@ impl<C: Connect> RedisNonceStore<C> {
         let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(ClaimError::Refused)?;
         let mut found = Findings::default();
         match answer {
-            // A cluster's masters, each by its address.
+            // A cluster returns a map from the address of each master to its answer.
             Value::Map(servers) => servers.into_iter().try_for_each(|(_, server)| found.add(server))?,
             server => found.add(server)?,
         }
@@ -41,26 +42,26 @@ impl<C: Connect> RedisNonceStore<C> {
     }
 }
 
-/// [`RedisNonceStore::check`], whatever the server's `maxmemory-policy` is.
+/// Runs [`RedisNonceStore::check`], but accepts any `maxmemory-policy`.
 ///
-/// A server that drops nonces when it is full lets replays in. This is for one whose memory cannot be full by other
-/// means, and whose policy cannot be set.
+/// A server that evicts nonces accepts replayed requests. Use this only if the server's memory cannot fill up for other
+/// reasons, and you cannot set its policy.
 ///
 /// # Errors
 ///
-/// Those of `check`, but for that one.
+/// The errors of `check`, except the eviction policy.
 pub async fn check_allowing_eviction<C: Connect>(store: &RedisNonceStore<C>) -> Result<RedisReport, CheckError> {
     Ok(store.ask().await?.0)
 }
 
-/// What [`RedisNonceStore::check`] has found.
+/// The result of [`RedisNonceStore::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisReport {
-    /// How many servers were asked: 1, or the masters of a cluster.
+    /// The number of servers that answered: 1, or the masters of a cluster.
     pub servers: usize,
-    /// Whether each of them writes what it is told to an append-only file. One that does not forgets nonces when it
-    /// restarts, and what was let in before can be let in again for as long as its timestamp passes.
+    /// Whether every server writes to an append-only file. A server without one loses its nonces when it restarts. A
+    /// request that it accepted before can then be replayed while its timestamp is valid.
     pub has_append_only_file: bool,
 }
 
@@ -77,7 +78,7 @@ impl Default for RedisReport {
 }
 
 impl Findings {
-    /// Adds what one server says of itself.
+    /// Adds the answer of one server.
     fn add(&mut self, server: Value) -> Result<(), CheckError> {
         let text: String = from_redis_value(server).map_err(|error| CheckError::Unanswered(error.into()))?;
         let info = InfoDict::new(&text);
@@ -96,32 +97,32 @@ impl Findings {
     }
 }
 
-/// Major and minor. Valkey names the Redis version that it is compatible with.
+/// Returns major and minor version. Valkey reports the Redis version that it is compatible with.
 fn numbers(version: &str) -> [u32; 2] {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
     [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)]
 }
 
-/// Why a Redis must not be trusted with nonces, or could not be asked.
+/// The error of a check: the server is unsuitable for nonces, or did not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
-    /// It drops keys when its memory is full.
+    /// The server evicts keys when its memory is full.
     #[error(
         "Redis drops keys when it is full (maxmemory-policy {0:?}), and a nonce that is dropped can be replayed: set \
          noeviction"
     )]
     Evicts(String),
-    /// It takes no claims.
+    /// The server is a replica and accepts no writes.
     #[error("this Redis is a replica: connect to the master, by Sentinel for example")]
     Replica,
-    /// It is too old.
+    /// The server is too old.
     #[error("Redis {0:?} is too old: 6.2 is needed, or Valkey 7.2")]
     TooOld(String),
-    /// It did not answer within 2 s.
+    /// The server did not answer within 2 s.
     #[error("Redis could not be asked: it did not answer within 2 s")]
     Timeout,
-    /// It cannot be reached, or does not tell.
+    /// The server is unreachable, or its answer is unusable.
     #[error("Redis could not be asked")]
     Unanswered(#[source] RedisError),
 }

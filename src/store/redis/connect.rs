@@ -1,6 +1,6 @@
-//! How a connection is made: to one server, to the master that Sentinel names, or to a cluster.
+//! Opens connections: to one server, to the master that Sentinel names, or to a cluster.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, RedisResult,
@@ -11,39 +11,41 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
-/// With the waits that the clients have by themselves, one server that hangs costs two seconds.
+/// The timeout for several servers. With the clients' own timeouts, one server that hangs costs two seconds.
 const OF_SEVERAL: Duration = Duration::from_secs(5);
 
-/// Makes the connection of a [`RedisNonceStore`](crate::store::RedisNonceStore): each time that it has none, or has lost the
-/// one it had.
+/// Opens the connection of a [`RedisNonceStore`](crate::store::RedisNonceStore), whenever the store has none or has
+/// lost it.
 ///
-/// It is bounded in time by the store. Clones of the connection share it.
+/// The store limits the time of the attempt. Clones of the connection share it.
 pub trait Connect: Send + Sync + 'static {
-    /// Sends commands, those of its clones mixed.
+    /// The connection. It multiplexes the commands of its clones.
     type Connection: ConnectionLike + Clone + Send + Sync + 'static;
 
-    /// Whether the connection stands for many and makes them anew by itself, as a cluster's does.
+    /// Whether the connection manages several connections and reopens them by itself, like the connection to a cluster.
+    /// Default: `false`.
     ///
-    /// It is then kept when a command fails, for that says nothing of the others. It is given up when nobody answers on
-    /// it, and replaced by a new one now and then for as long as commands fail.
+    /// The store keeps such a connection when a command fails, because the other connections may still work. It
+    /// discards the connection when no server answers on it. While commands fail, it replaces the connection from time
+    /// to time.
     const RECONNECTS: bool = false;
 
-    /// How long making a connection may take, before it is tried anew: one second by default, and five where several
-    /// servers are asked, for each of those that hang is waited for in turn.
+    /// The timeout of an attempt to connect. After it, the store tries again. Default: one second. Connectors that ask
+    /// several servers use five seconds, because they wait for each unresponsive server in turn.
     ///
-    /// It is made behind the claims' back: what bounds the wait of a claim is
+    /// The store connects in the background. The deadline of a claim is
     /// [`RedisNonceStore::with_deadline`](crate::store::RedisNonceStore::with_deadline).
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// Makes a connection that is ready for commands.
+    /// Opens a connection that is ready for commands.
     ///
     /// # Errors
     ///
-    /// Nobody answers, or not as expected.
+    /// The server is unreachable, or its answer is unexpected.
     fn connect(&self) -> impl Future<Output = RedisResult<Self::Connection>> + Send;
 }
 
-/// One server: `redis://`, `rediss://` (feature `redis-tls`) or `redis+unix://`.
+/// Connects to one server: `redis://`, `rediss://` (feature `redis-tls`) or `redis+unix://`.
 impl Connect for Client {
     type Connection = MultiplexedConnection;
 
@@ -52,18 +54,33 @@ impl Connect for Client {
     }
 }
 
-/// The master of a name: the sentinels are asked each time, so a failover is followed.
-impl Connect for Mutex<SentinelClient> {
+/// The master that the sentinels name: [`RedisNonceStore::from_sentinel`](crate::store::RedisNonceStore::from_sentinel).
+pub struct SentinelMaster(Mutex<SentinelClient>);
+
+impl SentinelMaster {
+    pub(super) fn new(sentinels: SentinelClient) -> Self {
+        Self(Mutex::new(sentinels))
+    }
+}
+
+impl fmt::Debug for SentinelMaster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SentinelMaster(..)")
+    }
+}
+
+/// Asks the sentinels each time, so that it follows a failover.
+impl Connect for SentinelMaster {
     type Connection = MultiplexedConnection;
 
     const CONNECT_TIMEOUT: Duration = OF_SEVERAL;
 
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        self.lock().await.get_async_connection_with_config(&unbounded()).await
+        self.0.lock().await.get_async_connection_with_config(&unbounded()).await
     }
 }
 
-/// A cluster, whose client follows slots from node to node.
+/// Connects to a cluster. The client follows slots from node to node.
 impl Connect for ClusterClient {
     type Connection = ClusterConnection;
 
@@ -76,7 +93,7 @@ impl Connect for ClusterClient {
     }
 }
 
-/// The store has deadlines of its own, for all that a claim waits for together.
+/// Disables the client's timeouts, because the store's deadline covers all waiting of a claim.
 fn unbounded() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }

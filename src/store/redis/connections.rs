@@ -1,4 +1,4 @@
-//! One connection that many claims share: made when it is needed, and made anew when it is broken.
+//! The connection that all claims share. It is opened when needed and replaced when it breaks.
 
 use std::{
     sync::{
@@ -17,18 +17,18 @@ use tokio::{
 
 use super::{connect::Connect, error::ClaimError};
 
-/// After a failure nobody tries again for this long: a thousand claims a second need not make a thousand connections.
+/// The pause after a failed attempt. Without it, a thousand claims a second would cause a thousand attempts.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// A connection on which claims have waited in vain, and that has said nothing for this long, is given up.
+/// A connection is discarded when a claim on it has timed out and it has been silent for this long.
 const DEAD_AFTER: Duration = Duration::from_millis(500);
 
-/// A connection on which nothing was heard for this long may be closed: it is asked before claims are sent on it. On a
-/// busy one that never happens, and so costs nothing.
+/// A connection that has been silent for this long may be closed, so it gets a PING before claims are sent. A busy
+/// connection never gets one.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// A connection that mends itself does not notice a node that hangs and is replaced by its replica: after a failure one
-/// this old is replaced.
+/// The age from which a connection that reconnects by itself is replaced after a failure. Such a connection does not
+/// detect a node that hangs and is replaced by its replica.
 const RENEWAL: Duration = Duration::from_secs(3);
 
 pub(super) struct ConnectionManager<C: Connect> {
@@ -38,25 +38,25 @@ pub(super) struct ConnectionManager<C: Connect> {
 
 struct State<T> {
     connection: Option<Arc<Connection<T>>>,
-    /// When it began, and what will come of it.
+    /// The start of the attempt in progress, and the channel with its result.
     attempt: Option<(Instant, watch::Receiver<Option<Attempt<T>>>)>,
-    /// Of the last attempt, if that failed.
+    /// The failure of the last attempt, if it failed.
     failure: Option<(Instant, Failure)>,
 }
 
 impl<T> State<T> {
-    /// An attempt whose task is gone comes to nothing: with its runtime, or by a panic of the client's. One that is later
-    /// than it may be has a runtime that does not get on.
+    /// Returns the attempt in progress. Ignores an attempt whose task is gone, because its runtime ended or the client
+    /// panicked, and an attempt that is overdue, because its runtime is blocked.
     fn attempt(&self, longest: Duration) -> Option<watch::Receiver<Option<Attempt<T>>>> {
         let (_, attempt) = self.attempt.as_ref().filter(|(began, _)| began.elapsed() <= longest)?;
         attempt.has_changed().is_ok().then(|| attempt.clone())
     }
 }
 
-/// What came of making a connection.
+/// The result of an attempt to connect.
 type Attempt<T> = Result<Arc<Connection<T>>, Failure>;
 
-/// Why there is no connection.
+/// The reason why an attempt to connect failed.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     Refused(RedisError),
@@ -72,11 +72,11 @@ impl From<Failure> for ClaimError {
     }
 }
 
-/// A connection, and when it was last heard.
+/// A connection, and the time of its last answer.
 pub(super) struct Connection<T> {
     pub(super) connection: T,
     since: Instant,
-    /// Milliseconds after `since`.
+    /// The last answer, in milliseconds after `since`.
     last_alive: AtomicU64,
 }
 
@@ -90,7 +90,7 @@ impl<C: Connect> ConnectionManager<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that there is, or the one that is being made. Of all who come at once one makes it.
+    /// Returns the current connection, or waits for a new one. Concurrent callers share one attempt.
     pub(super) async fn connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, ClaimError> {
         let mut attempt = {
             let mut state = self.state();
@@ -105,12 +105,12 @@ impl<C: Connect> ConnectionManager<C> {
         };
         match attempt.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(attempt)) => attempt.clone().map_err(ClaimError::from),
-            // The task that made it is gone, with its runtime.
+            // The runtime dropped the task of the attempt.
             _ => Err(Failure::TimedOut.into()),
         }
     }
 
-    /// In a task of its own: whoever asked first may give up first.
+    /// Runs the attempt in its own task, because the first caller may stop waiting before the others.
     fn attempt(self: &Arc<Self>) -> (Instant, watch::Receiver<Option<Attempt<C::Connection>>>) {
         let (tell, told) = watch::channel(None);
         let connections = self.clone();
@@ -132,7 +132,7 @@ impl<C: Connect> ConnectionManager<C> {
         (Instant::now(), told)
     }
 
-    /// Gives a connection up, and with it whatever still waits on it: the next claim makes another one.
+    /// Discards a connection and the claims that wait on it. The next claim opens a new one.
     pub(super) fn discard(&self, connection: &Arc<Connection<C::Connection>>) {
         let mut state = self.state();
         if state.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
@@ -140,7 +140,7 @@ impl<C: Connect> ConnectionManager<C> {
         }
     }
 
-    /// A claim has waited in vain on this connection, or has failed on one that mends itself.
+    /// Records that a claim timed out on this connection, or failed on a connection that reconnects by itself.
     pub(super) fn report_failure(self: &Arc<Self>, connection: &Arc<Connection<C::Connection>>) {
         if connection.is_unresponsive() {
             self.discard(connection);
@@ -149,13 +149,13 @@ impl<C: Connect> ConnectionManager<C> {
         }
     }
 
-    /// Makes another connection, while claims go on over this one.
+    /// Opens a new connection while claims continue on this one.
     fn renew(self: &Arc<Self>, connection: &Arc<Connection<C::Connection>>) {
         let mut state = self.state();
         let is_current = state.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection));
         let is_due = connection.since.elapsed() >= RENEWAL
             && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
-        // A claim may be dropped where there is no runtime any more.
+        // A claim may be dropped outside a runtime.
         if is_current && is_due && state.attempt(C::CONNECT_TIMEOUT).is_none() && Handle::try_current().is_ok() {
             state.attempt = Some(self.attempt());
         }
@@ -167,7 +167,7 @@ impl<T> Connection<T> {
         Self { connection, since: Instant::now(), last_alive: AtomicU64::new(0) }
     }
 
-    /// The server has answered, whatever it was.
+    /// Records that the server has answered, with success or an error.
     pub(super) fn mark_alive(&self) {
         self.last_alive.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Commands sent and answered over the link, which is told how the connection fares.
+//! Sends commands over the connection and records whether it still works.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::{
 };
 
 impl<C: Connect> ConnectionManager<C> {
-    /// Sends commands in one piece; each has its own answer. A connection that stands for many takes one command only.
+    /// Sends commands in one write. Each has its own answer. A cluster connection takes one command only.
     pub(super) async fn exchange(self: &Arc<Self>, commands: &Pipeline) -> Result<Vec<RedisResult<Value>>, ClaimError> {
         let connection = self.live_connection().await?;
         let mut watch = ExchangeGuard { connections: self, connection: &connection, is_answered: false };
         let answers = over(connection.connection.clone(), commands).await;
         watch.is_answered = true;
         match answers.iter().filter_map(|answer| answer.as_ref().err()).all(leaves_connection_usable) {
-            // What the server refuses is an answer too.
+            // An error from the server is an answer too.
             true => connection.mark_alive(),
-            // One node of a cluster is in trouble: a new connection would cost the claims of all others.
+            // One node of a cluster fails. A new connection would fail the claims on all other nodes.
             false if C::RECONNECTS => self.report_failure(&connection),
             false => self.discard(&connection),
         }
@@ -29,14 +29,14 @@ impl<C: Connect> ConnectionManager<C> {
 }
 
 impl<C: Connect> ConnectionManager<C> {
-    /// A connection on which commands can be sent.
+    /// Returns a connection that is ready for commands.
     ///
-    /// The server or a firewall may have closed a connection that was idle. The client's errors do not tell whether a
-    /// command was written before it noticed, so an idle connection is asked with a PING first. A PING changes nothing:
-    /// if it fails, no claim was sent, and a new connection takes its place, once. A claim itself is never sent twice.
+    /// The server or a firewall may have closed an idle connection. The client's errors do not show whether a command
+    /// was written before the client noticed. So an idle connection gets a PING first, which changes nothing. If the
+    /// PING fails, no claim was sent, and a new connection is opened, once. A claim is never sent twice.
     async fn live_connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, ClaimError> {
         let connection = self.connection().await?;
-        // A connection that mends itself sends a command again by itself.
+        // A connection that reconnects by itself repeats commands by itself.
         if C::RECONNECTS || !connection.is_idle() || self.is_alive(&connection).await {
             return Ok(connection);
         }
@@ -48,7 +48,7 @@ impl<C: Connect> ConnectionManager<C> {
         let mut watch = ExchangeGuard { connections: self, connection, is_answered: false };
         let answer = connection.connection.clone().req_packed_command(&redis::cmd("PING")).await;
         watch.is_answered = true;
-        // An error of the server is an answer: a user without the permission for PING can have that for SET.
+        // An error from the server is an answer: a user may have the permission for SET but not for PING.
         let is_alive = answer.and_then(Value::extract_error).as_ref().err().is_none_or(leaves_connection_usable);
         if is_alive {
             connection.mark_alive();
@@ -69,7 +69,7 @@ async fn over(mut connection: impl ConnectionLike, commands: &Pipeline) -> Vec<R
     }
 }
 
-/// Notices when an exchange is given up before it has an answer.
+/// Detects that an exchange is dropped before it has an answer.
 struct ExchangeGuard<'a, C: Connect> {
     connections: &'a Arc<ConnectionManager<C>>,
     connection: &'a Arc<Connection<C::Connection>>,
@@ -84,10 +84,10 @@ impl<C: Connect> Drop for ExchangeGuard<'_, C> {
     }
 }
 
-/// Whether the server has understood, and said no for reasons of its own: it is full, say, or still loading.
+/// Returns whether the server understood the command and rejected it, for example because it is full or still loading.
 fn leaves_connection_usable(error: &RedisError) -> bool {
     match error.kind() {
-        // A master that became a replica stays one: look for the new master.
+        // A master that became a replica stays a replica: look for the new master.
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => false,
         ErrorKind::Server(_) | ErrorKind::Extension => error.code() != Some("NOAUTH"),
         _ => false,

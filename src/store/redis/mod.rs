@@ -1,8 +1,8 @@
 //! Connections, reports and errors of [`RedisNonceStore`](super::RedisNonceStore), the nonce store in Redis.
 
-// The `store` makes a command of each claim and puts it into its `batcher`. There it is `waiting` until it goes out with
-// others in a `batch`, which is `exchange`d for answers over a `connections`, which `connect`s when necessary. `check` asks the
-// server before a service starts.
+// `store` turns each claim into a command and passes it to `batcher`. The command waits in `queue` until a `batch`
+// sends it together with others. `exchange` sends a batch over one of the `connections`, which `connect` opens when
+// needed. `check` inspects the server before a service starts.
 
 mod batch;
 mod batcher;
@@ -19,6 +19,6 @@ pub(super) mod store;
 pub use self::check::check_allowing_eviction;
 pub use self::{
     check::{CheckError, RedisReport},
-    connect::Connect,
+    connect::{Connect, SentinelMaster},
     error::ClaimError,
 };

@@ -1,4 +1,4 @@
-//! Claims that wait to go out, each in its own runtime.
+//! Queues of claims that wait to be sent, one for each tokio runtime.
 
 use std::{
     collections::VecDeque,
@@ -16,24 +16,25 @@ use crate::{
     store::{StoreError, holders::HolderId},
 };
 
-/// Whoever finds the last round this late begins another, lest one that got lost hold all up. No more often is made room.
+/// A flush older than this is considered lost, and the next claim starts a new one. Also the minimum interval between
+/// sweeps.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// So many go out without waiting for more, for Redis to be at work while others are still on their way here.
+/// The size of a batch that is sent without waiting for more claims. Redis then works while further claims arrive.
 pub(super) const BATCH_SIZE: usize = 32;
 
 pub(super) struct PendingClaim {
     pub(super) command: Cmd,
     pub(super) reply: Reply,
     pub(super) since: Instant,
-    /// Among all that are in flight.
+    /// The claim's place among the claims in flight.
     pub(super) place: HolderId,
 }
 
-/// Where the answer goes.
+/// Sends the answer to the caller.
 pub(super) type Reply = oneshot::Sender<Answer>;
 
-/// Small, for it mostly comes from another core.
+/// The answer to a claim. It is small, because it usually comes from another core.
 pub(super) type Answer = Result<NonceStatus, StoreError>;
 
 #[derive(Default)]
@@ -42,38 +43,40 @@ pub(super) struct Waiting {
     swept: Option<Instant>,
 }
 
-/// What waits in one runtime, and goes out by a task of it: another one may stand still, and its clock with it.
+/// The waiting claims of one runtime. A task of that runtime sends them, because another runtime and its clock may be
+/// blocked.
 struct RuntimeQueue {
     runtime: Id,
     claims: VecDeque<PendingClaim>,
     flush: Option<ActiveFlush>,
 }
 
-/// A task that is to take all letters of its room.
+/// The task that will send all claims of a queue.
 struct ActiveFlush {
     at: Instant,
     by: ThreadId,
-    /// It was polled. Until then it may lie where only the thread that began it finds it.
+    /// Set on the first poll. Until then the task may sit in the spawning worker's LIFO slot, where only that thread
+    /// runs it.
     has_started: bool,
 }
 
-/// Who takes what waits.
+/// How a queued claim is sent.
 pub(super) enum Flush {
-    /// A round that has begun already.
+    /// The active flush sends it.
     Underway,
-    /// A round that has to begin.
+    /// The caller must start a flush.
     ToBegin,
-    /// A task for a piece that is full.
+    /// The caller must start a task for a full batch.
     Batch,
 }
 
 impl PendingClaim {
-    /// Tells whoever still waits for it.
+    /// Fails the claim, if its caller still waits.
     pub(super) fn refuse(self, error: ClaimError) {
         let _ = self.reply.send(Err(error.into()));
     }
 
-    /// Nobody waits for it any more, or it has waited too long.
+    /// Returns whether the caller has stopped waiting, or the deadline has passed.
     pub(super) fn is_expired(&self, now: Instant, deadline: Duration) -> bool {
         self.reply.is_closed() || now.saturating_duration_since(self.since) >= deadline
     }
@@ -90,8 +93,9 @@ impl Waiting {
         if queue.claims.len().is_multiple_of(BATCH_SIZE) { Flush::Batch } else { Flush::Underway }
     }
 
-    /// The first letters of a room, `at_most` so many, of those that came `within` so much time after the very first. They
-    /// count as in flight until they land. And whether others are left.
+    /// Takes the first claims of a queue, at most `at_most`. Includes only claims that arrived `within` this time after
+    /// the first one. They count as in flight until their places are released. Also returns whether other claims are
+    /// left.
     pub(super) fn take(
         &mut self,
         runtime: Id,
@@ -116,15 +120,15 @@ impl Waiting {
         }
     }
 
-    /// The next claim begins another one.
+    /// Ends the active flush. The next claim starts a new one.
     pub(super) fn flush_is_over(&mut self, runtime: Id) {
         if let Some(queue) = self.queue(runtime) {
             queue.flush = None;
         }
     }
 
-    /// Takes out, of all rooms, what nobody waits for any more and what has waited too long. Their runtimes may stand still.
-    /// Now and then only, for it looks at each.
+    /// Removes expired claims from all queues, because their runtimes may be blocked. Scans at a minimum interval only,
+    /// because it visits every claim.
     pub(super) fn take_expired(&mut self, now: Instant, deadline: Duration) -> Vec<PendingClaim> {
         let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= FLUSH_TIMEOUT);
         let mut gone = Vec::new();
@@ -147,7 +151,7 @@ impl Waiting {
     fn queue_or_new(&mut self, runtime: Id) -> &mut RuntimeQueue {
         let known = self.queues.iter().position(|queue| queue.runtime == runtime);
         let place = known.unwrap_or_else(|| {
-            // Those of runtimes that have ended, among others.
+            // Remove empty queues, including those of runtimes that have ended.
             self.queues.retain(|queue| queue.flush.is_some() || !queue.claims.is_empty());
             self.queues.push(RuntimeQueue { runtime, claims: VecDeque::new(), flush: None });
             self.queues.len() - 1
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn until_a_round_is_afoot_another_thread_begins_its_own() -> std::io::Result<()> {
+    fn another_thread_flushes_until_a_flush_has_started() -> std::io::Result<()> {
         let (mut waiting, runtime) = (Waiting::default(), Builder::new_current_thread().build()?.handle().id());
         assert!(begins(&mut waiting, runtime));
         assert!(!begins(&mut waiting, runtime));

@@ -1,4 +1,4 @@
-//! How many live nonces an app may have in Redis, as far as this process has claimed them.
+//! Limits the live nonces of each app in Redis. Counts only the claims of this process.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,14 +15,14 @@ pub(super) struct Quota {
 #[derive(Default)]
 struct Apps {
     by_id: HashMap<AppId, Usage>,
-    /// Apps without live nonces are looked for when there are so many.
+    /// The number of apps at which apps without live nonces are removed.
     cleanup_at: usize,
 }
 
 #[derive(Default)]
 struct Usage {
     live: usize,
-    /// How many end in which second.
+    /// The number of nonces that expire in each second.
     ends: BTreeMap<u64, usize>,
 }
 
@@ -35,7 +35,7 @@ impl Quota {
         self.most
     }
 
-    /// Counts a nonce, unless the app has as many as it may.
+    /// Counts a nonce. Returns `false` if the app has reached its quota.
     pub(super) fn take(&self, app: &AppId, lifetime: Retention) -> bool {
         let mut apps = self.apps();
         if !apps.by_id.contains_key(app) {
@@ -51,7 +51,7 @@ impl Quota {
         true
     }
 
-    /// It was not claimed.
+    /// Uncounts a nonce that was not claimed.
     pub(super) fn give_back(&self, app: &AppId, lifetime: Retention) {
         if let Some(usage) = self.apps().by_id.get_mut(app)
             && let Some(count) = usage.ends.get_mut(&lifetime.until()).filter(|count| **count > 0)
@@ -67,7 +67,8 @@ impl Quota {
 }
 
 impl Apps {
-    /// Leaves room for as many new apps as are left, so that a new app costs a constant time on average.
+    /// Removes apps without live nonces. The next cleanup runs when the number of apps has doubled, so that a new app
+    /// costs constant time on average.
     fn clean_up(&mut self, now: u64) {
         if self.by_id.len() >= self.cleanup_at {
             self.by_id.retain(|_, usage| {

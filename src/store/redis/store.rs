@@ -1,27 +1,34 @@
-//! Nonces in Redis: one command for each claim.
+//! The nonce store in Redis. Each claim is one command.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::BufMut;
 use redis::{Cmd, RedisWrite, sentinel::SentinelClient};
-use tokio::sync::Mutex;
 
-use super::{batcher::Batcher, connect::Connect, connections::ConnectionManager, error::ClaimError, quota::Quota};
+use super::{
+    batcher::Batcher,
+    connect::{Connect, SentinelMaster},
+    connections::ConnectionManager,
+    error::ClaimError,
+    quota::Quota,
+};
 use crate::{
     protocol::{NonceStatus, Retention},
     store::{NonceClaim, NonceStore, StoreError, VerifierRegistry},
 };
 
-/// Remembers nonces in Redis, for verifiers on many machines: a request is let in once between them all.
+/// Stores nonces in Redis, for verifiers on several machines. All of them together accept a request at most once.
 ///
-/// A claim is one `SET key 1 NX PX ttl`, which Redis decides atomically. All claims share one connection, which is made
-/// by the first of them and made anew when it breaks; those that come at the same time are sent in one piece. A connection
-/// that was idle for 100 ms is asked with a PING first, and replaced if it is closed, within the same deadline. A claim
-/// that has no answer within the deadline, or finds too many others waiting, is an error, and its request is answered
-/// with 503; **it may have been made all the same**: the caller signs again, with a fresh nonce.
+/// A claim is one `SET key 1 NX PX ttl` command, which Redis executes atomically. All claims share one connection. The
+/// first claim opens it, and it is replaced when it breaks. Concurrent claims are sent in one batch. If the connection
+/// was idle for 100 ms, the store sends a PING first and replaces a closed connection, within the same deadline.
 ///
-/// It needs a tokio runtime with timers (`enable_all`), which keeps the deadline, Redis 6.2 or Valkey 7.2 and newer, and
-/// a server that drops no key to make room: [`check`](Self::check) looks. The [guide](https://docs.rs/countersign/latest/countersign/guide/redis/) tells how to run it.
+/// A claim fails if it has no answer within the deadline, or if too many other claims are waiting. Its request gets a
+/// 503. **Redis may have recorded the nonce all the same**, so the caller must sign the retry with a new nonce.
+///
+/// The store needs a tokio runtime with timers (`enable_all`) for the deadline, Redis 6.2 or Valkey 7.2 and newer, and
+/// a server that does not evict keys. [`check`](Self::check) verifies the server. See the
+/// [guide](https://docs.rs/countersign/latest/countersign/guide/redis/) for operation.
 ///
 /// ```no_run
 /// # use countersign::{StaticKeys, Verifier, store::RedisNonceStore};
@@ -38,16 +45,20 @@ pub struct RedisNonceStore<C: Connect = redis::Client> {
     quota: Option<Arc<Quota>>,
 }
 
-/// The longest time to live, in milliseconds: Redis counts milliseconds since 1970 in 63 bits, and takes no more.
+/// The longest time to live, in milliseconds. Redis stores milliseconds since 1970 in 63 bits and rejects more.
 const LONGEST: u64 = i64::MAX as u64 / 2;
 
 impl<C: Connect> RedisNonceStore<C> {
-    /// On one server (`redis::Client`) or a cluster (`redis::cluster::ClusterClient`). Nothing is sent yet.
+    /// Creates a store on one server (`redis::Client`) or a cluster (`redis::cluster::ClusterClient`). Sends nothing
+    /// yet.
     ///
-    /// A cluster's client sends a command again when it loses the answer, and may then find the nonce taken by itself:
-    /// the caller gets `replayed_nonce`. Build it with few `retries`: one follows a slot that has moved. While it connects
-    /// to a node that does not answer, twice in a row, claims for all others wait: `connection_timeout` must be less than
-    /// half of the deadline. As built by default, it takes two seconds to connect while one node hangs.
+    /// A cluster client sends a command again when it loses the answer. The second command may then find the nonce that
+    /// the first one recorded, and the caller gets `replayed_nonce`. Build the client with few `retries`: one is enough
+    /// to follow a slot that has moved.
+    ///
+    /// While the client connects to a node that does not answer, which it tries twice in a row, claims for all other
+    /// nodes wait. Set `connection_timeout` to less than half of the deadline. With the default settings, connecting
+    /// takes two seconds while one node hangs.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -70,28 +81,29 @@ impl<C: Connect> RedisNonceStore<C> {
     const DEADLINE: Duration = Duration::from_millis(250);
     const MAX_IN_FLIGHT: usize = 1024;
 
-    /// How long a claim may take, all that it waits for together. Default: 250 ms.
+    /// Sets the deadline of a claim, including all waiting. Default: 250 ms.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { batcher: Batcher::new(self.connections().clone(), deadline, self.batcher.max_in_flight()), ..self }
     }
 
-    /// How many claims may wait at once. Any other is an error right away. Default: 1,024.
+    /// Sets how many claims may be in flight. Further claims fail at once. Default: 1,024.
     ///
-    /// Apps share these places as they share the room of a [`MemoryNonceStore`](crate::store::MemoryNonceStore#fairness): an app may
-    /// take more as long as it has less than three times the free places, so that one app's flood leaves places for the others.
+    /// Apps share these places by the rule of [`MemoryNonceStore`](crate::store::MemoryNonceStore#fairness): an app may
+    /// take another place while it holds less than three times the free places. So a flood from one app leaves places
+    /// for other apps.
     #[must_use]
     pub fn with_max_in_flight(self, claims: usize) -> Self {
         Self { batcher: Batcher::new(self.connections().clone(), self.batcher.deadline, claims), ..self }
     }
 
-    /// How many live nonces an app may have: a claim beyond that is an error, and its request is answered with 503. Default: no
-    /// quota.
+    /// Sets how many live nonces an app may have. Further claims fail, and their requests get a 503. Default: no quota.
     ///
-    /// Redis has no fairness of its own: an app that signs enough requests fills its memory, and then every claim fails. This quota
-    /// is kept by each process in its own memory, of the claims that it has made itself, and forgotten when the process ends. With
-    /// `n` processes behind a load balancer an app may have up to `n` times as many. A claim whose answer is lost counts until it
-    /// would have ended. It takes about 50 KB of memory for an app that claims without a pause.
+    /// Redis does not share its memory fairly: an app that signs enough requests fills it, and then every claim fails.
+    ///
+    /// Each process counts in its own memory, and only its own claims. The count is lost when the process ends. With
+    /// `n` processes behind a load balancer, an app may have up to `n` times the quota. A claim without an answer
+    /// counts until its nonce would expire. An app that claims continuously takes about 50 KB of memory.
     ///
     /// ```no_run
     /// # use countersign::store::RedisNonceStore;
@@ -104,10 +116,10 @@ impl<C: Connect> RedisNonceStore<C> {
         Self { quota: Some(Arc::new(Quota::new(nonces))), ..self }
     }
 
-    /// What each key begins with, for a Redis that others use too. Default: `cs1:`.
+    /// Sets the prefix of all keys, for a Redis that has other users. Default: `cs1:`.
     ///
-    /// Verifiers share nonces only if they have it in common. Leave braces out: a cluster keeps all keys with the same
-    /// text in braces on one node.
+    /// Verifiers share nonces only if they use the same prefix. Do not use braces: a cluster stores all keys with the
+    /// same text in braces on one node.
     #[must_use]
     pub fn with_key_prefix(self, prefix: impl Into<Arc<str>>) -> Self {
         Self { prefix: prefix.into(), registry: VerifierRegistry::new(), ..self }
@@ -115,10 +127,10 @@ impl<C: Connect> RedisNonceStore<C> {
 
     fn command(&self, claim: &NonceClaim<'_>, milliseconds: u64) -> Cmd {
         let (kind, app, nonce) = (claim.purpose().prefix(), claim.app_id().as_str(), claim.nonce().as_str());
-        // All of it and its six words in one piece each.
+        // Allocate the command and the list of its six arguments once each.
         let mut command = Cmd::with_capacity(6, self.prefix.len() + app.len() + nonce.len() + 32);
         command.arg("SET");
-        // As `NonceClaim::key` has it.
+        // The same format as `NonceClaim::key`.
         let mut key = command.bufmut_for_next_arg(0);
         [&*self.prefix, kind, app, "/", nonce].iter().for_each(|part| key.put_slice(part.as_bytes()));
         drop(key);
@@ -152,19 +164,19 @@ impl<C: Connect> RedisNonceStore<C> {
     }
 }
 
-impl RedisNonceStore<Mutex<SentinelClient>> {
-    /// On the master that the sentinels name, whichever that is at the time.
+impl RedisNonceStore<SentinelMaster> {
+    /// Creates a store on the master that the sentinels currently name.
     ///
-    /// A replica that becomes the master may not have the last claims yet: the guide tells what that means.
+    /// After a failover the new master may lack the latest claims. The guide describes the consequences.
     #[must_use]
     pub fn from_sentinel(sentinels: SentinelClient) -> Self {
-        Self::new(Mutex::new(sentinels))
+        Self::new(SentinelMaster::new(sentinels))
     }
 }
 
 impl<C: Connect> NonceStore for RedisNonceStore<C> {
     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-        // Redis adds it to its own clock, and refuses a sum that is beyond 2^63. A longer life would end no earlier.
+        // Redis adds this to its own clock and rejects a sum above 2^63. A longer time to live makes no difference.
         let milliseconds = lifetime.ttl().as_secs().saturating_mul(1000).min(LONGEST);
         if milliseconds == 0 {
             return Ok(NonceStatus::Expired);

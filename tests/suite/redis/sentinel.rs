@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use countersign::store::redis::SentinelMaster;
 use redis::sentinel::{SentinelClient, SentinelServerType};
-use tokio::sync::Mutex;
 
 use super::*;
 
@@ -14,7 +14,7 @@ const IN_TIME: Duration = Duration::from_millis(250 + 250);
 /// are cast again when they are split, and two seconds for the store.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-type Store = RedisNonceStore<Mutex<SentinelClient>>;
+type Store = RedisNonceStore<SentinelMaster>;
 
 struct Group {
     master: RedisServer,
