@@ -1,5 +1,7 @@
-//! A body read whole, on either end.
+//! Buffers a complete body, on the server and on the client.
 
+#[cfg(feature = "server")]
+use std::future::poll_fn;
 #[cfg(feature = "client")]
 use std::pin::pin;
 use std::{
@@ -14,47 +16,48 @@ use http_body::Body;
 
 use crate::protocol::BoxError;
 
-/// A body that cannot be had whole.
+/// The error of a body that cannot be buffered.
 pub(crate) enum CollectError<E = Infallible> {
-    /// It has more bytes than the limit.
+    /// The body is larger than the limit.
     TooLarge,
-    /// It broke off.
+    /// The body failed before its end.
     Broken(BoxError),
-    /// There is no room to hold it.
+    /// There is no room to buffer the body.
     NoRoom(E),
 }
 
-/// Holds the bytes of a body while more of them are awaited.
+/// A buffer for the bytes of a body that is being read.
 pub(crate) trait Room {
-    /// Why there is no room any more.
+    /// The reason why there is no more room.
     type Error;
 
-    /// Copies these bytes. The body has at most `limit` bytes in all.
+    /// Copies these bytes into the buffer. The whole body has at most `limit` bytes.
     fn push(&mut self, data: &[u8], limit: usize) -> Result<(), Self::Error>;
 
-    /// Is ready once there is no room any more, also for what is held already, and wakes the task then.
+    /// Resolves when the room is lost, including the room of the bytes buffered so far, and wakes the task then.
     fn poll_lost(&mut self, context: &mut Context<'_>) -> Poll<Self::Error>;
 
-    /// Gives all of it back.
+    /// Returns all buffered bytes.
     fn take(&mut self) -> Result<Pieces, Self::Error>;
 }
 
-/// What of a body is there at once.
+/// The part of a body that is available at once.
 #[cfg(feature = "server")]
 pub(crate) enum AtOnce {
     Whole(Bytes),
-    /// Its first frame, or nothing yet.
+    /// The first frame, or no data yet.
     Start(Bytes),
 }
 
-/// Looks at the first frame of a body. Mostly it is the only one, and is not copied.
+/// Polls the first frame of a body. Usually it is the only one and is not copied.
 #[cfg(feature = "server")]
-pub(crate) fn look_at_once<B>(body: &mut B, limit: u64, context: &mut Context<'_>) -> Result<AtOnce, CollectError>
+pub(crate) async fn look_at_once<B>(body: &mut B, limit: u64) -> Result<AtOnce, CollectError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     while !body.is_end_stream() {
-        let data = match Pin::new(&mut *body).poll_frame(context) {
+        // A single poll, without waiting. `Collect` polls again.
+        let data = match poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Poll::Ready(Some(Err(error))) => return Err(CollectError::Broken(error.into())),
             Poll::Ready(None) => break,
@@ -70,7 +73,7 @@ where
     Ok(AtOnce::Whole(Bytes::new()))
 }
 
-/// Reads up to `limit` bytes into memory without a bound in common; trailers are dropped.
+/// Reads up to `limit` bytes into memory. No shared limit applies. Drops trailers.
 #[cfg(feature = "client")]
 pub(crate) async fn collect<B>(body: B, limit: u64) -> Result<Bytes, CollectError>
 where
@@ -79,17 +82,17 @@ where
     Collect::new(pin!(body), Bytes::new(), limit, Pieces::default()).await
 }
 
-/// Reads up to a limit of bytes into a room; trailers are dropped.
+/// Reads a body up to a limit into a buffer. Drops trailers.
 ///
-/// A body whose one frame ends it at once is not copied. Of any other the bytes are held, and not the frames, of which
-/// whoever sends it can make one for each byte, each with a whole buffer of the connection behind it.
+/// A body with a single frame that ends it is not copied. For other bodies the buffer holds the bytes and not the
+/// frames. A sender could make one frame for each byte, and each frame would keep a whole connection buffer in memory.
 pub(crate) struct Collect<B, R> {
     body: B,
     room: R,
     limit: u64,
-    /// Of a body of known length no byte more than that is taken.
+    /// The maximum number of bytes: the limit, or the known length of the body if that is less.
     most: usize,
-    /// The first one, while there is no other.
+    /// The first frame, until a second one arrives.
     frame: Bytes,
     length: u64,
 }
@@ -99,7 +102,7 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     R: Room + Unpin,
 {
-    /// `start` is what was read of it already.
+    /// Creates the future. `start` holds the bytes that were already read.
     pub(crate) fn new(body: B, start: Bytes, limit: u64, room: R) -> Self {
         let length = start.len() as u64;
         let most = body.size_hint().upper().map_or(limit, |rest| rest.saturating_add(length)).min(limit);
@@ -158,8 +161,8 @@ where
     }
 }
 
-/// Bytes in the order in which they were pushed. They take their own length in memory, and an eighth of it or 256 bytes
-/// more, whichever is more; and as much again while they are put together at the end.
+/// A buffer of bytes in push order. It takes the length of the bytes in memory, plus an eighth of it or 256 bytes,
+/// whichever is more. It takes as much again while the bytes are joined at the end.
 #[derive(Default)]
 pub(crate) struct Pieces {
     full: Vec<Vec<u8>>,
@@ -173,7 +176,7 @@ impl Pieces {
         self.length
     }
 
-    /// How many bytes of memory [`push`](Self::push) takes for so many bytes more, where `limit` are the most in all.
+    /// Returns how many bytes [`push`](Self::push) allocates for `more` bytes, if `limit` is the maximum length.
     pub(crate) fn growth(&self, more: usize, limit: usize) -> usize {
         let spare = self.last.capacity() - self.last.len();
         let Some(needed) = more.checked_sub(spare).filter(|&needed| needed > 0) else {
@@ -195,7 +198,7 @@ impl Pieces {
         self.length += data.len();
     }
 
-    /// All of it in one.
+    /// Joins all bytes.
     pub(crate) fn into_bytes(mut self) -> Bytes {
         if self.full.is_empty() {
             return self.last.into();
@@ -209,7 +212,7 @@ impl Pieces {
     }
 }
 
-/// Room without a bound in common.
+/// A buffer without a shared limit.
 impl Room for Pieces {
     type Error = Infallible;
 

@@ -1,4 +1,4 @@
-//! What operators are told, and the one place where that depends on a feature.
+//! Events for operators. Only this module depends on the feature `tracing`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,13 +7,13 @@ pub(crate) use self::noop::*;
 #[cfg(feature = "tracing")]
 pub(crate) use self::tracing::*;
 
-/// Tells somebody who may panic: a hook, a recorder, a subscriber. For a request that changes nothing; the process' own
-/// hook for panics has told of it.
+/// Calls code that may panic: a hook, a recorder, a subscriber. A panic does not affect the request. The process's
+/// panic hook has reported it.
 pub(crate) fn catch_panics<T>(tell: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(tell)).ok()
 }
 
-/// Calls a closure of the service's own, which is named in metrics. A panic in it changes nothing for the request.
+/// Calls a closure of the service. A panic in it does not affect the request. `name` is its label in metrics.
 pub(crate) fn call_closure<T>(name: &'static str, call: impl FnOnce() -> T) -> Option<T> {
     let result = catch_panics(call);
     if result.is_none() {
@@ -22,7 +22,7 @@ pub(crate) fn call_closure<T>(name: &'static str, call: impl FnOnce() -> T) -> O
     result
 }
 
-/// The closures that a service may give.
+/// The names of the closures that a service may set.
 #[cfg(feature = "metrics")]
 pub(crate) const CLOSURES: [&str; 4] = ["bypass", "observer", "renderer", "report"];
 
@@ -49,10 +49,10 @@ mod tracing {
     #[cfg(feature = "axum")]
     use crate::protocol::Rejection;
 
-    /// The path of a private module would be, otherwise.
+    /// Set explicitly, because the default is the path of this private module.
     pub(crate) const TARGET: &str = "countersign";
 
-    /// The wall clock fell behind the verifier's by this many milliseconds.
+    /// Reports that the wall clock fell behind the verifier's clock by this many milliseconds.
     pub(crate) fn clock_stepped_back(milliseconds: i64) {
         warn!(
             target: TARGET,
@@ -62,19 +62,19 @@ mod tracing {
         );
     }
 
-    /// A key store fails, and what it answered before is used beyond its time.
+    /// Reports that a key store fails and expired keys are in use.
     #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(error: &(dyn Error + 'static)) {
         warn!(target: TARGET, error, "the key store fails; keys are used beyond their time");
     }
 
-    /// The service is put together wrongly.
+    /// Reports that the service is misconfigured.
     #[cfg(feature = "axum")]
     pub(crate) fn misconfigured(rejection: &Rejection) {
         event!(target: TARGET, Level::ERROR, code = rejection.kind().code(), "{}", rejection.detail());
     }
 
-    /// The keys of a file are in force from now on.
+    /// Reports that the keys of a file were loaded.
     #[cfg(feature = "key-file")]
     pub(crate) fn key_file_loaded(path: &std::path::Path, is_open_to_others: bool) {
         ::tracing::info!(target: TARGET, path = %path.display(), "keys were read");
@@ -83,7 +83,8 @@ mod tracing {
         }
     }
 
-    /// The keys stay as they were, the retired ones too.
+    /// Reports that a key file was rejected. The store keeps its current keys, including keys that the file has
+    /// removed.
     #[cfg(feature = "key-file")]
     pub(crate) fn key_file_rejected(error: &crate::store::file::FileKeysError) {
         warn!(target: TARGET, error = error as &dyn Error, "keys could not be read; those that were read before stay");

@@ -1,9 +1,9 @@
-//! Signed, fresh, unrepeated HTTP requests.
+//! Request signing and replay protection for HTTP APIs.
 //!
-//! A `VerifyLayer` in front of any tower, axum or hyper service lets a request in only if somebody who holds an app's
-//! secret key signed it, within five minutes of now, and only once. A [`Signer`] makes such requests. The signature
-//! covers method, path, query, form, content type and body, by HMAC-SHA256 over an unambiguous string to sign. It hides
-//! nothing: use HTTPS.
+//! A `VerifyLayer` in front of any tower, axum or hyper service accepts a request only if it is signed with an app's
+//! secret key, its timestamp is within five minutes of the current time, and its nonce is new. A [`Signer`] signs
+//! requests. The signature covers method, path, query, form, content type and body, by HMAC-SHA256 over an unambiguous
+//! string to sign. It does not encrypt anything: use HTTPS.
 //!
 //! # A server
 //!
@@ -36,20 +36,20 @@
 //!
 //! # Features
 //!
-//! - `server` (default): the verifying side.
-//! - `client` (default): the signing side's clock and random source, and its tower layer.
-//! - `axum`: axum's `Body`, its `OriginalUri` under `nest`, `Caller` as an extractor.
-//! - `hyper`: hyper's `Incoming` as a request body.
-//! - `key-cache`: `CachedKeys`, for keys in a database.
-//! - `redis`: nonces that verifiers on many machines share; `redis-tls` for TLS to it.
-//! - `reqwest`: `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
-//! - `key-file`: apps and their keys from a file, which is read again when it changes.
-//! - `metrics`: counters, histograms and gauges by the `metrics` facade; see [the guide](guide::metrics).
-//! - `tracing`: events for operators: each refusal, a store that fails, keys that are read or cannot be, a service that is put
-//!   together wrongly, a clock that steps back.
-//! - `test-util`: for tests, of yours: `Caller::for_test` and its like, and the suite that every store passes.
+//! - `server` (default): verifies requests.
+//! - `client` (default): signs requests with the system clock and random source, and adds the tower layer.
+//! - `axum`: supports axum's `Body` and its `OriginalUri` under `nest`, and makes `Caller` an extractor.
+//! - `hyper`: supports hyper's `Incoming` as a request body.
+//! - `key-cache`: adds `CachedKeys`, for keys in a database.
+//! - `redis`: stores nonces in Redis, for verifiers on several machines. `redis-tls` adds TLS.
+//! - `reqwest`: adds `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
+//! - `key-file`: adds `FileKeys`, which reads apps and their keys from a file and reloads it when it changes.
+//! - `metrics`: records counters, histograms and gauges through the `metrics` facade. See [the guide](guide::metrics).
+//! - `tracing`: emits events for operators: rejected requests, failing stores, loaded or unreadable keys, misconfigured
+//!   services, and a wall clock that steps back.
+//! - `test-util`: adds test helpers such as `Caller::for_test`, and the conformance suite for custom stores.
 //!
-//! Without any, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.
+//! Without any feature, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -65,8 +65,8 @@ pub mod client;
 pub mod clock;
 /// APIs that weaken verification.
 ///
-/// [`ReportOnlyLayer`](danger::ReportOnlyLayer) rejects nothing and reports what a verifier would have rejected. It is the
-/// first step of [adding signatures to a running service](guide::rollout).
+/// [`ReportOnlyLayer`](danger::ReportOnlyLayer) accepts every request, and reports the requests that a verifier would
+/// reject. Use it as the first step of [adding signatures to a running service](guide::rollout).
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod danger {

@@ -1,31 +1,31 @@
-//! What the services of this crate have in common with other tower middleware.
+//! Helpers for tower services.
 
 use std::mem;
 
-/// Takes the service that was polled, and leaves a clone, which is polled before the next call.
+/// Takes the service that was polled for readiness, and leaves a clone. The clone is polled before the next call.
 ///
-/// Readiness is not cloned: the permit of a concurrency limit, for one, is held by the service that was polled. Calling
+/// A clone is not ready. For example, only the polled service holds the permit of a concurrency limit, and a call on
 /// the clone would panic.
 pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
     let clone = service.clone();
     mem::replace(service, clone)
 }
 
-/// Methods of a `Name<S, ..>` whose field `inner` is an `S`.
+/// Defines accessors for a `Name<S, ..>` whose field `inner` is an `S`.
 macro_rules! inner_accessors {
     () => {
-        /// The service inside.
+        /// Returns a reference to the inner service.
         #[must_use]
         pub fn get_ref(&self) -> &S {
             &self.inner
         }
 
-        /// The service inside.
+        /// Returns a mutable reference to the inner service.
         pub fn get_mut(&mut self) -> &mut S {
             &mut self.inner
         }
 
-        /// Takes the service out.
+        /// Returns the inner service.
         #[must_use]
         pub fn into_inner(self) -> S {
             self.inner

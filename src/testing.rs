@@ -7,10 +7,10 @@ use tower_service::Service;
 
 use crate::protocol::RejectionKind;
 
-/// Sends each request as it is, without a signature, and panics unless the verifier rejects it.
+/// Sends each request unsigned, and panics unless the verifier rejects it.
 ///
-/// Give it one request for each route and method of a service, and one for a path that no route matches. A route that was left
-/// outside the layer answers by itself, and the test fails.
+/// Pass one request for each route and method of a service, and one for a path that no route matches. A route outside
+/// the layer answers by itself, and the test fails.
 ///
 /// ```
 /// # #[cfg(feature = "axum")]
@@ -29,8 +29,8 @@ use crate::protocol::RejectionKind;
 ///
 /// # Panics
 ///
-/// The service answers a request by itself or fails, or the verifier answers that a store failed or that the service is
-/// misconfigured. The message has the request's method and path.
+/// The service answers a request by itself, the service fails, a store fails, or the service is misconfigured. The
+/// message contains the request's method and path.
 #[allow(clippy::panic, reason = "that is how a test fails")]
 pub async fn assert_closed<S, B, ResBody>(mut service: S, requests: impl IntoIterator<Item = Request<B>>)
 where

@@ -1,4 +1,4 @@
-//! The body of a signed request on its way to the client.
+//! The body of a signed request.
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
 use crate::protocol::BoxError;
 
-/// The body of the requests that [`Sign`](super::Sign) gives to its client: bytes that were read and hashed, or a stream whose
-/// digest the request brought along.
+/// The body of the requests that [`Sign`](super::Sign) passes to its client: buffered bytes that were hashed, or a
+/// stream whose digest came with the request.
 ///
-/// The client below a [`SignLayer`](crate::SignLayer) takes this type.
+/// The client below a [`SignLayer`](crate::SignLayer) must accept this type.
 #[derive(Default)]
 pub struct SignedBody(Kind);
 
@@ -35,7 +35,7 @@ impl SignedBody {
         Self(Kind::Whole(Full::new(bytes)))
     }
 
-    /// The same body once more, or `None` if it is a stream.
+    /// Clones the body. Returns `None` if it is a stream.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {
         match &self.0 {

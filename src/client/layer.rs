@@ -8,14 +8,14 @@ use super::{
 };
 use crate::protocol::Signer;
 
-/// Signs every request on its way to a client.
+/// Signs every request before the client sends it.
 ///
-/// Put it inside retries and redirects, so that each attempt is signed anew with its own nonce. What rewrites requests
-/// goes above it, and nothing that does goes below. Whenever anything above follows redirects, set the
-/// [origins](Self::with_origins): what is redirected to is signed otherwise, wherever that is.
+/// Put the layer inside retries and redirects, so that each attempt gets its own nonce and signature. Put layers that
+/// rewrite requests above it, and none below it. If a layer above follows redirects, set the
+/// [origins](Self::with_origins). Otherwise redirected requests are signed for any host.
 ///
-/// Where `host` is signed, requests must have it in their URL or as a header. tonic's channel writes it further below:
-/// make the client `with_origin`.
+/// If `host` is signed, requests must have it in their URL or as a header. tonic's channel adds it below this layer, so
+/// build the client `with_origin`.
 ///
 /// ```
 /// # use countersign::{Secret, Signer, SignLayer};
@@ -35,24 +35,25 @@ pub struct SignLayer {
 }
 
 impl SignLayer {
-    /// Signs with this signer.
+    /// Creates a layer that signs with this signer.
     pub fn new(signer: Signer) -> Self {
         Self { signer, origins: Origins::default(), max_body: 2 * 1024 * 1024 }
     }
 
-    /// Signs for these origins alone. Default: for all.
+    /// Signs only requests to these origins. Default: all origins.
     ///
-    /// An origin is a scheme, a host and a port. Case does not matter, nor whether a default port is written out. The
-    /// host is compared as text: one host by two names is two origins. So if a service answers `unsigned`, see how
-    /// its URL is written here.
+    /// An origin is a scheme, a host and a port. The comparison ignores case, and an explicit default port makes no
+    /// difference. The host is compared as text, so two names of one host are two origins. If a service returns
+    /// `unsigned`, compare its URL with the origins here.
     ///
-    /// A request to another origin is sent on without a signature, and without what it carries of one: the fields and
-    /// the body digest in headers, the fields in the query unless the [carrier](crate::FieldLocation) is headers alone, and
-    /// the token in its [place](crate::TokenLocation). For `Bearer` that is any `Authorization: Bearer`, so call another
-    /// service that wants one of its own through another client. Its body is streamed, whatever its size.
+    /// A request to another origin is sent without a signature, and its body is streamed, whatever its size. The
+    /// service removes the signature's parts from the request: the fields and the body digest in headers, the fields in
+    /// the query unless the [carrier](crate::FieldLocation) is headers alone, and the token in its
+    /// [place](crate::TokenLocation). For `Bearer` that is any `Authorization: Bearer` header. To call another service
+    /// that needs its own bearer token, use a separate client.
     ///
-    /// A request whose URL names no origin, as clients of a single connection take it, is not sent: that is a
-    /// [`SignError`](crate::SignError).
+    /// A request whose URL has no origin is not sent and fails with a [`SignError`](crate::SignError). Clients of a
+    /// single connection use such URLs.
     ///
     /// ```
     /// # use countersign::{Secret, Signer, SignLayer};
@@ -71,17 +72,18 @@ impl SignLayer {
     ///
     /// # Errors
     ///
-    /// There is none, or one is more than an origin or less: it has a path, or no scheme.
+    /// There are no origins, or one has a path or no scheme.
     pub fn with_origins(self, origins: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, OriginError> {
         Ok(Self { origins: Origins::only(origins)?, ..self })
     }
 }
 
 impl SignLayer {
-    /// How many bytes of a body are read and held, since its digest is signed. Default: 2 MiB, as much as a verifier takes by
-    /// default.
+    /// Sets the maximum size of a buffered body, in bytes. A body is buffered because its digest is signed. Default: 2
+    /// MiB, the default limit of a verifier.
     ///
-    /// A larger body is a [`SignError`](crate::SignError), unless its digest is [known](Sign#files-and-other-large-bodies).
+    /// A larger body fails with a [`SignError`](crate::SignError), unless its digest is
+    /// [known](Sign#files-and-other-large-bodies).
     pub fn with_max_body(self, bytes: u64) -> Self {
         Self { max_body: bytes, ..self }
     }

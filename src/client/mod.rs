@@ -1,9 +1,9 @@
-//! The signing side: a [`Signer`](crate::Signer) with the system's clock and random source, and the tower layer around
-//! a client.
+//! Signs requests: a [`Signer`](crate::Signer) with the system clock and random source, and a tower layer around a
+//! client.
 //!
-//! Sign what is sent: after the HTTP library has settled method, URL, content type and body. reqwest rewrites URLs: do not sign an
-//! `http::Request` and make a `reqwest::Request` of it, but sign the `reqwest::Request` (feature `reqwest`:
-//! `Signer::sign_reqwest`).
+//! Sign a request after the HTTP library has settled its method, URL, content type and body. reqwest rewrites URLs. Do
+//! not sign an `http::Request` and convert it into a `reqwest::Request`. Sign the `reqwest::Request` instead (feature
+//! `reqwest`: `Signer::sign_reqwest`).
 
 mod body;
 mod layer;

@@ -1,4 +1,4 @@
-//! Which servers a client signs for.
+//! The origins that a client signs for.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Origins {
         Ok(Self::Only(origins.into()))
     }
 
-    /// Whether a request to this URL is to be signed.
+    /// Returns whether to sign a request to this URL.
     pub(super) fn include(&self, uri: &Uri) -> Result<bool, SignError> {
         let Self::Only(origins) = self else {
             return Ok(true);
@@ -37,7 +37,7 @@ impl Origins {
     }
 }
 
-/// Scheme, host and port.
+/// An origin: scheme, host and port.
 #[derive(Debug)]
 pub(super) struct Origin(Uri);
 
@@ -47,7 +47,7 @@ impl Origin {
             return Err(OriginError::UserInfo);
         }
         let malformed = || OriginError::Malformed(text.to_owned());
-        // A URI forgets its fragment, and takes a port that is none for an absent one.
+        // Check the text too: `Uri` drops the fragment, and treats an invalid port as absent.
         let uri: Uri =
             Some(text).filter(|text| !text.contains('#')).and_then(|text| text.parse().ok()).ok_or_else(malformed)?;
         let has_port = |authority: &http::uri::Authority| authority.as_str().len() > authority.host().len();
@@ -59,7 +59,7 @@ impl Origin {
         Ok(Self(uri))
     }
 
-    /// By the same parts of the URL that a connector goes by.
+    /// Compares the parts of the URL that a connector uses.
     fn is_of(&self, uri: &Uri) -> bool {
         let same = |a: Option<&str>, b: Option<&str>| matches!((a, b), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
         same(self.0.scheme_str(), uri.scheme_str()) && same(self.0.host(), uri.host()) && port(&self.0) == port(uri)
@@ -74,19 +74,19 @@ fn port(uri: &Uri) -> Option<u16> {
     })
 }
 
-/// An origin that is none.
+/// The error for an invalid origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
-    /// It is more than an origin, or less.
+    /// The text has more or fewer parts than an origin.
     #[error(
         "origin {0:?}: expected a scheme, a host and perhaps a port, as in https://api.example.com:8443, with no path"
     )]
     Malformed(String),
-    /// It names a user, and perhaps a password, which is why it is not repeated here.
+    /// The text has user info. The message does not repeat it, because it may contain a password.
     #[error("an origin has no user info: leave out what stands before the @")]
     UserInfo,
-    /// There are no origins at all.
+    /// The list of origins is empty.
     #[error("no origins: nothing would be signed")]
     Empty,
 }

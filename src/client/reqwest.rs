@@ -1,4 +1,4 @@
-//! reqwest: its requests signed, and its client under [`SignLayer`](crate::SignLayer).
+//! Signs reqwest's requests, and supports its client under [`SignLayer`](crate::SignLayer).
 
 use std::{
     mem,
@@ -15,23 +15,23 @@ use super::{
 };
 use crate::protocol::{BodyDigest, BoxError, Field, Payload, SignError, Signer};
 
-/// With the feature `reqwest`: its requests.
+/// Methods of the feature `reqwest`, which sign its requests.
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 impl Signer {
-    /// Signs a request whose body, if any, is in memory.
+    /// Signs a reqwest request. Its body, if any, must be in memory.
     ///
-    /// The request is signed as reqwest sends it. What the client does to it later is not signed:
+    /// The request is signed as reqwest sends it. Later changes by the client are not signed:
     ///
-    /// - **redirects**, which reqwest follows by default. It sends the signature and the token along, to other origins
-    ///   too. Build the client with [`redirect::Policy::none`](reqwest::redirect::Policy::none).
-    /// - **headers that the client adds**: its default headers and its cookie store. A default `Content-Type` or signed
-    ///   header breaks the signature, and a default token header is not signed and goes to every origin. Set them on
-    ///   the request.
-    /// - **retries** of [`ClientBuilder::retry`](reqwest::ClientBuilder::retry), which send the same nonce again.
-    ///   reqwest's own default is fine: it repeats only what no server has looked at.
+    /// - **Redirects.** reqwest follows them by default, and sends the signature and the token to other origins too.
+    ///   Build the client with [`redirect::Policy::none`](reqwest::redirect::Policy::none).
+    /// - **Headers that the client adds**: its default headers and its cookie store. A default `Content-Type` or signed
+    ///   header makes the signature invalid. A default token header is not signed and goes to every origin. Set these
+    ///   headers on the request.
+    /// - **Retries** of [`ClientBuilder::retry`](reqwest::ClientBuilder::retry). They send the same nonce again.
+    ///   reqwest's own default is safe: it repeats only requests that no server has processed.
     ///
-    /// With the query as [carrier](crate::FieldLocation), the sign and the token stand in the URL, which reqwest's errors
-    /// print: log them [`without_url`](reqwest::Error::without_url).
+    /// With the query as [carrier](crate::FieldLocation), the URL contains the signature and the token. reqwest's
+    /// errors print the URL, so log them [`without_url`](reqwest::Error::without_url).
     ///
     /// ```
     /// # use countersign::{Secret, Signer};
@@ -50,8 +50,9 @@ impl Signer {
     ///
     /// # Multipart forms
     ///
-    /// `RequestBuilder::multipart` makes a body that streams, whose boundary and digest are not known when the request is signed.
-    /// Make it bytes first, with the boundary in the content type (reqwest's own feature `multipart`):
+    /// `RequestBuilder::multipart` creates a streamed body. Its boundary and digest are not known when the request is
+    /// signed. Convert the form to bytes first, and put the boundary into the content type (reqwest's own feature
+    /// `multipart`):
     ///
     /// ```
     /// # use countersign::Signer;
@@ -72,8 +73,8 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// Those of [`sign`](Signer::sign); or the body streams, as files and reqwest's multipart forms do, or the URL is
-    /// none that reqwest could send.
+    /// The errors of [`sign`](Signer::sign). It also fails if the body is streamed, as files and multipart forms are,
+    /// or if reqwest cannot send the URL.
     pub fn sign_reqwest(&self, request: Request) -> Result<Request, SignError> {
         rewrite(request, |parts, body| {
             let bytes = match body {
@@ -84,9 +85,9 @@ impl Signer {
         })
     }
 
-    /// Signs a request whose body streams, by the digest of all its bytes: a file, for example.
+    /// Signs a request with a streamed body, for example a file, by the digest of all its bytes.
     ///
-    /// What is said of [`sign_reqwest`](Signer::sign_reqwest) goes for this too.
+    /// The notes of [`sign_reqwest`](Signer::sign_reqwest) apply here too.
     ///
     /// ```
     /// # use countersign::{BodyDigest, Secret, Signer};
@@ -99,17 +100,18 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// Those of [`sign`](Signer::sign); or the body is a form, whose parameters are signed, or the URL is none that
-    /// reqwest could send.
+    /// The errors of [`sign`](Signer::sign). It also fails if the body is a form, whose parameters must be signed, or
+    /// if reqwest cannot send the URL.
     pub fn sign_reqwest_digest(&self, request: Request, digest: BodyDigest) -> Result<Request, SignError> {
         rewrite(request, |parts, _| self.sign_parts(parts, Payload::Digest(digest)))
     }
 }
 
-/// With the feature `reqwest`: around its client, whose redirects must be switched off.
+/// Signs requests before a `reqwest::Client` sends them (feature `reqwest`). Disable redirects in the client.
 ///
-/// What is said of [`Signer::sign_reqwest`] applies to this too. A body that streams is not read here: set its SHA-256 as the header
-/// of the digest, and the request is signed by it; without it the request is a [`SignError`].
+/// The notes of [`Signer::sign_reqwest`] apply here too. This service does not read a streamed body. Set its SHA-256 as
+/// the digest header, and the request is signed with that digest. Without the header, the request fails with a
+/// [`SignError`].
 ///
 /// ```
 /// # use countersign::BodyDigest;
@@ -118,9 +120,9 @@ impl Signer {
 /// # }
 /// ```
 ///
-/// A client that follows redirects by itself is found out when it has: a response from another URL than the one that
-/// was signed is a [`SignError`]. The signature has been there by then, and a chain that leads back to where it began
-/// is not seen. A service that makes responses without reqwest gives them their URL with
+/// If the client follows a redirect by itself, the call fails with a [`SignError`], because the response comes from
+/// another URL than the signed one. The signature was sent by then. A chain of redirects that ends at the signed URL is
+/// not detected. A service that creates responses without reqwest sets their URL with
 /// [`ResponseBuilderExt`](reqwest::ResponseBuilderExt).
 ///
 /// ```
@@ -156,7 +158,7 @@ where
 impl Sealed for Request {}
 
 impl<S> Sign<S> {
-    /// The request as it is to be sent and, if it is signed, the URL that is.
+    /// Returns the request to send and, if it is signed, the signed URL.
     fn prepare(&self, request: Request) -> Result<(Request, Option<Url>), SignError> {
         if self.origins.include(&uri_as_sent(request.url())?)? {
             let request = match self.known_digest(&request)? {
@@ -169,7 +171,7 @@ impl<S> Sign<S> {
         Ok((rewrite(request, |parts, _| self.signer.strip_signature(parts))?, None))
     }
 
-    /// Of a body that streams, the digest that the caller has set as the header.
+    /// Returns the digest header of a request with a streamed body, if the caller has set it.
     fn known_digest(&self, request: &Request) -> Result<Option<BodyDigest>, SignError> {
         let does_stream = request.body().is_some_and(|body| body.as_bytes().is_none());
         let header = request.headers().get(self.signer.scheme().header_name(Field::BodyDigest));
@@ -178,7 +180,7 @@ impl<S> Sign<S> {
     }
 }
 
-/// Has `write` write on the head that reqwest makes of this request.
+/// Applies `write` to the head that reqwest sends for this request.
 fn rewrite(
     mut request: Request,
     write: impl FnOnce(&mut Parts, Option<&Body>) -> Result<(), SignError>,
@@ -192,7 +194,7 @@ fn rewrite(
     *request.headers_mut() = parts.headers;
     if parts.uri.query() != request.url().query() {
         request.url_mut().set_query(parts.uri.query());
-        // A URL escapes what it is given by rules of its own.
+        // `Url` may escape the new query differently.
         if uri_as_sent(request.url())?.path_and_query() != parts.uri.path_and_query() {
             return Err(SignError::without_source("reqwest's URL spells the query otherwise than it was signed"));
         }
@@ -200,7 +202,7 @@ fn rewrite(
     Ok(request)
 }
 
-/// By the line that reqwest has for it.
+/// Converts the URL to a URI as reqwest does.
 fn uri_as_sent(url: &Url) -> Result<Uri, SignError> {
     url.as_str().parse().map_err(|error: http::uri::InvalidUri| SignError::new("reqwest cannot send this URL", error))
 }

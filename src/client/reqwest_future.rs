@@ -1,4 +1,4 @@
-//! The response to come from reqwest, if it comes from where the request was signed for.
+//! The response future for reqwest. It checks that the response comes from the signed URL.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use reqwest::{Response, Url};
 use crate::protocol::{BoxError, SignError};
 
 pin_project! {
-    /// The future of [`Sign`](super::Sign) around reqwest.
+    /// The response future of [`Sign`](super::Sign) around reqwest.
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
     #[must_use = "futures do nothing unless polled"]
     pub struct ReqwestResponseFuture<F> {
@@ -34,9 +34,9 @@ impl<F> ReqwestResponseFuture<F> {
         Self { state: State::Refused { error: Some(error) } }
     }
 
-    /// `signed` is the URL that was, of a request that was.
+    /// Creates the future. `signed` is the URL of a signed request.
     pub(super) fn sent(response: F, mut signed: Option<Url>) -> Self {
-        // It does not travel.
+        // The fragment is not sent.
         if let Some(url) = &mut signed {
             url.set_fragment(None);
         }
@@ -55,7 +55,7 @@ where
         match self.project().state.project() {
             StateProjection::Refused { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error.into())),
-                // Nobody polls again what has ended.
+                // The future has ended already.
                 None => Poll::Pending,
             },
             StateProjection::Sent { response, signed } => {
@@ -75,7 +75,7 @@ fn not_redirected(response: Response, signed: &Url) -> Result<Response, SignErro
     if from == *signed {
         return Ok(response);
     }
-    // The origin alone: the rest of a URL may hold the signature.
+    // Report only the origin, because the rest of the URL may contain the signature.
     let origin = from.origin().ascii_serialization();
     Err(SignError::without_source(format!(
         "a redirect was followed below the signature, which went along to {origin}: build the reqwest client with \

@@ -1,4 +1,4 @@
-//! The client that [`SignLayer`](super::SignLayer) makes.
+//! The service that [`SignLayer`](super::SignLayer) creates.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use crate::{
 
 /// Signs requests before the client sends them.
 ///
-/// `ready()` does not know which type of request is to be sent: use `oneshot` on a clone, or `ServiceExt::<R>::ready`.
+/// `ready()` cannot infer the request type. Use `oneshot` on a clone, or `ServiceExt::<R>::ready`.
 ///
 /// ```no_run
 /// # use countersign::{Secret, Signer, SignLayer, client::SignedBody};
@@ -37,14 +37,15 @@ use crate::{
 /// # }
 /// ```
 ///
-/// It takes any body, and reads it first, up to the [limit](SignLayer::with_max_body), since its digest is signed; trailers are
-/// dropped. The client below gets a [`SignedBody`]; one that sends another body needs a `MapRequestBodyLayer` between.
+/// The service accepts any body. It buffers the body first, up to the [limit](SignLayer::with_max_body), because the
+/// digest is signed. It drops trailers. The client below gets a [`SignedBody`]. If it needs another body type, add a
+/// `MapRequestBodyLayer` between them.
 ///
 /// # Files and other large bodies
 ///
-/// A body whose digest is known beforehand is not read here: put its [`BodyDigest`] into the request's extensions, and the body is
-/// streamed. Retries and [origins](SignLayer::with_origins) apply to it as to any other: a retry above this service makes the body
-/// anew, and each attempt is signed anew.
+/// A body with a known digest is streamed. Put the [`BodyDigest`] into the request's extensions. Retries and
+/// [origins](SignLayer::with_origins) work as for any other body. A retry layer above this service creates the body
+/// again, and each attempt gets its own signature.
 ///
 /// ```no_run
 /// # use countersign::{BodyDigest, BodyHasher};
@@ -77,7 +78,7 @@ impl<S> Sign<S> {
 
 impl<S, R: SignableRequest<S>> Service<R> for Sign<S> {
     type Response = R::Response;
-    /// [`SignError`], or the client's own.
+    /// A [`SignError`], or the error of the client.
     type Error = BoxError;
     type Future = R::Future;
 
@@ -90,10 +91,10 @@ impl<S, R: SignableRequest<S>> Service<R> for Sign<S> {
     }
 }
 
-/// A request that [`Sign`] can sign and give to a client of type `S`.
+/// A request that [`Sign`] can sign and pass to a client of type `S`.
 ///
-/// `http::Request` with any body of `Bytes` is one, for a client that takes `http::Request<SignedBody>`. `reqwest::Request` is one
-/// with the feature `reqwest`, for a `reqwest::Client`. The trait is sealed.
+/// `http::Request` with any body of `Bytes` implements it for a client of `http::Request<SignedBody>`.
+/// `reqwest::Request` implements it for a `reqwest::Client` (feature `reqwest`). The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`Sign` cannot send `{Self}` by this client",
     note = "`reqwest::Request` needs the feature `reqwest` of `countersign`, and a `reqwest::Client`",
@@ -101,9 +102,9 @@ impl<S, R: SignableRequest<S>> Service<R> for Sign<S> {
             `http::Request<countersign::client::SignedBody>`"
 )]
 pub trait SignableRequest<S>: Sealed + Sized {
-    /// What the client answers.
+    /// The response of the client.
     type Response;
-    /// The answer to come.
+    /// The response future.
     type Future: Future<Output = Result<Self::Response, BoxError>>;
 
     #[doc(hidden)]
@@ -114,7 +115,7 @@ pub trait SignableRequest<S>: Sealed + Sized {
 }
 
 mod sealed {
-    /// Keeps the trait free to grow.
+    /// Seals the trait, so that methods can be added.
     pub trait Sealed {}
 }
 pub(super) use self::sealed::Sealed;
@@ -174,7 +175,7 @@ where
     })
 }
 
-/// The future of [`Sign`].
+/// The response future of [`Sign`].
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T>(Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>);
 

@@ -1,4 +1,4 @@
-//! Time: where verifiers read it, and a clock for tests that stands still until it is moved.
+//! The clocks of verifiers, and a manual clock for tests.
 
 mod non_decreasing;
 
@@ -12,14 +12,15 @@ use std::{
 
 pub(crate) use self::non_decreasing::{NonDecreasingClock, Time};
 
-/// Two readings of time.
+/// A source of wall-clock and monotonic time.
 ///
-/// Verifiers follow the wall clock, but never backwards: while it has stepped back, the monotonic one bridges the gap.
+/// Verifiers follow the wall clock, but never backwards. While it has stepped back, they continue by the monotonic
+/// clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The time since 1970-01-01T00:00:00Z. May jump either way.
+    /// Returns the time since 1970-01-01T00:00:00Z. It may jump in both directions.
     fn wall(&self) -> Duration;
 
-    /// The time since some fixed moment. Never goes backwards.
+    /// Returns the time since a fixed moment. It never goes backwards.
     fn monotonic(&self) -> Duration;
 }
 
@@ -30,7 +31,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Reads the operating system's clocks.
+    /// Creates a clock that reads the operating system's clocks.
     #[must_use]
     pub fn new() -> Self {
         Self { start: Instant::now() }
@@ -45,7 +46,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn wall(&self) -> Duration {
-        // A clock before 1970 accepts nothing that a client would send: it fails closed.
+        // With a clock before 1970, verifiers reject every real request.
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
@@ -54,7 +55,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that tests move by hand. Clones are the same clock.
+/// A clock that tests set and advance. Clones share the time.
 ///
 /// ```
 /// # use countersign::clock::{Clock, ManualClock};
@@ -75,21 +76,21 @@ struct Readings {
 }
 
 impl ManualClock {
-    /// A clock whose wall reads this many Unix seconds.
+    /// Creates a clock whose wall time is this many Unix seconds.
     #[must_use]
     pub fn at(unix_seconds: u64) -> Self {
         let wall = AtomicU64::new(unix_seconds.saturating_mul(1000));
         Self { milliseconds: Arc::new(Readings { wall, monotonic: AtomicU64::new(0) }) }
     }
 
-    /// Lets time pass, in whole milliseconds.
+    /// Advances both readings, in whole milliseconds.
     pub fn advance(&self, by: Duration) {
         let by = milliseconds(by);
         self.milliseconds.wall.fetch_add(by, Ordering::SeqCst);
         self.milliseconds.monotonic.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock, as an operator does: no time passes.
+    /// Sets the wall clock and leaves the monotonic clock unchanged.
     pub fn set_wall(&self, unix_seconds: u64) {
         self.milliseconds.wall.store(unix_seconds.saturating_mul(1000), Ordering::SeqCst);
     }

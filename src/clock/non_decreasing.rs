@@ -1,4 +1,4 @@
-//! The clock that verifiers read: the time by which timestamps are checked, and the time by which nonces are forgotten.
+//! The clock that verifiers read. It has one time for checking timestamps and one for forgetting nonces.
 
 use std::{
     sync::{
@@ -14,88 +14,91 @@ use std::{
 use super::{Clock, milliseconds};
 use crate::event;
 
-/// Follows the wall clock without bringing a forgotten nonce back to life.
+/// Follows the wall clock, and never makes a forgotten nonce acceptable again.
 ///
-/// It keeps two times, V and F. Timestamps are checked against V. Nonces are forgotten as of F, which never decreases. V is
-/// never less than F.
+/// The clock keeps two times, V and F. Timestamps are checked against V. Nonces are forgotten as of F, which never
+/// decreases. V is never less than F.
 ///
-/// - Usually both are the wall clock.
-/// - When the wall steps ahead, V follows at once. F goes on by the monotonic clock until the wall has stayed there for
-///   [`PROBATION`], and follows then.
-/// - If the wall comes back before that, V goes back to it: nothing was forgotten because of the step.
-/// - When the wall is behind F, both go on by the monotonic clock until the wall has caught up.
+/// - Usually both equal the wall clock.
+/// - When the wall clock steps ahead, V follows at once. F continues by the monotonic clock, and follows after the wall
+///   clock has stayed there for [`PROBATION`].
+/// - If the wall clock comes back before that, V goes back to it, because no nonce was forgotten due to the step.
+/// - While the wall clock is behind F, both continue by the monotonic clock until the wall clock has caught up.
 ///
-/// A nonce with the timestamp `t` is forgotten when F has reached `t` + tolerance + 1. From then on V, which is never less than F,
-/// is beyond `t` + tolerance, and every check finds `t` stale. So no nonce is let in a second time, wherever the wall goes.
+/// A nonce with the timestamp `t` is forgotten when F has reached `t` + tolerance + 1. From then on V, which is never
+/// less than F, is greater than `t` + tolerance, so `t` is expired in every check. So no nonce is accepted a second
+/// time, however the wall clock moves.
 ///
-/// A store that forgets after so many seconds of its own does not wait for F. That is right as long as F does not run slower than
-/// time passes. It does where the machine was suspended: the monotonic clock stood still, and the wall steps ahead. So with such
-/// a store V goes back only after the wall has been behind it for the longest lifetime of a nonce, by the monotonic clock. By then
-/// F, and V with it, is beyond the window of every request that was let in before the step.
+/// A store that expires nonces by its own clock does not wait for F. This is safe while F runs at least as fast as real
+/// time. F is slower if the machine was suspended: the monotonic clock stopped, and the wall clock steps ahead on
+/// resume. So with such a store V goes back only after the wall clock has been behind V for the longest lifetime of a
+/// nonce, by the monotonic clock. By then F, and V with it, has passed the window of every request that was accepted
+/// before the step.
 ///
-/// What a wall clock is slewed, a second at a time at most, is covered by `Window::retention`.
+/// `Window::retention` covers slewing of the wall clock, which is at most one second at a time.
 pub(crate) struct NonDecreasingClock {
     clock: Arc<dyn Clock>,
-    /// Readings of both clocks when this one was started, in milliseconds.
+    /// The readings of both clocks at the start of this one, in milliseconds.
     start: (i64, i64),
-    /// Milliseconds from the monotonic reading to F, as of when F last followed the wall.
+    /// The milliseconds from the monotonic reading to F when F last followed the wall clock.
     offset: AtomicI64,
     /// The latest F that was read, in Unix seconds.
     latest: AtomicU64,
     is_bridging: AtomicBool,
     step: Step,
-    /// Milliseconds from the monotonic reading to V, as of when V last followed the wall.
+    /// The milliseconds from the monotonic reading to V when V last followed the wall clock.
     verify_offset: AtomicI64,
-    /// Since when the wall is behind V, by the monotonic clock in milliseconds, or [`NONE`].
+    /// The monotonic time in milliseconds since which the wall clock is behind V, or [`NONE`].
     behind_since: AtomicI64,
 }
 
-/// The wall, as far as it has stepped ahead of F.
+/// A step of the wall clock ahead of F.
 struct Step {
-    /// The monotonic reading when the wall was first seen there, in milliseconds.
+    /// The monotonic reading when the step was first seen, in milliseconds.
     since: AtomicI64,
-    /// Milliseconds from that reading to the wall, or [`NONE`]. Written after `since`.
+    /// The milliseconds from that reading to the wall clock, or [`NONE`]. Written after `since`.
     offset: AtomicI64,
 }
 
 /// A reading of the clock, in Unix seconds, rounded down.
 #[derive(Clone, Copy)]
 pub(crate) struct Time {
-    /// V: timestamps are checked against it.
+    /// V, against which timestamps are checked.
     pub(crate) now: u64,
-    /// F: stores may forget what ends at or before it. At most `now`.
+    /// F. Stores may forget nonces that expire at or before it. At most `now`.
     pub(crate) forget: u64,
-    /// When the clock was started. If the wall was slow then and has stepped ahead since, so has this moment.
+    /// The start of the clock. If the wall clock was slow then and has stepped ahead since, this moment has stepped
+    /// ahead too.
     pub(crate) started_at: u64,
-    /// The monotonic clock, in milliseconds.
+    /// The reading of the monotonic clock, in milliseconds.
     monotonic: i64,
 }
 
 impl Time {
-    /// How long ago an earlier reading was. The wall counts too: the monotonic clock of a machine that was suspended stood still
-    /// meanwhile.
+    /// Returns the time since an earlier reading. Uses the wall clock too, because the monotonic clock stops while a
+    /// machine is suspended.
     pub(crate) fn since(&self, earlier: &Self) -> Duration {
         let by_wall = Duration::from_secs(self.now.saturating_sub(earlier.now));
-        // Seconds that are rounded down differ by up to one more than has passed.
+        // The difference of two rounded values may be up to one second too large.
         let by_wall = by_wall.saturating_sub(Duration::from_secs(1));
         let passed = u64::try_from(self.monotonic.saturating_sub(earlier.monotonic)).unwrap_or(0);
         by_wall.max(Duration::from_millis(passed))
     }
 }
 
-/// How far, in milliseconds, the wall may be off and still be followed: slewing, drift and the two readings' being taken one after
-/// the other are no steps. While the wall is behind by less, the time read stands still.
+/// The maximum difference, in milliseconds, that counts as slewing, drift or the delay between the two readings, and
+/// not as a step. While the wall clock is behind by less, the returned time stands still.
 const MAX_SLEW: i64 = 1000;
 
-/// How far, in milliseconds, two readings of two clocks may differ without anything having happened.
+/// The normal variation, in milliseconds, between two readings of two clocks.
 const JITTER: i64 = 50;
 
-/// For how long, in milliseconds, a wall that has stepped ahead may come back. A memory store that is sized for twice the tolerance,
-/// and holds half of that while clocks are right, holds all that is not forgotten meanwhile.
+/// The time, in milliseconds, in which a step ahead may be undone. Meanwhile a memory store keeps more nonces. One that
+/// is sized for twice the tolerance is usually half full and has room for them.
 const PROBATION: i64 = 300_000;
 
 impl NonDecreasingClock {
-    /// A clock that was started `age` ago.
+    /// Creates a clock that was started `age` ago.
     pub(crate) fn new(clock: Arc<dyn Clock>, age: Duration) -> Self {
         let start = readings(&*clock);
         let steady = Self {
@@ -112,7 +115,8 @@ impl NonDecreasingClock {
         steady
     }
 
-    /// The same clock, started `age` ago: it goes on from the F that was read. A step of the wall begins its probation anew.
+    /// Returns the same clock, started `age` ago. It continues from the F that was read. A step of the wall clock
+    /// starts its probation again.
     pub(crate) fn restarted(&self, age: Duration) -> Self {
         let Reading { forget, monotonic, .. } = self.read_milliseconds();
         let latest = self.not_decreasing(seconds(forget));
@@ -128,18 +132,18 @@ impl NonDecreasingClock {
         }
     }
 
-    /// What it reads.
+    /// Returns the underlying clock.
     pub(crate) fn source(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
-    /// For how long something took.
+    /// Returns the monotonic time, for measuring durations.
     pub(crate) fn monotonic(&self) -> Duration {
         self.clock.monotonic()
     }
 
-    /// V goes back only after the wall has been behind it for `hold`: the longest lifetime of a nonce in a store that forgets by
-    /// a time of its own, or zero.
+    /// Reads the clock. V goes back only after the wall clock has been behind it for `hold`: the longest lifetime of a
+    /// nonce in a store that expires nonces by its own clock, or zero.
     pub(crate) fn read(&self, hold: Duration) -> Time {
         let reading = self.read_milliseconds();
         let forget = self.not_decreasing(seconds(reading.forget));
@@ -214,16 +218,16 @@ impl NonDecreasingClock {
     }
 }
 
-/// Readings in milliseconds.
+/// A reading in milliseconds.
 struct Reading {
     wall: i64,
-    /// F, which may still be slewed back.
+    /// F, which may still decrease due to slewing.
     forget: i64,
     monotonic: i64,
 }
 
-/// Writes only what changed noticeably: every request reads this, on every core. A reader that comes late does not undo what
-/// another one has followed.
+/// Writes an offset only if it has changed by more than jitter, because every core reads it for every request. A late
+/// reader does not overwrite the change of another one.
 fn follow(to: &AtomicI64, offset: i64, followed: i64) {
     if offset.abs_diff(followed) > JITTER.unsigned_abs() {
         let _ = to.compare_exchange(followed, offset, Relaxed, Relaxed);
@@ -237,7 +241,8 @@ impl Step {
         Self { since: AtomicI64::new(0), offset: AtomicI64::new(NONE) }
     }
 
-    /// Whether the wall has stayed where it is for the probation. A wall that moves by more than the slack begins anew.
+    /// Returns whether the step has lasted for the probation. If the wall clock moves by more than [`MAX_SLEW`], the
+    /// probation starts again.
     fn has_lasted(&self, wall: i64, monotonic: i64) -> bool {
         let offset = wall - monotonic;
         let earlier = self.offset.load(Acquire);
@@ -261,8 +266,8 @@ fn earlier((wall, monotonic): (i64, i64), by: Duration) -> (i64, i64) {
     (wall.saturating_sub(by), monotonic.saturating_sub(by))
 }
 
-/// Milliseconds of the wall and of the monotonic clock. In this order: a pause between the two then looks like a step
-/// back, which is bridged, and not like one ahead, which would stay.
+/// Reads the wall clock and then the monotonic clock, in milliseconds. In this order a pause between the two looks like
+/// a step back, which is bridged. In the other order it would look like a step ahead, which would stay.
 fn readings(clock: &(impl Clock + ?Sized)) -> (i64, i64) {
     let wall = signed(milliseconds(clock.wall()));
     (wall, signed(milliseconds(clock.monotonic())))
@@ -273,7 +278,7 @@ fn seconds(milliseconds: i64) -> u64 {
 }
 
 fn signed(milliseconds: u64) -> i64 {
-    // Half of the range, so that sums and differences of two readings stay within it.
+    // Limit to half of the range, so that sums and differences of two readings do not overflow.
     i64::try_from(milliseconds).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }
 
@@ -354,7 +359,7 @@ mod tests {
         let wall = ManualClock::at(NOON);
         let clock = steady(&wall);
         let mut last = clock.read(Duration::ZERO).now;
-        // The wall loses half a second in every ten, as a badly slewed one might.
+        // The wall clock loses half a second in every ten, like one that is slewed badly.
         for round in 1..=1000 {
             wall.advance(Duration::from_secs(10));
             wall.set_wall(NOON + round * 19 / 2);
@@ -479,7 +484,7 @@ mod tests {
         let clock = steady(&wall);
         wall.set_wall(NOON + 3600);
         clock.read(Duration::ZERO);
-        // 100 seconds of the wall while 99 pass by the monotonic clock.
+        // The wall clock advances 100 seconds while the monotonic clock advances 99.
         for round in 1..=4 {
             wall.advance(Duration::from_secs(99));
             wall.set_wall(NOON + 3600 + round * 99 + u64::from(round > 2));
@@ -500,7 +505,7 @@ mod tests {
         assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 10, NOON + 10));
     }
 
-    /// The store forgets by its own time, and has forgotten all while the machine was suspended.
+    /// The store expires nonces by its own clock, and has forgotten all of them while the machine was suspended.
     #[test]
     fn with_a_hold_a_step_ahead_is_undone_late() {
         const HOLD: Duration = Duration::from_secs(661);

@@ -1,4 +1,4 @@
-//! Queries and forms as text: what is taken out of them, and what is added.
+//! Edits of queries and forms as text: removing and adding parameters.
 
 use http::{Uri, uri::PathAndQuery};
 
@@ -10,13 +10,13 @@ use crate::protocol::{
     scheme::parameter_names::FieldParameters,
 };
 
-/// `raw` without the segments that [`ParameterList::parse`] leaves out, every other byte as it was.
+/// Returns `raw` without the segments that [`ParameterList::parse`] leaves out. All other bytes are unchanged.
 pub(crate) fn strip(raw: &[u8], fields: Option<&FieldParameters>) -> Vec<u8> {
     let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name()).is_some());
     join(raw, |segment| !segment.is_empty() && !is_field(segment))
 }
 
-/// `raw` without the fields: empty parameters stay.
+/// Returns `raw` without the fields. Empty parameters stay.
 pub(crate) fn without_fields(raw: &[u8], fields: &FieldParameters) -> Vec<u8> {
     join(raw, |segment| fields.find(segment.name()).is_none())
 }
@@ -42,7 +42,7 @@ pub(crate) fn append(query: &mut Vec<u8>, name: &str, value: &[u8]) {
     query.extend(percent::encoded(value.iter().copied()));
 }
 
-/// The same target with another query; `?` goes when nothing is left behind it.
+/// Returns the target with another query, and without `?` if the query is empty.
 pub(crate) fn with_query(uri: &Uri, query: &[u8]) -> Result<Uri, http::Error> {
     let mut target = uri.path().as_bytes().to_vec();
     if !query.is_empty() {

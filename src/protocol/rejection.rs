@@ -1,4 +1,4 @@
-//! Why a request was not let in: the codes, their statuses, and what the caller is told.
+//! The reasons why a request is rejected: their codes, HTTP statuses and messages.
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
@@ -8,63 +8,63 @@ use crate::protocol::field::error::FieldError;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What a [`Rejection`] is about. Each kind has a stable [`code`](RejectionKind::code).
+/// The reason of a [`Rejection`]. Each kind has a stable [`code`](RejectionKind::code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
-    /// The request has none of app id, timestamp, nonce and sign: 401.
+    /// The request has no app id, no timestamp, no nonce and no signature: 401.
     Unsigned,
-    /// A field that every signed request has is absent, or body bytes came without a signed digest: 400.
+    /// A required field is missing, or a body was sent without a signed digest: 400.
     MissingField,
-    /// A field is there twice, empty, or against its grammar: 400.
+    /// A field occurs twice, is empty, or does not match its grammar: 400.
     MalformedField,
-    /// The query or the form cannot be read in exactly one way, or has too many parameters: 400.
+    /// The query or the form is ambiguous or malformed, or has too many parameters: 400.
     MalformedParameters,
     /// The query exceeds its [limit](super::Limits::with_query): 414.
     QueryTooLong,
-    /// The timestamp lies outside the window around the server's clock: 401.
+    /// The timestamp is outside the window around the server's clock: 401.
     StaleTimestamp,
-    /// Unknown app, disabled app or wrong signature, indistinguishably: 401.
+    /// The app is unknown or disabled, or the signature is wrong: 401. The response is the same in each case.
     InvalidSignature,
-    /// Reserved for tokens that are not live. No verifier answers it yet: 401.
+    /// Reserved for invalid tokens. No verifier returns it yet: 401.
     InvalidToken,
-    /// The app used this nonce before: 401.
+    /// The app has already used this nonce: 401.
     ReplayedNonce,
     /// The body exceeds its [limit](super::Limits::with_body), or a form [its own](super::Limits::with_form): 413.
     BodyTooLarge,
-    /// The body was not there by its deadline ([`Limits::with_form_timeout`](super::Limits::with_form_timeout),
-    /// [`Limits::with_body_timeout`](super::Limits::with_body_timeout)): 400. It is not 408, on which browsers send the same
-    /// request, with the same nonce, again.
+    /// The body did not arrive by its deadline ([`Limits::with_form_timeout`](super::Limits::with_form_timeout),
+    /// [`Limits::with_body_timeout`](super::Limits::with_body_timeout)): 400. The status is not 408, because browsers
+    /// resend a request after a 408, with the same nonce.
     BodyTimeout,
-    /// The body is not the one that was signed: 401.
+    /// The body is not the signed one: 401.
     BodyMismatch,
-    /// A store is full, slow or out of reach, or bodies that arrive take more memory than the verifier gives them: 503.
-    /// Signing again later may work.
+    /// A store is full, slow or unavailable, or the arriving bodies use more memory than the verifier allows: 503. The
+    /// caller can sign again and retry later.
     Unavailable,
-    /// The service is put together wrongly, two verifying layers around one route for example: 500.
+    /// The service is misconfigured, for example with two verifying layers around one route: 500.
     Misconfigured,
 }
 
 impl RejectionKind {
-    /// The stable name that travels as `code`: `stale_timestamp` for example.
+    /// The stable name of the kind, which responses send as `code`: for example `stale_timestamp`.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.row().0
     }
 
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         self.row().1
     }
 
-    /// A few words for people: `Stale timestamp` for example.
+    /// A short title for people: for example `Stale timestamp`.
     #[must_use]
     pub fn title(self) -> &'static str {
         self.row().2
     }
 
-    /// The kind that an answer's `code` names, for clients that act on it.
+    /// Returns the kind with this `code`, for clients that parse responses. Returns `None` if the code is unknown.
     ///
     /// ```
     /// # use countersign::RejectionKind;
@@ -76,7 +76,7 @@ impl RejectionKind {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
-    /// In the order of their declaration.
+    /// All kinds, in the order of their declaration.
     pub(crate) const ALL: [Self; 14] = [
         Self::Unsigned,
         Self::MissingField,
@@ -114,17 +114,17 @@ impl RejectionKind {
     }
 }
 
-/// The code.
+/// Writes the code.
 impl fmt::Display for RejectionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
     }
 }
 
-/// A request that is not let in, and why.
+/// The rejection of a request, with its reason.
 ///
-/// `Display` and [`detail`](Rejection::detail) are safe to send to the caller and to log: they name the field and what
-/// was expected, and never hold a secret, a token or a signature.
+/// `Display` and [`detail`](Rejection::detail) are safe to send to the caller and to log. They name the field and the
+/// expected value, and never contain a secret, a token or a signature.
 pub struct Rejection(Box<Inner>);
 
 struct Inner {
@@ -136,18 +136,18 @@ struct Inner {
     signature_error: Option<SignatureError>,
 }
 
-/// Why a request has the code [`invalid_signature`](RejectionKind::InvalidSignature).
+/// The reason for the code [`invalid_signature`](RejectionKind::InvalidSignature).
 ///
-/// It is for operators: `Outcome::signature_error`, events and metrics. The
-/// caller gets the same answer in each case, so that nobody can find out which apps exist.
+/// Operators find it in `Outcome::signature_error`, in events and in metrics. The caller gets the same response in each
+/// case, and therefore cannot find out which apps exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SignatureError {
     /// The key store does not know the app id, or the app is disabled.
     UnknownApp,
-    /// The app has keys, and none of them is active at this time.
+    /// The app has keys, but none of them is active now.
     NoActiveKey,
-    /// None of the app's active keys made the signature.
+    /// The signature matches none of the app's active keys.
     WrongSignature,
 }
 
@@ -155,7 +155,7 @@ impl SignatureError {
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 3] = [Self::UnknownApp, Self::NoActiveKey, Self::WrongSignature];
 
-    /// A word for logs and labels: `unknown_app`, `no_active_key` or `wrong_signature`.
+    /// The reason as a word for logs and metric labels: `unknown_app`, `no_active_key` or `wrong_signature`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -178,7 +178,7 @@ impl Rejection {
         Self(Box::new(Inner { kind, field: None, detail, server_time: None, source: None, signature_error: None }))
     }
 
-    /// A rejection for tests of what renders or counts them.
+    /// Makes a rejection, for tests of code that renders or counts rejections.
     #[cfg(feature = "test-util")]
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
@@ -200,14 +200,14 @@ impl Rejection {
         Self::new(RejectionKind::MalformedParameters, detail)
     }
 
-    /// `now` is the verifier's clock in Unix seconds.
+    /// Makes a rejection with the verifier's clock: `now`, in Unix seconds.
     pub(crate) fn stale(detail: impl Into<Cow<'static, str>>, now: u64) -> Self {
         let mut rejection = Self::new(RejectionKind::StaleTimestamp, detail);
         rejection.0.server_time = Some(now);
         rejection
     }
 
-    /// One answer for all three errors.
+    /// Makes the same rejection for all three errors.
     pub(crate) fn invalid_signature(error: SignatureError) -> Self {
         let mut rejection = Self::new(
             RejectionKind::InvalidSignature,
@@ -237,25 +237,25 @@ impl Rejection {
         self
     }
 
-    /// What the rejection is about.
+    /// The kind of the rejection.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.0.kind
     }
 
-    /// The name of the field at fault, as it travels: `x-nonce` for example.
+    /// The name of the invalid field, as it is sent: for example `x-nonce`.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
     }
 
-    /// What was wrong, what was expected, what to do.
+    /// The message: the problem, the expected value, and how to fix the request.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// The verifier's clock in Unix seconds, where the request's timestamp was refused.
+    /// The verifier's clock in Unix seconds, if the timestamp was rejected.
     #[must_use]
     pub fn server_time(&self) -> Option<u64> {
         self.0.server_time
@@ -266,14 +266,14 @@ impl Rejection {
         self.0.signature_error
     }
 
-    /// After how long, in whole seconds, another try is worth it, where a store failed.
+    /// The time after which the caller should retry, in whole seconds, if a store failed.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         (self.0.kind == RejectionKind::Unavailable).then_some(Duration::from_secs(1))
     }
 }
 
-/// Names a value that failed to parse by the field that it travelled in.
+/// Adds the name of the field to the error of a value that failed to parse.
 pub(crate) trait InField<T> {
     fn in_field(self, name: &str) -> Result<T, Rejection>;
 }

@@ -1,4 +1,4 @@
-//! The app behind a request, as the key store answered.
+//! The result of an app lookup in the key store.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::{
     store::{App, AppData},
 };
 
-/// The key store's answer, and when it was asked.
+/// The result of a key store lookup, and the time of the lookup.
 pub(super) struct LookedUp {
     pub(super) app: Option<App>,
     pub(super) at: Time,
 }
 
-/// An answer of this age may be used. A request may be let in so long after its key was retired, and no longer.
+/// The maximum age of a lookup. A retired key is accepted for at most this long.
 const MAX_AGE: Duration = Duration::from_secs(5);
 
 impl LookedUp {
@@ -31,7 +31,8 @@ impl LookedUp {
         self.app.as_ref().and_then(App::shared_data)
     }
 
-    /// The caller by this answer, where an earlier one had the key that signed.
+    /// Returns the caller with the data of this lookup. Fails if the key that signed, which `earlier` holds, is not
+    /// active any more.
     pub(super) fn caller_as_of_now(&self, caller: Caller, earlier: &Self) -> Result<Caller, Rejection> {
         let ring = self.keys().ok_or_else(|| Rejection::invalid_signature(SignatureError::UnknownApp))?;
         let signer = earlier.keys().and_then(|ring| ring.get(caller.key_index()));

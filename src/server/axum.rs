@@ -1,4 +1,4 @@
-//! axum: the [`Caller`] as an extractor, a [`Rejection`] as an answer.
+//! The [`Caller`] as an axum extractor, and a [`Rejection`] as an axum response.
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -12,8 +12,9 @@ use crate::{
     server::caller::Caller,
 };
 
-/// A handler that takes a `Caller` is never called unverified: without a layer around its route the answer is a 500. So
-/// it is where a request bypasses verification or is only reported: take an `Option<Caller>` there.
+/// Extracts the verified caller. Without a verifying layer around the route the response is a 500.
+///
+/// The same applies to requests that bypass verification or are only reported. Use `Option<Caller>` for such routes.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Rejection;
 
@@ -28,7 +29,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// For handlers that serve verified callers and others alike.
+/// Extracts the caller if the request is verified, for handlers that also serve other requests.
 impl<S: Sync> OptionalFromRequestParts<S> for Caller {
     type Rejection = std::convert::Infallible;
 

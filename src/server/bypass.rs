@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Which requests need no signature.
+/// Selects the requests that need no signature.
 #[derive(Clone)]
 pub(super) struct Bypass(Arc<Covers>);
 
@@ -23,12 +23,12 @@ impl Bypass {
         Self(Arc::new(covers))
     }
 
-    /// A closure that panics covers nothing.
+    /// Returns `false` if the closure panics.
     pub(super) fn covers(&self, parts: &Parts) -> bool {
         call_closure("bypass", || (self.0)(&parts.method, signed_uri(parts))).unwrap_or(false)
     }
 
-    /// The request as it came, without the headers that could make it one that is not covered.
+    /// Accepts the request unchanged, except for headers that override the method or the URL.
     pub(super) fn admit<B: RequestBody>(parts: &mut Parts, body: B) -> AdmittedBody {
         remove_overrides(&mut parts.headers, &[]);
         AdmittedBody::unchecked(UnverifiedBody::new(body))

@@ -1,4 +1,4 @@
-//! Who signed the request that the service is looking at.
+//! The verified caller of a request.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use crate::{
     store::AppData,
 };
 
-/// The verified identity behind a request, in its extensions once it is past the verifier.
+/// The verified identity of the caller that signed a request.
 ///
-/// With the feature `axum` it is an extractor.
+/// The verifier inserts it into the request's extensions. With the feature `axum` it is also an extractor.
 ///
 /// ```
 /// # use countersign::Caller;
@@ -31,12 +31,12 @@ impl Caller {
         Self { verified, data }
     }
 
-    /// What the key store says of the app and of the key that signed, some time later.
+    /// Replaces the app's data and the label of the signing key with those of a later lookup.
     pub(super) fn with_app(self, key: KeyLabel, data: Option<AppData>) -> Self {
         Self { verified: self.verified.with_key(key), data }
     }
 
-    /// A caller for tests of handlers that take one. Nobody has signed anything; its timestamp and nonce mean nothing.
+    /// Makes a caller for tests of handlers. It is not verified, and its timestamp and nonce are placeholders.
     ///
     /// ```
     /// # use countersign::Caller;
@@ -51,7 +51,7 @@ impl Caller {
         Self { verified: Unrepeated::for_test(app_id, None, None), data: None }
     }
 
-    /// The same with this token, for tests.
+    /// Sets the token, for tests.
     #[cfg(feature = "test-util")]
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
@@ -60,7 +60,7 @@ impl Caller {
         Self { verified, ..self }
     }
 
-    /// The same, as if a key of this name had signed, for tests.
+    /// Sets the name of the key that signed, for tests.
     #[cfg(feature = "test-util")]
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
@@ -69,7 +69,7 @@ impl Caller {
         Self { verified, ..self }
     }
 
-    /// The same with this data of the app's, for tests.
+    /// Sets the data of the app, for tests.
     #[cfg(feature = "test-util")]
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
@@ -77,15 +77,15 @@ impl Caller {
         Self { data: Some(std::sync::Arc::new(data)), ..self }
     }
 
-    /// Whose key signed.
+    /// The id of the app that signed the request.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.verified.fields().app_id
     }
 
-    /// The data that the key store has of the app, if it is of this type: its tenant, plan or scopes, for example.
+    /// The app's data from the key store, if it has the type `T`: for example its tenant, plan or scopes.
     ///
-    /// `None` if the store's [`App`](crate::App) has no data, or data of another type.
+    /// Returns `None` if the store's [`App`](crate::App) has no data, or data of another type.
     ///
     /// ```
     /// # use countersign::Caller;
@@ -103,31 +103,32 @@ impl Caller {
         self.data.as_ref()?.downcast_ref()
     }
 
-    /// When the request was signed.
+    /// The time at which the request was signed.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.verified.fields().timestamp
     }
 
-    /// The nonce that made the request unique. Every signed request has one; links that may be opened again will have none.
+    /// The nonce of the request. Every signed request has one. `None` is reserved for links that can be opened more
+    /// than once.
     #[must_use]
     pub fn nonce(&self) -> Option<&Nonce> {
         Some(&self.verified.fields().nonce)
     }
 
-    /// The token that was signed with the request, if any. Whether it is a live one nobody has checked.
+    /// The token that was signed with the request, if any. The verifier does not check whether the token is valid.
     #[must_use]
     pub fn token(&self) -> Option<&Token> {
         self.verified.fields().token.token()
     }
 
-    /// Which of the app's keys signed: its place in the [`KeyRing`](crate::KeyRing), from 0.
+    /// The index of the key that signed, in the app's [`KeyRing`](crate::KeyRing), starting at 0.
     #[must_use]
     pub fn key_index(&self) -> usize {
         self.verified.key().index
     }
 
-    /// What the key that signed is called, if it has a [name](crate::Key::with_name).
+    /// The [name](crate::Key::with_name) of the key that signed, if it has one.
     #[must_use]
     pub fn key_name(&self) -> Option<&str> {
         self.verified.key().name.as_ref().map(KeyName::as_str)

@@ -1,4 +1,4 @@
-//! What the service is given: nothing that was not signed, and who signed.
+//! The request that the service gets: only signed parts, and the caller.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Uri, header, request::Parts};
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// The target that was signed: what the client put on the request line, not what routers made of it.
+/// Returns the signed target: the request line as the client sent it, before routers changed it.
 pub(super) fn signed_uri(parts: &Parts) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get() {
@@ -26,9 +26,9 @@ pub(super) fn signed_uri(parts: &Parts) -> &Uri {
     &parts.uri
 }
 
-/// The forwarded request: what the service gets. Of every text it is the one that was signed.
+/// The changes that turn an incoming request into the one that the service gets. They leave only signed text in it.
 pub(super) struct ForwardedRequest {
-    /// Where they differ from those that came.
+    /// `None` if the URIs do not change.
     targets: Option<Box<RewrittenUris>>,
     has_overrides: bool,
     expectation: BodyExpectation,
@@ -78,7 +78,7 @@ impl ForwardedRequest {
         self.expectation.clone()
     }
 
-    /// Makes the head that may reach the service, with who signed it.
+    /// Turns the head into the one that may reach the service, and inserts the caller.
     pub(super) fn apply(self, parts: &mut Parts, body: &AdmittedBody, caller: Caller, scheme: &Scheme) {
         if let Some(targets) = self.targets {
             targets.replace(parts);
@@ -120,14 +120,14 @@ impl RewrittenUris {
     }
 }
 
-/// Removes the headers by which an unsigned byte could make the request another one.
+/// Removes unsigned headers that override the method or the URL.
 pub(super) fn remove_overrides(headers: &mut HeaderMap, signed: &[HeaderName]) {
     for name in OVERRIDES.iter().filter(|name| !signed.contains(name)) {
         headers.remove(name);
     }
 }
 
-/// Keeps sign and token out of what the service logs.
+/// Marks the signature and the token as sensitive, so that the service does not log them.
 pub(super) fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
     let token = match scheme.token_location() {
         TokenLocation::Field => scheme.header_name(Field::Token),

@@ -65,7 +65,7 @@ fn read_rest<'r>(
     Ok((head, Length { declared, limit }))
 }
 
-/// RFC 9110, section 8.6.
+/// Reads the Content-Length. RFC 9110, section 8.6.
 fn content_length(headers: &HeaderIndex<'_>) -> Result<Option<u64>, Rejection> {
     let Some(value) = headers.single(KnownHeader::ContentLength)? else {
         return Ok(None);

@@ -1,8 +1,8 @@
 //! The verifying side: the [`Verifier`], and the tower layer around it.
 //!
-//! [`Verifier::verify`] checks a request and returns the one that may reach the service. [`VerifyLayer`] makes a [`Verify`]
-//! service of it, which answers rejected requests with a [`RenderRejection`]: [`ProblemJson`] by default, or
-//! [`GrpcRejections`]. The service finds a [`Caller`] in the request's extensions.
+//! [`Verifier::verify`] checks a request and returns the one that may reach the service. [`VerifyLayer`] wraps a
+//! service in a [`Verify`] service, which responds to rejected requests with a [`RenderRejection`]: [`ProblemJson`] by
+//! default, or [`GrpcRejections`]. The service finds a [`Caller`] in the request's extensions.
 
 mod app_lookup;
 #[cfg(feature = "axum")]

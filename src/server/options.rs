@@ -1,4 +1,4 @@
-//! What can be set on a verifier.
+//! The options of a verifier.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,12 +14,14 @@ use crate::{
         outcome::Outcome,
         verifier::Verifier,
     },
-    store::{KeyStore, NonceStore},
+    store::{KeyStore, NonceStore, retention},
 };
 
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
-    /// Remembers nonces in this store. Where it does not outlive the process, what was signed before its first verifier got it is
-    /// refused. Default: a [`MemoryNonceStore`](crate::store::MemoryNonceStore) of its own.
+    /// Stores nonces in this store. Default: a new [`MemoryNonceStore`](crate::store::MemoryNonceStore).
+    ///
+    /// If the store is not persistent, requests that were signed before the store was first given to a verifier are
+    /// rejected.
     pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
         let registry = nonces.registry().cloned().unwrap_or_default();
         let clock = Arc::new(self.clock.restarted(registry.age(self.clock.source())));
@@ -44,28 +46,29 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
-    /// What it has agreed on with its clients.
+    /// The scheme that the verifier shares with its clients.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 
-    /// Where it remembers nonces.
+    /// The store that holds the nonces.
     #[must_use]
     pub fn nonces(&self) -> &N {
         &self.nonces
     }
 
-    /// What it has agreed on with its clients. Default: [`Scheme::new`].
+    /// Sets the scheme that the verifier shares with its clients. Default: [`Scheme::new`].
     pub fn with_scheme(self, scheme: Scheme) -> Self {
         Self { scheme: Arc::new(scheme), ..self }
     }
 
-    /// How far a timestamp may lie from this verifier's clock, either way, in whole seconds. Default: 300.
+    /// Sets the largest accepted difference between a timestamp and this verifier's clock, in either direction, in
+    /// whole seconds. Default: 300.
     ///
-    /// Clients need not know it: they sign with the time of now. Verifiers of one process that share a store keep nonces for the
-    /// most tolerant of them, clones included. One that gets a larger tolerance while requests are served uses it for timestamps
-    /// later than those that were let in before.
+    /// Clients do not need to know the tolerance, because they sign with the current time. Verifiers of one process
+    /// that share a store keep nonces for the largest tolerance among them, clones included. If you raise the tolerance
+    /// while requests are served, the new value applies only to timestamps later than those already accepted.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -78,7 +81,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { tolerance: tolerance.as_secs(), ..self }.joined_again()
     }
 
-    /// How much of a request is read. Default: [`Limits::new`].
+    /// Sets how much of a request the verifier reads. Default: [`Limits::new`].
     ///
     /// ```
     /// # use countersign::{Limits, Secret, StaticKeys, Verifier};
@@ -90,19 +93,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { limits, ..self }
     }
 
-    /// What the service gets of a query and of a form. Default: [`ParameterPolicy::Strip`].
+    /// Sets how the service receives the parameters of a query and of a form. Default: [`ParameterPolicy::Strip`].
     pub fn with_parameters(self, parameters: ParameterPolicy) -> Self {
         Self { parameters, ..self }
     }
 
-    /// What a proxy takes off the paths that clients sign: `/api` for example. Default: nothing.
+    /// Sets the prefix that a proxy removes from the paths that clients sign, for example `/api`. Default: no prefix.
     ///
-    /// Where the proxy leaves `/`, the client may have signed `/api/` or `/api`: both are accepted, at the cost of a second MAC on
-    /// that path alone.
+    /// If the proxy forwards the path `/`, the client may have signed `/api/` or `/api`. The verifier accepts both.
+    /// Only this path costs a second MAC.
     ///
     /// # Errors
     ///
-    /// The prefix is no path, or ends with a slash.
+    /// Fails if the prefix is not a path or ends with a slash.
     pub fn with_prefix(self, prefix: &str) -> Result<Self, PrefixError> {
         let is_path = prefix.parse::<Uri>().is_ok_and(|uri| uri.authority().is_none() && uri.path() == prefix);
         if !prefix.is_empty() && (!is_path || !prefix.starts_with('/') || prefix.ends_with('/')) {
@@ -111,7 +114,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Ok(Self { prefix: prefix.into(), ..self })
     }
 
-    /// Reads time here. Default: [`SystemClock`](crate::clock::SystemClock).
+    /// Sets the clock. Default: [`SystemClock`](crate::clock::SystemClock).
     pub fn with_clock(self, clock: impl Clock) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let registry = self.membership.registry();
@@ -120,20 +123,22 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { clock: Arc::new(NonDecreasingClock::new(clock, age)), ..self }
     }
 
-    /// Refuses also what was signed up to the tolerance after the start, where nonces do not outlive the process.
+    /// Also rejects timestamps up to the tolerance after the start, if the nonce store is not persistent. Default: off.
     ///
-    /// A process that was restarted has forgotten the nonces of requests that were stamped ahead of its start, or in
-    /// the very second of it. With this, none of them can pass twice; for the tolerance's length clients with a right
-    /// clock are refused too. Default: off.
+    /// A restarted process has lost the nonces of requests whose timestamp is at or after its start. With this option,
+    /// none of these requests is accepted twice. Until the tolerance has passed since the start, clients with a correct
+    /// clock are rejected too.
     pub fn with_strict_restart(self) -> Self {
         Self { strict_restart: true, ..self }
     }
 
-    /// How long nonces are remembered from their timestamp on, in whole seconds.
+    /// Sets how long nonces are stored, counted from their timestamp, in whole seconds. Default: the tolerance plus one
+    /// second, and 60 seconds more if the store is [persistent](NonceStore::is_persistent).
     ///
-    /// Verifiers in several processes that share a store must all have what the most tolerant of them needs: its tolerance, a
-    /// second, and the difference of their clocks. Within a process the longest of them counts. Never less than this verifier's own tolerance and a second. Default: that, and
-    /// 60 seconds more in a store that [outlives the process](NonceStore::is_persistent).
+    /// The value is never less than this verifier's own tolerance plus one second. Within a process, the longest
+    /// retention of the verifiers that share a store applies. If verifiers in several processes share a store, set the
+    /// same retention in each of them: the largest tolerance, plus one second, plus the largest difference between
+    /// their clocks.
     pub fn with_retention(self, retention: Duration) -> Self {
         Self { retention: Some(retention), ..self }.joined_again()
     }
@@ -143,21 +148,23 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { membership: Arc::new(self.membership.registry().join(self.tolerance, retention)), ..self }
     }
 
-    /// Calls the service while a body arrives, for bodies that are too large to be held in memory. Default: it is called
-    /// when the whole body is there and has been checked.
+    /// Calls the service while a body arrives, for bodies that are too large to be held in memory. Default: the service
+    /// is called after the whole body is buffered and checked.
     ///
-    /// The body then ends well only if it is the one that was signed: its last data frame is held back until the digest
-    /// matches, and in its place comes a [`BodyError`](super::BodyError). **Until it has ended well, the service must
-    /// not act on what it has read**: it writes to a temporary file, say, and renames that at the end. A parser that is
-    /// done is not the end of the body: what follows a form's last boundary, or a JSON value, may show that all of it
-    /// is forged. Read on until there is no frame any more, and give axum's `Multipart` no streamed body.
+    /// The body ends without an error only if it is the signed one. The verifier holds the last data frame back until
+    /// the digest matches. If it does not match, the service gets a [`BodyError`](super::BodyError) instead. **Until
+    /// the body has ended without an error, the service must not act on what it has read.** For example, write to a
+    /// temporary file, and rename it at the end. A finished parser is not the end of the body: bytes after a form's
+    /// last boundary or after a JSON value may show that the whole body is forged. Read until no frame is left. Do not
+    /// use axum's `Multipart` with streamed bodies.
     ///
     /// A body of known length that is forwarded to another server is never completed with wrong bytes. If the body is
-    /// refused before the service has answered, the caller gets the rejection's answer in place of the service's. A
-    /// client that waits for an answer before it sends on will wait in vain, for its last frame is not handed on.
+    /// rejected before the service has responded, the caller gets the rejection's response instead of the service's. A
+    /// client that waits for a response before it sends the rest of the body waits forever, because its last frame is
+    /// held back.
     ///
-    /// Memory holds one frame. The [limit](crate::Limits::with_body) (2 MiB by default) stands; raise it. Forms are read
-    /// whole all the same, up to [theirs](crate::Limits::with_form).
+    /// At most one frame is held in memory. The [body limit](crate::Limits::with_body) (2 MiB by default) still
+    /// applies, so raise it. Forms are always buffered, up to [their own limit](crate::Limits::with_form).
     ///
     /// ```
     /// # use countersign::{Limits, Secret, StaticKeys, Verifier};
@@ -170,16 +177,18 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { body_mode: BodyMode::Streamed, ..self }
     }
 
-    /// The most bytes of memory that forms take together while they arrive. Default: 64 MiB. Clones share them.
+    /// Sets how many bytes of memory all forms may use together while they arrive. Default: 64 MiB. Clones share this
+    /// memory.
     ///
-    /// A form is read before its request has proved itself, so this bounds what anonymous callers can make a process
-    /// hold. When forms that are still incomplete take more, the one that holds most is ended with 503
-    /// [`Unavailable`](crate::RejectionKind::Unavailable), among equals the oldest: a few slow senders of large forms
-    /// cannot keep small ones out. A form that is there with its first frame takes nothing of it.
+    /// The verifier reads a form before it authenticates the request, so this option bounds the memory that anonymous
+    /// callers can use. If incomplete forms use more, the verifier rejects the largest one with 503
+    /// [`Unavailable`](crate::RejectionKind::Unavailable). Among equals it rejects the oldest. A few slow senders of
+    /// large forms therefore cannot keep small forms out. A form that arrives complete in its first frame does not
+    /// count.
     ///
-    /// Give it at least the [limit of one form](crate::Limits::with_form): a form that is larger than this memory is
-    /// ended whenever it does not come in one frame. A form takes its own length, and up to an eighth more or 256
-    /// bytes, which count too. While it is put together it takes its length once more, which does not count.
+    /// Set it to at least the [limit of one form](crate::Limits::with_form). A form that is larger than this memory is
+    /// rejected unless it arrives in one frame. A form counts with its own length, plus up to one eighth or 256 bytes.
+    /// While its pieces are joined it uses its length once more, which does not count.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -191,15 +200,16 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { form_budget: Arc::new(ByteBudget::new(bytes)), ..self }
     }
 
-    /// How many bytes of memory all bodies but forms take together while they arrive to be read whole: of this verifier, its
-    /// clones and its layers. Default: 256 MiB.
+    /// Sets how many bytes of memory all buffered bodies except forms may use together while they arrive. Default: 256
+    /// MiB. The verifier, its clones and its layers share this memory.
     ///
-    /// When they take more, the app that holds most has its largest body ended with 503
-    /// [`Unavailable`](crate::RejectionKind::Unavailable), among equals the oldest: one app's uploads do not end the others'. A
-    /// body that is there with its first frame takes nothing of it, nor does a [streamed](Self::with_streamed_bodies) one.
+    /// If the bodies use more, the verifier finds the app that holds most, and rejects its largest body with 503
+    /// [`Unavailable`](crate::RejectionKind::Unavailable). Among equals it rejects the oldest. The uploads of one app
+    /// therefore do not end those of others. A body that arrives complete in its first frame does not count, and
+    /// neither does a [streamed](Self::with_streamed_bodies) one.
     ///
-    /// Give it at least the [limit of one body](crate::Limits::with_body). It is counted as in
-    /// [`with_form_memory`](Self::with_form_memory), and given back when the service gets the body.
+    /// Set it to at least the [limit of one body](crate::Limits::with_body). Bodies are counted as in
+    /// [`with_form_memory`](Self::with_form_memory). The memory is released when the service gets the body.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -211,21 +221,24 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { body_budget: Arc::new(ByteBudget::new(bytes)), ..self }
     }
 
-    /// Has nobody refused, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
+    /// Reports verdicts without enforcing them, for [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
     pub(super) fn report_only(self) -> Self {
         let body_mode = if self.body_mode == BodyMode::Buffered { BodyMode::Buffered } else { BodyMode::ReportOnly };
         Self { body_mode, observer: Arc::new(self.observer.reporting()), ..self }
     }
 
-    /// **Lets these requests in without a signature**: what must stay open where there are no routes, gRPC's health check
-    /// for example. With routes, leave the open ones outside the layer. Default: none.
+    /// **Accepts the requests that `covers` selects without a signature.** Default: none.
     ///
-    /// The service gets them as they came, without a [`Caller`](super::Caller); only headers that could make them other
-    /// requests (`x-original-url`, `x-http-method-override` and their like) are removed.
+    /// Use it for endpoints that must stay open in a service without routes, for example gRPC's health check. In a
+    /// service with routes, leave the open routes outside the layer instead.
     ///
-    /// `covers` gets the method and the target as the client sent them, also inside an axum `nest`. Compare whole paths, as
-    /// the service reads them, and the method, for frameworks that look for another one in the query too. A second call
-    /// replaces the first. If `covers` panics, the panic is caught, and the request is verified.
+    /// The service gets these requests unchanged, without a [`Caller`](super::Caller). Only headers that can override
+    /// the method or the URL (`x-original-url`, `x-http-method-override` and similar ones) are removed.
+    ///
+    /// `covers` gets the method and the target as the client sent them, also inside an axum `nest`. Compare whole
+    /// paths, in the form in which the service reads them. Compare the method too, because some frameworks also read a
+    /// method from the query. A second call replaces the first. If `covers` panics, the panic is caught and the request
+    /// is verified.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -237,17 +250,18 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { bypass: Some(Bypass::new(covers)), ..self }
     }
 
-    /// Tells what became of each request that it verifies, by itself or in a layer: for logs, metrics and alarms of one's
-    /// own. A second call replaces the first. Default: nobody is told, and nothing is measured.
+    /// Calls `observe` with the outcome of each request, for logs, metrics and alerts. Default: no observer, and
+    /// nothing is measured.
     ///
-    /// Each request has one [`Outcome`], told when it is final:
+    /// A second call replaces the first. Requests of the layers made from this verifier are included. Each request has
+    /// one [`Outcome`], which is reported when it is final:
     ///
-    /// - as soon as the request is let in, rejected or bypassed;
-    /// - where bodies are [streamed](Self::with_streamed_bodies), at the end of the body, or when the service drops it
-    ///   before that ([`Decision::BodyNotRead`](super::Decision::BodyNotRead));
-    /// - when the future is dropped before ([`Decision::Cancelled`](super::Decision::Cancelled)).
+    /// - as soon as the request is accepted, rejected or bypassed;
+    /// - if the body is [streamed](Self::with_streamed_bodies), when it ends, or when the service drops it before its
+    ///   end ([`Decision::BodyNotRead`](super::Decision::BodyNotRead));
+    /// - if the future is dropped early, when it is dropped ([`Decision::Cancelled`](super::Decision::Cancelled)).
     ///
-    /// `observe` is called where the request is served, also while something is dropped: it must not block or panic.
+    /// `observe` runs on the task that serves the request, also while values are dropped. It must not block or panic.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -263,24 +277,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { observer: Arc::new(self.observer.with_hook(observe)), ..self }
     }
 
-    /// The tower layer that verifies with this.
+    /// Makes a tower layer that uses this verifier.
     pub fn into_layer(self) -> VerifyLayer<K, N> {
         VerifyLayer::from(self)
     }
 }
 
-/// How long a verifier needs nonces to be kept from their timestamp on, in seconds.
-fn retention(tolerance: u64, configured: Option<Duration>, is_shared: bool) -> u64 {
-    let least = tolerance.saturating_add(1);
-    match configured {
-        Some(retention) => least.max(retention.as_secs()),
-        // A minute more, for the difference of the verifiers' clocks.
-        None if is_shared => least.saturating_add(60),
-        None => least,
-    }
-}
-
-/// A proxy cannot take this off a path.
+/// The error for a prefix that is not a valid path prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("prefix {0:?}: expected a path that starts with / and does not end with it, /api for example")]
 pub struct PrefixError(String);

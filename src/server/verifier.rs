@@ -1,6 +1,6 @@
 //! The verifier: it takes a request and returns the request that may reach the service.
 
-use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, request::Parts};
@@ -29,7 +29,7 @@ use crate::{
         head,
         outcome::{Observer, OutcomeRecorder},
     },
-    store::{KeyStore, Membership, MemoryNonceStore, NonceStore},
+    store::{KeyStore, Membership, MemoryNonceStore, NonceStore, retention},
 };
 
 /// Accepts only requests that are signed, fresh and not repeated.
@@ -59,7 +59,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) strict_restart: bool,
     pub(super) retention: Option<Duration>,
     pub(super) scheme: Arc<Scheme>,
-    /// In seconds.
+    /// The tolerance, in seconds.
     pub(super) tolerance: u64,
     pub(super) limits: Limits,
     pub(super) parameters: ParameterPolicy,
@@ -71,7 +71,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) observer: Arc<Observer>,
 }
 
-/// In seconds.
+/// The default tolerance, in seconds.
 const TOLERANCE: u64 = 300;
 
 impl<K: KeyStore> Verifier<K> {
@@ -81,7 +81,7 @@ impl<K: KeyStore> Verifier<K> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let registry = nonces.registry().cloned().unwrap_or_default();
         let clock = Arc::new(NonDecreasingClock::new(clock.clone(), registry.age(&clock)));
-        let membership = Arc::new(registry.join(TOLERANCE, TOLERANCE + 1));
+        let membership = Arc::new(registry.join(TOLERANCE, retention(TOLERANCE, None, nonces.is_persistent())));
         Self {
             keys: Arc::new(keys),
             nonces: Arc::new(nonces),
@@ -175,18 +175,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let query = self.read_query(&head)?; // 3
             let app = self.look_up(timely.app_id(), arrived, recorder).await?; // 4
             let (body, app) = match head.is_form() {
-                true => self.read_form(body, length, app, arrived, (timely.app_id(), recorder)).await?, // 5
+                true => self.read_form(body, length, app, timely.app_id(), arrived, recorder).await?, // 5
                 false => (IncomingBody::Unread(body), app),
             };
-            let signed = self.with_form(query, body.form())?;
+            let signed = self.with_form(query, body.form())?; // 5
             let time = self.time();
             let authentic = timely.authenticate(signed, app.keys(), time.now)?; // 6
             let form = body.form();
+            // The head is at hand here. It is forwarded in step 10. Step 7, the check of tokens, does not exist yet.
             let forwarded =
                 ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
             let window = window.with_retention(self.membership.retention_of(authentic.timestamp().unix_seconds()));
-            let pending = authentic.pending(time.now, time.forget, &window)?; // 8
-            let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
+            let pending = authentic.pending(time.now, time.forget, &window)?;
+            let caller = self.claim_nonce(pending, &window, &app, recorder).await?; // 8
             (body, forwarded, app, caller)
         };
         let (app, caller) = match self.nonces.is_persistent() {
@@ -194,11 +195,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             // A claim in a store that is not persistent is quick, so no key can have been retired meanwhile.
             false => (app, caller),
         };
+        // 9
         let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
             BodyCheck::Now(body) => (body, caller),
-            BodyCheck::Unread(mut body) => match poll_fn(|context| Poll::Ready(body.check_at_once(context))).await {
-                Some(body) => (body?, caller),                                                 // 9
-                None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?, // 9, 9a
+            BodyCheck::Unread(mut body) => match body.check_at_once().await {
+                Some(body) => (body?, caller),
+                None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?, // 9a
             },
         };
         forwarded.apply(parts, &body, caller, &self.scheme); // 10
@@ -217,9 +219,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 recorder.record_claim(&read.0, arrived.now);
                 Ok(read)
             }
-            Err(claim) => {
-                recorder.record_partial_claim(&claim, arrived.now);
-                Err(claim.rejection)
+            Err(unreadable) => {
+                recorder.record_partial_claim(&unreadable, arrived.now);
+                Err(unreadable.rejection)
             }
         }
     }
@@ -243,10 +245,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         mut body: B,
         length: Length,
         app: LookedUp,
+        app_id: &AppId,
         arrived: Time,
-        (app_id, recorder): (&AppId, &mut OutcomeRecorder<'_>),
+        recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<(IncomingBody<B>, LookedUp), Rejection> {
-        let start = match poll_fn(|context| Poll::Ready(look_at_once(&mut body, length.limit, context))).await {
+        let start = match look_at_once(&mut body, length.limit).await {
             Ok(AtOnce::Whole(form)) => return Ok((IncomingBody::Form(form), app)),
             Ok(AtOnce::Start(start)) => start,
             Err(error) => return Err(unreadable(error, length.limit)),

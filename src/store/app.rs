@@ -1,4 +1,4 @@
-//! What a key store knows of an app: its keys, and data of the service's own.
+//! Apps as key stores return them: keys, and data of the service.
 
 use std::{any::Any, fmt, sync::Arc};
 
@@ -6,9 +6,9 @@ use crate::protocol::{KeyRing, Secret};
 
 /// An app: its keys, and optional data such as its tenant, plan or scopes.
 ///
-/// A [`KeyStore`](super::KeyStore) returns it, and [`Caller::data`](crate::Caller::data) gives the data to the handler, so
-/// that no second look-up is needed. The data belongs to the answer of the key store: where keys are cached, the data is as
-/// old as they are. Clones share keys and data.
+/// A [`KeyStore`](super::KeyStore) returns an `App`. Handlers read the data with [`Caller::data`](crate::Caller::data),
+/// so that they need no second lookup. A cache stores the data together with the keys, so the data is as old as the
+/// keys. Clones share keys and data.
 ///
 /// ```
 /// # use countersign::{App, Secret, StaticKeys};
@@ -26,29 +26,29 @@ pub struct App {
     data: Option<AppData>,
 }
 
-/// Data of any type.
+/// The data of an app, of any type.
 pub(crate) type AppData = Arc<dyn Any + Send + Sync>;
 
 impl App {
-    /// An app with these keys, a [`KeyRing`] or a single [`Secret`], and no data.
+    /// Creates an app with these keys and no data. The keys are a [`KeyRing`] or a single [`Secret`].
     #[must_use]
     pub fn new(keys: impl Into<KeyRing>) -> Self {
         Self { keys: keys.into(), data: None }
     }
 
-    /// Adds data for handlers. A second call replaces the first: put several things into one struct.
+    /// Adds data for handlers. A second call replaces the first. To pass several values, put them into one struct.
     #[must_use]
     pub fn with_data<T: Send + Sync + 'static>(self, data: T) -> Self {
         Self { data: Some(Arc::new(data)), ..self }
     }
 
-    /// The app's keys.
+    /// Returns the app's keys.
     #[must_use]
     pub fn keys(&self) -> &KeyRing {
         &self.keys
     }
 
-    /// The app's data, if it has some of this type.
+    /// Returns the app's data, or `None` if it has none of this type.
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.data.as_ref()?.downcast_ref()
@@ -76,7 +76,7 @@ impl From<Secret> for App {
     }
 }
 
-/// The data is not shown: it may hold secrets.
+/// Does not show the data, because it may contain secrets.
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App").field("keys", &self.keys).field("has_data", &self.data.is_some()).finish()

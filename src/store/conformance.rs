@@ -1,4 +1,4 @@
-//! The contract of each kind of store as a suite that any implementation can be put through.
+//! Conformance tests for custom stores.
 //!
 //! ```
 //! # use countersign::store::{MemoryNonceStore, conformance};
@@ -9,8 +9,8 @@
 //! # }
 //! ```
 //!
-//! Every function panics where the contract is broken. Run them on a tokio runtime with a timer and several threads, for races
-//! to be some.
+//! Each function panics if the store breaks the contract. Run the functions on a multi-threaded tokio runtime with time
+//! enabled. On one thread the race tests prove nothing.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a broken contract fails the test that called")]
 
@@ -24,10 +24,10 @@ use crate::protocol::{AppId, Nonce, Retention};
 const NOW: u64 = 1_700_000_000;
 const UNTIL: u64 = NOW + 601;
 
-/// What is bounded ends within this.
+/// The deadline for calls that must end in bounded time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Puts a nonce store through its [contract](NonceStore#contract). `new` makes an empty one each time.
+/// Tests a nonce store against its [contract](NonceStore#contract). `new` creates an empty store each time.
 pub async fn nonce_store<S: NonceStore>(new: impl Fn() -> S) {
     a_nonce_is_first_once(&new()).await;
     apps_and_nonces_do_not_meet(&new()).await;
@@ -46,7 +46,8 @@ async fn a_nonce_is_first_once(store: &impl NonceStore) {
 }
 
 async fn apps_and_nonces_do_not_meet(store: &impl NonceStore) {
-    // Joined without a separator, or with any character of either's grammar, some of these would read the same.
+    // Some of these pairs collide if they are joined without a separator, or with any character that an id or a nonce
+    // may contain.
     let pairs = [
         ("a", "bcdefgh"),
         ("ab", "cdefgh"),
@@ -78,12 +79,12 @@ async fn purposes_do_not_meet(store: &impl NonceStore) {
     for claim in [request, link] {
         assert_eq!(claimed(store, claim).await, NonceStatus::Replayed, "{claim:?} was forgotten");
     }
-    // Nor may the app that is called as the purpose is.
+    // An app with the same name as a purpose must not collide with it.
     let (app, nonce) = parsed("link", "nonce-1");
     assert_eq!(claimed(store, NonceClaim::new(&app, &nonce)).await, NonceStatus::New);
 }
 
-/// A nonce is the app's, whoever of its users signed.
+/// All users of an app share its nonces.
 async fn users_of_an_app_do_meet(store: &impl NonceStore) {
     let (app, nonce) = parsed("demo", "nonce-1");
     let owners = [1, 2].map(|n| OwnerTag::from_bytes([n; 16]));
@@ -102,7 +103,8 @@ async fn a_claim_lives_to_its_last_second(store: &impl NonceStore) {
     }
 }
 
-/// A caller that read its clock in the claim's last second, and was overtaken by 1,000 that read the next one.
+/// One caller reads its clock in the claim's last second. Then 1,000 callers that read the next second reach the store
+/// first.
 async fn a_claim_after_its_end_is_not_first(store: &impl NonceStore) {
     assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, NonceStatus::New);
     for n in 0..1000 {
@@ -135,8 +137,8 @@ async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {
     assert!(won.iter().copied().eq(0..NONCES), "{} claims on {NONCES} nonces were first", won.len());
 }
 
-/// Puts a nonce store of fixed size through what the contract says of a full one. `new` makes an empty one that holds so
-/// many nonces, of one app or of all together.
+/// Tests a nonce store of fixed size against the contract for full stores. `new` creates an empty store with this
+/// capacity, counted for one app or for all apps together.
 pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     const CAPACITY: usize = 512;
     let store = new(CAPACITY);
@@ -157,8 +159,9 @@ pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     }
 }
 
-/// Puts a key store through its [contract](KeyStore): it knows `known`, and neither `unknown` nor any id that is nearly
-/// `known`: in letters of the other case, with a letter more or less, or with `_`, SQL's wildcard, for the first one.
+/// Tests a key store against its [contract](KeyStore). The store must know `known`. It must not know `unknown`, or any
+/// id that is similar to `known`: with letters of the other case, with one letter more or less, or with `_`, the SQL
+/// wildcard, as its first letter.
 pub async fn key_store(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
     for _ in 0..2 {
         is_known(store, known).await;
@@ -185,7 +188,7 @@ async fn look_up(store: &impl KeyStore, app: &AppId) -> Option<App> {
     }
 }
 
-/// A caller would otherwise be let in under an id that is not its own.
+/// Otherwise a caller could authenticate under the id of another app.
 async fn ids_are_compared_byte_by_byte(store: &impl KeyStore, known: &AppId) {
     let id = known.as_str();
     let other_case =
@@ -202,7 +205,7 @@ async fn ids_are_compared_byte_by_byte(store: &impl KeyStore, known: &AppId) {
     }
 }
 
-/// Callers go away while they wait.
+/// Callers drop their lookups while they wait.
 async fn a_look_up_may_be_given_up(store: &impl KeyStore, known: &AppId, unknown: &AppId) {
     for app in [known, unknown] {
         let mut given_up = Box::pin(store.keys(app));

@@ -1,11 +1,12 @@
-//! How many nonces each app holds in the memory store, and whether it may hold one more.
+//! Limits how many nonces each app holds in the memory store.
 //!
-//! An app may hold more as long as it holds less than [`GROWTH`] times the free room. So an app alone gets three quarters of
-//! the room, and the last quarter is left for others, however fast it claims: as others come, the free room shrinks, and with
-//! it what the large ones may hold. This is the dynamic threshold of shared-memory switches (Choudhury and Hahne, IEEE/ACM
-//! Transactions on Networking, 1998). Every app is counted by itself: none is ever refused for what another one holds.
+//! An app may take more room while it holds less than [`GROWTH`] times the free room. So a single app can take three
+//! quarters of the room, and the last quarter stays free for other apps, however fast the app claims. As other apps
+//! claim, the free room shrinks, and so does the limit of the large apps. This is the dynamic threshold of
+//! shared-memory switches (Choudhury and Hahne, IEEE/ACM Transactions on Networking, 1998). Each app has a count of its
+//! own: the nonces of one app never count for another.
 //!
-//! The users of an app share what it may hold by the same rule.
+//! The users of an app share the app's limit by the same rule.
 
 use std::{
     collections::HashMap,
@@ -21,26 +22,26 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use super::OwnerTag;
 use crate::protocol::AppId;
 
-/// With α times the free room as the limit, an app alone gets α / (α + 1) of the whole.
+/// With a limit of α times the free room, a single app gets α / (α + 1) of the whole.
 const GROWTH: usize = 3;
 
-/// Who holds how much of the room.
+/// The number of nonces that each app and each user holds.
 pub(super) struct Holders {
     capacity: usize,
     total: AtomicUsize,
     counts: Counts,
     shards: Box<[Mutex<Shard>]>,
-    /// Ids given out so far, those aside that were given back.
+    /// The number of ids issued so far. Released ids are reused and not counted twice.
     next: AtomicU32,
-    /// A caller cannot choose ids that meet in one place.
+    /// Keys the hash, so that callers cannot choose ids that collide.
     hash_key: HolderKey,
 }
 
-/// A keyed hash of an app id; or of a user's tag, with that of the app as the key.
+/// A keyed hash of an app id, or of a user's tag with the app's hash as the key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct HolderKey(u64, u64);
 
-/// Whose place it is: an app's, or a user's within the app.
+/// The account that a nonce counts for: an app, or a user within an app.
 #[derive(Clone, Copy)]
 pub(super) struct Account {
     app: HolderKey,
@@ -64,12 +65,12 @@ impl HolderKey {
     }
 }
 
-/// An app or a user that holds nonces, in a few bits.
+/// A short id of an app or a user that holds nonces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HolderId(u32);
 
 impl HolderId {
-    /// A slot of the table has room for so many.
+    /// The size of an id in a slot of the table.
     pub(super) const BITS: u32 = 24;
 
     pub(super) const fn from_bits(bits: u32) -> Self {
@@ -81,14 +82,14 @@ impl HolderId {
     }
 }
 
-/// A power of two.
+/// The number of shards, a power of two.
 const SHARDS: usize = 64;
 
 #[derive(Default)]
 struct Shard {
     ids: HashMap<HolderKey, HolderId, BuildHasherDefault<KeyHasher>>,
     unused: Vec<HolderId>,
-    /// Apps that hold nothing any more are looked for when there are so many.
+    /// The number of apps at which apps without nonces are removed.
     cleanup_at: usize,
 }
 
@@ -117,9 +118,9 @@ impl Holders {
         self.total.load(Relaxed)
     }
 
-    /// Takes a place, or `None` where the app or the user may not have one more.
+    /// Reserves room for one nonce. Returns `None` if the app or the user has reached its limit.
     pub(super) fn reserve(&self, account: Account) -> Option<HolderId> {
-        // Counts grow under the lock only, so that an id that is unused stays unused.
+        // Counts grow only under the lock, so that an unused id stays unused.
         let mut shard = lock(&self.shards[account.app.0 as usize % SHARDS]);
         let app = self.id_of(account.app, &mut shard)?;
         let held = self.counts.of(app).places();
@@ -145,7 +146,7 @@ impl Holders {
         Some(user.unwrap_or(app))
     }
 
-    /// Gives a place back.
+    /// Releases the room of one nonce.
     pub(super) fn release(&self, id: HolderId) {
         if let Some(app) = self.counts.of(id).give_back() {
             self.counts.of(app).give_back();
@@ -169,8 +170,8 @@ impl Holders {
         Some(id)
     }
 
-    /// Takes the ids of those that hold nothing any more. Each time it leaves room for as many new ones as are left, so that a
-    /// new one costs a constant time on average.
+    /// Removes the ids of apps and users without nonces. The next cleanup runs when the number of ids has doubled, so
+    /// that a new id costs constant time on average.
     fn clean_up(&self, shard: &mut Shard) {
         if shard.ids.len() < shard.cleanup_at {
             return;
@@ -187,12 +188,12 @@ impl Holders {
     }
 }
 
-/// Counts by id. Memory is taken in chunks, and a count never moves.
+/// The counts by id. Memory is allocated in chunks, and a count never moves.
 struct Counts(Box<[OnceLock<Box<[Count]>>]>);
 
 struct Count {
     places: AtomicU32,
-    /// The app of a user, or [`NO_APP`].
+    /// The app that a user belongs to, or [`NO_APP`].
     app: AtomicU32,
 }
 
@@ -218,12 +219,12 @@ impl Count {
     }
 
     fn take(&self, app: Option<HolderId>) {
-        // Another one only if no place is held: a user's places keep the id of its app in use.
+        // The app changes only while the count is zero: a user's nonces keep the id of its app in use.
         self.app.store(app.map_or(NO_APP, |app| app.0), Relaxed);
         self.places.fetch_add(1, Relaxed);
     }
 
-    /// Returns the app whose place it is as well.
+    /// Returns the app of a user, whose count must be reduced too.
     fn give_back(&self) -> Option<HolderId> {
         let app = self.app.load(Relaxed);
         self.places.fetch_sub(1, Relaxed);
@@ -237,7 +238,7 @@ impl Hash for HolderKey {
     }
 }
 
-/// The key is a keyed hash already.
+/// Passes the key through, because it is a keyed hash already.
 #[derive(Default)]
 struct KeyHasher(u64);
 
@@ -253,7 +254,7 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// Nothing panics while a shard is locked: it is whole even if a thread died elsewhere.
+/// Ignores poisoning. No code panics while it holds the lock, so the data is consistent.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Where apps' keys are looked up.
+//! Key stores: the trait, a fixed set of apps, and a store made from a function.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -10,16 +10,21 @@ use std::{
 use super::{App, StoreError};
 use crate::protocol::AppId;
 
-/// Finds an app's keys.
+/// Looks up an app's keys.
 ///
 /// # Contract
 ///
-/// `Ok(None)` means that the app is unknown or disabled, and nothing else: a store that cannot tell returns an error.
-/// A look-up ends in bounded time, and may be given up before. Ids are compared byte by byte: where `demo` is `DEMO` too,
-/// an app is let in under a name that is not its own. All this happens before a request has proved anything, so it must
-/// be cheap for made-up ids: `CachedKeys` (feature `key-cache`) makes it so, and bounds the time, over any store.
+/// `Ok(None)` means that the app is unknown or disabled. A store that cannot tell returns an error.
 ///
-/// `store::conformance` (feature `test-util`) puts a store through this contract.
+/// Lookups end in bounded time. The verifier may drop a lookup before it ends.
+///
+/// Ids are compared byte by byte. In a store that treats `demo` and `DEMO` as equal, an app could authenticate under
+/// the id of another app.
+///
+/// Lookups run before the signature is checked, so lookups of unknown ids must be cheap. `CachedKeys` (feature
+/// `key-cache`) makes them cheap and bounds the time, over any store.
+///
+/// `store::conformance` (feature `test-util`) tests a store against this contract.
 ///
 /// ```
 /// use countersign::{App, AppId, Secret, store::{KeyStore, StoreError}};
@@ -42,11 +47,11 @@ use crate::protocol::AppId;
     note = "a `Verifier` becomes a layer by `into_layer()`"
 )]
 pub trait KeyStore: Send + Sync + 'static {
-    /// The app with its keys, or `None` if it is unknown or disabled.
+    /// Returns the app with its keys, or `None` if it is unknown or disabled.
     ///
     /// # Errors
     ///
-    /// The store cannot tell.
+    /// The store cannot tell whether the app exists.
     fn keys(&self, app: &AppId) -> impl Future<Output = Result<Option<App>, StoreError>> + Send;
 }
 
@@ -61,11 +66,12 @@ pub trait KeyStore: Send + Sync + 'static {
 pub struct StaticKeys(HashMap<AppId, App>);
 
 impl StaticKeys {
-    /// Takes apps by id: each is a [`Secret`](crate::Secret), a [`KeyRing`](crate::KeyRing) or an [`App`].
+    /// Creates a store from pairs of app id and keys. The keys are a [`Secret`](crate::Secret), a
+    /// [`KeyRing`](crate::KeyRing) or an [`App`].
     ///
     /// # Errors
     ///
-    /// An app is listed twice. One with several keys has them in one [`KeyRing`](crate::KeyRing).
+    /// An app is listed twice. Put several keys of one app into one [`KeyRing`](crate::KeyRing).
     pub fn new<A: Into<App>>(apps: impl IntoIterator<Item = (AppId, A)>) -> Result<Self, DuplicateAppError> {
         let mut known = HashMap::new();
         for (id, app) in apps {
@@ -77,7 +83,7 @@ impl StaticKeys {
         Ok(Self(known))
     }
 
-    /// Without any app.
+    /// Creates a store without apps.
     #[cfg(feature = "key-file")]
     pub(super) fn empty() -> Self {
         Self(HashMap::new())
@@ -88,13 +94,13 @@ impl StaticKeys {
     }
 }
 
-/// [`StaticKeys`] were given an app twice.
+/// The error of [`StaticKeys`] for an app that is listed twice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("app {0} is listed twice: list it once, with all its keys in one KeyRing")]
 pub struct DuplicateAppError(AppId);
 
 impl DuplicateAppError {
-    /// The app.
+    /// Returns the id of the app.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.0
@@ -113,7 +119,7 @@ impl fmt::Debug for StaticKeys {
     }
 }
 
-/// Makes a [`KeyStore`] of an async function from an app id to a [`Secret`](crate::Secret), a
+/// Makes a [`KeyStore`] from an async function. The function takes an app id and returns a [`Secret`](crate::Secret), a
 /// [`KeyRing`](crate::KeyRing) or an [`App`].
 ///
 /// ```
@@ -126,7 +132,7 @@ pub fn key_fn<F>(f: F) -> KeyFn<F> {
     KeyFn(f)
 }
 
-/// The store that [`key_fn`] makes.
+/// The store that [`key_fn`] returns.
 #[derive(Clone, Copy)]
 pub struct KeyFn<F>(F);
 
@@ -149,10 +155,11 @@ impl<F> fmt::Debug for KeyFn<F> {
     }
 }
 
-/// A [`KeyStore`] that is chosen at run time: every key store is one. Name it `dyn DynKeyStore`, without `Send` and
-/// `Sync`, which it has.
+/// A [`KeyStore`] that is chosen at run time. Every key store implements this trait.
+///
+/// Write the type as `dyn DynKeyStore`. It is `Send` and `Sync` already.
 pub trait DynKeyStore: Send + Sync + sealed::Sealed + 'static {
-    /// [`KeyStore::keys`], boxed.
+    /// Calls [`KeyStore::keys`] and boxes the future.
     fn keys_boxed<'a>(
         &'a self,
         app: &'a AppId,

@@ -1,7 +1,8 @@
 //! Stores for apps' keys and used nonces.
 //!
-//! Each kind of store is a trait with a contract, and implementations of it. Implementers write `async fn`. To choose a
-//! store at run time, use `Arc<dyn DynKeyStore>` and `Arc<dyn DynNonceStore>`, which are stores themselves.
+//! Each kind of store is a trait with a contract, and the crate provides implementations. To write your own store,
+//! implement the trait with an `async fn`. To choose a store at run time, use `Arc<dyn DynKeyStore>` and
+//! `Arc<dyn DynNonceStore>`, which are stores themselves.
 
 mod app;
 #[cfg(feature = "key-cache")]
@@ -41,18 +42,23 @@ pub use self::{
     nonce_claim::{NonceClaim, NonceKey, OwnerTag, Purpose},
     registry::VerifierRegistry,
 };
-pub(crate) use self::{app::AppData, registry::Membership};
+pub(crate) use self::{
+    app::AppData,
+    registry::{Membership, retention},
+};
 use crate::protocol::BoxError;
 pub use crate::protocol::{NonceStatus, Retention};
 
-/// A store could not answer: it is full, slow past its deadline, or out of reach. The request gets a 503.
+/// The error of a store that could not answer: it is full, too slow or unreachable. The request gets a 503.
 #[derive(Debug, thiserror::Error)]
 #[error("the store could not answer")]
 pub struct StoreError(#[source] BoxError);
 
 impl StoreError {
-    /// Wraps what went wrong. It is the [source](std::error::Error::source) of the rejection, which operators see with
-    /// the feature `tracing`, and is not sent to the caller.
+    /// Wraps the cause of the failure.
+    ///
+    /// The cause is the [source](std::error::Error::source) of the rejection. Operators see it with the feature
+    /// `tracing`. It is not sent to the caller.
     pub fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }

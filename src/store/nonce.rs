@@ -1,28 +1,29 @@
-//! Where used nonces are remembered: the contract of replay protection.
+//! Nonce stores: the contract of replay protection.
 
 use std::{pin::Pin, sync::Arc};
 
 use super::{NonceClaim, StoreError, VerifierRegistry};
 use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeated, Window};
 
-/// Remembers which nonces were used.
+/// Records which nonces were used.
 ///
 /// # Contract
 ///
-/// - Of all claims on one (purpose, app id, nonce), however they race, at most one is [`NonceStatus::New`] while it is live.
-///   A claim is live from when it was made until the second `until`.
-/// - Claims for different purposes, of different apps, or on different nonces never meet: their key is no plain concatenation.
-///   [`NonceClaim::key`] makes one.
-/// - A caller may be overtaken between reading its clock and getting here. If the store was told a `now` at or after
-///   this claim's `until` already, the answer is [`NonceStatus::Expired`]: the nonce may have been used, expired and
-///   forgotten. (One that keeps claims for longer than their lifetime, by more than a call takes, has no such case.)
-/// - A live claim is never dropped to make room. A store that has none left returns an error.
-/// - The store has no clock of its own: it is told `now`. One that can only expire by itself, Redis for example, keeps
-///   a claim for its [`ttl`](Retention::ttl) at least.
+/// - At most one of all claims on one (purpose, app id, nonce) is [`NonceStatus::New`] while it is live, however the
+///   claims race. A claim is live from the moment it is made until the second `until`.
+/// - Claims that differ in purpose, app or nonce are independent. Plain concatenation of the three is not a valid key.
+///   [`NonceClaim::key`] makes a valid one.
+/// - A call may be delayed between reading the clock and reaching the store. If an earlier call passed a `now` at or
+///   after this claim's `until`, the store returns [`NonceStatus::Expired`], because the nonce may have been used,
+///   expired and removed. A store that keeps claims for longer than required, by more than the time that a call takes,
+///   never needs to return this.
+/// - A live claim is never dropped to make room. A full store returns an error.
+/// - The store has no clock of its own. It uses the `now` of each call. A store that can only expire entries by itself,
+///   such as Redis, keeps a claim for at least its [`ttl`](Retention::ttl).
 /// - A store that several verifiers of a process may share returns its [`registry`](Self::registry).
-/// - An answer that may be wrong is an error. Every answer comes in bounded time.
+/// - A store that is not sure of its answer returns an error. Every call returns in bounded time.
 ///
-/// `store::conformance` (feature `test-util`) puts a store through this contract.
+/// `store::conformance` (feature `test-util`) tests a store against this contract.
 ///
 /// ```
 /// use countersign::store::{Retention, NonceClaim, NonceStore, NonceStatus, StoreError};
@@ -55,28 +56,31 @@ pub trait NonceStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The store is full, or cannot tell.
+    /// The store is full, or cannot tell whether the nonce is new.
     fn claim(
         &self,
         claim: &NonceClaim<'_>,
         lifetime: Retention,
     ) -> impl Future<Output = Result<NonceStatus, StoreError>> + Send;
 
-    /// Whether claims outlive this process. Of a store that forgets with it (the default), verifiers refuse requests
-    /// that were signed before they were set up.
+    /// Returns whether claims outlive this process. Default: `false`.
+    ///
+    /// If they do not, verifiers reject requests that were signed before the verifier was set up.
     fn is_persistent(&self) -> bool {
         false
     }
 
-    /// The verifiers of this process that use the store, so that each nonce is kept for the most tolerant of them.
+    /// Returns the registry of the verifiers of this process that use the store. It makes each nonce live for the most
+    /// tolerant of them.
     ///
-    /// Default: none. Verifiers that are given such a store apart from each other, as an `Arc` for example, do not know of each
-    /// other: then each must have the same tolerance. Clones of one verifier always know of each other.
+    /// Default: none. Clones of one verifier always share their registration. Verifiers that are created separately
+    /// over one store, for example through an `Arc`, cannot see each other without a registry. They must then all have
+    /// the same tolerance.
     fn registry(&self) -> Option<&VerifierRegistry> {
         None
     }
 
-    /// How full it is, for operators, where it can tell without asking anybody. Default: it cannot.
+    /// Returns how full the store is, for operators, if it can tell without I/O. Default: `None`.
     fn occupancy(&self) -> Option<Occupancy> {
         None
     }
@@ -86,14 +90,14 @@ pub trait NonceStore: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Occupancy {
-    /// How many nonces it holds: the live ones, and those that have expired and were not given back yet.
+    /// The number of nonces in the store: live ones, and expired ones that are not removed yet.
     pub held: usize,
-    /// How many it can hold.
+    /// The maximum number of nonces.
     pub capacity: usize,
 }
 
 impl Occupancy {
-    /// So many nonces held, of so many that it can hold.
+    /// Creates a report of `held` nonces out of at most `capacity`.
     #[must_use]
     pub fn new(held: usize, capacity: usize) -> Self {
         Self { held, capacity }
@@ -101,15 +105,15 @@ impl Occupancy {
 }
 
 impl PendingNonce {
-    /// Claims the nonce until the timestamp is out of the window for good.
+    /// Claims the nonce until its timestamp has left the window permanently.
     ///
-    /// Where the store outlives the process, `now`, the verifier's clock in Unix seconds, is read again after the nonce was new, and
-    /// a timestamp that has left the window is stale. A machine that stood still meanwhile may have sent its claim after the claim
-    /// of another machine had ended.
+    /// If the store outlives the process, this reads `now` again after the store returned [`NonceStatus::New`], and
+    /// rejects a timestamp that has left the window. `now` is the verifier's clock in Unix seconds. Without this check,
+    /// a suspended machine could send its claim after the claim of another machine has expired.
     ///
     /// # Errors
     ///
-    /// The nonce was used before, the claim came too late, or the store failed.
+    /// The nonce was used before, the claim expired, or the store failed.
     pub(crate) async fn claim<N: NonceStore>(
         self,
         store: &N,
@@ -127,19 +131,20 @@ impl PendingNonce {
 
 type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<NonceStatus, StoreError>> + Send + 'a>>;
 
-/// A [`NonceStore`] that is chosen at run time: every nonce store is one. Name it `dyn DynNonceStore`, without `Send`
-/// and `Sync`, which it has.
+/// A [`NonceStore`] that is chosen at run time. Every nonce store implements this trait.
+///
+/// Write the type as `dyn DynNonceStore`. It is `Send` and `Sync` already.
 pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
-    /// [`NonceStore::claim`], boxed.
+    /// Calls [`NonceStore::claim`] and boxes the future.
     fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Retention) -> BoxedOccurrence<'a>;
 
-    /// [`NonceStore::is_persistent`].
+    /// Calls [`NonceStore::is_persistent`].
     fn is_persistent_dyn(&self) -> bool;
 
-    /// [`NonceStore::registry`].
+    /// Calls [`NonceStore::registry`].
     fn registry_dyn(&self) -> Option<&VerifierRegistry>;
 
-    /// [`NonceStore::occupancy`].
+    /// Calls [`NonceStore::occupancy`].
     fn occupancy_dyn(&self) -> Option<Occupancy>;
 }
 

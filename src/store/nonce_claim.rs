@@ -1,12 +1,12 @@
-//! What a nonce store is asked for.
+//! Claims, the input of a nonce store.
 
 use std::fmt;
 
 use crate::protocol::{AppId, Nonce};
 
-/// The claim on a nonce: whose it is, and what it is for.
+/// A claim on a nonce: the app and, optionally, the user that signed, and the purpose.
 ///
-/// [Verifiers](crate::Verifier) make claims. Tests of stores make their own:
+/// [Verifiers](crate::Verifier) create claims. Tests of stores create their own:
 ///
 /// ```
 /// # use countersign::{AppId, Nonce, store::{NonceClaim, OwnerTag, Purpose}};
@@ -26,71 +26,73 @@ pub struct NonceClaim<'a> {
     owner: Option<&'a OwnerTag>,
 }
 
-/// What a nonce makes unique. The same nonce may be used once for each purpose.
+/// The purpose of a nonce. The same nonce may be used once for each purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
     /// A signed request.
     #[default]
     Request,
-    /// Reserved for links that work once. No verifier claims one yet.
+    /// Reserved for single-use links. No verifier claims one yet.
     Link,
 }
 
-/// The user whose session key signed, as 16 bytes that tell nothing of the user's id.
+/// A tag for the user whose session key signed. It has 16 bytes and does not reveal the user's id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OwnerTag([u8; 16]);
 
-/// The text by which a store tells claims apart: see [`NonceClaim::key`].
+/// The text that identifies a claim in a store. See [`NonceClaim::key`].
 #[derive(Clone, Copy, Debug)]
 pub struct NonceKey<'a>(NonceClaim<'a>);
 
 impl<'a> NonceClaim<'a> {
-    /// The claim of a request, signed with a key of the app.
+    /// Creates the claim of a request that is signed with a key of the app.
     #[must_use]
     pub fn new(app_id: &'a AppId, nonce: &'a Nonce) -> Self {
         Self { app_id, nonce, purpose: Purpose::Request, owner: None }
     }
 
-    /// The same for something else.
+    /// Sets the purpose. Default: a signed request.
     #[must_use]
     pub fn with_purpose(self, purpose: Purpose) -> Self {
         Self { purpose, ..self }
     }
 
-    /// The same, signed with the session key of this user.
+    /// Sets the user whose session key signed.
     #[must_use]
     pub fn with_owner(self, owner: &'a OwnerTag) -> Self {
         Self { owner: Some(owner), ..self }
     }
 
-    /// The app that signed.
+    /// Returns the app that signed.
     #[must_use]
     pub fn app_id(&self) -> &'a AppId {
         self.app_id
     }
 
-    /// The nonce.
+    /// Returns the nonce.
     #[must_use]
     pub fn nonce(&self) -> &'a Nonce {
         self.nonce
     }
 
-    /// What the nonce makes unique.
+    /// Returns the purpose of the nonce.
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
-    /// The user whose session key signed. `None` where a key of the app did. The nonce is the app's all the same: this is for
-    /// fairness between users, and no part of the [`key`](Self::key).
+    /// Returns the user whose session key signed, or `None` if a key of the app signed.
+    ///
+    /// Stores use it to share room fairly between users. The nonce still belongs to the app, so the user is no part of
+    /// the [`key`](Self::key).
     #[must_use]
     pub fn owner(&self) -> Option<&'a OwnerTag> {
         self.owner
     }
 
-    /// A text that differs for every two claims that differ in purpose, app or nonce: `APP/NONCE` for a request, `link/APP/NONCE`
-    /// for a link. No field has a slash in it.
+    /// Returns a text that is different for any two claims that differ in purpose, app or nonce: `APP/NONCE` for a
+    /// request, `link/APP/NONCE` for a link. No field contains a slash.
     #[must_use]
     pub fn key(&self) -> NonceKey<'a> {
         NonceKey(*self)
@@ -113,13 +115,13 @@ impl fmt::Display for NonceKey<'_> {
 }
 
 impl OwnerTag {
-    /// Takes a keyed hash of the user's id.
+    /// Creates a tag from a keyed hash of the user's id.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -1,4 +1,5 @@
-//! What the verifiers of one process that share a nonce store have to agree on: how long nonces are kept, and since when.
+//! The registry of the verifiers of one process that share a nonce store. They agree on how long nonces are kept, and
+//! since when.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +13,13 @@ use std::{
 
 use crate::clock::Clock;
 
-/// The verifiers of one process that use a [`NonceStore`](super::NonceStore). Clones are the same registry.
+/// The verifiers of one process that use a [`NonceStore`](super::NonceStore). Clones share one registry.
 ///
-/// A nonce is kept for as long as any of these verifiers could accept it. A verifier that joins later with a larger tolerance does
-/// not use that for timestamps of which a nonce may be forgotten already. And a verifier that joins later does not refuse
-/// what was signed since the first one joined.
+/// A nonce is kept for as long as any of these verifiers could accept it. A verifier that joins later with a larger
+/// tolerance does not apply that tolerance to timestamps whose nonces may have been removed already. A verifier that
+/// joins later also accepts requests that were signed since the first verifier joined.
 ///
-/// A store that can be shared, by `Arc` or as a clone, has one of these and returns it from
+/// A store that can be shared, through an `Arc` or as a clone, contains a registry and returns it from
 /// [`NonceStore::registry`](super::NonceStore::registry).
 ///
 /// ```
@@ -48,59 +49,62 @@ pub struct VerifierRegistry(Arc<Registry>);
 
 #[derive(Default)]
 struct Registry {
-    /// The longest of all members, in seconds. Where the last one has left, it stays as it was.
+    /// The longest retention of all members, in seconds. It does not change when the last member leaves.
     retention: AtomicU64,
-    /// The latest timestamp of which a nonce was claimed.
+    /// The latest timestamp whose nonce was claimed.
     latest_claimed: AtomicU64,
     members: Mutex<Members>,
 }
 
 #[derive(Default)]
 struct Members {
-    /// How many members have which retention.
+    /// The number of members for each retention.
     retentions: BTreeMap<u64, usize>,
     eras: Vec<Era>,
     started: Option<Started>,
 }
 
-/// Nonces with timestamps `up_to` this one may have been claimed when they were kept for no longer than `retention`.
+/// A period in which nonces were kept for a shorter time. Nonces with timestamps up to `up_to` may have been kept for
+/// `retention` seconds only.
 ///
-/// Of two eras the one with the later timestamp has the longer retention.
+/// The later of two eras has the longer retention.
 #[derive(Clone, Copy)]
 struct Era {
     up_to: u64,
     retention: u64,
 }
 
-/// For how long there have been verifiers: `age` when the clock was read first, and what has passed since.
+/// The time since the first verifier joined: `age` at the first reading of the clock, plus the time since that reading.
 struct Started {
     clock: Arc<dyn Clock>,
     at: Duration,
     age: Duration,
 }
 
-/// A verifier's place in the registry, until it is dropped.
+/// A verifier's registration, which ends when this is dropped.
 pub(crate) struct Membership {
     registry: VerifierRegistry,
     tolerance: u64,
     retention: u64,
-    /// Those before it joined that matter for its tolerance.
+    /// The eras before it joined that limit its tolerance.
     eras: Box<[Era]>,
 }
 
 impl VerifierRegistry {
-    /// A registry without verifiers.
+    /// Creates a registry without verifiers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a verifier in. `retention` is how long it needs nonces to be kept from their timestamp on. Both are in seconds.
+    /// Registers a verifier. `retention` is how long it needs nonces to be kept, counted from their timestamp. Both
+    /// values are in seconds.
     pub(crate) fn join(&self, tolerance: u64, retention: u64) -> Membership {
         let mut members = self.members();
         *members.retentions.entry(retention).or_default() += 1;
         let before = self.0.retention.load(SeqCst);
-        // First, so that a claim that does not know of this one has told of its timestamp already.
+        // Publish the retention first: a claim that does not see it has then stored its timestamp already, and the era
+        // below covers it.
         self.publish(&members);
         if retention > before {
             members.begin_era(self.0.latest_claimed.load(SeqCst), before);
@@ -109,14 +113,15 @@ impl VerifierRegistry {
         Membership { registry: self.clone(), tolerance, retention, eras }
     }
 
-    /// How long ago the first verifier joined, in whole seconds. If none has, the one with this clock does now.
+    /// Returns how long ago the first verifier joined, in whole seconds. If none has joined, the verifier with this
+    /// clock joins now.
     pub(crate) fn age(&self, clock: &Arc<dyn Clock>) -> Duration {
         let mut members = self.members();
         let started = members.started.get_or_insert_with(|| Started::new(clock, Duration::ZERO));
         Duration::from_secs(started.age().as_secs())
     }
 
-    /// A verifier replaces its clock. If it was the first one, the age goes on by the new clock.
+    /// Replaces a verifier's clock. If the verifier was the first one, the new clock continues the age.
     pub(crate) fn replace_clock(&self, old: &Arc<dyn Clock>, new: &Arc<dyn Clock>) {
         if let Some(started) = &mut self.members().started
             && Arc::ptr_eq(&started.clock, old)
@@ -147,6 +152,17 @@ impl VerifierRegistry {
     }
 }
 
+/// The time for which a verifier needs its nonces to be stored, counted from their timestamp, in seconds.
+pub(crate) fn retention(tolerance: u64, configured: Option<Duration>, is_shared: bool) -> u64 {
+    let least = tolerance.saturating_add(1);
+    match configured {
+        Some(retention) => least.max(retention.as_secs()),
+        // One minute more, because the clocks of the verifiers may differ.
+        None if is_shared => least.saturating_add(60),
+        None => least,
+    }
+}
+
 impl Members {
     fn begin_era(&mut self, latest_claimed: u64, retention: u64) {
         if latest_claimed > 0 {
@@ -171,26 +187,27 @@ impl Membership {
         &self.registry
     }
 
-    /// How many seconds after this timestamp its nonce is remembered still, whenever it was claimed.
+    /// Returns for how many seconds after this timestamp its nonce is kept at least, regardless of when it was claimed.
     pub(crate) fn memory_of(&self, timestamp: u64) -> u64 {
-        // What it keeps nonces for beyond its own tolerance, for clocks that differ.
+        // The additional retention beyond the tolerance, for clocks that differ.
         let margin = self.retention.saturating_sub(self.tolerance);
         let eras = self.eras.iter().filter(|era| timestamp <= era.up_to);
         eras.map(|era| era.retention.saturating_sub(margin)).min().unwrap_or(u64::MAX)
     }
 
-    /// How many seconds a nonce has to be kept from its timestamp on: the longest that any verifier needs. A nonce of this
-    /// timestamp is about to be claimed.
+    /// Returns for how many seconds from its timestamp a nonce must be kept: the longest retention of all verifiers.
+    /// Call this before claiming a nonce of this timestamp.
     pub(crate) fn retention_of(&self, timestamp: u64) -> u64 {
         let Registry { retention, latest_claimed, .. } = &*self.registry.0;
         if latest_claimed.load(SeqCst) < timestamp {
             latest_claimed.fetch_max(timestamp, SeqCst);
         }
-        // Afterwards, so that whoever joins either is heard here, or has heard of the timestamp.
+        // Read the retention after storing the timestamp: either this reads the retention of a verifier that joins now,
+        // or that verifier reads the timestamp.
         retention.load(SeqCst)
     }
 
-    /// The longest retention of all verifiers at the moment, in seconds.
+    /// Returns the longest retention of all current verifiers, in seconds.
     pub(crate) fn retention(&self) -> u64 {
         self.registry.0.retention.load(SeqCst)
     }
@@ -240,7 +257,7 @@ mod tests {
         assert_eq!([999, 1000, 1001].map(|timestamp| b.memory_of(timestamp)), [60, 60, u64::MAX]);
         assert_eq!([1000, 1001, 2000, 2001].map(|timestamp| c.memory_of(timestamp)), [60, 120, 120, u64::MAX]);
         assert_eq!(a.memory_of(1), u64::MAX);
-        // For a while nonces are kept for 61 seconds only.
+        // Nonces are now kept for only 61 seconds.
         drop((b, c));
         a.retention_of(3000);
         let d = registry.join(300, 301);

@@ -1,4 +1,4 @@
-//! The content type as it is signed: lowercase `type/subtype`, and a multipart's boundary.
+//! The signed form of the content type: lowercase `type/subtype`, and the boundary of a multipart type.
 
 use std::borrow::Cow;
 
@@ -15,9 +15,9 @@ use crate::protocol::{
 /// Line 7 of the string to sign.
 #[derive(Debug, Default)]
 pub(crate) struct ContentType<'a> {
-    /// Lowercase; empty where the header is absent.
+    /// In lowercase. Empty if the header is absent.
     essence: Cow<'a, str>,
-    /// Of `multipart/*`, unquoted.
+    /// The boundary of a `multipart/*` type, without quotes.
     boundary: Option<&'a [u8]>,
     encoded: bool,
 }
@@ -37,7 +37,7 @@ impl<'a> ContentType<'a> {
         Ok(Self { essence, boundary, encoded: headers.has(KnownHeader::ContentEncoding) })
     }
 
-    /// Whether the body is a form, whose parameters are signed: exactly this type, and no Content-Encoding.
+    /// Whether the body is a form, whose parameters are signed. It requires exactly this type, and no Content-Encoding.
     pub(crate) fn is_form(&self) -> bool {
         self.essence == "application/x-www-form-urlencoded" && !self.encoded
     }
@@ -51,7 +51,7 @@ impl<'a> ContentType<'a> {
     }
 }
 
-/// The lowercase `type/subtype`, and the parameters with their first `;`. RFC 9110, section 8.3.1.
+/// Splits the value into the lowercase `type/subtype` and the parameters with their first `;`. RFC 9110, section 8.3.1.
 fn split(value: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
     let value = trim(value);
     let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
@@ -68,10 +68,10 @@ fn split(value: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
     Some((essence, parameters))
 }
 
-/// The one boundary among a multipart type's parameters.
+/// Returns the only boundary among the parameters of a multipart type.
 ///
-/// Whoever reads the parts must find the same boundary as the signer did, so whatever could be read in two ways is
-/// `None`: a parameter against the grammar or with an escape, a second boundary, an extended one (RFC 2231).
+/// Any reader of the parts must find the same boundary as the signer. Ambiguous values therefore give `None`: a
+/// parameter that does not match the grammar or has an escape, a second boundary, or an extended one (RFC 2231).
 fn boundary(parameters: &[u8]) -> Option<&[u8]> {
     let mut found = None;
     let mut rest = parameters;
@@ -100,9 +100,9 @@ fn boundary(parameters: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// A token or a quoted string, unquoted, and what follows it.
+/// Parses a token or a quoted string. Returns it without quotes, and the text after it.
 ///
-/// A quoted string with an escape is refused: some readers undo escapes, and some do not.
+/// A quoted string with an escape is rejected, because some readers resolve escapes and some do not.
 fn parameter_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = match text {
         [b'"', quoted @ ..] => {
@@ -115,7 +115,7 @@ fn parameter_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     is_plain.then_some((value, after))
 }
 
-/// RFC 2046, section 5.1.1.
+/// Whether the value is a boundary of RFC 2046, section 5.1.1.
 fn is_boundary(value: &[u8]) -> bool {
     static ALLOWED: Charset = Charset::alphanumeric_and(b"'()+_,-./:=? ");
     value.len() <= 70 && ALLOWED.has_all(value) && value.last() != Some(&b' ')

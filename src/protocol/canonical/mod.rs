@@ -1,4 +1,4 @@
-//! Steps 3 and 5: the string to sign, made of a request's head, its `parameters` and its `content_type`.
+//! Steps 3 and 5: the string to sign, built from a request's head, its `parameters` and its `content_type`.
 
 pub(super) mod content_type;
 pub(super) mod parameters;

@@ -1,7 +1,7 @@
-//! Parameters of a query or a form: split, decode, leave out the empty, encode, sort.
+//! Reads the parameters of a query or a form: splits, decodes, drops empty ones, encodes and sorts them.
 //!
-//! Text that is spelled as it is signed is never copied. Of the rest names are encoded once, for they are compared, and
-//! values on their way into the string to sign.
+//! Text that is already in its signed encoding is never copied. Other names are encoded once, because they are
+//! compared. Other values are encoded while they are written to the string to sign.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -14,39 +14,40 @@ use crate::protocol::{
     scheme::parameter_names::FieldParameters,
 };
 
-/// What the service is given of a query, and of a form that came without a digest.
+/// How the service receives the parameters of a query, and of a form that came without a digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParameterPolicy {
-    /// As they travelled, less those with an empty name or value, which are not signed.
+    /// Unchanged, except that parameters with an empty name or value are removed, because they are not signed.
     #[default]
     Strip,
-    /// Exactly as they were signed: sorted, each spelled in one way. For services that act on order or spelling.
+    /// Exactly as they were signed: sorted, and each in one encoding. Use it for services that depend on order or
+    /// encoding.
     Canonicalize,
-    /// As they travelled: a request with an empty name or value is refused.
+    /// Unchanged. A request with an empty name or value is rejected.
     Reject,
 }
 
-/// The non-empty parameters, with escapes that are known to be right.
+/// The non-empty parameters. Their escapes are valid.
 #[derive(Default)]
 pub(crate) struct ParameterList<'a> {
     sorted: Vec<Parameter<'a>>,
-    /// Some segment had an empty name or value.
+    /// `true` if a segment had an empty name or value.
     had_empty: bool,
-    /// Some segment was a field.
+    /// `true` if a segment was a field.
     had_field: bool,
 }
 
 struct Parameter<'a> {
-    /// The first bytes of its name, to compare by: few names share all of them.
+    /// The first bytes of the name, for fast comparison. Few names share all of them.
     start: u64,
     segment: Segment<'a>,
-    /// Its name as it is signed where it travelled otherwise: it is compared many times.
+    /// The encoded name, if it differs from the original text. It is stored because it is compared many times.
     encoded_name: Option<Box<[u8]>>,
 }
 
 impl<'a> ParameterList<'a> {
-    /// Reads `raw`, leaving out the empty and, in a query that carries them, the fields.
+    /// Reads `raw` without empty parameters. In a query that carries the fields, it leaves them out too.
     pub(crate) fn parse(raw: &'a [u8], fields: Option<&FieldParameters>, limit: usize) -> Result<Self, Rejection> {
         let mut list = Self::default();
         let mut count = 0;
@@ -70,17 +71,17 @@ impl<'a> ParameterList<'a> {
                 continue;
             }
             if list.sorted.is_empty() {
-                // As many as most requests have, in one allocation.
+                // Reserve space for as many as most requests have, in one allocation.
                 list.sorted.reserve(8);
             }
             list.sorted.push(Parameter::new(segment));
         }
-        // Stable: values of a repeated name keep the order in which they travelled.
+        // A stable sort keeps the original order of values with the same name.
         list.sorted.sort_by(Parameter::by_name);
         Ok(list)
     }
 
-    /// `name=value`, joined with `&`.
+    /// Writes each `name=value`, joined with `&`.
     pub(crate) fn write(&self, out: &mut impl Sink) {
         for (i, parameter) in self.sorted.iter().enumerate() {
             if i > 0 {
@@ -104,7 +105,7 @@ impl<'a> ParameterList<'a> {
         self.had_empty
     }
 
-    /// Whether the text that travelled holds a segment that was not signed.
+    /// Whether the original text contains a segment that was not signed.
     pub(crate) fn has_unsigned(&self) -> bool {
         self.had_empty || self.had_field
     }
@@ -136,7 +137,7 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// The first of `len` bytes, as a number that orders them as they order themselves: no encoded name has a zero in it.
+/// Returns the first of `len` bytes as a number with the same order as the bytes. Encoded names contain no zero byte.
 fn start(text: &[u8], len: usize) -> u64 {
     let first = text.first_chunk().copied().unwrap_or_else(|| {
         let mut padded = [0; 8];

@@ -1,4 +1,4 @@
-//! The string to sign: what of a request is covered by its signature, in one unambiguous order of lines.
+//! The string to sign: the signed parts of a request, in an unambiguous order of lines.
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ use crate::protocol::{
     },
 };
 
-/// Line 1: what the signature is for, so that it is worth nothing for anything else.
+/// Line 1: the purpose of the signature, so that it is not valid for any other purpose.
 const PURPOSE: &[u8] = b"CS1-REQUEST";
 
-/// What the head of a request tells, parameters aside: lines 2 to 4, 7, 8 and the signed headers.
+/// The signed parts of a request's head except parameters: lines 2 to 4, 7, 8 and the signed headers.
 pub(crate) struct Head<'r> {
     method: &'r Method,
     audience: &'r str,
-    /// What a proxy took off the path.
+    /// The path prefix that a proxy removed.
     prefix: &'r str,
     path: &'r str,
     raw_query: &'r str,
@@ -62,38 +62,38 @@ impl<'r> Head<'r> {
         })
     }
 
-    /// Whether the body is a form, which has a line of its own.
+    /// Whether the body is a form, which has its own line.
     pub(crate) fn is_form(&self) -> bool {
         self.content_type.is_form()
     }
 
-    /// Whether there are headers by which the request could become another one.
+    /// Whether the request has headers that override the method or the URL.
     #[cfg(feature = "server")]
     pub(crate) fn has_overrides(&self) -> bool {
         self.has_overrides
     }
 
-    /// Line 5, of `limit` parameters at most.
+    /// Reads line 5, with at most `limit` parameters.
     pub(crate) fn read_query(&'r self, scheme: &Scheme, limit: usize) -> Result<HeadAndQuery<'r>, Rejection> {
         let query = ParameterList::parse(self.raw_query.as_bytes(), scheme.query_fields(), limit)?;
         Ok(HeadAndQuery { head: self, query })
     }
 }
 
-/// All but line 6.
+/// All lines except line 6.
 pub(crate) struct HeadAndQuery<'r> {
     head: &'r Head<'r>,
     query: ParameterList<'r>,
 }
 
 impl<'r> HeadAndQuery<'r> {
-    /// Line 6, of the body of a request that [is a form](Head::is_form), of `limit` parameters at most.
+    /// Reads line 6 from the body of a request that [is a form](Head::is_form), with at most `limit` parameters.
     pub(crate) fn read_form(self, limit: usize, body: &'r [u8]) -> Result<CanonicalRequest<'r>, Rejection> {
         let form = ParameterList::parse(body, None, limit)?;
         Ok(CanonicalRequest { head: self.head, query: self.query, form })
     }
 
-    /// An empty line 6.
+    /// Leaves line 6 empty.
     pub(crate) fn without_form(self) -> CanonicalRequest<'r> {
         CanonicalRequest { head: self.head, query: self.query, form: ParameterList::default() }
     }
@@ -103,7 +103,7 @@ impl<'r> HeadAndQuery<'r> {
     }
 }
 
-/// All that is signed of a request itself, with every parameter read.
+/// All signed parts of a request itself, with every parameter read.
 pub(crate) struct CanonicalRequest<'r> {
     head: &'r Head<'r>,
     query: ParameterList<'r>,
@@ -123,7 +123,8 @@ impl<'r> CanonicalRequest<'r> {
         self.head.digest
     }
 
-    /// The spellings that the path may have had. Proxies send `/` on for the prefix alone, and for the prefix and a slash.
+    /// The possible forms of the original path. A proxy forwards `/` both for the bare prefix and for the prefix with a
+    /// slash.
     pub(crate) fn roots(&self) -> &'static [Root] {
         match self.head.path {
             "/" if !self.head.prefix.is_empty() => &[Root::WithSlash, Root::WithoutSlash],
@@ -132,17 +133,17 @@ impl<'r> CanonicalRequest<'r> {
     }
 }
 
-/// Their values, or `None` of those that are absent.
+/// The signed headers, with `None` for an absent one.
 type SignedHeaders<'a> = Vec<(&'a HeaderName, Option<&'a [u8]>)>;
 
-/// The string to sign. `Display` writes it with `{key}` in the key's place.
+/// The string to sign. `Display` writes it with `{key}` in place of the key.
 pub(crate) struct StringToSign<'a> {
     pub(crate) request: &'a CanonicalRequest<'a>,
     pub(crate) fields: &'a Fields,
     pub(crate) root: Root,
 }
 
-/// How the path is spelled where a proxy took a prefix off and left `/`.
+/// The form of the original path, if a proxy removed a prefix and left `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Root {
     /// The client sent `/prefix/`, or any other path.
@@ -152,7 +153,7 @@ pub(crate) enum Root {
 }
 
 impl StringToSign<'_> {
-    /// Writes the lines, one LF between any two. No line but the key's can hold a LF.
+    /// Writes the lines, separated by LF. Only the key's line can contain an LF.
     pub(crate) fn write(&self, out: &mut impl Sink) {
         let CanonicalRequest { head, query, form } = self.request;
         out.put(PURPOSE);
@@ -199,7 +200,7 @@ impl fmt::Display for StringToSign<'_> {
 static GET: Method = Method::GET;
 
 /// Line 2. A WebSocket over HTTP/2 is an extended CONNECT, which has a path (RFC 8441, section 4). Proxies translate it
-/// from a GET of HTTP/1.1 and back, so it is signed as one.
+/// from and to a GET of HTTP/1.1, so it is signed as GET.
 fn signed_method<'r>(method: &'r Method, uri: &Uri) -> Result<&'r Method, Rejection> {
     match *method {
         Method::CONNECT if uri.path().starts_with('/') => Ok(&GET),
@@ -231,7 +232,7 @@ fn signed_headers<'a>(
     names.map(|name| Ok((name, value(name)?.map(trim)))).collect()
 }
 
-/// The host that the request is for, wherever its HTTP version puts it.
+/// The request's host, from the place where its HTTP version puts it.
 fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, Rejection> {
     let header = single(headers, &header::HOST)?;
     let Some(authority) = uri.authority().map(|authority| authority.as_str().as_bytes()) else {
@@ -245,7 +246,7 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, Re
     }
 }
 
-/// A `Connection` header names what the next hop takes off: a signed thing cannot be among that. RFC 9110, section
+/// Rejects a signed header that the `Connection` header names, because the next hop removes it. RFC 9110, section
 /// 7.6.1.
 fn refuse_hop_by_hop(scheme: &Scheme, headers: &HeaderMap) -> Result<(), Rejection> {
     for value in headers.get_all(header::CONNECTION) {

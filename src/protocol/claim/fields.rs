@@ -1,4 +1,4 @@
-//! What a request claims of itself: its fields, read from where they travel and written there.
+//! The fields that a request claims, and how they are read and written.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::protocol::{
     scheme::{contract::Scheme, headers::HeaderIndex},
 };
 
-/// The fields of a request that has proved nothing yet.
+/// The fields of a request that is not verified yet.
 ///
-/// The way to a verified request leads through [`Timely`](crate::protocol::Timely), [`Authentic`](crate::protocol::Authentic) and
-/// [`Unrepeated`](crate::protocol::Unrepeated), each of which only the check before it makes.
+/// The later stages are [`Timely`](crate::protocol::Timely), [`Authentic`](crate::protocol::Authentic) and
+/// [`Unrepeated`](crate::protocol::Unrepeated). Only the check before a stage can make it.
 ///
 /// A claim cannot be authenticated before its timestamp is checked:
 ///
@@ -31,7 +31,7 @@ use crate::protocol::{
 /// }
 /// ```
 ///
-/// Nor can anybody make up one of the later stages:
+/// Code outside the checks cannot make a later stage:
 ///
 /// ```compile_fail,E0423
 /// # use countersign::protocol::{Claim, Timely};
@@ -41,12 +41,12 @@ use crate::protocol::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// Shared with the caller's identity in the end, and cheap to hand on until then.
+    /// Shared with the caller's identity later, and cheap to pass on until then.
     fields: Arc<Fields>,
     sign: Signature,
 }
 
-/// The fields that are signed.
+/// The signed fields.
 #[derive(Debug)]
 pub(crate) struct Fields {
     pub(crate) app_id: AppId,
@@ -55,10 +55,10 @@ pub(crate) struct Fields {
     pub(crate) token: TokenClaim,
 }
 
-/// The fields cannot be read, or another part of the head cannot.
+/// The error for a head whose fields, or another part, cannot be read.
 pub(crate) struct UnreadableClaim {
     pub(crate) rejection: Rejection,
-    /// The app id and the timestamp, if they can be read. For operators.
+    /// The claimed app id and timestamp, if they can be read. Used for logs and metrics.
     pub(crate) app_id: Option<AppId>,
     pub(crate) timestamp: Option<Timestamp>,
 }
@@ -74,7 +74,8 @@ impl Claim {
     ///
     /// # Errors
     ///
-    /// The request is unsigned, a field is missing or malformed, or fields travel in headers and in the query at once.
+    /// Fails if the request is unsigned, if a field is missing or malformed, or if fields are in headers and in the
+    /// query at once.
     pub fn extract(scheme: &Scheme, uri: &Uri, headers: &HeaderMap) -> Result<Self, Rejection> {
         let headers = scheme.header_table().find_in(headers);
         Self::read(scheme, uri, &headers).map_err(|unreadable| unreadable.rejection)
@@ -104,19 +105,19 @@ impl Claim {
         Ok(Self { sign: source.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
     }
 
-    /// Who it says it is from. Nothing is proved: for logs and limits.
+    /// The app id that the request claims. It is not authenticated: use it for logs and limits only.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.fields.app_id
     }
 
-    /// When it says it was signed. Nothing is proved.
+    /// The time of signing that the request claims. It is not authenticated.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.fields.timestamp
     }
 
-    /// The nonce that it brings. Nothing is proved.
+    /// The nonce of the request. It is not authenticated.
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.fields.nonce
@@ -126,7 +127,7 @@ impl Claim {
         Self { fields: Arc::new(fields), sign }
     }
 
-    /// Writes the fields to where [`extract`](Claim::extract) finds them.
+    /// Writes the fields to the place where [`extract`](Claim::extract) finds them.
     pub(crate) fn write(&self, scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
         let mut timestamp = itoa::Buffer::new();
         let timestamp = timestamp.format(self.fields.timestamp.unix_seconds());

@@ -1,4 +1,4 @@
-//! The two carriers: fields found in headers or in the query, and put there.
+//! The two field locations, headers and query: reading and writing fields there.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub(crate) struct FieldSource<'a> {
     location: Found<'a>,
 }
 
-/// Decoded.
+/// The decoded fields.
 type QueryFields<'a> = FieldMap<Option<Cow<'a, [u8]>>>;
 
 enum Found<'a> {
@@ -31,7 +31,7 @@ enum Found<'a> {
 }
 
 impl<'a> FieldSource<'a> {
-    /// Finds out which carrier the request uses, of those that the scheme takes.
+    /// Finds which of the scheme's field locations the request uses.
     pub(crate) fn find(scheme: &'a Scheme, uri: &'a Uri, headers: &'a HeaderIndex<'a>) -> Result<Self, Rejection> {
         let query = match scheme.field_location() {
             FieldLocation::Headers => None,
@@ -51,8 +51,8 @@ impl<'a> FieldSource<'a> {
         Ok(Self { scheme, location })
     }
 
-    /// The carrier that signers write, and what an earlier signature left there. `has_token` says whether the signer sends a
-    /// token of its own.
+    /// Finds the fields that an earlier signature left in the location that signers write. `has_token` is `true` if the
+    /// signer sends its own token.
     pub(crate) fn of_signer(
         scheme: &'a Scheme,
         uri: &'a Uri,
@@ -63,14 +63,14 @@ impl<'a> FieldSource<'a> {
             FieldLocation::Headers => Found::Headers(headers),
             FieldLocation::Query => {
                 let fields = read_query(scheme, uri)?;
-                // A signer without a token of its own sends the caller's.
+                // A signer without its own token sends the token of the request.
                 let token = fields.get(Field::Token).filter(|token| has_token && token.is_some());
                 match first_required(&fields).or(token.map(|_| Field::Token)) {
                     Some(field) if !is_signature(&fields) => return Err(clash(scheme, field)),
                     _ => Found::Query(fields),
                 }
             }
-            // Signers write headers then, and a verifier would take the query.
+            // Signers write headers here, but a verifier would read the query.
             FieldLocation::Either => match first_present(&read_query(scheme, uri)?) {
                 Some(field) => {
                     return Err(parameter_malformed(scheme, field, "a parameter cannot be named like a field"));
@@ -126,10 +126,10 @@ impl<'a> FieldSource<'a> {
     }
 }
 
-/// The fields that every signed request has. A token or a digest alone does not make a request a signed one.
+/// The required fields of a signed request. A token or a digest alone does not make a request a signed one.
 const REQUIRED: [Field; 4] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Sign];
 
-/// Replaces a rejection of the fields by `unsigned` where the request has none of the [`REQUIRED`] ones.
+/// Replaces a rejection by `unsigned` if the request has none of the [`REQUIRED`] fields.
 #[cold]
 pub(crate) fn unsigned_or(rejection: Rejection, scheme: &Scheme, uri: &Uri, headers: &HeaderIndex<'_>) -> Rejection {
     let (takes_headers, takes_query) = match scheme.field_location() {
@@ -174,7 +174,7 @@ fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Reje
     Ok(fields)
 }
 
-/// Whether these parameters are an earlier signature. Some of them alone are parameters of the application's.
+/// Whether these parameters are an earlier signature. If only some of them are present, they belong to the application.
 fn is_signature(fields: &QueryFields<'_>) -> bool {
     REQUIRED.into_iter().all(|field| fields.get(field).is_some_and(Option::is_some))
 }
@@ -189,7 +189,7 @@ fn clash(scheme: &Scheme, field: Field) -> Rejection {
     parameter_malformed(scheme, field, problem)
 }
 
-/// Whether the query of a request to another server holds a signature of this scheme.
+/// Whether the query contains a signature of this scheme. Used for requests to another server.
 #[cfg(feature = "client")]
 pub(crate) fn has_signature(scheme: &Scheme, uri: &Uri) -> bool {
     let query = uri.query().unwrap_or_default().as_bytes();
@@ -205,7 +205,7 @@ fn parameter_malformed(scheme: &Scheme, field: Field, problem: &str) -> Rejectio
     Rejection::malformed(scheme.parameter_name(field).unwrap_or_default().to_owned(), problem)
 }
 
-/// `parameter` is a field that was found in the query.
+/// Rejects field headers if the query has fields. `parameter` is a field that was found in the query.
 fn refuse_field_headers(scheme: &Scheme, headers: &HeaderIndex<'_>, parameter: Field) -> Result<(), Rejection> {
     let mut fields = FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field));
     match fields.find(|&field| headers.has(KnownHeader::Field(field))) {
@@ -220,12 +220,13 @@ fn refuse_field_headers(scheme: &Scheme, headers: &HeaderIndex<'_>, parameter: F
     }
 }
 
-/// A token that travels in another place is no field: what has the field's name is ignored.
+/// Whether the field is sent under its own name. If the token has another location, a header or parameter with the
+/// token field's name is ignored.
 fn travels_as_field(scheme: &Scheme, field: Field) -> bool {
     field != Field::Token || *scheme.token_location() == TokenLocation::Field
 }
 
-/// Puts the fields where signers put them.
+/// Writes the fields to the signer's location.
 pub(crate) fn write<'a>(
     scheme: &Scheme,
     parts: &mut Parts,
@@ -247,7 +248,7 @@ pub(crate) fn write<'a>(
     Ok(())
 }
 
-/// Takes the fields of an earlier signature off: those in headers also where the query carries them now.
+/// Removes the fields of an earlier signature. Fields in headers are removed even if the query carries the fields now.
 pub(crate) fn remove(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
     for field in FIELDS.into_iter().filter(|&field| travels_as_field(scheme, field)) {
         parts.headers.remove(scheme.header_name(field));

@@ -1,4 +1,4 @@
-//! Step 1: the `fields` of a request, read from their `location` or written there. The `token` has a place of its own.
+//! Step 1: the `fields` of a request, read from their `location` or written there. The `token` has its own location.
 
 pub(super) mod fields;
 pub(super) mod location;

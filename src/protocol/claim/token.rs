@@ -1,4 +1,4 @@
-//! The token's place on a request, and what stands for it in the string to sign.
+//! The token's location in a request, and its line in the string to sign.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ use crate::protocol::{
 #[derive(Clone, Default)]
 pub(crate) struct TokenClaim {
     token: Option<Token>,
-    /// Stands for a token in a cookie, which a page cannot read.
+    /// Represents a token in a cookie, which a page cannot read.
     cookie_line: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl TokenClaim {
         Self { token, cookie_line }
     }
 
-    /// Reads the token from its place.
+    /// Reads the token from its location.
     pub(crate) fn extract(scheme: &Scheme, fields: &FieldSource<'_>, headers: &HeaderMap) -> Result<Self, Rejection> {
         let elsewhere = |value: Option<&[u8]>, name| value.map(Token::parse).transpose().in_field(name);
         let token = match scheme.token_location() {
@@ -54,13 +54,13 @@ impl TokenClaim {
         self.token.as_ref()
     }
 
-    /// The token's line in the string to sign: empty where there is none.
+    /// The token's line in the string to sign. It is empty if there is no token.
     pub(crate) fn line(&self) -> &str {
         let token = || self.token.as_ref().map_or("", Token::expose);
         self.cookie_line.as_deref().unwrap_or_else(token)
     }
 
-    /// The token field's text: empty where the token travels in another place.
+    /// The text of the token field. It is empty if the token has another location.
     pub(crate) fn field(&self, scheme: &Scheme) -> &str {
         match (scheme.token_location(), &self.token) {
             (TokenLocation::Field, Some(token)) => token.expose(),
@@ -68,7 +68,7 @@ impl TokenClaim {
         }
     }
 
-    /// Puts the token where it travels as no field.
+    /// Writes the token to its location, if that is not the token field.
     pub(crate) fn write_elsewhere(&self, scheme: &Scheme, headers: &mut HeaderMap) -> Result<(), InvalidHeaderValue> {
         let Some(token) = self.token.as_ref().map(Token::expose) else {
             return Ok(());
@@ -96,25 +96,25 @@ fn cookie_line(token: &Token) -> String {
     format!("cookie:{}", BodyDigest::from(<[u8; 32]>::from(digest)))
 }
 
-/// What follows `Bearer` in the Authorization header; other schemes carry no token. RFC 6750, section 2.1.
+/// Returns the text after `Bearer` in the Authorization header. Other schemes carry no token. RFC 6750, section 2.1.
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Rejection> {
     let value = single(headers, &header::AUTHORIZATION)?.map(trim).unwrap_or_default();
     let (scheme, token) = auth_scheme(value);
     match token {
         _ if !scheme.eq_ignore_ascii_case(b"bearer") => Ok(None),
-        // Spaces only: what else may follow some readers would take for a token, and some would not.
+        // Skip spaces only. Readers disagree on whether other white space is part of the token.
         [] | [b' ', ..] => Ok(Some(&token[token.iter().take_while(|&&b| b == b' ').count()..])),
         _ => Err(Rejection::malformed("authorization", "expected a space after Bearer")),
     }
 }
 
-/// The name at the head of an Authorization header, and what follows it.
+/// Splits an Authorization header into the name of its scheme and the text after it.
 pub(crate) fn auth_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     let end = value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len());
     value.split_at(end)
 }
 
-/// The one cookie of this name, over all Cookie headers. RFC 6265, section 4.2.1.
+/// Returns the only cookie with this name, from all Cookie headers. RFC 6265, section 4.2.1.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Rejection> {
     let mut values = cookies(headers).filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value);
     let value = values.next();
@@ -124,7 +124,7 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Re
     }
 }
 
-/// The request's cookies with this one set, the others as they were.
+/// Returns the request's cookies with this one set and the others unchanged.
 fn with_cookie(headers: &HeaderMap, name: &str, value: &str) -> Vec<u8> {
     let mut all = Vec::new();
     for (key, value) in cookies(headers).filter(|(key, _)| *key != name.as_bytes() && !key.is_empty()) {

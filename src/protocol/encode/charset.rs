@@ -1,6 +1,6 @@
-//! Sets of ASCII characters, looked up in a table: every byte of every field goes through one.
+//! Sets of ASCII characters as lookup tables. Every byte of every field is checked against one.
 
-/// Letters, digits and some signs.
+/// The set of letters, digits and the given signs.
 pub(crate) struct Charset([bool; 256]);
 
 impl Charset {
@@ -45,13 +45,13 @@ impl Charset {
         self.0[usize::from(byte)]
     }
 
-    /// How many bytes there are before the first that is not one of these.
+    /// Returns the number of leading bytes that are in the set.
     pub(crate) fn count_first(&self, text: &[u8]) -> usize {
         text.iter().position(|&byte| !self.has(byte)).unwrap_or(text.len())
     }
 
     pub(crate) fn has_all(&self, text: &[u8]) -> bool {
-        // Every byte is looked at in any case, which is faster for text as short as this.
+        // Check every byte without stopping early, which is faster for short text.
         text.iter().fold(true, |all, &byte| all & self.has(byte))
     }
 }

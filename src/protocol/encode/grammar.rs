@@ -2,7 +2,7 @@
 
 use crate::protocol::encode::charset::Charset;
 
-/// Without outer spaces and tabs.
+/// Removes outer spaces and tabs.
 pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -10,7 +10,7 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// RFC 9110, section 5.6.2.
+/// Whether the text is a token of RFC 9110, section 5.6.2.
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && TOKEN.has_all(text)
 }

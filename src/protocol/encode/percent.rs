@@ -1,10 +1,10 @@
-//! Percent-encoding: read as a form's, written as the string to sign has it.
+//! Percent-encoding: decodes forms and queries, and encodes text for the string to sign.
 
 use std::borrow::Cow;
 
 use crate::protocol::encode::charset::Charset;
 
-/// Decodes as a form does: `+` is a space, `%XX` a byte. A wrong escape stays as it is, so check it first.
+/// Decodes form text: `+` becomes a space and `%XX` a byte. Invalid escapes are not changed, so check for them first.
 pub(crate) fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = raw;
     std::iter::from_fn(move || {
@@ -22,7 +22,7 @@ pub(crate) fn decode(raw: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// The decoded text, copied only if it had to be decoded.
+/// Returns the decoded text. Copies it only if it contains an escape or a `+`.
 pub(crate) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
     match raw.iter().any(|b| matches!(b, b'%' | b'+')) {
         true => decode(raw).collect(),
@@ -30,7 +30,7 @@ pub(crate) fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Every byte but the unreserved as `%XX`, uppercase.
+/// Encodes every byte except the unreserved ones as `%XX`, in uppercase.
 pub(crate) fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     bytes.flat_map(|byte| {
         let (encoded, len) = encode(byte);
@@ -38,21 +38,21 @@ pub(crate) fn encoded(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u
     })
 }
 
-/// A byte as it stands in the string to sign, and how many of the three bytes that takes.
+/// Encodes a byte for the string to sign. Returns three bytes and the number of them in use.
 pub(crate) fn encode(byte: u8) -> ([u8; 3], usize) {
     if UNRESERVED.has(byte) { ([byte, 0, 0], 1) } else { (escape(byte), 3) }
 }
 
-/// A byte as `%XX`, uppercase.
+/// Encodes a byte as `%XX`, in uppercase.
 pub(crate) fn escape(byte: u8) -> [u8; 3] {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     [b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
-/// RFC 3986, section 2.3.
+/// The unreserved characters of RFC 3986, section 2.3.
 pub(crate) static UNRESERVED: Charset = Charset::alphanumeric_and(b"-._~");
 
-/// The byte that two hex digits of either case stand for.
+/// Returns the value of two hex digits of either case.
 pub(crate) fn of_digits(high: u8, low: u8) -> Option<u8> {
     Some(hex_value(high)? << 4 | hex_value(low)?)
 }

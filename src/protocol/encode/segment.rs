@@ -1,4 +1,4 @@
-//! What a query or a form is made of: segments between `&`, each with a name and a value.
+//! The segments of a query or a form: the text between `&`, each with a name and a value.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::protocol::encode::{
     sink::Sink,
 };
 
-/// What stands between two `&`.
+/// The text between two `&`.
 #[derive(Clone, Copy)]
 pub(crate) struct Segment<'a> {
     raw: &'a [u8],
@@ -16,29 +16,29 @@ pub(crate) struct Segment<'a> {
     value: EncodingForm,
 }
 
-/// A name or a value, as it travelled.
+/// A name or a value, in its original encoding.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a> {
     raw: &'a [u8],
     form: EncodingForm,
 }
 
-/// How a text is spelled; what is worse is greater.
+/// The encoding of a text, ordered from canonical to invalid.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum EncodingForm {
-    /// As it stands in the string to sign: unreserved characters, and uppercase escapes of all others.
+    /// The encoding of the string to sign: unreserved characters, and uppercase escapes of all others.
     Canonical,
     Other,
     /// A `%` without two hex digits after it.
     Broken,
 }
 
-/// Splits at `&`, then each segment at its first `=`. No text has no segments.
+/// Splits the text at `&`, and each segment at its first `=`. An empty text has no segments.
 pub(crate) fn segments(raw: &[u8]) -> Segments<'_> {
     Segments { rest: (!raw.is_empty()).then_some(raw) }
 }
 
-/// Looks at each byte once.
+/// Iterates over the segments. Reads each byte once.
 pub(crate) struct Segments<'a> {
     rest: Option<&'a [u8]>,
 }
@@ -76,7 +76,7 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// By what follows the percent sign.
+/// Returns the encoding of an escape, from the bytes after its percent sign.
 fn of_escape(after: &[u8]) -> EncodingForm {
     match after {
         [high, low, ..] => match percent::of_digits(*high, *low) {
@@ -103,7 +103,7 @@ impl<'a> Segment<'a> {
         Text { raw: self.raw.get(self.name_len + 1..).unwrap_or_default(), form: self.value }
     }
 
-    /// Such segments are not signed.
+    /// Whether the name or the value is empty. Such segments are not signed.
     pub(crate) fn is_empty(&self) -> bool {
         self.name_len == 0 || self.value().raw.is_empty()
     }
@@ -112,7 +112,7 @@ impl<'a> Segment<'a> {
         self.name.max(self.value) == EncodingForm::Broken
     }
 
-    /// Unless it is empty, its raw text is what stands in the string to sign.
+    /// Whether the raw text of a segment that is not empty is already the text in the string to sign.
     pub(crate) fn is_canonical(&self) -> bool {
         self.name.max(self.value) == EncodingForm::Canonical
     }
@@ -127,7 +127,7 @@ impl<'a> Text<'a> {
         self.form == EncodingForm::Broken
     }
 
-    /// As it stands in the string to sign: copied only if it is spelled otherwise.
+    /// Returns the text for the string to sign. Copies it only if its encoding differs.
     pub(crate) fn encoded(self) -> Cow<'a, [u8]> {
         match self.form {
             EncodingForm::Canonical => self.raw.into(),
@@ -135,7 +135,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Writes what [`encoded`](Self::encoded) gives, without a copy.
+    /// Writes the same text as [`encoded`](Self::encoded), without a copy.
     pub(crate) fn write(self, out: &mut impl Sink) {
         if self.form == EncodingForm::Canonical {
             return out.put(self.raw);

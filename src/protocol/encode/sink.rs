@@ -1,6 +1,6 @@
-//! Where the string to sign is written to, piece by piece.
+//! The destination of the string to sign, which is written in pieces.
 
-/// What the string to sign is written to: a MAC, or text without the key.
+/// A destination for the string to sign: a MAC, or text without the key.
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
     fn put_key(&mut self);
@@ -11,7 +11,7 @@ pub(crate) trait Sink {
     }
 }
 
-/// Text never holds the key.
+/// Writes text. The key is replaced by a placeholder.
 impl Sink for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! Thirty-two bytes as sixty-four hex digits: a body's digest, and a request's signature.
+//! The body digest and the signature: 32 bytes, written as 64 hex digits.
 
 use std::{fmt, str::FromStr};
 
@@ -18,13 +18,13 @@ use crate::protocol::{encode::charset::Charset, field::error::FieldError};
 pub struct BodyDigest([u8; 32]);
 
 impl BodyDigest {
-    /// Hashes a whole body.
+    /// Computes the digest of a whole body.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
         Self(Sha256::digest(body).into())
     }
 
-    /// The 32 bytes themselves.
+    /// The 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -40,7 +40,7 @@ impl BodyDigest {
 }
 
 impl From<[u8; 32]> for BodyDigest {
-    /// Takes a SHA-256 that was computed elsewhere, of a file for example.
+    /// Makes a digest from a SHA-256 that was computed elsewhere, for example of a file.
     fn from(sha256: [u8; 32]) -> Self {
         Self(sha256)
     }
@@ -66,7 +66,7 @@ impl fmt::Debug for BodyDigest {
     }
 }
 
-/// A request's signature: 64 lowercase hex digits. It cannot be compared with `==`, nor printed.
+/// A request's signature: 64 lowercase hex digits. It cannot be compared with `==` and cannot be printed.
 #[derive(Clone, Copy)]
 pub(crate) struct Signature([u8; 32]);
 
@@ -79,7 +79,7 @@ impl Signature {
         lowercase_hex(bytes, "sign").map(Self)
     }
 
-    /// Whether it is this MAC, in a time that does not depend on where they differ. By words: by bytes it takes longer.
+    /// Compares the signature with a MAC in constant time. Comparing words is faster than comparing bytes.
     pub(crate) fn ct_eq(&self, mac: &[u8; 32]) -> Choice {
         words(&self.0).as_slice().ct_eq(&words(mac))
     }
@@ -105,7 +105,7 @@ pub(crate) struct HexDigits([u8; 64]);
 impl HexDigits {
     fn new(bytes: &[u8; 32]) -> Self {
         let mut digits = [b'0'; 64];
-        // 64 digits have room for 32 bytes: this cannot fail.
+        // This cannot fail, because 64 digits hold 32 bytes.
         let _ = hex::encode_to_slice(bytes, &mut digits);
         Self(digits)
     }
@@ -115,8 +115,8 @@ impl HexDigits {
     }
 }
 
-/// Without a branch that depends on a digit, and many digits at a time. The crate hex takes uppercase too, and several
-/// times as long.
+/// Decodes lowercase hex without branches that depend on a digit. The crate `hex` also accepts uppercase and is several
+/// times slower.
 fn lowercase_hex(text: &[u8], name: &'static str) -> Result<[u8; 32], FieldError> {
     static ALLOWED: Charset = Charset::lowercase_hex();
     let error = || FieldError::new(name, "exactly 64 lowercase hex digits", text, &ALLOWED);
@@ -128,7 +128,7 @@ fn lowercase_hex(text: &[u8], name: &'static str) -> Result<[u8; 32], FieldError
     Ok(std::array::from_fn(|i| values[2 * i] << 4 | values[2 * i + 1]))
 }
 
-/// What a lowercase hex digit is worth; more than 15 if it is none.
+/// Returns the value of a lowercase hex digit, or more than 15 for any other byte.
 fn hex_value(digit: u8) -> u8 {
     let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
     let letter = if letter < 6 { letter + 10 } else { 0xff };
@@ -143,9 +143,9 @@ mod tests {
 
     use super::*;
 
-    /// It does not compile otherwise.
+    /// Compiles only if signatures cannot be compared.
     #[test]
-    fn a_signature_has_no_comparison_and_lends_nobody_its_bytes_to_compare() {
+    fn signature_cannot_be_compared() {
         assert_not_impl_any!(Signature: PartialEq, PartialOrd, Hash, Display, Deref, AsRef<[u8]>, AsRef<[u8; 32]>);
     }
 }

@@ -1,13 +1,13 @@
-//! A value that does not have its form, and what was found in its place.
+//! The error for a value that does not match its field's grammar.
 
 use std::fmt;
 
 use crate::protocol::encode::charset::Charset;
 
-/// A value does not match its field's grammar.
+/// The error for a value that does not match its field's grammar.
 ///
-/// The message names the field, what was expected, and how long the value was or which kind of character was found where. It
-/// never repeats the value, which may be a secret.
+/// The message names the field, the expected value, and the length of the value or the position and kind of the first
+/// invalid character. It never repeats the value, which may be a secret.
 ///
 /// ```
 /// # use countersign::AppId;
@@ -29,14 +29,14 @@ pub struct FieldError {
 enum Found {
     Nothing,
     Length(usize),
-    /// The place of the first character that is not allowed, from 1, and its kind.
+    /// The position of the first character that is not allowed, starting at 1, and its kind.
     Character(usize, &'static str),
-    /// In other words.
+    /// Any other description.
     Other(&'static str),
 }
 
 impl FieldError {
-    /// `allowed` is what each character of the value should be.
+    /// Makes an error. `allowed` is the set of characters that the value may contain.
     #[cold]
     pub(crate) fn new(name: &'static str, expected: &'static str, value: &[u8], allowed: &Charset) -> Self {
         let found = match value.get(allowed.count_first(value)) {
@@ -52,7 +52,7 @@ impl FieldError {
         Self { name, expected, found: Found::Other(found) }
     }
 
-    /// The message without the name, for places that have a name of their own.
+    /// The message without the field's name, for callers that add their own name.
     pub(crate) fn problem(&self) -> impl fmt::Display {
         Problem(self)
     }

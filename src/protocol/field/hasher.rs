@@ -1,4 +1,4 @@
-//! The digest of a body that is not in memory at once.
+//! Computes the digest of a body that is not in memory as a whole.
 
 use std::{fmt, io};
 
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::protocol::field::digest::BodyDigest;
 
-/// Hashes a body piece by piece: a file, say, whose request is then signed by
+/// Hashes a body in pieces, for example a file. Sign its request with
 /// [`Payload::Digest`](crate::protocol::Payload::Digest).
 ///
 /// ```
@@ -21,25 +21,25 @@ use crate::protocol::field::digest::BodyDigest;
 pub struct BodyHasher(Sha256);
 
 impl BodyHasher {
-    /// Has seen no byte yet.
+    /// Makes a hasher for an empty body.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the bytes that come next.
+    /// Adds the next bytes of the body.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all of them.
+    /// Returns the digest of all bytes.
     #[must_use]
     pub fn finish(self) -> BodyDigest {
         BodyDigest::from(<[u8; 32]>::from(self.0.finalize()))
     }
 }
 
-/// For [`io::copy`]; it never fails.
+/// Supports [`io::copy`]. It never fails.
 impl io::Write for BodyHasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.update(bytes);

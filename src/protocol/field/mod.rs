@@ -1,4 +1,4 @@
-//! The values of fields, parsed once.
+//! The values of the fields, and their parsers.
 
 pub(super) mod digest;
 pub(super) mod error;

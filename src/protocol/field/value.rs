@@ -6,21 +6,21 @@ use arrayvec::ArrayString;
 
 use crate::protocol::{encode::charset::Charset, field::error::FieldError};
 
-/// Which field: names it in the [`Scheme`](crate::protocol::Scheme) and in errors.
+/// A field of a signed request. It names the field in the [`Scheme`](crate::protocol::Scheme) and in errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {
-    /// Whose secret key signs: `x-app-id`, `appId`.
+    /// The app whose key signs: `x-app-id`, `appId`.
     AppId,
-    /// When the request was signed: `x-timestamp`, `timestamp`.
+    /// The time of signing: `x-timestamp`, `timestamp`.
     Timestamp,
-    /// What makes the request unique: `x-nonce`, `nonce`.
+    /// The value that makes the request unique: `x-nonce`, `nonce`.
     Nonce,
-    /// The API or user token, optional: `x-token`, `token`.
+    /// The API or user token: `x-token`, `token`. Optional.
     Token,
     /// The signature: `x-sign`, `sign`.
     Sign,
-    /// SHA-256 of the body: `x-content-sha256`. Always a header.
+    /// The SHA-256 of the body: `x-content-sha256`. Always a header.
     BodyDigest,
 }
 
@@ -43,14 +43,14 @@ impl AppId {
         inline(bytes, 1, &ALLOWED, "app id", EXPECTED).map(Self)
     }
 
-    /// The app id as it travels.
+    /// The app id's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A value that an app uses once: 6 to 128 of `A-Z a-z 0-9 . _ ~ -`.
+/// A value that an app uses only once: 6 to 128 of `A-Z a-z 0-9 . _ ~ -`.
 ///
 /// `Signer::sign` makes 32 hex digits from 128 random bits.
 ///
@@ -70,16 +70,16 @@ impl Nonce {
         inline(bytes, 6, &ALLOWED, "nonce", EXPECTED).map(Self)
     }
 
-    /// The nonce as it travels.
+    /// The nonce's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// When a request was signed: Unix seconds, 1 to 18 digits without a leading zero.
+/// The time at which a request was signed: Unix seconds, 1 to 18 digits without a leading zero.
 ///
-/// 13, 16 and 19 digits are refused: they are milliseconds, microseconds and nanoseconds.
+/// Values with 13, 16 or 19 digits are rejected, because they are milliseconds, microseconds or nanoseconds.
 ///
 /// ```
 /// # use countersign::Timestamp;
@@ -104,7 +104,7 @@ impl Timestamp {
                 _ => FieldError::new("timestamp", Self::EXPECTED, bytes, &DIGITS),
             });
         }
-        // Nineteen digits are less than 2^64.
+        // This cannot overflow, because numbers with 19 digits are less than 2^64.
         let seconds = bytes.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
         Self::try_from(seconds)
     }
@@ -119,11 +119,12 @@ impl Timestamp {
 impl TryFrom<u64> for Timestamp {
     type Error = FieldError;
 
-    /// Takes Unix seconds.
+    /// Makes a timestamp from Unix seconds.
     ///
     /// # Errors
     ///
-    /// Zero cannot travel, nor can 13 digits (milliseconds), 16 digits (microseconds), and 19 digits (nanoseconds) or more.
+    /// Fails for zero, and for numbers with 13 digits (milliseconds), 16 digits (microseconds), or 19 digits
+    /// (nanoseconds) or more.
     fn try_from(unix_seconds: u64) -> Result<Self, FieldError> {
         let found = match unix_seconds {
             0 => "0",
@@ -175,7 +176,7 @@ impl Token {
         text(bytes, 1, 512, &ALLOWED, "token", EXPECTED).map(|token| Self(token.into()))
     }
 
-    /// The token as it travels: a secret of its holder.
+    /// The token's text. It is a secret of its holder.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! One of an app's keys: a secret, what it is called, and when it signs.
+//! A key of an app: a secret, a name, and the time span in which it is active.
 
 use std::{fmt, sync::Arc};
 
@@ -7,11 +7,11 @@ use sha2::Sha256;
 
 use crate::protocol::{encode::charset::Charset, field::error::FieldError, key::secret::Secret};
 
-/// A key of an app: a [`Secret`], with a name for those who watch a rotation, and a time span, if it has them.
+/// A key of an app: a [`Secret`] with an optional name and an optional time span.
 ///
-/// It signs in its span only. At any other time the answer to what it signed is `invalid_signature`, as if the key were
-/// not there. The time is that of the verifier's clock when it checks the signature, in whole seconds; both bounds are
-/// included.
+/// The key is active only in its time span. At any other time its signatures are rejected with `invalid_signature`, as
+/// if the key did not exist. The verifier compares the span with its clock when it checks the signature, in whole
+/// seconds. Both bounds are included. The name identifies the key during a rotation.
 ///
 /// ```
 /// # use countersign::{Key, Secret};
@@ -22,7 +22,7 @@ use crate::protocol::{encode::charset::Charset, field::error::FieldError, key::s
 #[derive(Clone)]
 pub struct Key {
     secret: Secret,
-    /// Cheaper to clone than to compute.
+    /// Stored, because cloning is cheaper than computing.
     state: Hmac<Sha256>,
     name: Option<KeyName>,
     not_before: u64,
@@ -30,37 +30,38 @@ pub struct Key {
 }
 
 impl Key {
-    /// Tells the key apart from the app's others: `Caller::key_name`. Default: none.
+    /// Sets the name that distinguishes the key from the app's other keys. `Caller::key_name` returns it. Default: no
+    /// name.
     #[must_use]
     pub fn with_name(self, name: KeyName) -> Self {
         Self { name: Some(name), ..self }
     }
 
-    /// The first second in which it signs, in Unix seconds. Default: always.
+    /// Sets the first second in which the key is active, in Unix seconds. Default: no lower bound.
     #[must_use]
     pub fn with_not_before(self, unix_seconds: u64) -> Self {
         Self { not_before: unix_seconds, ..self }
     }
 
-    /// The last second in which it signs, in Unix seconds. Default: for good.
+    /// Sets the last second in which the key is active, in Unix seconds. Default: no upper bound.
     #[must_use]
     pub fn with_not_after(self, unix_seconds: u64) -> Self {
         Self { not_after: unix_seconds, ..self }
     }
 
-    /// Its name, if it has one.
+    /// The name of the key, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&KeyName> {
         self.name.as_ref()
     }
 
-    /// The first second in which it signs, in Unix seconds: 0 if it has always signed.
+    /// The first second in which the key is active, in Unix seconds. It is 0 if there is no lower bound.
     #[must_use]
     pub fn not_before(&self) -> u64 {
         self.not_before
     }
 
-    /// The last second in which it signs, in Unix seconds: `u64::MAX` if there is none.
+    /// The last second in which the key is active, in Unix seconds. It is `u64::MAX` if there is no upper bound.
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.not_after
@@ -80,7 +81,7 @@ impl Key {
 }
 
 impl From<Secret> for Key {
-    /// A key without a name, which signs at any time.
+    /// Makes a key without a name, which is always active.
     fn from(secret: Secret) -> Self {
         Self { state: prepared(secret.bytes()), secret, name: None, not_before: 0, not_after: u64::MAX }
     }
@@ -96,13 +97,13 @@ impl fmt::Debug for Key {
     }
 }
 
-/// RFC 2104.
+/// Prepares the HMAC state for a key. RFC 2104.
 #[expect(clippy::expect_used, reason = "RFC 2104 gives every length of key a state")]
 fn prepared(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-/// What a key is called: 1 to 64 of `A-Z a-z 0-9 . _ -`. It is no secret, and shown wherever it helps.
+/// The name of a key: 1 to 64 of `A-Z a-z 0-9 . _ -`. It is not a secret, and appears in logs and metrics.
 ///
 /// ```
 /// # use countersign::KeyName;
@@ -146,7 +147,7 @@ impl fmt::Debug for KeyName {
     }
 }
 
-/// Which of an app's keys signed a request, without the key: that is wiped as soon as its ring is dropped.
+/// Identifies the key that signed a request, without the key itself. The key is wiped as soon as its ring is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLabel {
     pub(crate) index: usize,
@@ -160,12 +161,12 @@ mod tests {
 
     use super::*;
 
-    /// It does not compile otherwise.
+    /// Compiles only if the state is wiped on drop.
     #[test]
     fn the_state_of_the_mac_is_wiped_when_dropped() {
         fn is_wiped<T: ZeroizeOnDrop>() {}
         let _: Hmac<Sha256> = Key::from(Secret::dummy()).state;
-        // An `Hmac` does not say so itself. It is two states of the hash, and what is left over of a block.
+        // `Hmac` itself does not implement `ZeroizeOnDrop`. It consists of two hash states and the rest of a block.
         is_wiped::<<Sha256 as EagerHash>::Core>();
         is_wiped::<Buffer<HmacCore<Sha256>>>();
     }

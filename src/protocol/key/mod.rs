@@ -1,4 +1,4 @@
-//! Keys: the `secret`, the `app_key` that has one, and the `ring` of an app's keys.
+//! Keys: the `secret`, the `app_key` that contains one, and the `ring` of an app's keys.
 
 pub(super) mod app_key;
 pub(super) mod ring;

@@ -1,4 +1,4 @@
-//! The keys of one app, so that one can be changed for another.
+//! The keys of one app, which allow key rotation.
 
 use std::{fmt, sync::Arc};
 
@@ -9,10 +9,10 @@ use crate::protocol::key::{
     secret::Secret,
 };
 
-/// The keys of one app: a request is accepted if any of them signed it that is active at the time.
+/// The keys of one app. A request is accepted if one of the currently active keys signed it.
 ///
-/// A ring may list keys whose time is to come or is over, as long as at most 4 are active in any one second. An app none
-/// of whose keys is active is refused as an unknown one is. Clones share the keys.
+/// A ring may contain keys that are not yet active or have expired, as long as at most 4 are active in any one second.
+/// An app without an active key is rejected like an unknown app. Clones share the keys.
 ///
 /// ```
 /// # use countersign::{Key, KeyRing, Secret};
@@ -28,18 +28,19 @@ use crate::protocol::key::{
 pub struct KeyRing(Arc<[Key]>);
 
 impl KeyRing {
-    /// The most keys that an app can have at a time. Each costs an unknown signature one more HMAC.
+    /// The most keys that can be active at one time. For an invalid signature each active key costs one HMAC.
     pub const MAX_ACTIVE_KEYS: usize = 4;
 
-    /// The most keys that a ring lists, active or not.
+    /// The most keys in a ring, active or not.
     pub const MAX_KEYS: usize = 32;
 
-    /// Takes the keys in the order in which they are tried: the one in use first.
+    /// Makes a ring. List the keys in the order in which the verifier tries them: put the key in use first.
     ///
     /// # Errors
     ///
-    /// No key at all, more than [`KeyRing::MAX_KEYS`], or more than [`KeyRing::MAX_ACTIVE_KEYS`] active at once; a key
-    /// that would never be active; two with one name, or with one secret.
+    /// Fails if there is no key, if there are more than [`KeyRing::MAX_KEYS`], if more than
+    /// [`KeyRing::MAX_ACTIVE_KEYS`] are active at once, if a key is never active, or if two keys have the same name or
+    /// the same secret.
     pub fn new<K: Into<Key>>(keys: impl IntoIterator<Item = K>) -> Result<Self, KeyRingError> {
         let keys: Vec<Key> = keys.into_iter().take(Self::MAX_KEYS + 1).map(Into::into).collect();
         match keys.len() {
@@ -52,7 +53,7 @@ impl KeyRing {
                 return Err(KeyRingError::NeverActive { index });
             }
             check_distinct(&keys[..index], key, index)?;
-            // The most are active when one of them begins to be.
+            // The number of active keys is highest at the start of a key's span.
             let at = key.not_before();
             if keys.iter().filter(|key| key.is_active(at)).count() > Self::MAX_ACTIVE_KEYS {
                 return Err(KeyRingError::TooManyActive { at });
@@ -61,7 +62,7 @@ impl KeyRing {
         Ok(Self(keys.into()))
     }
 
-    /// With the labels under which they are told of.
+    /// Returns the keys that are active at `now`, each with its index in the ring.
     pub(crate) fn active_at(&self, now: u64) -> impl Iterator<Item = (usize, &Key)> {
         self.0.iter().enumerate().filter(move |(_, key)| key.is_active(now))
     }
@@ -71,7 +72,7 @@ impl KeyRing {
         self.0.get(index)
     }
 
-    /// The label of the key with the same secret, if it is active.
+    /// Returns the label of the key with the same secret, if that key is active.
     #[cfg(feature = "server")]
     pub(crate) fn active_label_of(&self, key: &Key, now: u64) -> Option<KeyLabel> {
         let is_same = |other: &Key| bool::from(other.secret().bytes().ct_eq(key.secret().bytes()));
@@ -83,7 +84,8 @@ impl KeyRing {
     }
 }
 
-/// Who has two keys in one place cannot tell which of them is in use; who has one secret twice retires only half of it.
+/// Rejects a repeated name or secret. Two keys with one name cannot be distinguished in logs. A secret that is listed
+/// twice stays active when one of its keys is removed.
 fn check_distinct(others: &[Key], key: &Key, index: usize) -> Result<(), KeyRingError> {
     for (other_index, other) in others.iter().enumerate() {
         match (key.name(), other.name()) {
@@ -109,38 +111,38 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// A [`KeyRing`] cannot hold these keys. Indices are places in the ring, from 0.
+/// The error for keys that cannot form a [`KeyRing`]. Indices are positions in the ring, starting at 0.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyRingError {
-    /// There was no key.
+    /// There are no keys.
     #[error("a key ring needs at least one key; an app without keys is not in the key store")]
     Empty,
-    /// There were more than [`KeyRing::MAX_KEYS`].
+    /// There are more than [`KeyRing::MAX_KEYS`] keys.
     #[error("a key ring lists at most {} keys: take out those whose time is over", KeyRing::MAX_KEYS)]
     TooMany,
-    /// More than [`KeyRing::MAX_ACTIVE_KEYS`] would be active at once.
+    /// More than [`KeyRing::MAX_ACTIVE_KEYS`] keys would be active at once.
     #[error(
         "at most {} keys may be active at once, and at Unix second {at} more are: retire an old one first",
         KeyRing::MAX_ACTIVE_KEYS
     )]
     TooManyActive {
-        /// A second, in Unix seconds, in which they would be.
+        /// A second in which too many keys would be active, in Unix seconds.
         at: u64,
     },
     /// A key's span ends before it begins.
     #[error("the key at index {index} would never be active: its \"not before\" is later than its \"not after\"")]
     NeverActive {
-        /// Which key.
+        /// The index of the key.
         index: usize,
     },
-    /// Two keys have one name.
+    /// Two keys have the same name.
     #[error("two keys are named {0}: names tell them apart")]
     SameName(KeyName),
-    /// Two keys have one secret.
-    #[error("the keys at index {} and {} have the same secret: to retire one would not retire it", indices[0], indices[1])]
+    /// Two keys have the same secret.
+    #[error("the keys at index {} and {} have the same secret: retiring one of them would not retire the secret", indices[0], indices[1])]
     SameSecret {
-        /// Which keys.
+        /// The indices of the keys.
         indices: [usize; 2],
     },
 }

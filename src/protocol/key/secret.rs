@@ -1,13 +1,13 @@
-//! A secret: long enough, redacted, wiped when dropped.
+//! The secret of a key: it has a minimum length, is redacted in `Debug`, and is wiped on drop.
 
 use std::{fmt, str::FromStr};
 
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
-/// A key that an app shares with the service: at least 16 bytes.
+/// A secret that an app shares with the service: at least 16 bytes.
 ///
-/// Parse it from the text in which it is written down, the same on both ends and in a key file:
+/// Parse it from one of these text forms. Use the same text on both ends and in a key file:
 ///
 /// | written | the key's bytes |
 /// | --- | --- |
@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 /// | `base64:` and the standard alphabet (`+`, `/`, `=` padding) | the decoded bytes |
 /// | `text:` and any text | the text in UTF-8, by the rules of [`Secret::new`] |
 ///
-/// The key is wiped from memory when it is dropped, and `Debug` does not show it. The text that it was parsed from is
-/// the caller's to wipe.
+/// The secret is wiped from memory when it is dropped, and `Debug` does not show it. The caller must wipe the text from
+/// which it was parsed.
 ///
 /// ```
 /// # use countersign::Secret;
@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 /// # Ok::<(), countersign::SecretError>(())
 /// ```
 ///
-/// A key from a file, such as a Docker or Kubernetes secret, often ends with a line end. Trim it:
+/// A secret in a file, such as a Docker or Kubernetes secret, often ends with a newline. Trim it:
 ///
 /// ```no_run
 /// # use countersign::Secret;
@@ -40,9 +40,9 @@ impl Secret {
     /// The shortest secret that is accepted: 16 bytes.
     pub const MIN_LEN: usize = 16;
 
-    /// Makes a secret of a text, whose bytes are the key as they are: the same as parsing it behind `text:`.
+    /// Makes a secret from a text. The bytes of the text are the key, as with the `text:` prefix.
     ///
-    /// Decoded or random bytes may begin or end with anything: use [`Secret::from_bytes`] for them.
+    /// For decoded or random bytes, which may begin or end with any byte, use [`Secret::from_bytes`].
     ///
     /// ```
     /// # use countersign::Secret;
@@ -53,16 +53,16 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// The text has fewer than [`Secret::MIN_LEN`] bytes, or something around it that is hardly part of the key and that
-    /// the other end does not have: it begins or ends with ASCII white space or a byte order mark, or stands in
-    /// quotes.
+    /// Fails if the text has fewer than [`Secret::MIN_LEN`] bytes, begins or ends with ASCII white space or a byte
+    /// order mark, or is enclosed in quotes. These characters are usually not part of the key, and the other end does
+    /// not have them.
     pub fn new(text: impl Into<Vec<u8>>) -> Result<Self, SecretError> {
         let bytes = Zeroizing::new(text.into());
         check_ends(&bytes)?;
         Self::checked(bytes)
     }
 
-    /// Makes a secret of any bytes: decoded from hex or base64, or random.
+    /// Makes a secret from any bytes: decoded from hex or base64, or random.
     ///
     /// ```
     /// # use countersign::Secret;
@@ -72,7 +72,7 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// There are fewer than [`Secret::MIN_LEN`] bytes.
+    /// Fails if there are fewer than [`Secret::MIN_LEN`] bytes.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretError> {
         Self::checked(Zeroizing::new(bytes.into()))
     }
@@ -93,7 +93,7 @@ impl Secret {
         &self.0
     }
 
-    /// For the work that is done where there is no key. What it signs is never accepted.
+    /// Makes a dummy secret, so that requests of unknown apps take the same time. Its signatures are never accepted.
     pub(crate) fn dummy() -> Self {
         Self(Zeroizing::new(vec![0; 32]))
     }
@@ -102,12 +102,12 @@ impl Secret {
 impl FromStr for Secret {
     type Err = SecretError;
 
-    /// Parses `hex:`, `base64:` or `text:` and the key, as a key file has it.
+    /// Parses a secret with the prefix `hex:`, `base64:` or `text:`, as in a key file.
     ///
     /// # Errors
     ///
-    /// There is another prefix or none, what follows it is not written as the prefix says, or it is no key for
-    /// [`Secret::new`].
+    /// Fails if the prefix is missing or unknown, if the text after it is not in the format of the prefix, or if
+    /// [`Secret::new`] rejects the key.
     fn from_str(written: &str) -> Result<Self, SecretError> {
         check_ends(written.as_bytes())?;
         match written.split_once(':') {
@@ -119,9 +119,9 @@ impl FromStr for Secret {
     }
 }
 
-/// Refuses what files, editors and shells leave around a key.
+/// Rejects characters that files, editors and shells add around a key.
 fn check_ends(text: &[u8]) -> Result<(), Problem> {
-    /// UTF-8, and UTF-16 in both byte orders.
+    /// The byte order marks of UTF-8 and of UTF-16 in both byte orders.
     const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
     let is_space = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
     if is_space(text.first()) {
@@ -161,7 +161,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A text or some bytes are no [`Secret`]. The message says why, and repeats nothing of the key.
+/// The error for a text or bytes that are not a valid [`Secret`]. The message gives the reason and never contains the
+/// key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct SecretError(#[from] Problem);
@@ -186,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// It does not compile otherwise.
+    /// Compiles only if a secret is wiped on drop.
     #[test]
     fn a_secret_is_wiped_when_dropped() {
         fn is_wiped(_: &impl ZeroizeOnDrop) {}

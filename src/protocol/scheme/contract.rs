@@ -1,4 +1,4 @@
-//! What both ends agree on beforehand: names, places, audience, signed headers.
+//! The configuration that both ends share: names, locations, audience, signed headers.
 
 use std::borrow::Cow;
 
@@ -9,20 +9,20 @@ use crate::protocol::{
     scheme::{headers::HeaderTable, parameter_names::FieldParameters},
 };
 
-/// Where the five fields travel. The body digest is a header in every case.
+/// The location of the five fields. The body digest is always a header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FieldLocation {
-    /// In headers. The fields' names in a query are ordinary parameters.
+    /// In headers. Query parameters with the fields' names are ordinary parameters.
     #[default]
     Headers,
-    /// In the query, from which the verifier removes them before the service sees it.
+    /// In the query. The verifier removes them before the service gets the request.
     Query,
-    /// Verifiers take both, one at a time; signers write headers.
+    /// Verifiers accept headers or the query, but not both in one request. Signers write headers.
     Either,
 }
 
-/// Where the token travels. The other places are ignored.
+/// The location of the token. Tokens in other locations are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenLocation {
@@ -31,15 +31,14 @@ pub enum TokenLocation {
     Field,
     /// In `Authorization: Bearer`.
     Bearer,
-    /// In the cookie of this name. Then the string to sign holds a digest of it, since a page cannot read an `HttpOnly`
-    /// cookie: see PROTOCOL.md.
+    /// In the cookie with this name. The string to sign then contains a digest of the token, because a page cannot read
+    /// an `HttpOnly` cookie. See PROTOCOL.md.
     Cookie(String),
 }
 
 /// The configuration that signers and verifiers share.
 ///
-/// Limits and the tolerance of timestamps are the verifier's own: `Verifier::with_limits`,
-/// `Verifier::with_tolerance`.
+/// Limits and the tolerance belong to the verifier alone: `Verifier::with_limits`, `Verifier::with_tolerance`.
 ///
 /// ```
 /// # use countersign::{Field, Scheme};
@@ -60,7 +59,7 @@ pub struct Scheme {
 }
 
 impl Scheme {
-    /// The protocol's defaults: its names, headers as carrier, no audience, no signed headers.
+    /// Makes a scheme with the protocol's defaults: its names, fields in headers, no audience, no signed headers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -73,12 +72,12 @@ impl Scheme {
         }
     }
 
-    /// Names the service that requests are for, so that a request for one service is worth nothing at another.
-    /// Default: empty.
+    /// Sets the audience, which is the name of the service. A request that was signed for one service is rejected by
+    /// another. Default: empty.
     ///
     /// # Errors
     ///
-    /// More than 255 bytes, or anything but visible ASCII.
+    /// Fails if the audience has more than 255 bytes, or contains anything except visible ASCII.
     pub fn with_audience(mut self, audience: impl Into<String>) -> Result<Self, SchemeError> {
         self.audience = audience.into();
         if self.audience.len() > 255 || !self.audience.bytes().all(|b| b.is_ascii_graphic()) {
@@ -87,41 +86,41 @@ impl Scheme {
         Ok(self)
     }
 
-    /// Headers that are signed beside the rest, in any order. Default: none.
+    /// Sets the additional headers to sign, in any order. Default: none.
     ///
     /// # Errors
     ///
-    /// The fields, `content-type`, `content-length`, `cookie` and the headers of one hop (`connection`, `keep-alive`,
-    /// `proxy-connection`, `te`, `trailer`, `transfer-encoding`, `upgrade`) cannot be signed headers, nor a name twice.
+    /// Fails if a name occurs twice, or is that of a field, `content-type`, `content-length`, `cookie` or a hop-by-hop
+    /// header (`connection`, `keep-alive`, `proxy-connection`, `te`, `trailer`, `transfer-encoding`, `upgrade`).
     pub fn with_signed_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Result<Self, SchemeError> {
         self.signed_headers = names.into_iter().collect();
         self.signed_headers.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         self.checked()
     }
 
-    /// Where the fields travel. Default: headers.
+    /// Sets the location of the fields. Default: headers.
     #[must_use]
     pub fn with_field_location(mut self, location: FieldLocation) -> Self {
         self.field_location = location;
         self
     }
 
-    /// Where the token travels. Default: its field.
+    /// Sets the location of the token. Default: its field.
     ///
     /// # Errors
     ///
-    /// A cookie's name is a token of RFC 9110.
+    /// Fails if the cookie's name is not a token of RFC 9110.
     pub fn with_token_location(mut self, location: TokenLocation) -> Result<Self, SchemeError> {
         self.token_location = location;
         self.checked()
     }
 
-    /// Renames a field's header, for services that have names already.
+    /// Renames a field's header, for services that already use other names.
     ///
     /// # Errors
     ///
-    /// The name has another meaning in HTTP, proxies remove such a header, it overrides the method or URL, another field has
-    /// it, or it is a signed header.
+    /// Fails if the name has another meaning in HTTP, if proxies remove the header, if it overrides the method or URL,
+    /// if another field has the name, or if it is a signed header.
     pub fn with_header_name(mut self, field: Field, name: HeaderName) -> Result<Self, SchemeError> {
         self.headers.rename(field, name);
         self.checked()
@@ -131,7 +130,8 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// The name is empty, another field has it, or the field is the body digest, which is a header in any case.
+    /// Fails if the name is empty, if another field has it, or if the field is the body digest, which is always a
+    /// header.
     pub fn with_parameter_name(
         mut self,
         field: Field,
@@ -167,37 +167,37 @@ impl Scheme {
         }
     }
 
-    /// Whose requests these are, or empty.
+    /// The name of the service, or an empty text.
     #[must_use]
     pub fn audience(&self) -> &str {
         &self.audience
     }
 
-    /// The header that a field travels in.
+    /// The name of a field's header.
     #[must_use]
     pub fn header_name(&self, field: Field) -> &HeaderName {
         self.headers.name(field)
     }
 
-    /// The query parameter that a field travels in; the body digest has none.
+    /// The name of a field's query parameter. Returns `None` for the body digest.
     #[must_use]
     pub fn parameter_name(&self, field: Field) -> Option<&str> {
         self.parameters.get(field).map(|name| &**name)
     }
 
-    /// Where the fields travel.
+    /// The location of the fields.
     #[must_use]
     pub fn field_location(&self) -> FieldLocation {
         self.field_location
     }
 
-    /// Where the token travels.
+    /// The location of the token.
     #[must_use]
     pub fn token_location(&self) -> &TokenLocation {
         &self.token_location
     }
 
-    /// Headers that are signed beside the rest, in ascending order.
+    /// The additional signed headers, in ascending order.
     #[must_use]
     pub fn signed_headers(&self) -> &[HeaderName] {
         &self.signed_headers
@@ -207,7 +207,7 @@ impl Scheme {
         &self.headers
     }
 
-    /// The names that are fields, and no parameters, in a query.
+    /// The parameter names of fields, if fields may be in the query.
     pub(crate) fn query_fields(&self) -> Option<&FieldParameters> {
         (self.field_location != FieldLocation::Headers).then_some(&self.parameters)
     }
@@ -223,19 +223,19 @@ impl Default for Scheme {
     }
 }
 
-/// A [`Scheme`] that would not be one.
+/// The error for an invalid [`Scheme`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemeError {
     /// The audience is too long or not visible ASCII.
     #[error("the audience: expected at most 255 visible ASCII characters")]
     Audience,
-    /// A field cannot travel in this header.
+    /// A field cannot be sent in this header.
     #[error("header {name:?} cannot carry a field: {reason}")]
     HeaderName {
         /// The header.
         name: HeaderName,
-        /// Why not, for people.
+        /// The reason, for people.
         reason: &'static str,
     },
     /// This header cannot be signed.
@@ -243,15 +243,15 @@ pub enum SchemeError {
     SignedHeader {
         /// The header.
         name: HeaderName,
-        /// Why not, for people.
+        /// The reason, for people.
         reason: &'static str,
     },
-    /// A field cannot travel in this parameter.
+    /// A field cannot be sent in this parameter.
     #[error(
         "query parameter {0:?}: the name is empty, is another field already, or is for the digest, which is a header"
     )]
     ParameterName(String),
-    /// There is no such cookie.
+    /// A cookie cannot have this name.
     #[error("cookie {0:?}: expected a cookie's name, letters, digits and a few signs")]
     CookieName(String),
 }

@@ -1,10 +1,10 @@
-//! The headers that mean something to the protocol, found in one walk over all that came.
+//! The headers that the protocol uses. One pass over a request's headers finds them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::protocol::{field::value::Field, rejection::Rejection};
 
-/// A header that has a meaning here, by its place in a [`HeaderTable`].
+/// A header that the protocol uses, with its index in a [`HeaderTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KnownHeader {
     Field(Field),
@@ -16,7 +16,7 @@ pub(crate) enum KnownHeader {
     Override,
 }
 
-/// The headers by which an unsigned byte could make the request another one.
+/// Headers that override the method or the URL, so that an unsigned header could change the request.
 pub(crate) static OVERRIDES: [HeaderName; 5] = [
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-http-method"),
@@ -25,7 +25,7 @@ pub(crate) static OVERRIDES: [HeaderName; 5] = [
     HeaderName::from_static("x-rewrite-url"),
 ];
 
-/// Headers of one hop, which proxies remove. RFC 9110, section 7.6.1.
+/// Hop-by-hop headers, which proxies remove. RFC 9110, section 7.6.1.
 const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -36,7 +36,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// Headers that have a meaning of their own in HTTP, so that none can carry a field.
+/// Headers with their own meaning in HTTP, which cannot carry a field.
 const RESERVED: [HeaderName; 14] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
@@ -61,7 +61,7 @@ const OVERRIDE: usize = FIELDS + 4;
 const NAMES: usize = OVERRIDE + OVERRIDES.len();
 
 impl KnownHeader {
-    /// Its name's place, which is where what was found is noted too.
+    /// The index of its name, and of the value that was found.
     const fn place(self) -> usize {
         match self {
             Self::Field(field) => field as usize,
@@ -74,15 +74,15 @@ impl KnownHeader {
     }
 }
 
-/// What each of them is called: the fields, by [`Field`]'s order, then the others.
+/// The names of the headers: first the fields, in the order of [`Field`], then the others.
 #[derive(Clone, Debug)]
 pub(crate) struct HeaderTable {
     names: [HeaderName; NAMES],
-    /// Bits of the names that have so many bytes: of most headers the length alone tells that they are none of these.
+    /// For each length, a bit set of the names with that length. For most headers the length alone rules out a match.
     by_length: [u16; LONG + 1],
 }
 
-/// Names of this length and longer stand together.
+/// Names of this length or longer share one entry.
 const LONG: usize = 32;
 
 impl Default for HeaderTable {
@@ -123,7 +123,7 @@ impl HeaderTable {
         self.names[..FIELDS].iter()
     }
 
-    /// A field's name that no field can have, and why.
+    /// Returns a field's name that is not allowed, and the reason.
     pub(crate) fn unusable(&self) -> Option<(&HeaderName, &'static str)> {
         let is_repeated = |name| self.fields().filter(|other| *other == name).count() > 1;
         self.fields().find_map(|name| {
@@ -138,7 +138,7 @@ impl HeaderTable {
         })
     }
 
-    /// Why this header cannot be signed, if it cannot.
+    /// Returns the reason why this header cannot be signed, or `None` if it can.
     pub(crate) fn unsignable(&self, name: &HeaderName) -> Option<&'static str> {
         match name {
             name if HOP_BY_HOP.contains(name) => Some(HOP_BY_HOP_REASON),
@@ -175,7 +175,7 @@ fn by_length(names: &[HeaderName; NAMES]) -> [u16; LONG + 1] {
     by_length
 }
 
-/// Which of them a request has.
+/// The headers of a request that the protocol uses.
 pub(crate) struct HeaderIndex<'a> {
     table: &'a HeaderTable,
     all: &'a HeaderMap,
@@ -191,7 +191,7 @@ impl<'a> HeaderIndex<'a> {
         }
     }
 
-    /// All that the request has.
+    /// All headers of the request.
     pub(crate) fn all(&self) -> &'a HeaderMap {
         self.all
     }
@@ -200,7 +200,7 @@ impl<'a> HeaderIndex<'a> {
         self.first[header.place()].is_some()
     }
 
-    /// The value of a header that may occur once.
+    /// Returns the value of a header that must not occur more than once.
     pub(crate) fn single(&self, header: KnownHeader) -> Result<Option<&'a [u8]>, Rejection> {
         let place = header.place();
         match self.repeated & 1 << place {
@@ -210,7 +210,7 @@ impl<'a> HeaderIndex<'a> {
     }
 }
 
-/// The value of any other header that may occur once.
+/// Returns the value of any other header that must not occur more than once.
 pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Rejection> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();

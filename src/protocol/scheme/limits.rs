@@ -1,11 +1,11 @@
-//! How much of a request is read at most, and for how long.
+//! Limits on the size of a request and on the time for reading it.
 
 use std::time::Duration;
 
-/// Bounds on what a verifier reads of a request: `Verifier::with_limits`.
+/// Limits on what a verifier reads of a request. Set them with `Verifier::with_limits`.
 ///
-/// A request beyond one of them is rejected with 400, 413 or 414, before its signature is checked. The timeout of a body that is
-/// no form begins to matter after that.
+/// A request that exceeds a limit is rejected with 400, 413 or 414, before its signature is checked. Only the timeout
+/// of a body that is not a form applies after that.
 ///
 /// ```
 /// # use countersign::Limits;
@@ -22,7 +22,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// 256 parameters, 16 KiB of query, 256 KiB of form in 15 seconds, 2 MiB of body in 300 seconds.
+    /// Makes the default limits: 256 parameters, 16 KiB of query, 256 KiB of form in 15 seconds, and 2 MiB of body in
+    /// 300 seconds.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -35,49 +36,52 @@ impl Limits {
         }
     }
 
-    /// The most parameters in a query, and again in a form. Default: 256.
+    /// Sets the most parameters in a query, and separately in a form. Default: 256.
     #[must_use]
     pub fn with_parameters(self, parameters: usize) -> Self {
         Self { parameters, ..self }
     }
 
-    /// The most bytes of a query. Default: 16 KiB.
+    /// Sets the most bytes of a query. Default: 16 KiB.
     #[must_use]
     pub fn with_query(self, bytes: usize) -> Self {
         Self { query: bytes, ..self }
     }
 
-    /// The most bytes of a form, the one body that is read before its request is verified. Default: 256 KiB.
+    /// Sets the most bytes of a form. Only forms are read before the request is verified. Default: 256 KiB.
     #[must_use]
     pub fn with_form(self, bytes: usize) -> Self {
         Self { form: bytes, ..self }
     }
 
-    /// The most bytes of a body, forms included. Default: 2 MiB.
+    /// Sets the most bytes of a body, forms included. Default: 2 MiB.
     #[must_use]
     pub fn with_body(self, bytes: u64) -> Self {
         Self { body: bytes, ..self }
     }
 
-    /// By when a form has to be there, counted from when the verifier gets the request's head. Default: 15 seconds.
+    /// Sets the time within which a form must arrive, counted from the arrival of the request's head. Default: 15
+    /// seconds.
     ///
-    /// Later it is rejected with 400 [`BodyTimeout`](crate::protocol::RejectionKind::BodyTimeout). With [`Duration::MAX`] it may take
-    /// forever. Waiting for it needs a tokio runtime with timers; without one the answer is 500
+    /// A form that arrives later is rejected with 400 [`BodyTimeout`](crate::protocol::RejectionKind::BodyTimeout).
+    /// With [`Duration::MAX`] there is no deadline. The timeout needs a tokio runtime with timers. Without one, a
+    /// request that must wait for its body is rejected with 500
     /// [`Misconfigured`](crate::protocol::RejectionKind::Misconfigured).
     #[must_use]
     pub fn with_form_timeout(self, timeout: Duration) -> Self {
         Self { form_timeout: timeout, ..self }
     }
 
-    /// The same for any other body that is read whole. Default: 300 seconds.
+    /// Sets the time within which any other buffered body must arrive. Default: 300 seconds.
     ///
-    /// A streamed body has no such timeout: the service sees its bytes as they come, and bounds the time itself.
+    /// The timeout does not apply to streamed bodies. The service gets their bytes as they arrive and must limit the
+    /// time itself.
     #[must_use]
     pub fn with_body_timeout(self, timeout: Duration) -> Self {
         Self { body_timeout: timeout, ..self }
     }
 
-    /// The most parameters in a query, and again in a form.
+    /// The most parameters in a query, and separately in a form.
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.parameters
@@ -89,7 +93,7 @@ impl Limits {
         self.query
     }
 
-    /// The most bytes of a form: never more than of a body.
+    /// The most bytes of a form. It is never more than the limit of a body.
     #[must_use]
     pub fn form(&self) -> usize {
         self.form.min(usize::try_from(self.body).unwrap_or(usize::MAX))
@@ -101,13 +105,13 @@ impl Limits {
         self.body
     }
 
-    /// By when a form has to be there.
+    /// The time within which a form must arrive.
     #[must_use]
     pub fn form_timeout(&self) -> Duration {
         self.form_timeout
     }
 
-    /// By when any other body that is read whole has to be there.
+    /// The time within which any other buffered body must arrive.
     #[must_use]
     pub fn body_timeout(&self) -> Duration {
         self.body_timeout

@@ -1,4 +1,5 @@
-//! What both ends agree on: the `contract`, with the names of headers and parameters. The `limits` are the verifier's own.
+//! The configuration that both ends share: the `contract`, with the names of headers and parameters. The `limits`
+//! belong to the verifier alone.
 
 pub(super) mod contract;
 pub(super) mod headers;

@@ -1,4 +1,4 @@
-//! What the fields are called in a query.
+//! The names of the fields in a query.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use crate::protocol::{
     field::value::Field,
 };
 
-/// One thing for each of the five fields that travel in headers or in the query.
+/// One value for each of the five fields that are sent in headers or in the query.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FieldMap<T>([T; 5]);
 
-/// In the order in which they are written. The body digest is no such field: it is a header in any case.
+/// The fields in the order in which they are written. The body digest is not among them, because it is always a header.
 pub(crate) const FIELDS: [Field; 5] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Token, Field::Sign];
 
 impl<T> FieldMap<T> {
@@ -36,7 +36,8 @@ impl FieldParameters {
         Self(["appId".into(), "timestamp".into(), "nonce".into(), "token".into(), "sign".into()])
     }
 
-    /// The field that a parameter of this name is; names compare decoded, and one that cannot be decoded is no field.
+    /// Returns the field with this parameter name. Names are compared decoded. A name that cannot be decoded is not a
+    /// field.
     pub(crate) fn find(&self, parameter: Text<'_>) -> Option<Field> {
         if parameter.is_broken() {
             return None;
@@ -44,7 +45,7 @@ impl FieldParameters {
         self.iter().find(|(_, name)| percent::decode(parameter.raw()).eq(name.bytes())).map(|(field, _)| field)
     }
 
-    /// A name that is empty or stands for two fields.
+    /// Returns a name that is empty or used by two fields.
     pub(crate) fn unusable(&self) -> Option<&str> {
         let twice = |name| self.0.iter().filter(|other| *other == name).count() > 1;
         self.0.iter().find(|name| name.is_empty() || twice(*name)).map(|name| &**name)

@@ -1,10 +1,10 @@
-//! Why a request could not be signed.
+//! The error for a request that could not be signed.
 
 use std::borrow::Cow;
 
 use crate::protocol::rejection::{BoxError, Rejection};
 
-/// A request could not be signed.
+/// The error for a request that could not be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct SignError {
@@ -21,7 +21,8 @@ impl SignError {
         Self { reason: reason.into(), source: None }
     }
 
-    /// Verifiers read requests by the same lines as signers: what one cannot read the other would refuse.
+    /// Makes an error from a rejection. Verifiers and signers read requests with the same code, so a verifier would
+    /// reject it.
     pub(crate) fn refused(rejection: Rejection) -> Self {
         Self::without_source(format!("no verifier would accept this request: {}", rejection.detail()))
     }

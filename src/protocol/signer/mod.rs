@@ -1,4 +1,4 @@
-//! The signing end: `sign` makes signatures, `strip` takes an earlier one off.
+//! Signing: `sign` makes signatures, and `strip` removes an earlier one.
 
 pub(super) mod error;
 pub(super) mod sign;

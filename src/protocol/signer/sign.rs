@@ -1,4 +1,4 @@
-//! The signer's pure part: a request, a moment and a nonce in, a signed request out.
+//! The pure part of the signer: it signs a request with a given timestamp and nonce.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -26,11 +26,11 @@ use crate::protocol::{
 
 /// Signs requests for one app.
 ///
-/// Sign a request as it is sent: after everything that rewrites its method, URL, content type or body. What it carries
-/// of an earlier signature is replaced. Clones share the key.
+/// Sign a request last, after every step that changes its method, URL, content type or body. The fields of an earlier
+/// signature are replaced. Clones share the key.
 ///
-/// A `CONNECT` request that has a path opens a WebSocket over HTTP/2 (RFC 8441). It is signed as `GET`, as the handshake of
-/// HTTP/1.1 is. A plain `CONNECT` cannot be signed.
+/// A `CONNECT` request with a path opens a WebSocket over HTTP/2 (RFC 8441). It is signed as `GET`, like the handshake
+/// of HTTP/1.1. A plain `CONNECT` cannot be signed.
 ///
 /// ```
 /// # use countersign::{Payload, Secret, Signer};
@@ -50,58 +50,58 @@ pub struct Signer {
     scheme: Arc<Scheme>,
 }
 
-/// What the body of a request to be signed is.
+/// The body of a request to be signed.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Payload<'a> {
-    /// These bytes. None at all is a request without a body.
+    /// The bytes of the body. An empty slice is a request without a body.
     Bytes(&'a [u8]),
-    /// Something with this digest: a file for example, whose bytes are elsewhere. A form cannot be signed so, for its
+    /// The digest of a body that is not in memory, for example of a file. A form cannot be signed this way, because its
     /// parameters are signed too.
     Digest(BodyDigest),
 }
 
 impl Signer {
-    /// A signer with the protocol's defaults.
+    /// Makes a signer with the protocol's defaults.
     #[must_use]
     pub fn new(app_id: AppId, secret: Secret) -> Self {
         Self { app_id, key: Arc::new(Key::from(secret)), token: None, scheme: Arc::new(Scheme::new()) }
     }
 
-    /// Signs as the verifier is configured. Default: [`Scheme::new`].
+    /// Sets the scheme. It must be the verifier's scheme. Default: [`Scheme::new`].
     #[must_use]
     pub fn with_scheme(self, scheme: Scheme) -> Self {
         Self { scheme: Arc::new(scheme), ..self }
     }
 
-    /// Sends this token with every request. Default: the token that a request carries already, if any.
+    /// Sends this token with every request. Default: the token that a request already carries, if any.
     #[must_use]
     pub fn with_token(self, token: Token) -> Self {
         Self { token: Some(token), ..self }
     }
 
-    /// Whose requests it signs.
+    /// The app whose requests this signer signs.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.app_id
     }
 
-    /// What it has agreed on with the verifier.
+    /// The scheme that the signer shares with the verifier.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 
-    /// Signs a request's head with a timestamp and a nonce of the caller's.
+    /// Signs a request's head with a timestamp and a nonce from the caller.
     ///
-    /// This is the signer for platforms without a clock or a random source. The verifier accepts a nonce once; two
-    /// requests of one app must not share it.
+    /// Use it on platforms without a clock or a random source. The verifier accepts each nonce once, so two requests of
+    /// one app must not have the same nonce.
     ///
     /// # Errors
     ///
-    /// No verifier could accept the request: its content type or an escape in its parameters is malformed, or the host
-    /// is signed and the request does not say which one it is, for example. The request may have lost the fields of an
-    /// earlier signature then.
+    /// Fails if no verifier could accept the request. For example, its content type or an escape in its parameters is
+    /// malformed, or the host is signed and the request does not contain it. The request may then have lost the fields
+    /// of an earlier signature.
     pub fn sign_at(
         &self,
         parts: &mut Parts,
@@ -114,12 +114,12 @@ impl Signer {
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
     }
 
-    /// The string that [`sign_at`](Signer::sign_at) signs, with `{key}` in the key's place: for comparing with another
-    /// implementation, line by line. It holds the token.
+    /// Returns the string that [`sign_at`](Signer::sign_at) signs, with `{key}` in place of the key. Use it to compare
+    /// with another implementation, line by line. The string contains the token.
     ///
     /// # Errors
     ///
-    /// Those of [`sign_at`](Signer::sign_at).
+    /// The errors are the same as for [`sign_at`](Signer::sign_at).
     pub fn string_to_sign_at(
         &self,
         parts: &Parts,
@@ -132,7 +132,7 @@ impl Signer {
         self.with_string(&parts, payload, &fields, |string| string.to_string())
     }
 
-    /// Puts everything in its place but the fields, which are written when the rest is signed.
+    /// Writes everything except the fields. They are written after the rest is signed.
     fn prepare(
         &self,
         parts: &mut Parts,
@@ -158,7 +158,7 @@ impl Signer {
         let found = self.scheme.header_table().find_in(&parts.headers);
         let is_form = ContentType::read(&found).map_err(SignError::refused)?.is_form();
         let digest = match payload {
-            // An empty form has its digest too, for verifiers of other versions, which refuse it without.
+            // Send the digest of an empty form too. Verifiers of other versions reject the form without it.
             Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
             Payload::Digest(_) if is_form => {
                 return Err(SignError::without_source("a form is signed by its parameters: sign it as Payload::Bytes"));
@@ -174,9 +174,9 @@ impl Signer {
         Ok(())
     }
 
-    /// A Host header of the caller's own is what clients send, whatever the URL says. Without one, some clients drop a
-    /// default port and user info on their way to the wire, and some do not; and of a URL without a host only they know
-    /// which one they will send.
+    /// Rejects a request whose signed host is uncertain. Clients send an explicit Host header unchanged, whatever the
+    /// URL says. Without one, some clients remove a default port and user info, and some do not. If the URL has no
+    /// host, only the client knows which host it sends.
     fn refuse_uncertain_host(&self, parts: &Parts) -> Result<(), SignError> {
         if !self.scheme.signed_headers().contains(&header::HOST) || parts.headers.contains_key(header::HOST) {
             return Ok(());
@@ -224,7 +224,7 @@ impl Signer {
     }
 }
 
-/// Clients make the Host header of the host and of the port's number.
+/// Whether clients send the authority unchanged. Clients build the Host header from the host and the numeric port.
 fn is_sent_as_written(authority: &Authority) -> bool {
     let rest = authority.as_str().strip_prefix(authority.host());
     match (rest, authority.port_u16()) {
@@ -234,7 +234,7 @@ fn is_sent_as_written(authority: &Authority) -> bool {
     }
 }
 
-/// The URL gives way to a Host header.
+/// Returns the URI to sign. A Host header takes precedence over the URL's host.
 fn uri_as_sent(parts: &Parts) -> Cow<'_, Uri> {
     match (parts.uri.authority(), parts.uri.path_and_query()) {
         (Some(_), Some(target)) if parts.headers.contains_key(header::HOST) => Cow::Owned(target.clone().into()),

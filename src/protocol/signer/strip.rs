@@ -1,4 +1,4 @@
-//! A request with nothing of a signature on it, for whoever is not to see one.
+//! Removes a signature from a request, for servers that must not see it.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
@@ -11,7 +11,8 @@ use crate::protocol::{
 };
 
 impl Signer {
-    /// Takes off all that a signer of this scheme writes, and the token of the caller's own from where it travels.
+    /// Removes everything that a signer of this scheme writes, and also the request's own token from the token's
+    /// location.
     pub(crate) fn strip_signature(&self, parts: &mut Parts) -> Result<(), SignError> {
         for name in self.scheme().header_table().fields() {
             parts.headers.remove(name);
@@ -32,7 +33,8 @@ fn remove_token(scheme: &Scheme, headers: &mut HeaderMap) {
     }
 }
 
-/// A query without a signature stays as it is, to the byte: a parameter that is only named like a field is the other server's.
+/// Removes the fields from the query. A query without a signature stays unchanged, because a parameter with a field's
+/// name then belongs to the other server.
 fn remove_parameters(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Error> {
     let (Some(fields), Some(query)) = (scheme.query_fields(), parts.uri.query()) else {
         return Ok(());
@@ -52,7 +54,7 @@ fn rewrite(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue
     }
 }
 
-/// `None` when no other cookie is left.
+/// Returns `None` if no other cookie is left.
 fn without_cookie(value: &HeaderValue, name: &str) -> Option<HeaderValue> {
     let name_of = |pair: &[u8]| trim(pair.split(|&b| b == b'=').next().unwrap_or_default()).to_vec();
     let others = value.as_bytes().split(|&b| b == b';').filter(|pair| name_of(pair) != name.as_bytes());

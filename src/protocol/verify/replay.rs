@@ -1,4 +1,4 @@
-//! Step 8: the nonce of an authentic claim is new, by the answer of a store.
+//! Step 8: a store decides whether the nonce of an authentic claim is new.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,11 +15,10 @@ use crate::protocol::{
     scheme::contract::Scheme,
 };
 
-/// How long a nonce is to be remembered, in Unix seconds: from `now` to `until`, computed from the one reading of the
-/// clock that found its request still timely.
+/// The time span for which a store must keep a nonce: from `now` to `until`, in Unix seconds.
 ///
-/// Where the verifier's clock has just stepped ahead, `now` is behind it for up to five minutes, in case it steps back: the time
-/// as of which a store may forget never decreases.
+/// Both are computed from the clock reading with which the verifier last checked the timestamp. After the verifier's
+/// clock jumps ahead, `now` lags behind it for up to five minutes, in case the clock jumps back. `now` never decreases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     now: u64,
@@ -27,44 +26,44 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// For tests of stores; verifiers make their own.
+    /// Makes a retention, for tests of stores. Verifiers make their own.
     #[must_use]
     pub fn new(now: u64, until: u64) -> Self {
         Self { now, until }
     }
 
-    /// The time as of which the store may forget, in Unix seconds: it never decreases.
+    /// The current time for expiry, in Unix seconds. It never decreases.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.now
     }
 
-    /// The first second at which the nonce may be forgotten.
+    /// The first second in which the store may forget the nonce, in Unix seconds.
     #[must_use]
     pub fn until(&self) -> u64 {
         self.until
     }
 
-    /// How long that is from now.
+    /// The time from `now` to `until`.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         Duration::from_secs(self.until.saturating_sub(self.now))
     }
 }
 
-/// Whether a nonce was used before.
+/// The result of claiming a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NonceStatus {
-    /// It was not: it is now.
+    /// The nonce was unused and is now recorded.
     New,
-    /// It was, and the claim is live still.
+    /// The nonce is already recorded.
     Replayed,
-    /// The claim came after its end, when nobody can tell any more.
+    /// The claim arrived after its retention ended, so the store cannot tell whether the nonce was used.
     Expired,
 }
 
-/// An authentic claim whose nonce is to be claimed.
+/// An authentic claim whose nonce is not claimed yet.
 pub(crate) struct PendingNonce {
     fields: Arc<Fields>,
     key: KeyLabel,
@@ -73,7 +72,7 @@ pub(crate) struct PendingNonce {
 }
 
 impl Authentic<'_> {
-    /// Checks the window again, by the very reading of the clock from which the nonce's lifetime is computed.
+    /// Checks the window again, with the same clock reading from which the nonce's retention is computed.
     pub(crate) fn pending(self, now: u64, forget: u64, window: &Window) -> Result<PendingNonce, Rejection> {
         let (fields, key) = self.into_fields();
         window.check(fields.timestamp, now)?;
@@ -99,7 +98,7 @@ impl PendingNonce {
         window.check(self.fields.timestamp, now)
     }
 
-    /// Takes the store's word.
+    /// Converts the store's result.
     pub(crate) fn resolve(self, occurrence: NonceStatus) -> Result<Unrepeated, Rejection> {
         match occurrence {
             NonceStatus::New => Ok(Unrepeated { fields: self.fields, key: self.key }),
@@ -114,9 +113,9 @@ impl PendingNonce {
     }
 }
 
-/// An authentic claim whose nonce was used for the first time, by the word of a `NonceStore`.
+/// An authentic claim whose nonce a `NonceStore` has accepted as new.
 ///
-/// Only the store makes one, and only of an [`Authentic`] claim:
+/// Only a store's result makes an `Unrepeated`, and only from an [`Authentic`] claim:
 ///
 /// ```compile_fail,E0451
 /// # use countersign::protocol::Unrepeated;
@@ -146,7 +145,7 @@ impl Unrepeated {
         &self.key
     }
 
-    /// The same, where the key that signed has another place or name by now.
+    /// Replaces the label of the key that signed, if its index or name has changed.
     #[cfg(feature = "server")]
     pub(crate) fn with_key(self, key: KeyLabel) -> Self {
         Self { key, ..self }

@@ -18,21 +18,21 @@ pub struct AdmittedBody {
 pub(in crate::server) enum Admitted {
     /// The bytes that were signed.
     Whole(Bytes),
-    /// Ends well only if it is the body that was signed.
+    /// A body that ends without an error only if it is the signed one.
     Streamed(UnsyncBoxBody<Bytes, BodyError>),
-    /// As it came: nothing of it is enforced.
+    /// A body that is forwarded unchanged. Nothing is enforced.
     Unchecked(UnverifiedBody),
 }
 
-/// Whether the body is the one that was signed, where that shows while the service reads it.
+/// The verdict on a body that is checked while the service reads it.
 #[derive(Debug, Default)]
 pub(in crate::server) enum BodyVerdict {
-    /// Nothing is to come.
+    /// The body was checked before the service was called.
     #[default]
     Given,
-    /// The body may be refused.
+    /// The body may still be rejected.
     Streamed(BodyRefusal),
-    /// The verdict is told to the hook.
+    /// The hook gets the verdict.
     Observed(VerdictHook),
 }
 
@@ -45,7 +45,7 @@ impl AdmittedBody {
         Self { body: Admitted::Streamed(body), verdict: BodyVerdict::Streamed(refusal) }
     }
 
-    /// For requests that bypass verification, or whose verdict is only reported.
+    /// Makes the body of a request that bypasses verification, or whose verdict is only reported.
     pub(in crate::server) fn unchecked(body: UnverifiedBody) -> Self {
         Self { body: Admitted::Unchecked(body), verdict: BodyVerdict::Given }
     }

@@ -1,4 +1,4 @@
-//! A bound on the bytes of many bodies at one time.
+//! A limit on the memory that many bodies use at one time.
 
 use std::{
     cmp::Reverse,
@@ -13,10 +13,11 @@ use crate::{
     protocol::AppId,
 };
 
-/// How many bytes of memory bodies may take together while they arrive.
+/// A limit on the bytes of memory that bodies use together while they arrive.
 ///
-/// When they take more, the holder that has most loses its largest body, among equals the oldest. A holder is an app, or a body by
-/// itself where nobody has proved to be an app. To end the newest would let a few slow senders keep everybody else out.
+/// If the bodies use more, the holder with the most bytes loses its largest body, and the oldest one among equals. A
+/// holder is an app, or a single body if its request is not authenticated. Ending the newest body instead would let a
+/// few slow senders keep all others out.
 pub(in crate::server) struct ByteBudget {
     limit: usize,
     state: Mutex<State>,
@@ -37,15 +38,16 @@ type HolderId = u64;
 #[derive(Default)]
 struct Holder {
     bytes: usize,
-    /// In ascending order of size and of age.
+    /// The holder's bodies, in ascending order of size and of age.
     bodies: BTreeMap<Rank, Arc<Held>>,
     app: Option<AppId>,
 }
 
-/// A body's size, and its number: the older the lower.
+/// A body's size and its number. Older bodies have lower numbers.
 type Rank = (usize, Reverse<u64>);
 
-/// What has arrived of a body. It lies here so that its memory is free as soon as it is ended, whatever its task does.
+/// The bytes that have arrived of a body. The budget owns them, so that it can free them without waiting for the body's
+/// task.
 #[derive(Default)]
 struct Held(Mutex<Arrived>);
 
@@ -56,24 +58,24 @@ struct Arrived {
     waker: Option<Waker>,
 }
 
-/// One body's part of a budget, given back when it is dropped. A body that is there at once never takes any.
+/// One body's share of a budget, released on drop. A body that arrives in one frame takes none.
 pub(in crate::server) struct Share<'v> {
     budget: &'v ByteBudget,
     app: Option<&'v AppId>,
     counted: Option<Counted>,
 }
 
-/// A body as it stands in the budget, unless it was ended.
+/// A body's entry in the budget. The entry is gone if the body was ended.
 struct Counted {
     holder: HolderId,
     rank: Rank,
     held: Arc<Held>,
 }
 
-/// The body was ended, because the bodies that arrive take more memory than they may.
+/// The error for a body that was ended because the arriving bodies use more memory than the limit.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the bodies that arrive take more than the {limit} bytes that they may, and this was the largest of the largest holder"
+    "the arriving bodies exceed the memory limit of {limit} bytes, and this was the largest body of the largest holder"
 )]
 pub(in crate::server) struct Ended {
     limit: usize,
@@ -84,7 +86,7 @@ impl ByteBudget {
         Self { limit, state: Mutex::default() }
     }
 
-    /// For a body of this app, or of a caller who has proved nothing yet.
+    /// Makes a share for a body of this app, or of an unauthenticated caller if `app` is `None`.
     pub(in crate::server) fn share<'v>(&'v self, app: Option<&'v AppId>) -> Share<'v> {
         Share { budget: self, app, counted: None }
     }
@@ -93,7 +95,7 @@ impl ByteBudget {
         self.limit
     }
 
-    /// Counts a body's growth, and ends what is too much: maybe this body itself.
+    /// Counts a body's growth, and ends the largest bodies while the limit is exceeded. This body may be one of them.
     fn grow(&self, body: &mut Counted, growth: usize) {
         let mut ended = Vec::new();
         {
@@ -131,7 +133,7 @@ impl State {
     }
 
     fn grow(&mut self, body: &mut Counted, growth: usize) {
-        // If it was ended, it is not counted any more.
+        // An ended body is not counted any more.
         if let Some(holder) = self.holders.get_mut(&body.holder)
             && let Some(held) = holder.bodies.remove(&body.rank)
         {
@@ -177,7 +179,7 @@ impl Held {
         }
     }
 
-    /// `None` if it was ended.
+    /// Returns `None` if the body was ended.
     fn arrived(&self) -> Option<MutexGuard<'_, Arrived>> {
         Some(lock(&self.0)).filter(|arrived| !arrived.is_ended)
     }
@@ -192,7 +194,7 @@ impl Room for Share<'_> {
 
     fn push(&mut self, data: &[u8], limit: usize) -> Result<(), Ended> {
         let body = self.counted.get_or_insert_with(|| lock(&self.budget.state).begin(self.app));
-        // Nobody else pushes, so that it grows by as much as this says.
+        // Only this task pushes, so the body grows by exactly this much.
         let growth = body.held.arrived().map(|arrived| arrived.pieces.growth(data.len(), limit));
         match growth.ok_or_else(|| self.budget.ended())? {
             0 => {}

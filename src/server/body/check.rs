@@ -1,4 +1,4 @@
-//! What a body is held against: its length, its digest, or the parameters of a form; and why it is refused.
+//! The checks of a body: its length, its digest, or the parameters of a form. Also the rejections for each.
 
 use std::{error::Error, fmt, mem, sync::Arc};
 
@@ -9,25 +9,25 @@ use http_body_util::LengthLimitError;
 
 use crate::protocol::{BodyDigest, BodyHasher, BoxError, Rejection, RejectionKind};
 
-/// How many bytes a body may have.
+/// The allowed length of a body.
 #[derive(Clone, Copy)]
 pub(in crate::server) struct Length {
-    /// Its Content-Length.
+    /// The body's Content-Length.
     pub(in crate::server) declared: Option<u64>,
     pub(in crate::server) limit: u64,
 }
 
-/// What the body has to be, so that it may reach the service.
+/// The requirements on a body before it may reach the service.
 #[derive(Clone)]
 pub(in crate::server) struct BodyExpectation {
     pub(in crate::server) length: Length,
     pub(in crate::server) digest: Option<BodyDigest>,
-    /// A form, as far as its parameters bind it.
+    /// The form with signed parameters only, for a form without a digest.
     pub(in crate::server) form: Bytes,
 }
 
 impl Length {
-    /// The lesser of what the head and the body say.
+    /// Lowers the declared length to the smaller of the Content-Length and the body's exact size.
     pub(in crate::server) fn at_most(self, body: &impl Body) -> Self {
         let declared = [self.declared, body.size_hint().exact()].into_iter().flatten().min();
         Self { declared, ..self }
@@ -35,7 +35,8 @@ impl Length {
 }
 
 impl BodyExpectation {
-    /// A form that was stripped is shorter than it was declared. Of any other body hyper sees to it.
+    /// Corrects the Content-Length of a form whose unsigned parameters were removed. For any other body hyper checks
+    /// it.
     pub(in crate::server) fn correct_length(&self, headers: &mut HeaderMap, length: u64) {
         if self.length.declared.is_some() {
             headers.insert(header::CONTENT_LENGTH, length.into());
@@ -43,7 +44,7 @@ impl BodyExpectation {
     }
 }
 
-/// The check of a body, as far as it has come.
+/// The state of a check over the frames of a body.
 pub(in crate::server) struct Check {
     hasher: BodyHasher,
     digest: BodyDigest,
@@ -56,7 +57,8 @@ impl Check {
         Self { hasher: BodyHasher::new(), digest, received: 0, length }
     }
 
-    /// Checks the length as well: whoever forwards as many bytes as were declared is done then, whatever follows.
+    /// Checks a frame, including the total length. A service that forwards the declared number of bytes stops reading
+    /// there, so extra bytes must be rejected early.
     pub(in crate::server) fn take(&mut self, data: &[u8]) -> Result<(), Rejection> {
         self.received = self.received.saturating_add(data.len() as u64);
         if self.received > self.length.limit {
@@ -69,12 +71,12 @@ impl Check {
         Ok(())
     }
 
-    /// Whether as many bytes are there as were declared: whoever forwards that many asks for no more.
+    /// Whether the declared number of bytes has arrived. A service that forwards that many does not read on.
     pub(in crate::server) fn is_full(&self) -> bool {
         self.length.declared == Some(self.received)
     }
 
-    /// After the last of it.
+    /// Finishes the check after the last frame.
     pub(in crate::server) fn finish(&mut self) -> Result<(), Rejection> {
         if self.length.declared.is_some_and(|declared| self.received < declared) {
             return Err(Rejection::malformed("body", "it broke off before its end"));
@@ -83,7 +85,7 @@ impl Check {
     }
 }
 
-/// The length of a body of which some bytes were read already.
+/// The size hint of a body of which `bytes` were already read.
 pub(in crate::server) fn longer_by(bytes: usize, rest: SizeHint) -> SizeHint {
     let mut hint = SizeHint::new();
     hint.set_lower(rest.lower().saturating_add(bytes as u64));
@@ -104,13 +106,13 @@ pub(in crate::server) fn too_large(limit: u64) -> Rejection {
     Rejection::new(RejectionKind::BodyTooLarge, format!("the body has more than the {limit} bytes that are taken"))
 }
 
-/// A body that ends with an error.
+/// Makes the rejection for a body that ends with an error.
 pub(in crate::server) fn broken(error: impl Into<BoxError>) -> Rejection {
     let error = error.into();
     broken_by(&*error).with_source(error)
 }
 
-/// Somebody's limit above us, or a connection that broke.
+/// Makes the rejection for a body error: an outer layer's length limit, or a broken connection.
 pub(in crate::server) fn broken_by(error: &(dyn Error + 'static)) -> Rejection {
     let mut cause = Some(error);
     while let Some(link) = cause {
@@ -122,11 +124,11 @@ pub(in crate::server) fn broken_by(error: &(dyn Error + 'static)) -> Rejection {
     Rejection::malformed("body", "it broke off before its end")
 }
 
-/// A body ends before its end: one [that streams](crate::Verifier::with_streamed_bodies) is refused, and what has come of
-/// it is not what was signed; or one that is not verified broke off.
+/// A body that ended with an error before its end.
 ///
-/// Around an axum `Body` it is a source of the error. The caller gets the rejection's answer in place of the service's,
-/// unless that has begun before.
+/// A [streamed](crate::Verifier::with_streamed_bodies) body was rejected, and the bytes that have arrived are not the
+/// signed ones. Or the connection of an unverified body broke. In an axum `Body` this error is a source of the body's
+/// error. If the response has not begun, the caller gets the rejection's response instead of the service's.
 #[derive(Clone, Debug)]
 pub struct BodyError(Arc<Rejection>);
 
@@ -135,7 +137,7 @@ impl BodyError {
         Self(Arc::new(rejection))
     }
 
-    /// Why: it does not have the signed digest, is too large, or broke off.
+    /// The reason: the body does not have the signed digest, is too large, or broke off.
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
         &self.0

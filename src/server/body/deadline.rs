@@ -1,4 +1,4 @@
-//! The time by which a body that is read whole has to be there.
+//! The deadline of a body that is buffered.
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
@@ -12,10 +12,11 @@ use crate::{
     protocol::{Rejection, RejectionKind},
 };
 
-/// A timeout that counts from a request's head. A body that is there at once costs neither a timer nor a look at the clock.
+/// A timeout that starts when a request's head arrives. A body that arrives at once needs no timer and no clock
+/// reading.
 pub(in crate::server) struct Deadline<F> {
     timeout: Duration,
-    /// How long ago the head came.
+    /// Returns the time since the head arrived.
     elapsed: F,
 }
 
@@ -24,7 +25,7 @@ impl<F: Fn() -> Duration> Deadline<F> {
         Self { timeout, elapsed }
     }
 
-    /// Waits for a body, and drops what was read of it when the time is over.
+    /// Waits for a body. If the timeout expires, drops the bytes read so far and returns a rejection.
     pub(in crate::server) async fn wait_for<T>(
         &self,
         body: impl Future<Output = Result<T, Rejection>>,
@@ -36,7 +37,7 @@ impl<F: Fn() -> Duration> Deadline<F> {
         let mut timer = None;
         poll_fn(|context| {
             if let Poll::Ready(read) = body.as_mut().poll(context) {
-                // The timer stands still while the machine is suspended.
+                // Check the clock too, because the timer stops while the machine is suspended.
                 let is_over = timer.is_some() && (self.elapsed)() > self.timeout;
                 return Poll::Ready(if is_over { Err(self.timed_out()) } else { read });
             }
@@ -51,7 +52,7 @@ impl<F: Fn() -> Duration> Deadline<F> {
 
     fn timer(&self) -> Result<Sleep, Rejection> {
         let left = self.timeout.saturating_sub((self.elapsed)());
-        // In a runtime without timers it panics.
+        // `sleep` panics in a runtime without timers.
         let timer = Handle::try_current().ok().and_then(|_| catch_panics(|| sleep(left)));
         timer.ok_or_else(|| {
             Rejection::new(

@@ -1,4 +1,4 @@
-//! Request bodies that are not read to their end: read on and discarded, so that the answer arrives.
+//! Reads and discards the rest of request bodies, so that the client gets the response.
 
 use std::{
     fmt,
@@ -19,14 +19,14 @@ use crate::server::body::{
     request::{RequestBody, sealed::Sealed},
 };
 
-/// How much of a request's body is read after the answer was given, and thrown away.
+/// Limits on how much of a request's body is read and discarded after the response is sent.
 ///
-/// A server that closes the connection while the client still sends loses the answer: the client, or the proxy in between, sees
-/// a broken connection in place of a refusal, and a proxy may take the whole server for dead. So the rest of a body that nobody
-/// reads is received and discarded by a task in the background. It ends when the body does, or at the first of these limits,
-/// and holds no data.
+/// If a server closes the connection while the client is still sending, the response is lost. The client, or a proxy in
+/// between, then sees a broken connection instead of a rejection, and a proxy may consider the whole server dead. A
+/// background task therefore receives and discards the rest of a body that the service has not read. The task ends when
+/// the body ends, or at the first of these limits. It holds no data.
 ///
-/// A request with `Expect: 100-continue` whose body was not asked for uploads nothing.
+/// If a request has `Expect: 100-continue` and its body was not read, the client does not upload it.
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, VerifyLayer, server::DrainLimits};
@@ -44,25 +44,26 @@ pub struct DrainLimits {
 }
 
 impl DrainLimits {
-    /// 64 MiB and 5 seconds for each body, 1,024 bodies at a time.
+    /// Makes the default limits: 64 MiB and 5 seconds for each body, and 1,024 bodies at a time.
     #[must_use]
     pub fn new() -> Self {
         Self { bytes: 64 * 1024 * 1024, timeout: Duration::from_secs(5), bodies: 1024 }
     }
 
-    /// The most bytes that are discarded of one body. Default: 64 MiB. With 0 no body is drained.
+    /// Sets the most bytes that are discarded of one body. Default: 64 MiB. With 0, no body is drained.
     #[must_use]
     pub fn with_bytes(self, bytes: u64) -> Self {
         Self { bytes, ..self }
     }
 
-    /// How long one body is drained. Default: 5 seconds. With 0 no body is drained.
+    /// Sets how long one body is drained. Default: 5 seconds. With 0, no body is drained.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// How many bodies are drained at a time; any other is dropped at once. Default: 1,024. With 0 no body is drained.
+    /// Sets how many bodies are drained at a time. Any other body is dropped immediately. Default: 1,024. With 0, no
+    /// body is drained.
     #[must_use]
     pub fn with_bodies(self, bodies: usize) -> Self {
         Self { bodies, ..self }
@@ -75,21 +76,22 @@ impl Default for DrainLimits {
     }
 }
 
-/// Drains bodies within its limits.
+/// Drains bodies within the limits.
 pub(in crate::server) struct Drain {
     limits: DrainLimits,
     places: Arc<Semaphore>,
 }
 
 impl Drain {
-    /// `None` if a limit is 0.
+    /// Returns `None` if a limit is 0.
     pub(in crate::server) fn new(limits: DrainLimits) -> Option<Arc<Self>> {
         let is_on = limits.bytes > 0 && !limits.timeout.is_zero() && limits.bodies > 0;
         let places = Arc::new(Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS)));
         is_on.then(|| Arc::new(Self { limits, places }))
     }
 
-    /// Without a runtime, or where too many bodies are drained already, the body is dropped.
+    /// Drains the body in a background task. Drops it if there is no runtime or if too many bodies are already being
+    /// drained.
     fn spawn<B: RequestBody>(&self, body: B) {
         let (Ok(runtime), Ok(place)) = (Handle::try_current(), self.places.clone().try_acquire_owned()) else {
             return;
@@ -105,7 +107,7 @@ impl Drain {
 async fn discard<B: RequestBody>(mut body: B, limit: u64) {
     let mut discarded = 0;
     while discarded < limit && !body.is_end_stream() {
-        // So that a body that is always ready cannot keep the timeout from being seen.
+        // Yields to the timeout even if the body is always ready.
         consume_budget().await;
         match body.frame().await {
             Some(Ok(frame)) => discarded += frame.data_ref().map_or(0, |data| data.len() as u64),
@@ -116,10 +118,10 @@ async fn discard<B: RequestBody>(mut body: B, limit: u64) {
 
 /// A body that is drained if it is dropped before its end.
 pub(in crate::server) struct DrainedBody<B: RequestBody> {
-    /// `None` if it has ended or failed.
+    /// `None` if the body has ended or failed.
     body: Option<B>,
     drain: Option<Arc<Drain>>,
-    /// The client sends nothing before the body is asked for.
+    /// If `true`, the client sends nothing until the body is polled.
     is_awaited: bool,
 }
 

@@ -1,6 +1,4 @@
-//! A body on its way in: read as late as possible, and checked against what was signed of it.
-
-use std::task::Context;
+//! An incoming body. It is read as late as possible, and checked against the signed digest or parameters.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -23,20 +21,20 @@ use crate::{
 };
 
 pub(in crate::server) enum IncomingBody<B> {
-    /// Not a byte of it was asked for.
+    /// A body that was not polled yet.
     Unread(B),
-    /// A form, whose parameters are signed.
+    /// A buffered form, whose parameters are signed.
     Form(Bytes),
 }
 
-/// When the service is called.
+/// The time at which the service is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum BodyMode {
-    /// When the body is there and is the one that was signed.
+    /// After the body is buffered and checked.
     Buffered,
-    /// While it arrives.
+    /// While the body arrives.
     Streamed,
-    /// While it arrives, and to its end whatever it is.
+    /// While the body arrives. The body is never rejected.
     ReportOnly,
 }
 
@@ -48,8 +46,8 @@ impl<B: RequestBody> IncomingBody<B> {
         }
     }
 
-    /// Compares the body with what binds it: its signed digest; or of a form its parameters, which are signed; or
-    /// nothing, so that there must be none. What has to be waited for is left.
+    /// Checks the body against its signed digest, or a form without a digest against its signed parameters. A body with
+    /// neither must be empty. A body that has not arrived is returned as [`BodyCheck::Unread`].
     pub(in crate::server) fn check(
         self,
         BodyExpectation { length, digest, form: bound_form }: BodyExpectation,
@@ -78,29 +76,26 @@ impl<B: RequestBody> IncomingBody<B> {
     }
 }
 
-/// A body as far as it can be checked without waiting for it.
+/// The result of a check that does not wait for the body.
 pub(in crate::server) enum BodyCheck<B> {
     Now(AdmittedBody),
     Unread(UnreadBody<B>),
 }
 
-/// A body that has to be there before it can be checked.
+/// A body that must arrive before it can be checked.
 pub(in crate::server) struct UnreadBody<B> {
     body: B,
-    /// What was read of it.
+    /// The bytes that were already read.
     start: Bytes,
     digest: Option<BodyDigest>,
     limit: u64,
 }
 
 impl<B: RequestBody> UnreadBody<B> {
-    /// Checks it if it is there at once.
-    pub(in crate::server) fn check_at_once(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Option<Result<AdmittedBody, Rejection>> {
+    /// Checks the body if it has arrived.
+    pub(in crate::server) async fn check_at_once(&mut self) -> Option<Result<AdmittedBody, Rejection>> {
         let digest = self.digest?;
-        match look_at_once(&mut self.body, self.limit, context) {
+        match look_at_once(&mut self.body, self.limit).await {
             Ok(AtOnce::Whole(bytes)) => Some(signed(bytes, digest).map(AdmittedBody::whole)),
             Ok(AtOnce::Start(start)) => {
                 self.start = start;
@@ -110,7 +105,7 @@ impl<B: RequestBody> UnreadBody<B> {
         }
     }
 
-    /// Reads it as long as this share of the budget of all bodies holds it.
+    /// Reads and checks the body. Fails if the budget ends its share.
     pub(in crate::server) async fn check(self, scheme: &Scheme, share: Share<'_>) -> Result<AdmittedBody, Rejection> {
         let bytes = match self.digest {
             Some(digest) => signed(read(self.body, self.start, self.limit, share).await?, digest)?,
@@ -124,7 +119,7 @@ fn signed(bytes: Bytes, digest: BodyDigest) -> Result<Bytes, Rejection> {
     if BodyDigest::of(&bytes) == digest { Ok(bytes) } else { Err(mismatch()) }
 }
 
-/// Reads a body whole, of which `start` was read already, as long as its share of a budget holds it.
+/// Reads a whole body. `start` was already read. Fails if the budget ends its share.
 pub(in crate::server) async fn read<B: RequestBody>(
     body: B,
     start: Bytes,
@@ -142,7 +137,7 @@ pub(in crate::server) fn unreadable<E: Into<BoxError>>(error: CollectError<E>, l
     }
 }
 
-/// Makes sure that no byte arrives where none was signed.
+/// Checks that a body without a signed digest has no bytes.
 async fn read_nothing<B: RequestBody>(body: B, scheme: &Scheme) -> Result<Bytes, Rejection> {
     let mut body = std::pin::pin!(body);
     while !body.is_end_stream() {

@@ -1,8 +1,8 @@
-//! Request bodies, on their way from the client to the service.
+//! Request bodies, from the client to the service.
 //!
-//! A `request` body, of any type an `unverified` one, is `incoming`: read whole within a `budget` and by its `deadline`, or
-//! `streamed`, or only `observed`. A `check` compares it with what was signed. Then it is `admitted`, and becomes the body of
-//! the `service`. The rest of a rejected body goes to the `drain`.
+//! A `request` body, or an `unverified` one of any type, is an `incoming` body. It is read within a `budget` and by its
+//! `deadline`, or `streamed`, or only `observed`. A `check` compares it with the signed digest or parameters. It is
+//! then an `admitted` body, and becomes the body of the `service`. The `drain` reads the rest of a rejected body.
 
 pub(super) mod admitted;
 pub(super) mod budget;

@@ -1,4 +1,4 @@
-//! A body that goes on as it comes, and whose verdict is told at its end.
+//! A body that is forwarded as it arrives, and whose verdict is reported at its end.
 
 use std::{
     fmt,
@@ -20,11 +20,11 @@ use crate::{
 };
 
 pin_project! {
-    /// Checks what it passes, and refuses nothing.
+    /// Checks the frames that it forwards, and rejects nothing.
     pub(in crate::server) struct ObservedBody<B> {
         #[pin]
         body: B,
-        // Until the verdict is told.
+        // `Some` until the verdict is reported.
         check: Option<Check>,
         hook: VerdictHook,
         recorder: BodyOutcomeRecorder,
@@ -32,7 +32,7 @@ pin_project! {
 
     impl<B> PinnedDrop for ObservedBody<B> {
         fn drop(this: Pin<&mut Self>) {
-            // The service did not want the rest, and what nobody reads is not refused.
+            // The service has dropped the body early. Bytes that nobody reads are not rejected.
             let this = this.project();
             if this.check.take().is_some() {
                 this.hook.tell(Ok(()));
@@ -41,16 +41,16 @@ pin_project! {
     }
 }
 
-/// Who waits for the verdict on a body.
+/// The hook that gets the verdict on a body.
 #[derive(Clone, Default)]
 pub(in crate::server) struct VerdictHook(Arc<OnceLock<Tell>>);
 
 type Tell = Box<dyn Fn(Result<(), &Rejection>) + Send + Sync>;
 
 impl VerdictHook {
-    /// Before the service is called: nothing of the body is read until then.
+    /// Sets the closure. Call it before the service reads the body.
     pub(in crate::server) fn then(&self, tell: impl Fn(Result<(), &Rejection>) + Send + Sync + 'static) {
-        // Whoever comes second has nothing to wait for.
+        // A second call has no effect.
         let _ = self.0.set(Box::new(tell));
     }
 
@@ -100,7 +100,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ObservedBody<B> {
     }
 }
 
-/// The verdict, once there is one. Whoever knows a body's length does not ask for more than its last frame.
+/// Returns the verdict after the last frame. A service that knows a body's length does not poll again after that frame.
 fn verdict_of(
     check: &mut Check,
     frame: Option<&Result<Frame<Bytes>, BoxError>>,

@@ -1,4 +1,4 @@
-//! Bodies that a verifier takes.
+//! The request bodies that a verifier accepts.
 
 use bytes::Bytes;
 use http_body::Body;
@@ -9,10 +9,11 @@ use http_body_util::BodyExt;
 use crate::server::body::{admitted::Admitted, unverified::UnverifiedBody};
 use crate::{protocol::BoxError, server::body::admitted::AdmittedBody};
 
-/// A request body that can be verified, and the type in which the service then gets it.
+/// A request body that can be verified. It names the body type that the service gets. The trait is sealed.
 ///
-/// axum's `Body` becomes itself (feature `axum`), hyper's `Incoming` becomes [`ServiceBody`](crate::server::ServiceBody) (feature `hyper`). Any
-/// other body is wrapped one line above the verifying layer, and becomes a `ServiceBody` too. The trait is sealed.
+/// axum's `Body` stays an axum `Body` (feature `axum`). hyper's `Incoming` becomes a
+/// [`ServiceBody`](crate::server::ServiceBody) (feature `hyper`). Wrap any other body in one line above the verifying
+/// layer. It becomes a `ServiceBody` too.
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, StaticKeys, server::{ServiceBody, UnverifiedBody}};
@@ -30,7 +31,7 @@ use crate::{protocol::BoxError, server::body::admitted::AdmittedBody};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Without that line it does not compile, and the compiler says what is missing:
+/// Without that line the code does not compile, and the compiler names the missing line:
 ///
 /// ```compile_fail,E0277
 /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -53,7 +54,7 @@ pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin 
 }
 
 pub(in crate::server) mod sealed {
-    /// Keeps verified bodies in the hands of the verifier, and the trait free to grow.
+    /// Seals the trait, so that only the verifier makes verified bodies and the trait can get new methods.
     pub trait Sealed {}
 }
 
@@ -75,7 +76,8 @@ impl RequestBody for axum::body::Body {
     }
 }
 
-/// axum looks for the error of a limit no deeper than it wraps errors itself, so none is wrapped twice.
+/// Unwraps axum's errors before `Body::new` wraps them again. axum looks for a length-limit error only one wrapper
+/// deep.
 #[cfg(feature = "axum")]
 fn unchecked_axum_body(body: UnverifiedBody) -> axum::body::Body {
     axum::body::Body::new(body.map_err(|error| match error.downcast::<axum::Error>() {

@@ -1,4 +1,4 @@
-//! The body as the service gets it.
+//! The body that the service gets.
 
 use std::{
     pin::Pin,
@@ -16,9 +16,8 @@ use crate::server::body::{
     unverified::UnverifiedBody,
 };
 
-/// The body that the service gets: the bytes that were signed. A request that
-/// [bypasses](crate::Verifier::with_insecure_bypass) verification, or is only
-/// [reported](crate::danger::ReportOnlyLayer), has its body as it came.
+/// The body that the service gets: the signed bytes. A request that [bypasses](crate::Verifier::with_insecure_bypass)
+/// verification, or is only [reported](crate::danger::ReportOnlyLayer), keeps its body unchanged.
 #[derive(Debug, Default)]
 pub struct ServiceBody(Kind);
 
@@ -45,7 +44,7 @@ impl ServiceBody {
         })
     }
 
-    /// A body for tests of services that take one. Nobody has signed it.
+    /// Makes a body for tests of services. It is not verified.
     #[cfg(feature = "test-util")]
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]

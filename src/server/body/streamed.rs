@@ -1,4 +1,4 @@
-//! A body that is handed on while its digest is checked.
+//! A body that is forwarded while its digest is checked.
 
 use std::{
     mem,
@@ -20,14 +20,15 @@ use crate::{
 };
 
 pin_project! {
-    /// Holds the last data frame back until the digest matches: in its place the service sees an error.
+    /// Holds the last data frame back until the digest matches. If it does not match, the service gets an error
+    /// instead.
     ///
-    /// Nor does it say before that it ends: who forwards a body of known length never asks for more once that many
-    /// bytes are there, and would pass a wrong body on.
+    /// The body does not report its end before that. A service that forwards a body of known length stops polling once
+    /// that many bytes have arrived, and would otherwise forward a wrong body.
     pub(in crate::server) struct StreamedBody<B> {
         #[pin]
         body: B,
-        // None when it has ended.
+        // `None` after the body has ended.
         check: Option<Check>,
         held: Bytes,
         refusal: BodyRefusal,
@@ -35,7 +36,7 @@ pin_project! {
     }
 }
 
-/// Why a streamed body was refused, once it is: for the answer, which the service can no longer give.
+/// The reason why a streamed body was rejected, if it was. The layer needs it for the response.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct BodyRefusal(Arc<OnceLock<BodyError>>);
 
@@ -86,14 +87,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for StreamedBody<B> {
                 },
             };
             match checked {
-                // Empty frames are skipped: one of them does not make the frame before it another one's than the last.
+                // Skip empty frames: they must not release the held frame.
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => match mem::replace(this.held, data) {
                     first if first.is_empty() => {}
                     held => return Poll::Ready(Some(Ok(Frame::data(held)))),
                 },
                 Err(rejection) => {
-                    // Before anybody is told: nothing that they do may set free what is held.
+                    // Clear the held frame before reporting, in case an observer panics.
                     (*this.check, *this.held) = (None, Bytes::new());
                     this.recorder.tell(Err(&rejection));
                     return Poll::Ready(Some(Err(this.refusal.refuse(rejection))));

@@ -12,11 +12,11 @@ use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
 use crate::protocol::BoxError;
 
-/// Any body, boxed, on its way to the verifier. See [`RequestBody`](crate::server::RequestBody).
+/// A boxed request body of any type, before verification. See [`RequestBody`](crate::server::RequestBody).
 pub struct UnverifiedBody(UnsyncBoxBody<Bytes, BoxError>);
 
 impl UnverifiedBody {
-    /// Takes a body of any type.
+    /// Boxes a body of any type.
     pub fn new<B>(body: B) -> Self
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,

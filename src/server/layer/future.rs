@@ -1,4 +1,4 @@
-//! The response to come.
+//! The future of the verifying services.
 
 use std::{
     fmt,

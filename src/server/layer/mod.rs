@@ -1,4 +1,4 @@
-//! The tower layer around a [`Verifier`](crate::server::Verifier), the service that it makes, and that one's future.
+//! The tower layer around a [`Verifier`](crate::server::Verifier), its service and its future.
 
 mod future;
 mod service;

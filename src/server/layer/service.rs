@@ -30,10 +30,10 @@ use crate::{
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
-/// Verifies requests before the service gets them.
+/// Verifies requests before the inner service gets them.
 ///
-/// The answer to a rejected request has its [`RejectionKind`](crate::RejectionKind) in its extensions, for layers above
-/// that count or log.
+/// The response to a rejected request has its [`RejectionKind`](crate::RejectionKind) in its extensions, for layers
+/// above that count or log.
 #[must_use = "services do nothing unless they are called"]
 pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
     inner: S,
@@ -81,7 +81,8 @@ where
             };
             let is_verified = request.extensions().get::<Caller>().is_some();
             let response = inner.call(request).await;
-            // What the service makes of a body that is not the signed one is no answer.
+            // If the streamed body was rejected, discard the service's response, because it is based on unverified
+            // bytes.
             if let BodyVerdict::Streamed(refusal) = &verdict
                 && let Some(rejection) = refusal.rejection()
             {

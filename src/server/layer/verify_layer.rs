@@ -14,17 +14,19 @@ use crate::{
     store::{KeyStore, MemoryNonceStore},
 };
 
-/// Puts a [`Verifier`] in front of a service: only signed, fresh, unrepeated requests reach it.
+/// Puts a [`Verifier`] in front of a service. Only requests that are signed, fresh and not repeated reach the service.
 ///
-/// Clones share their memory of nonces; two layers made by `new` do not. Options are the verifier's: `Verifier::new(keys).with_nonces(store).into_layer()`.
+/// Clones share their nonce store. Two layers made by `new` do not. Set options on the verifier:
+/// `Verifier::new(keys).with_nonces(store).into_layer()`.
 ///
 /// # Caches
 ///
-/// Every refusal is `no-store`. The answer to a verified request gets `Cache-Control: private`, unless the service has
-/// decided who may store it: by `public`, `s-maxage`, `no-store`, or `private` without a list of fields. A `max-age` alone
-/// does not decide that. An answer that has a `max-age`, `Expires` or `Last-Modified`, and no `no-store`, also varies (`Vary`)
-/// by the header of the app id and by the place of the token: a browser must not show the next user the last one's answer.
-/// Fields that are meant for one kind of cache alone, such as `CDN-Cache-Control` (RFC 9213), stay as the service set them.
+/// Every response to a rejected request is `no-store`. The layer adds `Cache-Control: private` to the response to a
+/// verified request, unless the service has set one of these directives: `public`, `s-maxage`, `no-store`, or `private`
+/// without a list of fields. A `max-age` alone does not count. A response that has a `max-age`, `Expires` or
+/// `Last-Modified`, and no `no-store`, also gets a `Vary` header with the header of the app id and the header that
+/// carries the token. This keeps a browser from showing one user's response to the next user. Fields for one kind of
+/// cache, such as `CDN-Cache-Control` (RFC 9213), are not changed.
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, store::StaticKeys};
@@ -40,21 +42,22 @@ pub struct VerifyLayer<K, N = MemoryNonceStore, R = ProblemJson> {
 }
 
 impl<K: KeyStore> VerifyLayer<K> {
-    /// Verifies with the protocol's defaults: memory nonce store, five minutes, headers.
+    /// Makes a layer with the protocol's defaults: a nonce store in memory, a tolerance of five minutes, fields in
+    /// headers.
     pub fn new(keys: K) -> Self {
         Self::from(Verifier::new(keys))
     }
 }
 
 impl<K, N, R> VerifyLayer<K, N, R> {
-    /// What it verifies with.
+    /// The verifier of this layer.
     pub fn verifier(&self) -> &Verifier<K, N> {
         &self.verifier
     }
 
-    /// Answers rejected requests in another way. Default: [`ProblemJson`].
+    /// Sets how the layer responds to rejected requests. Default: [`ProblemJson`].
     ///
-    /// Start from [`Rejection::to_response`](crate::Rejection::to_response), which has the headers that clients and
+    /// Start from [`Rejection::to_response`](crate::Rejection::to_response), which sets the headers that clients and
     /// caches need.
     ///
     /// ```
@@ -71,9 +74,9 @@ impl<K, N, R> VerifyLayer<K, N, R> {
         VerifyLayer { verifier: self.verifier, renderer: Arc::new(renderer), drain: self.drain }
     }
 
-    /// Limits how much of a body is read and discarded after an early answer. Default: [`DrainLimits::new`].
+    /// Limits how much of a body is read and discarded after an early response. Default: [`DrainLimits::new`].
     ///
-    /// Clones of a layer count the bodies that they drain together.
+    /// Clones of a layer share the limit on the number of bodies.
     pub fn with_drain_limits(self, limits: DrainLimits) -> Self {
         Self { drain: Drain::new(limits), ..self }
     }
@@ -94,7 +97,7 @@ impl<S, K, N, R> Layer<S> for VerifyLayer<K, N, R> {
     }
 }
 
-/// A `Verifier` is no layer. This impl never applies; it makes the compiler say what to write instead.
+/// A `Verifier` is not a layer. This impl never applies. It makes the compiler show what to write instead.
 #[doc(hidden)]
 impl<S, K, N> Layer<S> for Verifier<K, N>
 where
@@ -107,7 +110,7 @@ where
     }
 }
 
-/// Implemented by no type.
+/// No type implements this trait.
 #[diagnostic::on_unimplemented(
     message = "a `Verifier` is not a layer",
     label = "write `verifier.into_layer()`",

@@ -11,7 +11,7 @@ pub(super) struct RequestFacts {
 
 enum ClaimedFields {
     Whole(Claim),
-    /// Other fields are missing or malformed.
+    /// Only the app id. Other fields are missing or malformed.
     AppId(Box<AppId>),
 }
 

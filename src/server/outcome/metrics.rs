@@ -1,4 +1,4 @@
-//! Metrics, and the one place where they depend on a feature.
+//! The metrics of a verifier, which need the feature `metrics`.
 
 #[cfg(not(feature = "metrics"))]
 pub(super) use self::noop::Metrics;

@@ -1,4 +1,4 @@
-//! The layer that refuses nothing.
+//! The layer that reports verdicts and rejects nothing.
 
 use std::{fmt, sync::Arc};
 
@@ -11,18 +11,19 @@ use crate::{
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
-/// Lets every request in, and tells the verdict on each: for the time until all clients sign.
+/// Accepts every request and reports the verdict on each. Use it until all clients sign.
 ///
-/// A request that is verified reaches the service as it would behind [`VerifyLayer`](crate::VerifyLayer): with its
-/// [`Caller`](crate::Caller), and stripped of what was not signed. Any other goes on as it came, body and all, without a `Caller`, and with
-/// its [`RejectionKind`](crate::RejectionKind) in its extensions. Answers are the service's own.
+/// A verified request reaches the service as it would behind [`VerifyLayer`](crate::VerifyLayer): with its
+/// [`Caller`](crate::Caller), and without unsigned parts. Any other request is forwarded unchanged, including its body,
+/// without a `Caller`, and with its [`RejectionKind`](crate::RejectionKind) in its extensions. The service's responses
+/// are not changed.
 ///
-/// It does all the work of verifying, nonces included, and keeps what it reads of a body until the verdict, up to the
-/// [limit](crate::Limits::with_body): a form is held a second time for that, outside of the
-/// [memory](Verifier::with_form_memory) that forms share. Where bodies are [streamed](Verifier::with_streamed_bodies)
-/// none is kept: the service gets it as it comes, with its `Caller`, and the verdict is told at its end. An
-/// [observer](Verifier::with_observer) of the verifier is told as well, of what was only reported as
-/// [not enforced](crate::server::Outcome::is_enforced).
+/// The layer runs the whole verification, including the nonce claim. It keeps the bytes that it reads of a body until
+/// the verdict, up to the [limit](crate::Limits::with_body). A form is therefore held twice, and the second copy does
+/// not count toward the [memory](Verifier::with_form_memory) that forms share.
+/// [Streamed](Verifier::with_streamed_bodies) bodies are not kept: the service gets them as they arrive, with the
+/// `Caller`, and the verdict is reported at their end. An [observer](Verifier::with_observer) of the verifier gets the
+/// outcomes too, marked as [not enforced](crate::server::Outcome::is_enforced).
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, Verifier, danger::ReportOnlyLayer};
@@ -40,10 +41,10 @@ pub struct ReportOnlyLayer<K, N = MemoryNonceStore> {
 }
 
 impl<K: KeyStore, N: NonceStore> ReportOnlyLayer<K, N> {
-    /// Calls `report` with each request's head, as it came, and the verdict on it. Requests that
-    /// [bypass](Verifier::with_insecure_bypass) verification are not reported.
+    /// Makes a layer that calls `report` with the head of each request, as it arrived, and the verdict on it. Requests
+    /// that [bypass](Verifier::with_insecure_bypass) verification are not reported.
     ///
-    /// If `report` panics, the panic is caught, and the request goes on.
+    /// If `report` panics, the panic is caught and the request continues.
     pub fn new(verifier: Verifier<K, N>, report: impl Fn(&Parts, Verdict<'_>) + Send + Sync + 'static) -> Self {
         Self { verifier: Arc::new(verifier.report_only()), report: Report::new(report) }
     }

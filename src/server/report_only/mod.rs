@@ -1,7 +1,7 @@
-//! Everything is let in, and the verdicts are told.
+//! A layer that accepts every request and reports the verdicts.
 //!
-//! The `layer` makes the `service`, which verifies a body that can be had back by `replay` if the verdict is no. A
-//! streamed body is only observed.
+//! The `layer` makes the `service`, which verifies a body through `replay`. If the verdict is a rejection, `replay`
+//! returns the body from its start. A streamed body is only observed.
 
 mod layer;
 mod replay;

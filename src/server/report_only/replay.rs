@@ -1,4 +1,4 @@
-//! A body that can be had back after the verifier has read of it.
+//! A body that can be replayed after the verifier has read a part of it.
 
 use std::{
     error::Error,
@@ -21,17 +21,17 @@ use crate::{
     },
 };
 
-/// Reads a body, and keeps what it has read.
+/// Reads a body and keeps the bytes that it has read.
 pub(super) struct TeeBody<B>(Arc<Mutex<BodyBuffer<B>>>);
 
-/// What was read of a body, and the rest of it.
+/// A handle that discards or replays the body of a [`TeeBody`].
 pub(super) struct ReplayHandle<B>(Arc<Mutex<BodyBuffer<B>>>);
 
 struct BodyBuffer<B> {
     body: Pin<Box<B>>,
-    /// It must not be asked again.
+    /// If `true`, the body must not be polled again.
     has_ended: bool,
-    /// None when nothing is kept any more.
+    /// `None` after the buffer was discarded.
     read: Option<BufferedBody>,
 }
 
@@ -54,12 +54,12 @@ impl<B: RequestBody> TeeBody<B> {
 }
 
 impl<B: RequestBody> ReplayHandle<B> {
-    /// Keeps nothing any more.
+    /// Drops the kept bytes and stops keeping more.
     pub(super) fn discard(self) {
         lock(&self.0).read = None;
     }
 
-    /// The body from its start. Its verifier reads no more of it.
+    /// Returns the body from its start. The verifier does not read it any more.
     pub(super) fn replay(self) -> UnverifiedBody {
         let read = lock(&self.0).read.take().unwrap_or_default();
         UnverifiedBody::new(ReplayedBody { read, buffer: self.0 })
@@ -118,7 +118,7 @@ impl<B: RequestBody> RequestBody for TeeBody<B> {
     }
 }
 
-/// What was recorded, then the rest.
+/// The kept bytes, then the rest of the body.
 struct ReplayedBody<B> {
     read: BufferedBody,
     buffer: Arc<Mutex<BodyBuffer<B>>>,
@@ -156,7 +156,7 @@ impl<B: RequestBody> Body for ReplayedBody<B> {
     }
 }
 
-/// An error that both the verifier and the service are told.
+/// An error that both the verifier and the service get.
 #[derive(Clone, Debug)]
 struct SharedError(Arc<BoxError>);
 
@@ -165,7 +165,7 @@ impl SharedError {
         Self(Arc::new(error))
     }
 
-    /// The error itself, once the verifier has forgotten it.
+    /// Returns the error itself, if the verifier has dropped its clone.
     fn into_inner(self) -> BoxError {
         Arc::try_unwrap(self.0).unwrap_or_else(|shared| Self(shared).into())
     }
@@ -178,7 +178,7 @@ impl fmt::Display for SharedError {
 }
 
 impl Error for SharedError {
-    /// The error itself, for those who look for its type.
+    /// Returns the error itself, so that callers can look for its type.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&**self.0)
     }

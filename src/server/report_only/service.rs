@@ -1,4 +1,4 @@
-//! The service that refuses nothing.
+//! The service that reports verdicts and rejects nothing.
 
 use std::{
     fmt,
@@ -24,7 +24,7 @@ use crate::{
     store::{KeyStore, MemoryNonceStore, NonceStore},
 };
 
-/// What a verifier says of a request: who sent it, or why it would be refused.
+/// The verdict on a request: its verified caller, or the rejection.
 pub type Verdict<'a> = Result<&'a Caller, &'a Rejection>;
 
 /// The closure that gets each verdict.
@@ -38,7 +38,7 @@ impl Report {
         Self(Arc::new(report))
     }
 
-    /// A closure that panics changes nothing for the request, also while another panic unwinds.
+    /// Calls the closure. A panic in it does not affect the request, even while another panic unwinds.
     fn call(&self, head: &Parts, verdict: Verdict<'_>) {
         call_closure("report", || (self.0)(head, verdict));
     }
@@ -87,7 +87,7 @@ where
             let request = match verified.unwrap_or_else(|| Err(Rejection::unavailable("a store panicked"))) {
                 Ok(Admission { mut request, verdict }) => {
                     replay.discard();
-                    // Of a layer like this one, above, with another verdict.
+                    // Remove the kind that an outer report-only layer with another verdict has inserted.
                     request.extensions_mut().remove::<RejectionKind>();
                     report_verified(report, seen, &request, verdict);
                     request
@@ -102,7 +102,7 @@ where
     }
 }
 
-/// `None` if the future panics: the service is called all the same.
+/// A future that resolves to `None` if the inner future panics. The service is called in that case too.
 struct CatchPanics<F>(Pin<Box<F>>);
 
 impl<F: Future> Future for CatchPanics<F> {
@@ -116,7 +116,7 @@ impl<F: Future> Future for CatchPanics<F> {
     }
 }
 
-/// At once, or when the body has ended.
+/// Reports a verified request: immediately, or when its observed body has ended.
 fn report_verified<B>(report: Report, seen: Parts, request: &Request<B>, verdict: BodyVerdict) {
     let extensions = request.extensions();
     let is_known_already = seen.extensions.get::<Caller>().is_some();

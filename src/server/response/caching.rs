@@ -1,4 +1,4 @@
-//! What caches may do with the answer to a verified request.
+//! Cache headers for the response to a verified request.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -7,10 +7,11 @@ use http::{
 
 use crate::protocol::{Field, FieldLocation, Scheme, TokenLocation, is_token_byte, trim};
 
-/// Keeps caches from serving one caller's answer to another.
+/// Keeps caches from serving one caller's response to another.
 ///
-/// Shared caches know only `Authorization` (RFC 9111, section 3.5), so an answer is `private` unless the service has
-/// decided who may store it. An answer that may be stored and reused varies by what tells callers apart.
+/// Shared caches recognize only `Authorization` (RFC 9111, section 3.5). A response is therefore `private`, unless the
+/// service has set directives that decide which caches may store it. A response that may be stored and reused varies by
+/// the headers that identify the caller.
 pub(in crate::server) fn bind_to_caller(headers: &mut HeaderMap, scheme: &Scheme) {
     let directives = match headers.entry(CACHE_CONTROL) {
         header::Entry::Vacant(vacant) => {
@@ -20,7 +21,7 @@ pub(in crate::server) fn bind_to_caller(headers: &mut HeaderMap, scheme: &Scheme
         header::Entry::Occupied(mut occupied) => {
             let directives = Directives::read(occupied.iter());
             if !directives.decides_who_stores() {
-                // In front: behind a quoted string that does not end it would be part of that.
+                // Prepend `private`: after an unterminated quoted string it would be part of that string.
                 let value = list([PRIVATE.as_bytes()], occupied.iter(), []).unwrap_or(PRIVATE);
                 occupied.insert(value);
             }
@@ -36,13 +37,13 @@ pub(in crate::server) fn bind_to_caller(headers: &mut HeaderMap, scheme: &Scheme
 
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
-/// The directives of an answer that matter here. RFC 9111, section 5.2.2.
+/// The relevant directives of a response. RFC 9111, section 5.2.2.
 #[derive(Default)]
 struct Directives {
     no_store: bool,
-    /// `public`, `s-maxage` with a number, or `private` for all of the answer.
+    /// `public`, `s-maxage` with a number, or `private` without a list of fields.
     names_who_stores: bool,
-    /// Also where a value is malformed: another reader may find one in it.
+    /// Also `true` if a value is malformed, because another reader may find a `max-age` in it.
     has_max_age: bool,
 }
 
@@ -61,7 +62,7 @@ impl Directives {
         self.no_store || self.names_who_stores
     }
 
-    /// `None` if it is malformed. What stands before the fault counts.
+    /// Returns `None` if the value is malformed. The directives before the error count.
     fn read_value(&mut self, mut rest: &[u8]) -> Option<()> {
         loop {
             rest = trim(rest);
@@ -77,7 +78,7 @@ impl Directives {
             match argument {
                 None if name.eq_ignore_ascii_case(b"no-store") => self.no_store = true,
                 None if name.eq_ignore_ascii_case(b"public") => self.names_who_stores = true,
-                // With a list of fields it is about those alone.
+                // With a list of fields, the directive covers only those fields.
                 None if name.eq_ignore_ascii_case(b"private") => self.names_who_stores = true,
                 Some(seconds) if name.eq_ignore_ascii_case(b"s-maxage") && is_number(seconds) => {
                     self.names_who_stores = true;
@@ -91,11 +92,11 @@ impl Directives {
 
 struct Directive<'a> {
     name: &'a [u8],
-    /// Without quotes.
+    /// The argument, without quotes.
     argument: Option<&'a [u8]>,
 }
 
-/// A directive, and what follows it: nothing, or a comma.
+/// Parses one directive. Returns it with the rest of the text, which is empty or starts with a comma.
 fn directive(text: &[u8]) -> Option<(Directive<'_>, &[u8])> {
     let (name, rest) = token(text)?;
     let (argument, rest) = match rest {
@@ -112,7 +113,8 @@ fn token(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (end > 0).then(|| text.split_at(end))
 }
 
-/// Up to the quote that ends it, which is the first without a backslash before it. RFC 9110, section 5.6.4.
+/// Parses a quoted string up to its closing quote: the first quote without a backslash before it. RFC 9110, section
+/// 5.6.4.
 fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut end = 0;
     loop {
@@ -128,7 +130,8 @@ fn is_number(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
-/// The query needs no header: it is in the URL by which a cache finds an answer.
+/// Adds the headers that identify the caller to `Vary`. Fields in the query need no entry, because they are part of the
+/// cache key.
 fn vary_by_caller(headers: &mut HeaderMap, scheme: &Scheme) {
     let in_headers = |field| (scheme.field_location() != FieldLocation::Query).then(|| scheme.header_name(field));
     let token = match scheme.token_location() {
@@ -150,7 +153,7 @@ fn vary_by_caller(headers: &mut HeaderMap, scheme: &Scheme) {
     }
 }
 
-/// One field in place of several, for caches that read only the first or the last of them.
+/// Joins several fields into one, for caches that read only the first or the last of them.
 fn list<'a>(
     before: impl IntoIterator<Item = &'a [u8]>,
     values: impl Iterator<Item = &'a HeaderValue>,

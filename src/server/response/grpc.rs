@@ -1,4 +1,4 @@
-//! Answers for gRPC: a status of its own in the headers, and no body.
+//! Responses for gRPC: a gRPC status in the headers, and no body.
 
 use bytes::Bytes;
 use http::{
@@ -11,11 +11,11 @@ use crate::{
     server::response::renderer::RenderRejection,
 };
 
-/// Answers as gRPC services do: HTTP status 200, no body, and in the headers a `grpc-status` and a `grpc-message`. gRPC
+/// Responds as gRPC services do: with HTTP status 200, no body, and a `grpc-status` and a `grpc-message` header. gRPC
 /// calls this [Trailers-Only].
 ///
-/// The message is `code: detail` of the [`Rejection`]. The [status] follows from the HTTP status that the rejection has
-/// otherwise:
+/// The message is `code: detail` of the [`Rejection`]. The [status] follows from the HTTP status that the rejection
+/// would otherwise have:
 ///
 /// | HTTP | gRPC |
 /// | --- | --- |
@@ -25,12 +25,12 @@ use crate::{
 /// | 500 | 13 `INTERNAL` |
 /// | 503 | 14 `UNAVAILABLE` |
 ///
-/// `cache-control`, `retry-after`, `x-error-code` and `x-server-time` are those of [`ProblemJson`](crate::server::ProblemJson); gRPC clients
-/// see them as metadata. A problem itself they cannot read: they [guess] a status, `INTERNAL` for a 400, and lose the
-/// reason.
+/// `cache-control`, `retry-after`, `x-error-code` and `x-server-time` are the same as with
+/// [`ProblemJson`](crate::server::ProblemJson). gRPC clients see them as metadata. gRPC clients cannot read a problem
+/// document: they [guess] a status from the HTTP status, for example `INTERNAL` for a 400, and lose the reason.
 ///
-/// The service chooses this for all its callers. It is never chosen by a request's own content type: whoever sends one
-/// could then turn a refusal into a 200, for proxies, caches and logs that know HTTP only.
+/// The renderer applies to all callers of the service. It does not depend on the content type of a request. Otherwise a
+/// caller could turn a rejection into a 200 for proxies, caches and logs that know only HTTP.
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, VerifyLayer, server::{GrpcRejections, UnverifiedBody}};
@@ -48,14 +48,14 @@ use crate::{
 ///
 /// # Streams
 ///
-/// Answers stream. Requests do not: their bodies are read whole before they are signed, and again before the service is
-/// called. So unary calls and streams from the server work; a stream from the client reaches the service once its last
-/// message is sent; and a client that waits for an answer before it sends its next message waits forever.
+/// Responses can be streamed. Requests cannot: their bodies are buffered before the client signs them, and again before
+/// the service is called. Unary calls and server streaming therefore work. A client stream reaches the service only
+/// after its last message is sent. A client that waits for a response before it sends its next message waits forever.
 ///
 /// # Metadata
 ///
-/// Of the metadata nothing is signed but what [`with_signed_headers`](crate::Scheme::with_signed_headers) names. A
-/// service that decompresses messages needs `grpc-encoding` there.
+/// Only the metadata that [`with_signed_headers`](crate::Scheme::with_signed_headers) names is signed. If a service
+/// decompresses messages, sign `grpc-encoding`.
 ///
 /// [Trailers-Only]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 /// [guess]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
@@ -65,7 +65,7 @@ use crate::{
 pub struct GrpcRejections {}
 
 impl GrpcRejections {
-    /// Answers that gRPC clients read.
+    /// Makes a renderer for gRPC clients.
     #[must_use]
     pub fn new() -> Self {
         Self {}
@@ -80,7 +80,7 @@ impl RenderRejection for GrpcRejections {
         headers.remove(WWW_AUTHENTICATE);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static(status(rejection.kind())));
-        // What is encoded is a header's value. Were that to change, the status still says no.
+        // The encoded text is always a valid header value. If that changed, the status would still signal the error.
         if let Ok(message) = HeaderValue::from_maybe_shared(encoded(&rejection.to_string())) {
             headers.insert(HeaderName::from_static("grpc-message"), message);
         }
@@ -100,7 +100,8 @@ fn status(kind: RejectionKind) -> &'static str {
     }
 }
 
-/// `Percent-Encoded` of the gRPC protocol: of the bytes of UTF-8, all but space and visible ASCII without `%` as `%XX`.
+/// Encodes as `Percent-Encoded` of the gRPC protocol: each byte of the UTF-8 text becomes `%XX`, except space and
+/// visible ASCII other than `%`.
 fn encoded(text: &str) -> Bytes {
     let mut encoded = Vec::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,4 +1,5 @@
-//! Answers: a `renderer` makes them of rejections, in `grpc` too; `caching` binds the service's own to its caller.
+//! Responses: a `renderer` makes them from rejections, also for `grpc`. `caching` keeps the service's own responses
+//! private to their caller.
 
 pub(super) mod caching;
 mod grpc;

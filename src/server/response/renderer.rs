@@ -1,4 +1,4 @@
-//! Answers: what a rejected caller is told, and the body that carries it.
+//! Responses to rejected requests, and their body type.
 
 use std::{
     pin::Pin,
@@ -16,17 +16,17 @@ use serde::Serialize;
 
 use crate::protocol::{Rejection, RejectionKind};
 
-/// Makes the answer to a rejected request. Closures from `&Rejection` to `Response<Bytes>` do.
+/// Makes the response to a rejected request. Closures from `&Rejection` to `Response<Bytes>` implement this trait.
 ///
-/// Whatever the renderer makes, the layer sets `x-error-code` to the rejection's [code](crate::RejectionKind::code) and
-/// `Cache-Control` to `no-store`. It adds a `WWW-Authenticate` header to a 401 without one (RFC 9110, section 15.5.2).
+/// The layer always sets `x-error-code` to the rejection's [code](crate::RejectionKind::code) and `Cache-Control` to
+/// `no-store`. It adds a `WWW-Authenticate` header to a 401 that has none (RFC 9110, section 15.5.2).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no answer to a rejection",
     note = "a closure does if its argument has a type and it returns `Response<Bytes>`: \
             `|rejection: &Rejection| rejection.to_response()`"
 )]
 pub trait RenderRejection: Send + Sync + 'static {
-    /// The answer. It should say no more than the rejection does.
+    /// Makes the response. It should not reveal more than the rejection does.
     fn render(&self, rejection: &Rejection) -> Response<Bytes>;
 }
 
@@ -36,13 +36,13 @@ impl<F: Fn(&Rejection) -> Response<Bytes> + Send + Sync + 'static> RenderRejecti
     }
 }
 
-/// Answers with `application/problem+json` (RFC 9457), as PROTOCOL.md describes it.
+/// Responds with `application/problem+json` (RFC 9457), as PROTOCOL.md describes it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ProblemJson {}
 
 impl ProblemJson {
-    /// The protocol's own answers.
+    /// Makes the protocol's default renderer.
     #[must_use]
     pub fn new() -> Self {
         Self {}
@@ -66,14 +66,14 @@ impl RenderRejection for ProblemJson {
     }
 }
 
-/// Puts into the head of an answer what caches, retry policies and clients of HEAD have to see there.
+/// Sets the headers of a rejection's response that caches, retry policies and clients of HEAD need.
 pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, kind: RejectionKind) {
     let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-error-code"), HeaderValue::from_static(kind.code()));
     if is_unauthorized && !headers.contains_key(WWW_AUTHENTICATE) {
-        // RFC 9110, section 11.6.1: a scheme and its parameters. A code is made of letters and `_`.
+        // RFC 9110, section 11.6.1: a scheme and its parameters. A code consists of letters and `_`.
         if let Ok(challenge) = HeaderValue::try_from(format!("CS1-HMAC-SHA256 error=\"{kind}\"")) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -81,14 +81,14 @@ pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, kind: Rejec
 }
 
 impl Rejection {
-    /// The answer that [`ProblemJson`] makes of this.
+    /// Makes the response that [`ProblemJson`] sends for this rejection.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         ProblemJson::new().render(self)
     }
 }
 
-/// RFC 9457, section 3.1, with two members of ours.
+/// A problem of RFC 9457, section 3.1, with two extension members.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: String,
@@ -114,13 +114,13 @@ impl<'a> Problem<'a> {
     }
 
     fn to_json(&self) -> Bytes {
-        // Text and a number always serialise; were that to change, the status still says no.
+        // Serializing text and a number never fails. If that changed, the status would still signal the error.
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 }
 
 pin_project! {
-    /// The body of an answer: the service's, or a rejection's.
+    /// The body of a response: the service's, or a rejection's.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

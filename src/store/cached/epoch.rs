@@ -1,4 +1,4 @@
-//! What an invalidation ends: everything that was looked up before it, wherever that is by now.
+//! Epochs. An invalidation ends an epoch and voids every lookup that began in it.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::protocol::AppId;
 
-/// Apps share the counters by their hash: to invalidate one may cost a few others a look-up.
+/// The number of counters. Apps share counters by hash, so an invalidation may cause a lookup of a few other apps.
 const COUNTERS: usize = 1024;
 
 /// Counts invalidations.
@@ -16,7 +16,7 @@ pub(super) struct Epochs {
     hasher: RandomState,
 }
 
-/// Read before a look-up begins. What it finds is void once this is not the current one any more.
+/// The epoch at the start of a lookup. The result is void if the epoch is no longer current.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch {
     counter: usize,
@@ -33,7 +33,7 @@ impl Epochs {
         Epoch { counter, count: self.counters[counter].load(Ordering::SeqCst) }
     }
 
-    /// Takes no hash of the app: every request does this.
+    /// Returns whether the epoch is current. Every request calls this, so it does not hash the app.
     pub(super) fn is_current(&self, epoch: Epoch) -> bool {
         self.counters[epoch.counter].load(Ordering::SeqCst) == epoch.count
     }

@@ -1,27 +1,27 @@
-//! Why a look-up has no answer.
+//! Errors of lookups.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::store::StoreError;
 
-/// A look-up that found out nothing. It is the source of a [`StoreError`], for operators; all who waited for the same
-/// look-up get the same one.
+/// The error of a lookup without an answer. It is the source of a [`StoreError`], for operators. All requests that
+/// waited for the same lookup get the same error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
-    /// The store has not answered in time.
-    #[error("the key store has not answered within {} ms", .0.as_millis())]
+    /// The store did not answer within the deadline.
+    #[error("the key store did not answer within {} ms", .0.as_millis())]
     Deadline(Duration),
-    /// The store could not tell.
+    /// The store returned an error.
     #[error("the key store failed")]
     Failed(#[source] Arc<StoreError>),
-    /// Look-ups of ids that may be nobody's wait already, as many as may: somebody makes ids up, or the store is slow.
-    #[error("{0} look-ups of ids that are not known wait already, as many as may")]
+    /// Too many lookups of unknown ids are in flight: requests use made-up ids, or the store is slow.
+    #[error("too many lookups of unknown apps in flight (limit {0})")]
     Busy(usize),
     /// The store panicked.
     #[error("the key store panicked")]
     Panicked,
-    /// There is no tokio runtime to look up on, or it ends.
+    /// There is no tokio runtime, or it is shutting down.
     #[error("there is no tokio runtime, or it is shutting down")]
     NoRuntime,
 }

@@ -1,4 +1,4 @@
-//! A key store over another one: what it promises, and what can be set on it.
+//! A key store that caches the answers of another one.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,8 +14,7 @@ use crate::{
     store::{App, KeyStore, StoreError},
 };
 
-/// Remembers for a while what another key store has answered: for keys in a database, or anywhere else that is not this
-/// process.
+/// Caches the answers of another key store: a database, or any store outside this process.
 ///
 /// ```
 /// # use countersign::{AppId, Secret, VerifyLayer, store::{CachedKeys, key_fn}};
@@ -29,42 +28,47 @@ use crate::{
 ///
 /// # Bound
 ///
-/// A key that is retired, and an app that is disabled, **fails within the [TTL](Self::with_ttl)** (60 s by default): the
-/// time counts from when the look-up began, by the monotonic clock, which no step of the wall clock moves and which
-/// stands still while the machine is suspended. During an outage of the store it fails within the TTL and the
-/// [grace](Self::with_grace) (none by default). After [`invalidate`](Self::invalidate) it fails at once, in this process.
-/// An app that was asked for before it existed is let in within the [TTL of unknown apps](Self::with_unknown_ttl) (10 s).
+/// A retired key or a disabled app **is rejected within the [TTL](Self::with_ttl)** (default: 60 s). The TTL counts
+/// from the start of the lookup. It uses the monotonic clock, which ignores steps of the wall clock and stops while the
+/// machine is suspended.
 ///
-/// # Look-ups
+/// - While the store is unavailable, the bound is the TTL plus the [grace](Self::with_grace) (default: none).
+/// - [`invalidate`](Self::invalidate) takes effect at once, in this process.
+/// - An app that was requested before it existed is accepted within the [TTL of unknown apps](Self::with_unknown_ttl)
+///   (default: 10 s).
 ///
-/// An app is looked up once at a time; whoever else asks for it waits for the same answer. The look-up runs in a task of
-/// its own, so that nobody loses it when a caller goes away, and ends by the [deadline](Self::with_deadline) (250 ms): then
-/// all who wait get an error, and their requests a 503. A store that panics is one that failed.
+/// # Lookups
 ///
-/// No failure is taken for an answer, but after one the app is not looked up again for 100 ms, then for twice as long each
-/// time, a second at most. Until then its requests get the same error at once.
+/// Concurrent requests for one app share a lookup. The lookup runs in its own task, so it continues when a caller
+/// disconnects. It ends by the [deadline](Self::with_deadline) (default: 250 ms). Then all waiting requests fail with a
+/// 503. A panic in the store counts as a failure.
 ///
-/// # Made-up ids
+/// A failure is never cached as an answer. After a failure, the app is not looked up for 100 ms. Each further failure
+/// doubles this time, up to one second. Until then, requests for the app get the same error at once.
 ///
-/// Anybody can ask for an id that is nobody's. Such ids are remembered apart from known apps, the last
-/// [10,000](Self::with_unknown_capacity) of them, so that they push out no app, and each reaches the store once in 10 s as
-/// long as no more come. At most [8 at a time](Self::with_max_unknown_in_flight) are looked up, some 1,000 wait for that
-/// until the deadline, and the others are errors at once.
+/// # Unknown app ids
 ///
-/// Known apps do not queue with them: an app that has had keys is looked up right away, one look-up for each app. Let the
-/// store have more connections than it looks up unknown ids at a time, and a flood leaves the others to them. Who is known
-/// is learned from the store's answers, and forgotten about an hour after the last of them: right after a start, all apps
-/// are strangers. Where that matters, ask for the important ones before serving.
+/// Unknown app ids are cached separately, so they never evict known apps. The cache holds the last
+/// [10,000](Self::with_unknown_capacity) of them. While it is not full, each id reaches the store at most once in 10 s.
+/// At most [8](Self::with_max_unknown_in_flight) lookups of unknown ids run at a time. About 1,000 more wait, up to the
+/// deadline. Others fail at once.
 ///
-/// What is remembered answers sooner. From the time that an answer takes, a caller can tell whether anybody has asked for
-/// an app of late; and during an outage, from its status, whether that app is known.
+/// Known apps do not wait in this queue. Each known app is looked up at once, with at most one lookup in flight per
+/// app. Give the store more connections than the limit for unknown ids, so that a flood of unknown ids leaves
+/// connections for known apps.
+///
+/// An app is known after the store has returned keys for it, and until about an hour after the last answer. Right after
+/// a start, all apps are unknown. If that matters, look up the important apps before you serve requests.
+///
+/// Cached answers are faster. The response time reveals to a caller whether an app was requested recently. During an
+/// outage, the status reveals whether the app is known.
 ///
 /// # Several processes
 ///
-/// Each has a memory of its own. What changes keys must tell all of them to [`invalidate`](Self::invalidate), or wait for
-/// the bound to pass.
+/// Each process has its own cache. When you change keys, call [`invalidate`](Self::invalidate) in every process, or
+/// wait until the bound has passed.
 ///
-/// It needs a tokio runtime with its timer.
+/// The cache needs a tokio runtime with time enabled.
 pub struct CachedKeys<K> {
     pub(super) store: Arc<K>,
     pub(super) memory: Arc<Memory>,
@@ -75,7 +79,7 @@ pub struct CachedKeys<K> {
 }
 
 impl<K: KeyStore> CachedKeys<K> {
-    /// Remembers what this store answers.
+    /// Caches the answers of this store.
     #[must_use]
     pub fn new(store: K) -> Self {
         let options = Options {
@@ -90,7 +94,7 @@ impl<K: KeyStore> CachedKeys<K> {
         Self::build(Arc::new(store), Arc::new(SystemClock::new()), options)
     }
 
-    /// Whatever is set, it begins with nothing remembered.
+    /// Builds a store with an empty cache.
     fn build(store: Arc<K>, clock: Arc<dyn Clock>, options: Options) -> Self {
         let memory = Arc::new(Memory::new(&options));
         let in_flight = Arc::new(InFlightLookups::new(options.most_unknown_in_flight));
@@ -101,86 +105,88 @@ impl<K: KeyStore> CachedKeys<K> {
         Self::build(self.store, self.clock, options)
     }
 
-    /// How long keys are used without asking the store again. Default: 60 seconds. Zero has every request ask.
+    /// Sets how long cached keys are valid. Default: 60 seconds. With zero, every request reaches the store.
     #[must_use]
     pub fn with_ttl(self, ttl: Duration) -> Self {
         let options = Options { ttl, ..self.options };
         self.with_options(options)
     }
 
-    /// How long an app that the store does not know, or has disabled, is refused without asking it again. Default: 10
-    /// seconds.
+    /// Sets how long the cache rejects an unknown or disabled app before it asks the store again. Default: 10 seconds.
     #[must_use]
     pub fn with_unknown_ttl(self, unknown_ttl: Duration) -> Self {
         let options = Options { unknown_ttl, ..self.options };
         self.with_options(options)
     }
 
-    /// For how much longer than the [TTL](Self::with_ttl) keys are used while the store fails or is slower than the
-    /// deadline. Default: zero, not at all.
+    /// Sets how much longer than the [TTL](Self::with_ttl) cached keys stay valid while the store fails or exceeds the
+    /// deadline. Default: zero, which disables it.
     ///
-    /// **A key that is retired during an outage works until the end of it, or of the grace.** Of each app the first
-    /// requests wait for the look-up that fails; the others get its old keys at once, while one look-up at a time finds
-    /// out whether the store is back, as long as requests come once a second. That an app is unknown or disabled is an
-    /// answer, and ends it. With the feature `tracing` there is an event, once a minute, while this goes on.
+    /// **A key that is retired during an outage stays valid until the outage or the grace ends.** The first requests
+    /// for each app wait for the lookup that fails. Later requests get the cached keys at once, as long as they come
+    /// once a second. Meanwhile one lookup at a time tests whether the store is back. If the store answers that the app
+    /// is unknown or disabled, the grace ends for that app. With the feature `tracing`, an event once a minute reports
+    /// the outage.
     #[must_use]
     pub fn with_grace(self, grace: Duration) -> Self {
         let options = Options { grace, ..self.options };
         self.with_options(options)
     }
 
-    /// How long a look-up may take, all that it waits for together. Default: 250 ms.
+    /// Sets the deadline of a lookup, including all waiting. Default: 250 ms.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         let options = Options { deadline, ..self.options };
         self.with_options(options)
     }
 
-    /// How many apps with keys are remembered, some 600 bytes each. Of more, those that are asked for most. Default:
-    /// 10,000.
+    /// Sets how many apps with keys are cached. Each takes about 600 bytes. If there are more, the cache keeps the most
+    /// requested ones. Default: 10,000.
     #[must_use]
     pub fn with_capacity(self, apps: usize) -> Self {
         let options = Options { capacity: apps, ..self.options };
         self.with_options(options)
     }
 
-    /// How many ids without keys are remembered, some 400 bytes each. Of more, the last ones. Default: 10,000.
+    /// Sets how many ids without keys are cached. Each takes about 400 bytes. If there are more, the cache keeps the
+    /// latest ones. Default: 10,000.
     #[must_use]
     pub fn with_unknown_capacity(self, ids: usize) -> Self {
         let options = Options { unknown_capacity: ids, ..self.options };
         self.with_options(options)
     }
 
-    /// How many look-ups of ids that are not known reach the store at a time: fewer than it has connections. Default: 8,
-    /// and never less than 1.
+    /// Sets how many lookups of unknown ids reach the store at a time. Use fewer than the store has connections.
+    /// Default: 8. Minimum: 1.
     #[must_use]
     pub fn with_max_unknown_in_flight(self, look_ups: usize) -> Self {
         let options = Options { most_unknown_in_flight: look_ups, ..self.options };
         self.with_options(options)
     }
 
-    /// Reads time here, of which only the monotonic reading counts; deadlines are tokio's. Default: [`SystemClock`].
+    /// Sets the clock. Only its monotonic reading matters. Deadlines use tokio's clock. Default: [`SystemClock`].
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         Self::build(self.store, Arc::new(clock), self.options)
     }
 
-    /// The store that it asks.
+    /// Returns the store whose answers are cached.
     #[must_use]
     pub fn store(&self) -> &K {
         &self.store
     }
 
-    /// Forgets what is known of an app. Once this has returned, nothing that was looked up before is an answer any more:
-    /// not a look-up that was in flight, and not as a stale one. The next request for the app asks the store.
+    /// Removes an app from the cache. After this returns, no earlier lookup is used any more, neither one in flight nor
+    /// a stale answer. The next request for the app reaches the store.
     ///
-    /// Requests that have been given their keys already go on with them. A few other apps, of the same hash, are looked
-    /// up again too.
+    /// Requests that have their keys already continue with them. A few other apps with the same hash are looked up
+    /// again too.
     pub fn invalidate(&self, app: &AppId) {
         self.memory.epochs().end(app);
     }
 
-    /// [`invalidate`](Self::invalidate), for all apps. The store is then asked for each that comes, all at once.
+    /// Removes all apps from the cache, like [`invalidate`](Self::invalidate). The store then gets lookups of all
+    /// requested apps at once.
     pub fn invalidate_all(&self) {
         self.memory.epochs().end_all();
     }
@@ -190,13 +196,13 @@ impl<K: KeyStore> KeyStore for CachedKeys<K> {
     async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         match self.memory.get(app, self.clock.monotonic(), &self.options) {
             CacheLookup::Fresh(answer) => Ok(answer),
-            // Boxed, so that those who need not wait carry nothing of it.
+            // Boxed, so that the future of a cache hit stays small.
             CacheLookup::Due(due) => Ok(Box::pin(self.look_up(app, due)).await?),
         }
     }
 }
 
-/// Clones share what is remembered.
+/// Clones share the cache.
 impl<K> Clone for CachedKeys<K> {
     fn clone(&self) -> Self {
         Self {

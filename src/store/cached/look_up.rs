@@ -1,4 +1,4 @@
-//! The way of a request whose app must be looked up: alone, or along with others.
+//! Looks up apps that are not cached, and joins lookups that are in flight.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -17,7 +17,7 @@ use super::{
 use crate::{protocol::AppId, store::KeyStore};
 
 impl<K: KeyStore> CachedKeys<K> {
-    /// Ends within the deadline, whatever becomes of the look-ups that it waits for.
+    /// Looks up an app. Ends within the deadline, even if lookups that it waits for do not.
     pub(super) async fn look_up(&self, app: &AppId, mut due: Due) -> Outcome {
         let deadline = Instant::now() + self.options.deadline.min(MAX_TTL);
         loop {
@@ -25,7 +25,8 @@ impl<K: KeyStore> CachedKeys<K> {
                 let now = self.clock.monotonic();
                 let is_backing_off = failure.is_backing_off(now);
                 match due.stale {
-                    // In an outage nobody waits: one look-up at a time finds out whether it is over.
+                    // During an outage, return the stale keys at once. One lookup at a time tests whether the outage is
+                    // over.
                     Some(keys) if failure.is_recent(now, self.options.deadline) => {
                         if !is_backing_off {
                             drop(self.run(app, due.is_known));
@@ -50,13 +51,13 @@ impl<K: KeyStore> CachedKeys<K> {
                 (CacheLookup::Fresh(answer), _) => return Ok(answer),
                 (CacheLookup::Due(Due { stale: Some(keys), .. }), _) if !is_void => return Ok(Some(keys)),
                 (CacheLookup::Due(_), Some(error)) if !is_void || is_late => return Err(error),
-                // An invalidation has overtaken the look-up.
+                // The app was invalidated during the lookup.
                 (CacheLookup::Due(again), _) => due = again,
             }
         }
     }
 
-    /// In a task of its own: whoever asked first may give up first.
+    /// Runs the lookup in its own task, because the first caller may stop waiting before the others.
     fn run(&self, app: &AppId, is_known: bool) -> Result<InFlightLookup, LookupError> {
         let runtime = Handle::try_current().map_err(|_| LookupError::NoRuntime)?;
         let epoch = self.memory.epochs().of(app);
@@ -77,7 +78,7 @@ impl<K: KeyStore> CachedKeys<K> {
 
     async fn find_out(&self, guard: &LookupGuard) -> Outcome {
         let _turn = guard.acquire_permit().await;
-        // Another look-up may have ended since this one was asked for.
+        // Another lookup may have ended while this one waited.
         match self.get(guard.app()) {
             CacheLookup::Fresh(answer) => return Ok(answer),
             CacheLookup::Due(Due { failure: Some(failure), .. }) if failure.is_backing_off(self.clock.monotonic()) => {

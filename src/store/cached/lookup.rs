@@ -1,4 +1,4 @@
-//! Look-ups in flight: one for each app, for all who wait for it.
+//! Lookups in flight. All requests for an app share one lookup.
 
 use std::{
     collections::HashMap,
@@ -10,22 +10,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::{epoch::Epoch, error::LookupError};
 use crate::{protocol::AppId, store::App};
 
-/// What comes of a look-up.
+/// The result of a lookup.
 pub(super) type Outcome = Result<Option<App>, LookupError>;
 
-/// The look-ups that have not ended yet.
+/// The lookups that have not ended yet.
 pub(super) struct InFlightLookups {
     of_apps: Mutex<HashMap<AppId, InFlightLookup>>,
     unknown: Arc<Semaphore>,
-    /// How many of the strangers ask the store at a time.
+    /// Limits the lookups of unknown apps that reach the store at a time.
     asking: Arc<Semaphore>,
 }
 
-/// How many look-ups of strangers may be in flight, those included that wait for their turn to ask the store: enough for
-/// all apps of a service that come at once after it has started.
+/// The maximum number of lookups of unknown apps in flight, including those that wait for a permit. It is large enough
+/// for all apps of a service that arrive at once after a start.
 const MAX_UNKNOWN: usize = 1024;
 
-/// A look-up that others may wait for too.
+/// A lookup that several requests may wait for.
 #[derive(Clone)]
 pub(super) struct InFlightLookup {
     pub(super) epoch: Epoch,
@@ -36,7 +36,7 @@ impl InFlightLookup {
     pub(super) async fn outcome(&mut self) -> Outcome {
         match self.outcome.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            // Its task is gone, with its runtime.
+            // The runtime dropped the task.
             _ => Err(LookupError::NoRuntime),
         }
     }
@@ -52,7 +52,7 @@ impl InFlightLookups {
         }
     }
 
-    /// The flight that there is, or a new one with what its task needs.
+    /// Returns the lookup in flight, or a new one with the guard for its task.
     pub(super) fn join(
         self: &Arc<Self>,
         app: &AppId,
@@ -60,7 +60,7 @@ impl InFlightLookups {
         is_known: bool,
     ) -> Result<(InFlightLookup, Option<LookupGuard>), LookupError> {
         let mut in_flight = self.lock();
-        // One that an invalidation has overtaken is of no use any more.
+        // Ignore a lookup from before an invalidation.
         if let Some(lookup) = in_flight.get(app).filter(|lookup| lookup.epoch == epoch) {
             return Ok((lookup.clone(), None));
         }
@@ -80,7 +80,7 @@ impl InFlightLookups {
     }
 }
 
-/// What the task of a flight holds. When it is dropped, however that comes, the flight is over.
+/// The guard of a lookup's task. The lookup ends when the guard is dropped, in any way.
 pub(super) struct LookupGuard {
     in_flight: Arc<InFlightLookups>,
     app: AppId,
@@ -98,8 +98,7 @@ impl LookupGuard {
         self.lookup.epoch
     }
 
-    /// Waits for its turn to ask the store. Known apps have it at once, each for itself: a flood of made-up ids does not
-    /// hold them up.
+    /// Waits for a permit to reach the store. Known apps need no permit, so a flood of unknown ids does not delay them.
     pub(super) async fn acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
         match &self.place {
             Some(_) => self.in_flight.asking.clone().acquire_owned().await.ok(),
@@ -108,14 +107,14 @@ impl LookupGuard {
     }
 
     pub(super) fn complete(self, outcome: Outcome) {
-        // Whoever comes from now on finds it in memory.
+        // Leave first: later requests find the answer in the cache.
         self.leave();
         self.tell.send_replace(Some(outcome));
     }
 
     fn leave(&self) {
         let mut in_flight = self.in_flight.lock();
-        // Another one may fly for the app by now.
+        // A newer lookup for the app may be in flight.
         if in_flight.get(&self.app).is_some_and(|lookup| lookup.outcome.same_channel(&self.lookup.outcome)) {
             in_flight.remove(&self.app);
         }

@@ -1,4 +1,4 @@
-//! What is remembered of apps, and how long it may be used.
+//! The cached apps, and how long each may be used.
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use super::{
 };
 use crate::{protocol::AppId, store::App};
 
-/// An app whose look-up failed is looked up again after this long, and then after twice as long each time.
+/// The pause after a failed lookup of an app. It doubles with each further failure.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// The longest pause between two look-ups that fail.
+/// The maximum pause between two failed lookups.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Apps that nobody asks for are forgotten an hour after their keys have become useless. Until then they pass for known
-/// ones. Nothing else rests on the cache's own clock.
+/// Known apps are forgotten an hour after their keys have expired. Until then they count as known. Nothing else depends
+/// on the cache's own clock.
 const IDLE_TTL: Duration = Duration::from_secs(3600);
 
-/// Far beyond what anybody sets, and well below what the cache takes.
+/// The maximum TTL: far above any useful setting, and well below the limit of the cache.
 pub(super) const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Known apps in one cache and all others in another, so that made-up ids push no known app out.
+/// The cache. Known apps and other ids have separate caches, so that unknown ids never evict known apps.
 pub(super) struct Memory {
     known: Cache<AppId, Known>,
     unknown: Cache<AppId, Unknown>,
     epochs: Epochs,
 }
 
-/// When a look-up began, from when on its answer may be outdated; or when it failed.
+/// The start of a lookup, from which its answer ages, or the time at which it failed.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
-    /// By the monotonic clock.
+    /// The reading of the monotonic clock.
     pub(super) at: Duration,
     pub(super) epoch: Epoch,
 }
@@ -47,14 +47,14 @@ struct Known {
     failure: Option<Failure>,
 }
 
-/// An id that had no keys, or of which the store has not told yet.
+/// An id that had no keys, or whose lookups have all failed.
 #[derive(Clone)]
 struct Unknown {
     start: Start,
     failure: Option<Failure>,
 }
 
-/// A look-up that failed, the last of its app.
+/// The last lookup of an app, if it failed.
 #[derive(Clone)]
 pub(super) struct Failure {
     start: Start,
@@ -67,26 +67,26 @@ impl Failure {
         now.saturating_sub(self.start.at) < self.backoff
     }
 
-    /// Whether the outage is likely to go on: where an app is asked for once a second, another look-up would have ended
-    /// by now.
+    /// Returns whether the outage probably continues. If an app is requested once a second, a later lookup would have
+    /// ended by now.
     pub(super) fn is_recent(&self, now: Duration, deadline: Duration) -> bool {
         now.saturating_sub(self.start.at) < self.backoff.saturating_add(deadline).saturating_add(MAX_BACKOFF)
     }
 }
 
-/// What memory can tell of an app.
+/// The result of reading the cache.
 pub(super) enum CacheLookup {
-    /// An answer that needs no look-up.
+    /// An answer that needs no lookup.
     Fresh(Option<App>),
-    /// A look-up is due.
+    /// A lookup is due.
     Due(Due),
 }
 
 pub(super) struct Due {
     pub(super) is_known: bool,
-    /// Keys that may be used for want of an answer.
+    /// Expired keys that are within the grace.
     pub(super) stale: Option<App>,
-    /// Of the last look-up, if that failed.
+    /// The failure of the last lookup, if it failed.
     pub(super) failure: Option<Failure>,
 }
 
@@ -94,7 +94,7 @@ impl Memory {
     pub(super) fn new(options: &Options) -> Self {
         let life = options.ttl.saturating_add(options.grace).saturating_add(IDLE_TTL).min(MAX_TTL);
         let known = Cache::builder().max_capacity(options.capacity as u64).time_to_live(life).build();
-        // The last ones that were asked for, and not the most popular: each is to be remembered once.
+        // Keep the latest ids and not the most requested ones, because each id must be cached once.
         let unknown = Cache::builder()
             .max_capacity(options.unknown_capacity as u64)
             .time_to_live(options.unknown_ttl.saturating_add(MAX_BACKOFF).min(MAX_TTL))
@@ -133,7 +133,7 @@ impl Memory {
         }
     }
 
-    /// Takes an answer. One that is invalidated at this very moment may be taken too: it is never recalled.
+    /// Stores an answer. An answer that is invalidated at the same moment may be stored too, but it is never returned.
     pub(super) fn insert(&self, app: &AppId, start: Start, answer: Option<App>) {
         if !self.epochs.is_current(start.epoch) {
             return;
@@ -142,13 +142,13 @@ impl Memory {
             Some(known) => self.known.insert(app.clone(), Known { app: known, start, failure: None }),
             None => {
                 self.unknown.insert(app.clone(), Unknown { start, failure: None });
-                // An answer, so nothing is left that an outage could bring back.
+                // This is an answer: remove the old keys, so that an outage cannot bring them back.
                 self.known.invalidate(app);
             }
         }
     }
 
-    /// Takes note of a look-up that failed.
+    /// Records a failed lookup.
     pub(super) fn insert_failure(&self, app: &AppId, start: Start, error: LookupError) {
         if !self.epochs.is_current(start.epoch) {
             return;
@@ -169,7 +169,7 @@ impl Memory {
         }
     }
 
-    /// Who invalidates wants the store asked, though it has just failed.
+    /// Drops a failure from before an invalidation, because an invalidation asks for a new lookup.
     fn current(&self, failure: Option<Failure>) -> Option<Failure> {
         failure.filter(|failure| self.epochs.is_current(failure.start.epoch))
     }

@@ -1,4 +1,4 @@
-//! Keys from a slow or distant store, remembered for a while.
+//! A cache for keys from a slow or remote store.
 
 mod epoch;
 mod error;

@@ -1,4 +1,4 @@
-//! What can be set on cached keys.
+//! Options of cached keys.
 
 use std::time::Duration;
 

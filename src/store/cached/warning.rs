@@ -1,4 +1,4 @@
-//! Tells operators that keys are used which have outlived their time, and not too often.
+//! Warns operators that expired keys are in use, at a limited rate.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,7 +8,7 @@ use std::{
 use super::error::LookupError;
 use crate::event;
 
-/// An outage is told when it begins, and as long as it lasts.
+/// The interval between warnings. The first warning comes when the outage begins.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! The keys that are in force, and what was seen of their file since.
+//! The current keys, and the snapshots of their file since.
 
 use std::{
     path::Path,
@@ -26,31 +26,31 @@ use crate::{
     store::{App, StaticKeys},
 };
 
-/// What was read, and what was seen since.
+/// Holds the current keys and reloads them when the file changes.
 pub(super) struct Reloader {
     path: Arc<Path>,
     format: Option<DataFormat>,
     apps: RwLock<StaticKeys>,
-    /// Locked from the reading of the file to the taking of its keys, so that none overtakes a later one.
+    /// Locked from reading the file until its keys are applied, so that an older read never replaces a newer one.
     seen: Mutex<Snapshots>,
     failure: Mutex<Option<FileKeysError>>,
-    /// In milliseconds.
+    /// The polling interval in milliseconds.
     interval: AtomicU64,
     watcher: OnceLock<Thread>,
 }
 
-/// What came of reading the file: a digest of what it held, or why it could not be read.
+/// The result of reading the file: a digest of its content, or the reason why it could not be read.
 type Snapshot = Result<[u8; 32], String>;
 
 #[derive(Default)]
 struct Snapshots {
-    /// What was taken last, or refused.
+    /// The last snapshot that was applied or rejected.
     applied: Option<Snapshot>,
-    /// What was seen since, once.
+    /// A newer snapshot that was seen once.
     candidate: Option<Snapshot>,
 }
 
-/// How long a change has to stay the same, so that nobody is in the middle of writing it.
+/// How long a change must stay the same before it is applied, so that no half-written file is applied.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
 impl Reloader {
@@ -99,7 +99,7 @@ impl Reloader {
         self.load().inspect_err(event::key_file_rejected)
     }
 
-    /// The first time: there is nothing yet that could stay.
+    /// Reads and applies the file. Emits no event on failure, because on the first load there are no keys to keep.
     pub(super) fn load(&self) -> Result<(), FileKeysError> {
         let mut seen = lock(&self.seen);
         let content = read(&self.path);
@@ -110,7 +110,7 @@ impl Reloader {
     fn apply(&self, content: Result<Content, String>) -> Result<(), FileKeysError> {
         let taken = content.map_err(|detail| FileKeysError::of_file(&self.path, detail)).and_then(|content| {
             let text = std::str::from_utf8(&content.bytes)
-                .map_err(|_| FileKeysError::of_file(&self.path, "it is no UTF-8 text"))?;
+                .map_err(|_| FileKeysError::of_file(&self.path, "it is not valid UTF-8"))?;
             let apps =
                 parse(text, self.format).map_err(|error_at| FileKeysError::of_text(&self.path, text, error_at))?;
             Ok((apps, content.is_open_to_others))
@@ -148,7 +148,7 @@ impl Poll for Reloader {
             seen.candidate = None;
         } else if snapshot == seen.candidate {
             *seen = Snapshots { applied: snapshot, candidate: None };
-            // Whoever wants to know hears of it by the event, or asks for the last failure.
+            // The event and `last_failure` report the error.
             let _ = self.apply(content).inspect_err(event::key_file_rejected);
         } else {
             seen.candidate = snapshot;
@@ -157,10 +157,11 @@ impl Poll for Reloader {
         self.interval()
     }
 
-    /// The file is judged again: whether it was taken nobody knows.
+    /// Forgets the snapshots, so that the next polls apply the file again: it is unknown whether the panic interrupted
+    /// that.
     fn recover(&self) -> Duration {
         *lock(&self.seen) = Snapshots { applied: None, candidate: None };
-        let error = FileKeysError::of_file(&self.path, "whoever read it panicked; it is read again");
+        let error = FileKeysError::of_file(&self.path, "the reader panicked; the file is read again");
         *lock(&self.failure) = Some(error);
         self.interval()
     }
@@ -176,7 +177,7 @@ fn snapshot(content: &Result<Content, String>) -> Snapshot {
     content.as_ref().map(|content| Sha256::digest(&content.bytes).into()).map_err(String::clone)
 }
 
-/// What is locked is whole even if a thread died elsewhere.
+/// Ignores poisoning. The data is consistent even if a thread panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -190,7 +191,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(1);
 
-    /// It is looked at by hand.
+    /// Creates a reloader without a thread. The test polls it.
     fn watched(name: &str) -> Reloader {
         let path = std::env::temp_dir().join(format!("countersign-{name}-{}.toml", std::process::id()));
         fs::write(&path, file('a')).unwrap();
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_written_is_not_taken_though_it_is_a_whole_file_to_read() {
+    fn half_written_file_is_not_applied() {
         let current = watched("half");
         fs::write(&current.path, file('b')).unwrap();
         assert_eq!(current.poll(), DEBOUNCE);
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_undone_is_none_and_a_gap_between_two_files_is_no_failure() {
+    fn brief_absence_of_the_file_is_no_failure() {
         let current = watched("undone");
         fs::remove_file(&current.path).unwrap();
         assert_eq!(current.poll(), DEBOUNCE);
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_the_next_look_is_woken_when_that_is_sooner_and_when_there_is_none() {
+    fn watcher_wakes_on_interval_change_and_on_drop() {
         let current = Arc::new(watched("woken"));
         let path = current.path.clone();
         current.set_interval(Duration::MAX);

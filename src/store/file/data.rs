@@ -1,4 +1,4 @@
-//! Data of an app, as the service's own type.
+//! Reads the data of an app as a type of the service.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use toml::de::{Error, ValueDeserializer};
 use super::error::{Item, ParseError, error_at};
 use crate::{protocol::AppId, store::AppData};
 
-/// Makes a value of one type from an app's `data`.
+/// Reads an app's `data` as a value of one type.
 pub(super) type DataFormat = fn(Item<'_>) -> Result<AppData, Error>;
 
-/// The format of data of type `T`.
+/// Returns the format for data of type `T`.
 pub(super) fn data_format<T: DeserializeOwned + Send + Sync + 'static>() -> DataFormat {
     |item| {
         let deserializer: ValueDeserializer<'_> = item.into_deserializer();
@@ -28,7 +28,7 @@ pub(super) fn read_data(app: &AppId, item: &Item<'_>, format: Option<DataFormat>
     };
     format(item.clone()).map_err(|error| {
         let at = error.span().map_or(item.span().start, |span| span.start);
-        // Any other message may repeat what stands in the file.
+        // Any other message may repeat the content of the file.
         let reason = Some(error.message()).filter(|message| message.starts_with("missing field"));
         let reason = reason.unwrap_or("it is not of the form that this service expects");
         ParseError::new(at, format!("the data of app {app}: {reason}"))

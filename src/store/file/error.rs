@@ -1,13 +1,13 @@
-//! Why a file was not taken.
+//! Errors of key files.
 
 use std::{fmt, path::Path, sync::Arc};
 
 use toml::{Spanned, de::DeValue};
 
-/// A key file cannot be read, or what it says cannot be meant.
+/// The error of a key file that cannot be read or has invalid content.
 ///
-/// The message has the file's path, the line and column where they are known, and what was expected there. It repeats
-/// nothing of what stands in the file but the ids of apps and the names of keys.
+/// The message has the file's path, the line and column if they are known, and the expected content. From the file it
+/// repeats only app ids and key names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileKeysError {
     path: Arc<Path>,
@@ -16,19 +16,19 @@ pub struct FileKeysError {
 }
 
 impl FileKeysError {
-    /// The line that is at fault, from 1, if one is.
+    /// Returns the line of the error, counted from 1, if the error has a line.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.place.map(|(line, _)| line)
     }
 
-    /// The character of the line that is at fault, from 1, if a line is.
+    /// Returns the column of the error in characters, counted from 1, if the error has a line.
     #[must_use]
     pub fn column(&self) -> Option<usize> {
         self.place.map(|(_, column)| column)
     }
 
-    /// The file as a whole is at fault.
+    /// Creates an error about the file as a whole.
     pub(super) fn of_file(path: &Arc<Path>, detail: impl Into<String>) -> Self {
         Self { path: path.clone(), place: None, detail: detail.into() }
     }
@@ -50,7 +50,7 @@ impl fmt::Display for FileKeysError {
 
 impl std::error::Error for FileKeysError {}
 
-/// What is wrong in a text, and at which byte of it.
+/// An error in the text, with its byte offset.
 pub(super) struct ParseError {
     at: usize,
     detail: String,
@@ -62,22 +62,22 @@ impl ParseError {
     }
 }
 
-/// The line of a byte, from 1.
+/// Returns the line of a byte, counted from 1.
 pub(super) fn line_of(text: &str, at: usize) -> usize {
     place(text, at).0
 }
 
-/// Line and column of a byte, both from 1.
+/// Returns the line and column of a byte, both counted from 1.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];
     let line = before.split(|&byte| byte == b'\n').count();
     let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-    // The first byte of each character.
+    // Count the first byte of each character.
     let column = before[start..].iter().filter(|&&byte| byte & 0b1100_0000 != 0b1000_0000).count() + 1;
     (line, column)
 }
 
-/// A value in a key file, and where it stands.
+/// A value in a key file with its position.
 pub(super) type Item<'i> = Spanned<DeValue<'i>>;
 
 pub(super) fn error_at(item: &Item<'_>, detail: impl Into<String>) -> ParseError {

@@ -1,4 +1,4 @@
-//! What a key file says. Nothing in it is skipped: a misspelt `enabled = false` would leave an app enabled.
+//! Parses key files. Unknown names are errors: a misspelt `enabled = false` would otherwise leave an app enabled.
 
 use std::ops::Range;
 
@@ -17,9 +17,9 @@ use crate::{
     store::{App, StaticKeys},
 };
 
-/// The apps that are enabled.
+/// Returns the enabled apps.
 pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys, ParseError> {
-    // Its message is made of fixed words. Its Display is not: that shows the line.
+    // The message has fixed words only. `Display` also shows the line, which may contain a secret.
     let document = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(text.len()..text.len());
         let detail = duplicate_app(text, &span).unwrap_or_else(|| error.message().to_owned());
@@ -48,7 +48,7 @@ pub(super) fn parse(text: &str, format: Option<DataFormat>) -> Result<StaticKeys
     StaticKeys::new(enabled).map_err(|error| ParseError::new(0, error.to_string()))
 }
 
-/// What to say where the header of an app's table repeats the app at this span.
+/// Returns the error for a table header that repeats the app at this span.
 fn duplicate_app(text: &str, span: &Range<usize>) -> Option<String> {
     let line_start = text.get(..span.start)?.rfind('\n').map_or(0, |newline| newline + 1);
     let is_header = text.get(line_start..)?.trim_start().starts_with('[');
@@ -57,7 +57,7 @@ fn duplicate_app(text: &str, span: &Range<usize>) -> Option<String> {
     let apps = before.get_ref().get("apps").filter(|_| is_header)?;
     let (first, _) = apps.get_ref().as_table()?.get_key_value(id)?;
     let first_line = line_of(text, first.span().start);
-    // An id that is well formed, and an app's, is no secret that has lost its place.
+    // A well-formed id of an app is not a misplaced secret, so the message may repeat it.
     let id: AppId = id.parse().ok()?;
     Some(format!("app {id} is in the file twice, the first time in line {first_line}: put all its keys there"))
 }
@@ -111,7 +111,7 @@ fn check_names(entries: &DeTable<'_>, known: &[&str]) -> Result<(), ParseError> 
     let unknown = entries.iter().map(|(name, _)| name).find(|name| !known.contains(&&**name.get_ref()));
     match unknown {
         None => Ok(()),
-        // It is not repeated: it may be a secret that has lost its place.
+        // Do not repeat the name: it may be a misplaced secret.
         Some(name) => Err(ParseError::new(name.span().start, format!("unknown name: expected {}", known.join(", ")))),
     }
 }

@@ -1,4 +1,4 @@
-//! A file's content, whole or not at all.
+//! Reads a complete file.
 
 use std::{
     fs::{self, File, Metadata},
@@ -8,19 +8,19 @@ use std::{
 
 use zeroize::Zeroizing;
 
-/// A hundred times what most have.
+/// The maximum size in bytes, a hundred times the usual size.
 pub(super) const MAX_LEN: u64 = 1 << 20;
 
-/// How often it is tried while somebody is writing it.
+/// The maximum number of attempts while the file changes.
 const ATTEMPTS: usize = 5;
 
 pub(super) struct Content {
     pub(super) bytes: Zeroizing<Vec<u8>>,
-    /// Whether users who are neither its owner nor of its group may read or write it.
+    /// Whether users other than the owner and the group may read or write the file.
     pub(super) is_open_to_others: bool,
 }
 
-/// Reads what the path leads to now, whatever takes its place meanwhile. What is written to in place while it is read
+/// Reads the file at the path, even if the path is replaced meanwhile. A file that is modified in place during the read
 /// is read again.
 pub(super) fn read(path: &Path) -> Result<Content, String> {
     for _ in 0..ATTEMPTS {
@@ -35,15 +35,15 @@ pub(super) fn read(path: &Path) -> Result<Content, String> {
     Err("it changes while it is read: write it beside, and rename it into its place".to_owned())
 }
 
-/// `None` if it changed meanwhile.
+/// Returns `None` if the file changed during the read.
 fn attempt(path: &Path) -> io::Result<Option<Content>> {
-    // To open a pipe would wait for its other end.
+    // Opening a pipe would block until its other end is open.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
     let file = File::open(path)?;
     let before = file.metadata()?;
-    // All of it at once, so that no copy is left behind where it grew.
+    // Allocate the whole buffer first, because a buffer that grows would leave copies of the secrets in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(before.len().min(MAX_LEN) as usize + 64));
     (&file).take(MAX_LEN + 1).read_to_end(&mut bytes)?;
     let after = file.metadata()?;

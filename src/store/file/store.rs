@@ -1,4 +1,4 @@
-//! The store: it answers from memory, and takes what the file says when that has changed.
+//! The key store over a TOML file. It answers from memory and reloads the file when the file changes.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     store::{App, KeyStore, StoreError},
 };
 
-/// The apps and keys of a TOML file, which is read again when it changes.
+/// A key store that reads apps and keys from a TOML file and reloads the file when it changes.
 ///
 /// ```
 /// # use countersign::{VerifyLayer, store::FileKeys};
@@ -35,20 +35,20 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A key has a `secret`, which begins with `text:`, `hex:` or `base64:`, and may have a `name`, `not-before` and
-/// `not-after`: see [`Key`](crate::Key). An app is refused like an unknown one while `enabled` is `false`. An app may have
-/// `data`, which [`open_with_data`](Self::open_with_data) reads. Any other name in the file is an error.
+/// Each key has a `secret`, which begins with `text:`, `hex:` or `base64:`. It may also have a `name`, `not-before` and
+/// `not-after`: see [`Key`](crate::Key). While `enabled` is `false`, an app is rejected like an unknown app. An app may
+/// have `data`, which [`open_with_data`](Self::open_with_data) reads. Any other name in the file is an error.
 ///
-/// The file is looked at every second, on a thread of its own, by what it holds and not by its date. What has changed is
-/// looked at once more after a tenth of a second, and taken if it has stayed the same: so a change counts within 1.1
-/// seconds and the time that two readings take, and a disk that hangs makes it later. An edit in place, a rename and the
-/// swap of a symbolic link, as Kubernetes has it, are found alike. What is not: a change that is undone between two looks;
-/// and a writer who stops for a tenth of a second in the middle of an edit in place has half of it taken, if that is a whole
-/// file to read. So write the new file beside the old one, and rename it into its place.
+/// The store polls the file every second on its own thread, and compares the content, not the modification time. After
+/// a change, it reads the file again after 100 ms and applies the change if the content is still the same. So a change
+/// takes effect within 1.1 seconds plus the time of two reads. A slow disk delays it further. The store detects edits
+/// in place, renames and swaps of a symbolic link, as in Kubernetes. It misses a change that is undone between two
+/// polls. If a writer pauses for 100 ms in the middle of an edit in place, the store may apply the first half, if that
+/// half is a valid file. To avoid this, write the new file beside the old one and rename it over the old one.
 ///
-/// **A file that is missing, unreadable or wrong leaves the keys as they are**, the retired ones too: an event of the
-/// feature `tracing` and [`last_failure`](Self::last_failure) tell. It holds at most 1 MiB, some 8,000 keys. Clones share
-/// it all.
+/// **If the file is missing, unreadable or invalid, the store keeps its current keys**, including keys that you have
+/// removed. It reports the failure in an event (feature `tracing`) and in [`last_failure`](Self::last_failure). The
+/// file may have at most 1 MiB, about 8,000 keys. Clones share the keys and the thread.
 ///
 /// ```no_run
 /// use countersign::{VerifyLayer, store::FileKeys};
@@ -59,25 +59,25 @@ use crate::{
 pub struct FileKeys(Arc<Reloader>);
 
 impl FileKeys {
-    /// How often the file is looked at: every second.
+    /// The default polling interval: one second.
     pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// Reads the file, and looks for changes from now on.
+    /// Reads the file and starts to watch it for changes.
     ///
-    /// It blocks while it reads: call it before the service starts.
+    /// Blocks while it reads. Call it before the service starts.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or what it says cannot be meant.
+    /// The file cannot be read, or its content is invalid.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, FileKeysError> {
         Self::open_as(path.into(), None)
     }
 
-    /// Like [`open`](Self::open), and reads the data that apps have in the file as values of type `T`, which
-    /// [`Caller::data`](crate::Caller::data) gives to the handler.
+    /// Opens a key file like [`open`](Self::open), and reads the `data` of each app as a value of type `T`. Handlers
+    /// get the value from [`Caller::data`](crate::Caller::data).
     ///
-    /// An app without `data` has none. Data of another form than `T`'s is an error, like anything else that is wrong in the
-    /// file. Give `T` serde's `deny_unknown_fields`, or a misspelt name is passed over.
+    /// An app without `data` has no value. If the `data` of an app does not match `T`, the whole file is invalid. Give
+    /// `T` serde's `deny_unknown_fields`, so that a misspelt name is an error.
     ///
     /// ```
     /// # use countersign::{Caller, store::FileKeys};
@@ -105,7 +105,7 @@ impl FileKeys {
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), and data of another form.
+    /// The errors of [`open`](Self::open), and data that does not match `T`.
     pub fn open_with_data<T>(path: impl Into<PathBuf>) -> Result<Self, FileKeysError>
     where
         T: DeserializeOwned + Send + Sync + 'static,
@@ -120,26 +120,26 @@ impl FileKeys {
         Ok(Self(current))
     }
 
-    /// Looks at the file this often, for all clones. At least every millisecond; `Duration::MAX` is never. Default: every
-    /// second.
+    /// Sets the polling interval for all clones. The minimum is one millisecond. `Duration::MAX` disables polling.
+    /// Default: one second.
     #[must_use]
     pub fn with_interval(self, interval: Duration) -> Self {
         self.0.set_interval(interval);
         self
     }
 
-    /// Reads the file now, and takes what it says at once: for those who have just written it whole.
+    /// Reads the file and applies it at once. Use this after you have written the complete file.
     ///
-    /// It blocks while it reads: on a disk that may be slow, call it on a thread that may wait.
+    /// Blocks while it reads. If the disk may be slow, call it on a thread that may block.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or what it says cannot be meant. The keys are as before then.
+    /// The file cannot be read, or its content is invalid. The store then keeps its current keys.
     pub fn reload(&self) -> Result<(), FileKeysError> {
         self.0.reload()
     }
 
-    /// Why the file was not taken when it was last looked at; `None` if these are its keys.
+    /// Returns why the file was rejected when it was last read, or `None` if the current keys are those of the file.
     #[must_use]
     pub fn last_failure(&self) -> Option<FileKeysError> {
         self.0.failure()

@@ -1,4 +1,4 @@
-//! Looks at the file again and again.
+//! Polls the file on a thread.
 
 use std::{
     io,
@@ -8,17 +8,17 @@ use std::{
     time::Duration,
 };
 
-/// What is looked at.
+/// A target for polling.
 pub(super) trait Poll: Send + Sync + 'static {
-    /// Looks, and says when to look again.
+    /// Polls once and returns the time until the next poll.
     fn poll(&self) -> Duration;
 
-    /// Looking has panicked. Says when to look again.
+    /// Recovers from a panic in `poll` and returns the time until the next poll.
     fn recover(&self) -> Duration;
 }
 
-/// On a thread of its own: a disk that hangs holds nobody else up, and no runtime is needed. It ends with what it
-/// watches; unpark it for a look at once.
+/// Starts a thread that polls. With its own thread, a slow disk blocks no other task, and no runtime is needed. The
+/// thread ends when the target is dropped. Unpark the thread to poll at once.
 pub(super) fn watch(watched: Weak<impl Poll>, first_after: Duration) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("key-file".to_owned()).spawn(move || {
         let mut wait = first_after;
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_until_there_is_nothing_to_look_at() {
+    fn watcher_ends_when_its_target_is_dropped() {
         let (tell, told) = channel();
         let seen = Arc::new(Snapshots(tell));
         let watcher = watch(Arc::downgrade(&seen), Duration::ZERO).unwrap();

@@ -1,4 +1,4 @@
-//! The nonce store of a single process: the `nonces`, in shards that are each a `table`.
+//! The nonce store of a single process: `nonces` holds the shards, and each shard is a `table`.
 
 mod nonces;
 mod table;

@@ -17,26 +17,28 @@ use crate::{
     },
 };
 
-/// Remembers nonces in this process's memory.
+/// Stores nonces in this process's memory.
 ///
-/// It takes 18 to 39 bytes for a live nonce, about 270 MB at the default capacity, gives memory back as nonces expire
-/// without a task of its own, and forgets everything when the process ends.
+/// A live nonce takes 18 to 39 bytes. At the default capacity a full store takes about 270 MB. The store frees memory
+/// as nonces expire, without a background task. It loses all nonces when the process ends.
 ///
-/// It holds a fixed number of nonces and never drops a live one: when it is full, requests get a 503.
+/// The store holds a fixed number of nonces and never drops a live one. While it is full, requests get a 503.
 ///
 /// # Fairness
 ///
-/// Apps share the room: an app may hold more nonces as long as it holds less than three times the free room. An app alone
-/// gets three quarters of the room. However fast it claims, the rest is left for the others, and an app that holds nothing is
-/// refused only if there is no room at all. The rule is per app id: many apps of one owner get the room of many.
+/// Apps share the room. An app may take more room while it holds less than three times the free room. So a single app
+/// can take three quarters of the room, and the rest stays free for other apps, however fast the app claims. An app
+/// without nonces is rejected only if there is no room at all. The rule is per app id: an owner of several apps gets
+/// the room of several apps.
 ///
-/// Users whose [session keys](NonceClaim::owner) sign share the room of their app by the same rule, and their nonces count as the
-/// app's: a user may hold more nonces as long as it holds less than three times what the app may still take. So one user's
-/// script leaves room for the app's other users, and an app wins no room by many users.
+/// Users that sign with [session keys](NonceClaim::owner) share the room of their app by the same rule, and their
+/// nonces count for the app. A user may take more room while it holds less than three times the room that the app may
+/// still take. So the script of one user leaves room for the app's other users, and an app does not gain room by having
+/// many users.
 ///
-/// With `n` apps that claim as much as they can, each gets 3 of `3n + 1` parts of the room, and one part stays free. This
-/// does not reserve room for an app: where many large apps hold the room, a newcomer may hold less than its equal part until
-/// their nonces expire.
+/// If `n` apps claim as much as they can, each gets 3 of `3n + 1` parts of the room, and one part stays free. The store
+/// does not reserve room for an app: while several large apps hold the room, a new app may get less than its equal part
+/// until their nonces expire.
 ///
 /// ```
 /// # use countersign::store::MemoryNonceStore;
@@ -46,38 +48,39 @@ use crate::{
 pub struct MemoryNonceStore {
     shards: Box<[Mutex<Table>]>,
     holders: Holders,
-    /// The latest second that was told. Whoever forgot something as of then told it before.
+    /// The latest second that a caller passed. A thread stores it here before it removes nonces that expired by then.
     latest: AtomicU64,
-    /// Shards swept so far, of those that are due since the epoch.
+    /// The number of shards swept since the epoch.
     swept: AtomicU64,
     reclaimed: Mutex<Reclaimed>,
     registry: VerifierRegistry,
 }
 
-/// A power of two. One is swept in a quarter of a millisecond at the default capacity.
+/// The number of shards, a power of two. Sweeping one takes a quarter of a millisecond at the default capacity.
 const SHARDS: usize = 1024;
 
-/// Every shard is swept once in about a minute.
+/// The number of shards swept per second. Each shard is swept about once a minute.
 const SWEEPS_PER_SECOND: u64 = 16;
 
-/// How many shards one claim sweeps at the most, where the sweeping is behind.
+/// The maximum number of shards that one claim sweeps when sweeping is behind.
 const SWEEPS_PER_CLAIM: u64 = 32;
 
-/// How many slots one claim looks at in search of expired nonces, give or take a shard: an eighth of a store of 64,000 nonces, one
-/// shard of a store of 8 million. That takes about a quarter of a millisecond.
+/// The number of slots that one claim scans for expired nonces, to within one shard: an eighth of a store of 64,000
+/// nonces, or one shard of a store of 8 million. The scan takes about a quarter of a millisecond.
 const SLOTS_PER_CLAIM: usize = 1 << 14;
 
 impl MemoryNonceStore {
-    /// 8 million live nonces.
+    /// The default capacity: 8 million live nonces.
     pub const DEFAULT_CAPACITY: usize = 8_000_000;
 
-    /// A store of the default capacity. Memory is taken as nonces come.
+    /// Creates a store of the default capacity. The store allocates memory as nonces arrive.
     #[must_use]
     pub fn new() -> Self {
         Self::with_capacity(Self::DEFAULT_CAPACITY)
     }
 
-    /// A store of at most this many live nonces: requests per second times twice the tolerance and a second.
+    /// Creates a store of at most this many live nonces. Use the requests per second times (twice the tolerance plus
+    /// one second).
     #[must_use]
     pub fn with_capacity(nonces: usize) -> Self {
         Self {
@@ -90,25 +93,25 @@ impl MemoryNonceStore {
         }
     }
 
-    /// How many nonces it holds: the live ones, and expired ones that were not given back yet.
+    /// Returns the number of nonces in the store: live ones, and expired ones that are not removed yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.holders.held()
     }
 
-    /// Whether it holds no nonce at all.
+    /// Returns whether the store is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many live nonces it can hold.
+    /// Returns the maximum number of live nonces.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.holders.capacity()
     }
 
-    /// The bytes that its tables take.
+    /// Returns the size of the tables in bytes.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).bytes()).sum()
@@ -129,11 +132,11 @@ impl MemoryNonceStore {
             .ok_or_else(|| StoreError::new(Full { capacity: self.holders.capacity() }))
     }
 
-    /// `None` if there is no room for this app.
+    /// Returns `None` if there is no room for this app.
     fn try_claim(&self, &Located { shard, tag, holder, until }: &Located) -> Option<NonceStatus> {
         let release = |holder| self.holders.release(holder);
         let mut table = lock(&self.shards[shard]);
-        // Read under the lock: another thread may have been told a later second, and have forgotten this very nonce.
+        // Read under the lock: another thread may have passed a later second and removed this nonce.
         let now = self.latest.load(Relaxed);
         if until <= now {
             return Some(NonceStatus::Expired);
@@ -148,7 +151,7 @@ impl MemoryNonceStore {
             found = table.find(tag, now);
         }
         let Found::Free(at) = found else {
-            // What cannot be remembered is not let in.
+            // A nonce that does not fit into a slot is rejected.
             release(holder);
             return None;
         };
@@ -156,12 +159,13 @@ impl MemoryNonceStore {
         Some(NonceStatus::New)
     }
 
-    /// The hash of the app id keys the hash of the nonce, so that no two pairs read the same.
+    /// Finds the shard and the tag of a claim. The hash of the app id keys the hash of the nonce, so that no two pairs
+    /// have the same input.
     fn locate(&self, claim: &NonceClaim<'_>, until: u64) -> Located {
         let app = self.holders.key_of(claim.app_id());
         let kind = match claim.purpose() {
             Purpose::Request => "",
-            // No nonce has one.
+            // No nonce contains a slash.
             Purpose::Link => "/",
         };
         let nonce = app.hash([claim.nonce().as_str(), kind].map(str::as_bytes));
@@ -169,14 +173,14 @@ impl MemoryNonceStore {
         Located { shard, tag, holder: app.with_owner(claim.owner()), until }
     }
 
-    /// Sweeps the shards whose turn has come.
+    /// Sweeps the shards that are due.
     fn sweep_some(&self, now: u64) {
         let due = now.saturating_mul(SWEEPS_PER_SECOND);
         let swept = self.swept.load(Relaxed);
         if swept >= due {
             return;
         }
-        // After a long silence once around is enough.
+        // After a long pause, one sweep of every shard is enough.
         let from = swept.max(due.saturating_sub(SHARDS as u64));
         let slots_per_shard = self.len() / SHARDS * 2 + 1;
         let shards = (SLOTS_PER_CLAIM / slots_per_shard).clamp(1, SWEEPS_PER_CLAIM as usize);
@@ -188,8 +192,9 @@ impl MemoryNonceStore {
         }
     }
 
-    /// Claims again after each shard whose expired nonces are given back, until there is room. One claim at a time does
-    /// this, up to [`SLOTS_PER_CLAIM`]; where that is not enough, the next claim without room goes on from there.
+    /// Sweeps expired nonces shard by shard and retries the claim after each shard, until there is room. Only one claim
+    /// at a time does this, for up to [`SLOTS_PER_CLAIM`]. If that is not enough, the next claim without room continues
+    /// from there.
     fn make_room(&self, now: u64, claim: &Located) -> Option<NonceStatus> {
         let mut reclaimed = match self.reclaimed.try_lock() {
             Ok(reclaimed) => reclaimed,
@@ -210,13 +215,13 @@ impl MemoryNonceStore {
         None
     }
 
-    /// Returns how many slots were looked at.
+    /// Returns the number of scanned slots.
     fn sweep(&self, shard: usize, now: u64) -> usize {
         lock(&self.shards[shard]).sweep(now, |holder| self.holders.release(holder))
     }
 }
 
-/// A claim, as the tables know it.
+/// A claim in the form that the tables store.
 struct Located {
     shard: usize,
     tag: NonceTag,
@@ -224,7 +229,7 @@ struct Located {
     until: u64,
 }
 
-/// Which shards were reclaimed in a second. None has to be twice, for no nonce expires in between.
+/// The shards that were reclaimed in the current second. Each is scanned once, because no nonce expires in between.
 #[derive(Default)]
 struct Reclaimed {
     second: u64,
@@ -281,7 +286,7 @@ struct Full {
     capacity: usize,
 }
 
-/// Nothing panics while a table is locked: it is whole even if a thread died elsewhere.
+/// Ignores poisoning. No code panics while it holds the lock, so the table is consistent.
 fn lock(shard: &Mutex<Table>) -> MutexGuard<'_, Table> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -301,7 +306,7 @@ mod tests {
             let (app, nonce) = (AppId::parse(b"demo").unwrap(), Nonce::parse(format!("nonce-{n}").as_bytes()).unwrap());
             store.locate(&NonceClaim::new(&app, &nonce), 1).shard
         };
-        // By chance 638 differ, give or take a few.
+        // About 638 distinct shards are expected.
         assert!((0..1000).map(shard_of).collect::<HashSet<_>>().len() > SHARDS / 2);
     }
 }

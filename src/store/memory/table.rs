@@ -1,11 +1,11 @@
 //! One shard of the memory nonce store: a hash table whose entries expire.
 //!
-//! Open addressing with linear probing over slots of 16 bytes. An entry that has expired stays in its slot, like a
-//! tombstone, until a claim reuses the slot or the table is rebuilt.
+//! The table uses open addressing with linear probing over slots of 16 bytes. An expired entry stays in its slot, like
+//! a tombstone, until a claim reuses the slot or the table is rebuilt.
 
 use crate::store::holders::HolderId;
 
-/// A nonce as the table knows it: 70 bits of a keyed hash.
+/// The identity of a nonce in the table: 70 bits of a keyed hash.
 #[derive(Clone, Copy)]
 pub(super) struct NonceTag {
     low: u64,
@@ -18,14 +18,15 @@ impl NonceTag {
     }
 }
 
-/// The first second that a slot cannot hold: in the year 2514.
+/// The first second that a slot cannot hold, in the year 2514.
 pub(super) const END_OF_TIME: u64 = 1 << (64 - HolderId::BITS - TAG_BITS);
 
 const TAG_BITS: u32 = 6;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 const HOLDER_MASK: u64 = (1 << HolderId::BITS) - 1;
 
-/// 64 bits of tag; then 34 of expiry, 24 of the holder, 6 more of tag. Expiry 0 is an empty slot.
+/// A slot: 64 bits of tag, then 34 bits of expiry, 24 bits of holder and 6 more bits of tag. An expiry of 0 marks an
+/// empty slot.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     tag: u64,
@@ -63,21 +64,21 @@ impl Slot {
 
 #[derive(Default)]
 pub(super) struct Table {
-    /// A power of two of them, or none.
+    /// The slots. Their number is a power of two, or zero.
     slots: Box<[Slot]>,
-    /// Slots that are not empty.
+    /// The number of slots that are not empty.
     used: usize,
     /// No entry expires before this second.
     earliest: u64,
 }
 
-/// Where a nonce is, or could be.
+/// The result of a lookup in the table.
 pub(super) enum Found {
-    /// Its claim is live.
+    /// The nonce has a live claim.
     Live,
-    /// It is not there; this slot is free for it.
+    /// The nonce is not in the table. This slot is free for it.
     Free(usize),
-    /// It is not there, and the table must grow first.
+    /// The nonce is not in the table, and the table must grow first.
     NoRoom,
 }
 
@@ -87,7 +88,7 @@ impl Table {
         for i in self.probe(tag.low) {
             let slot = self.slots[i];
             if slot.is_empty() {
-                // Kept at least one slot in eight empty, so that a probe ends.
+                // Keep at least one slot in eight empty, so that probes end.
                 let room = free.is_some() || (self.used + 1) * 8 <= self.slots.len() * 7;
                 return if room { Found::Free(free.unwrap_or(i)) } else { Found::NoRoom };
             }
@@ -102,7 +103,8 @@ impl Table {
         free.map_or(Found::NoRoom, Found::Free)
     }
 
-    /// Puts an entry where [`find`](Table::find) found room. `on_reclaimed` gets the holder of a nonce that had expired there.
+    /// Writes an entry into the slot from [`find`](Table::find). `on_reclaimed` gets the holder of the expired nonce in
+    /// that slot.
     pub(super) fn put(
         &mut self,
         at: usize,
@@ -126,8 +128,8 @@ impl Table {
         self.rebuild(now, 1, on_reclaimed);
     }
 
-    /// Gives expired entries back, and memory that the rest does not need. Returns how many slots were looked at: none where
-    /// nothing has expired.
+    /// Removes expired entries and frees memory that the other entries do not need. Returns the number of scanned
+    /// slots, which is zero if no entry has expired.
     pub(super) fn sweep(&mut self, now: u64, on_reclaimed: impl FnMut(HolderId)) -> usize {
         if self.used == 0 || self.earliest > now {
             return 0;
@@ -145,7 +147,7 @@ impl Table {
         let live = self.slots.iter().filter(|slot| slot.is_live(now)).count();
         let old = std::mem::take(self);
         if live + more > 0 {
-            // A sixteenth more than needed, so that the next rebuild is some way off; then an eighth that stays empty.
+            // Add a sixteenth to delay the next rebuild, then an eighth that stays empty.
             let wanted = (live + more) * 17 / 16 * 8 / 7 + 1;
             self.slots = vec![Slot::EMPTY; wanted.next_power_of_two()].into();
         }
@@ -161,7 +163,7 @@ impl Table {
         }
     }
 
-    /// The slots where a nonce may be, in order.
+    /// Returns the slots that may contain a nonce, in probe order.
     fn probe(&self, tag_low: u64) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len().wrapping_sub(1);
         let start = tag_low as usize;
@@ -174,7 +176,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    /// Like the hashes that claims come with: all over the slots.
+    /// Spreads keys over all slots, like the hashes of real claims.
     fn key(n: u64) -> NonceTag {
         NonceTag::new(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
@@ -192,7 +194,7 @@ mod tests {
             }
             let Found::Free(at) = found else { panic!("there is room after it has grown") };
             table.put(at, key(used), HOLDER, 1, |_| panic!("nothing expires"));
-            // One slot in eight is empty, so that a probe ends.
+            // One slot in eight is empty, so that probes end.
             assert!(table.bytes() as u64 * 7 >= used * 16 * 8, "{} bytes for {used}", table.bytes());
             assert!(table.bytes() as u64 <= used.max(8) * 39, "{} bytes for {used}", table.bytes());
         }

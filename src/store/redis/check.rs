@@ -44,8 +44,8 @@ impl<C: Connect> RedisNonceStore<C> {
 
 /// Runs [`RedisNonceStore::check`], but accepts any `maxmemory-policy`.
 ///
-/// A server that evicts nonces accepts replayed requests. Use this only if the server's memory cannot fill up for other
-/// reasons, and you cannot set its policy.
+/// With a server that evicts nonces, replayed requests may be accepted. Use this only if you cannot set the server's
+/// policy, and other measures keep its memory from filling up.
 ///
 /// # Errors
 ///
@@ -120,10 +120,10 @@ pub enum CheckError {
     #[error("Redis {0:?} is too old: 6.2 is needed, or Valkey 7.2")]
     TooOld(String),
     /// The server did not answer within 2 s.
-    #[error("Redis could not be asked: it did not answer within 2 s")]
+    #[error("Redis did not answer within 2 s")]
     Timeout,
     /// The server is unreachable, or its answer is unusable.
-    #[error("Redis could not be asked")]
+    #[error("Redis cannot be checked")]
     Unanswered(#[source] RedisError),
 }
 

@@ -54,7 +54,8 @@ impl Connect for Client {
     }
 }
 
-/// The master that the sentinels name: [`RedisNonceStore::from_sentinel`](crate::store::RedisNonceStore::from_sentinel).
+/// Connects to the master that the sentinels name. See
+/// [`RedisNonceStore::from_sentinel`](crate::store::RedisNonceStore::from_sentinel).
 pub struct SentinelMaster(Mutex<SentinelClient>);
 
 impl SentinelMaster {

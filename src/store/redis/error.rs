@@ -12,33 +12,33 @@ use crate::store::StoreError;
 pub enum ClaimError {
     /// Too many claims are in flight: of all apps together, or of this app given its share.
     #[error(
-        "as many claims wait for Redis as may, of at most {0} of all apps together: it is slow, or away, or the app claims too many"
+        "too many claims in flight (limit {0} for all apps, and a share of it for each): Redis is slow or unreachable, or the app sends too many requests"
     )]
     Busy(usize),
     /// The app has reached its [quota](super::super::RedisNonceStore::with_app_quota) of nonces.
-    #[error("the app holds {0} live nonces that this process has claimed, as many as its quota")]
+    #[error("the app has reached its quota of {0} live nonces in this process")]
     Quota(usize),
     /// Redis did not answer within the deadline. The nonce may be used up.
-    #[error("Redis has not answered within {} ms", .0.as_millis())]
+    #[error("Redis did not answer within {} ms", .0.as_millis())]
     Deadline(Duration),
     /// The task that sent the claim ended: its runtime shut down, the client panicked, or tokio panicked because the
     /// runtime has no timers. The nonce may be used up.
-    #[error("the claim was on its way to Redis when its runtime ended, or the client panicked, or there are no timers")]
+    #[error("the claim was cancelled: its runtime ended, the Redis client panicked, or the runtime has no timers")]
     Cancelled,
     /// The claim was made outside a tokio runtime.
-    #[error("claims in Redis are made in a tokio runtime, and there is none here")]
+    #[error("a claim in Redis needs a tokio runtime, and there is none here")]
     NoRuntime,
     /// The connection attempt failed.
-    #[error("there is no connection to Redis")]
+    #[error("not connected to Redis")]
     Disconnected(#[source] RedisError),
     /// The connection attempt timed out.
-    #[error("there is no connection to Redis: it takes longer to make one than it may")]
+    #[error("connecting to Redis timed out")]
     Unreachable,
     /// Redis returned an error, or the connection broke. If it broke, the nonce may be used up.
-    #[error("Redis could not take the claim")]
+    #[error("Redis rejected the claim, or the connection broke")]
     Refused(#[source] RedisError),
     /// Redis returned an unexpected reply.
-    #[error("the answer from Redis is neither yes nor no")]
+    #[error("unexpected reply from Redis")]
     Unexpected,
 }
 

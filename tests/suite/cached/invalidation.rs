@@ -173,7 +173,7 @@ async fn endless_invalidation_ends_by_the_deadline() {
         answer = asking => answer,
         () = invalidating => unreachable!(),
     };
-    assert_eq!(answer, "the key store has not answered within 250 ms");
+    assert_eq!(answer, "the key store did not answer within 250 ms");
     assert!(start.elapsed() <= DEADLINE + MS);
 }
 
@@ -204,7 +204,7 @@ async fn stale_keys_are_gone_for_those_who_wait_too() {
     assert!(waiting.as_mut().now_or_never().is_none());
     settle().await;
     keys.invalidate(&app("demo"));
-    assert_eq!(waiting.await, "the key store has not answered within 250 ms");
+    assert_eq!(waiting.await, "the key store did not answer within 250 ms");
     settle().await;
     assert_eq!(database.asked(), 2, "nobody waits for another look-up");
 }

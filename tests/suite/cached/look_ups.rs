@@ -44,7 +44,7 @@ async fn ttls_and_deadline_are_configurable() {
         assert_eq!(database.asked_for(id), 2, "{id}");
     }
     database.is(Mood::Hanging);
-    assert_eq!(ask(&keys, "another").await, "the key store has not answered within 10 ms");
+    assert_eq!(ask(&keys, "another").await, "the key store did not answer within 10 ms");
 }
 
 #[tokio::test(start_paused = true)]

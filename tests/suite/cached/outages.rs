@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::join_all};
 use super::*;
 
 const FAILED: &str = "the key store failed";
-const LATE: &str = "the key store has not answered within 250 ms";
+const LATE: &str = "the key store did not answer within 250 ms";
 const PANICKED: &str = "the key store panicked";
 const GRACE: Duration = Duration::from_secs(300);
 

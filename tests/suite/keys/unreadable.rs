@@ -22,7 +22,7 @@ fn unreadable_files_are_rejected_with_a_reason() {
     let file = KeyFile::new("");
     assert_eq!(reason(&file), "it is empty");
     file.write(b"[apps.demo]\nkeys = '\xff'\n");
-    assert_eq!(reason(&file), "it is no UTF-8 text");
+    assert_eq!(reason(&file), "it is not valid UTF-8");
     let padding = "#".repeat((1 << 20) - text('a').len());
     file.write(text('a') + &padding);
     assert!(file.open().is_ok(), "1 MiB is not too large");

@@ -146,8 +146,8 @@ async fn ask_of<C: Connect>(store: &RedisNonceStore<C>, app: &str) -> String {
     answer
 }
 
-const BROKEN: &str = "Redis could not take the claim";
-const LATE: &str = "Redis has not answered within 250 ms";
+const BROKEN: &str = "Redis rejected the claim, or the connection broke";
+const LATE: &str = "Redis did not answer within 250 ms";
 
 /// A claim that waits to go out.
 fn begun<C: Connect>(store: &RedisNonceStore<C>) -> Pin<Box<impl Future<Output = String>>> {
@@ -169,10 +169,10 @@ async fn failed_connection_is_retried_after_100_ms() {
     let (store, server) = store::<false>();
     server.is_away(true);
     for attempt in 1..=3 {
-        assert_eq!(ask(&store).await, "there is no connection to Redis");
+        assert_eq!(ask(&store).await, "not connected to Redis");
         assert_eq!(server.attempts(), attempt);
         advance(99 * MS).await;
-        assert_eq!(ask(&store).await, "there is no connection to Redis");
+        assert_eq!(ask(&store).await, "not connected to Redis");
         assert_eq!(server.attempts(), attempt);
         advance(MS).await;
     }
@@ -294,7 +294,7 @@ async fn short_reply_fails_the_whole_batch() {
     assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Short);
     let answers = join_all((0..3).map(|_| ask(&store))).await;
-    assert_eq!(answers, ["the answer from Redis is neither yes nor no"; 3]);
+    assert_eq!(answers, ["unexpected reply from Redis"; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,9 +306,9 @@ async fn deadline_and_max_in_flight_are_configurable() {
     let mut answers = join_all((0..3).map(|_| ask(&store))).await;
     assert_eq!(
         answers.pop().unwrap(),
-        "as many claims wait for Redis as may, of at most 2 of all apps together: it is slow, or away, or the app claims too many"
+        "too many claims in flight (limit 2 for all apps, and a share of it for each): Redis is slow or unreachable, or the app sends too many requests"
     );
-    assert_eq!(answers, ["Redis has not answered within 50 ms"; 2]);
+    assert_eq!(answers, ["Redis did not answer within 50 ms"; 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,7 +324,7 @@ async fn one_apps_flood_leaves_places_for_others() {
 async fn flood<const MENDS: bool>((store, server): (RedisNonceStore<Server<MENDS>>, Server<MENDS>)) {
     assert_eq!(ask(&store).await, "New");
     server.ails(Fault::Silent);
-    let is_busy = |answer: &String| answer.starts_with("as many claims wait for Redis as may");
+    let is_busy = |answer: &String| answer.starts_with("too many claims in flight");
     let flooding = join_all((0..2000).map(|_| ask_of(&store, "flood")));
     // They are polled after the flood.
     let others = join_all((0..100).map(|n| ask_of(&store, ["app-1", "app-2", "app-3"][n % 3])));
@@ -348,7 +348,7 @@ async fn expired_queued_claim_fails_alone() {
     // Something else keeps the only thread busy.
     assert!(advance(50 * MS).now_or_never().is_none());
     let answers = join(early, ask(&store)).await;
-    assert_eq!(answers, ("Redis has not answered within 50 ms".to_owned(), "New".to_owned()));
+    assert_eq!(answers, ("Redis did not answer within 50 ms".to_owned(), "New".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,7 +362,7 @@ async fn one_that_comes_much_later_has_its_own_time() {
     let start = Instant::now();
     let took = async |claim| (claim.await, start.elapsed());
     let (early, late) = join(took(early), took(begun(&store))).await;
-    assert_eq!([&early.0, &late.0], ["Redis has not answered within 20 ms"; 2]);
+    assert_eq!([&early.0, &late.0], ["Redis did not answer within 20 ms"; 2]);
     assert!((10 * MS..=11 * MS).contains(&early.1) && (20 * MS..=21 * MS).contains(&late.1), "{early:?} {late:?}");
     assert_eq!(server.pieces(), [1, 1, 1], "each in a piece of its own");
 }
@@ -376,7 +376,7 @@ async fn the_deadline_counts_from_the_claim() {
     let start = Instant::now();
     let early = begun(&store);
     assert!(advance(30 * MS).now_or_never().is_none());
-    assert_eq!(early.await, "Redis has not answered within 50 ms");
+    assert_eq!(early.await, "Redis did not answer within 50 ms");
     // The clock of the test's runtime has a millisecond's ticks.
     assert!(start.elapsed() <= 51 * MS, "{:?}", start.elapsed());
 }
@@ -405,10 +405,10 @@ fn stalled_runtime_frees_slots_of_expired_claims() {
     let (early, _) = still.block_on(async { (begun(&store), drop([begun(&store), begun(&store)])) });
     moves.block_on(async {
         assert_eq!(join_all((0..2).map(|_| ask(&store))).await, ["New"; 2], "in place of those that were given up");
-        assert!(join_all((0..3).map(|_| ask(&store))).await[2].starts_with("as many claims wait for Redis as may"));
+        assert!(join_all((0..3).map(|_| ask(&store))).await[2].starts_with("too many claims in flight"));
         tokio::time::sleep(60 * MS).await;
         assert_eq!(join_all((0..3).map(|_| ask(&store))).await, ["New"; 3], "in place of what has waited too long");
-        assert_eq!(early.await, "Redis has not answered within 50 ms");
+        assert_eq!(early.await, "Redis did not answer within 50 ms");
     });
 }
 

@@ -61,7 +61,7 @@ async fn claims_succeed_once_redis_is_up() {
     let mut server = RedisServer::start();
     server.kill();
     let store = store(&server);
-    assert!(fails(&store, "nonce-1").await.starts_with("there is no connection to Redis"));
+    assert!(fails(&store, "nonce-1").await.starts_with("not connected to Redis"));
     server.restart();
     gets_well(&store).await;
 }

@@ -9,7 +9,7 @@ async fn code(store: &RedisNonceStore, app: &str, nonce: &str, now: u64) -> Stri
     }
 }
 
-const FULL: &str = "the app holds 3 live nonces that this process has claimed, as many as its quota";
+const FULL: &str = "the app has reached its quota of 3 live nonces in this process";
 
 #[tokio::test]
 async fn app_beyond_its_quota_is_rejected() {
@@ -38,12 +38,15 @@ async fn claims_that_were_not_made_do_not_count() {
     }
     server.tell::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     for n in 0..10 {
-        assert_eq!(code(&store, "demo", &format!("refused-{n}"), NOW).await, "Redis could not take the claim");
+        assert_eq!(
+            code(&store, "demo", &format!("refused-{n}"), NOW).await,
+            "Redis rejected the claim, or the connection broke"
+        );
     }
     server.tell::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     let away = RedisNonceStore::new(redis::Client::open("redis://127.0.0.1:1/").unwrap()).with_app_quota(3);
     for n in 0..10 {
-        assert_eq!(code(&away, "demo", &format!("away-{n}"), NOW).await, "there is no connection to Redis");
+        assert_eq!(code(&away, "demo", &format!("away-{n}"), NOW).await, "not connected to Redis");
     }
     assert_eq!(code(&store, "demo", "nonce-2", NOW).await, "New");
     assert_eq!(code(&store, "demo", "nonce-3", NOW).await, "New");

@@ -157,7 +157,7 @@ fn where_there_is_no_runtime_a_claim_is_an_error() {
     let server = RedisServer::start();
     let error = claim(&store(&server), "nonce-1").now_or_never().unwrap().unwrap_err();
     let told = error.source().unwrap().to_string();
-    assert_eq!(told, "claims in Redis are made in a tokio runtime, and there is none here");
+    assert_eq!(told, "a claim in Redis needs a tokio runtime, and there is none here");
 }
 
 /// Never done on the first runtime that it is asked on.
