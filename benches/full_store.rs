@@ -39,10 +39,10 @@ fn main() {
     shares();
 }
 
-fn claim(store: &MemoryNonceStore, app: &AppId, lifetime: Retention) -> bool {
+fn claim(store: &MemoryNonceStore, app: &AppId, retention: Retention) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let nonce: Nonce = format!("nonce-{}", COUNT.fetch_add(1, Relaxed)).parse().unwrap();
-    matches!(store.claim(&NonceClaim::new(app, &nonce), lifetime).now_or_never().unwrap(), Ok(NonceStatus::New))
+    matches!(store.claim(&NonceClaim::new(app, &nonce), retention).now_or_never().unwrap(), Ok(NonceStatus::New))
 }
 
 fn app(n: usize) -> AppId {
@@ -62,9 +62,9 @@ fn time(capacity: usize) {
             scope.spawn(move || {
                 let claim_of = |n: usize| {
                     let now = NOW + 301 + (n * 60 / CLAIMS) as u64;
-                    let (app, lifetime) = (&apps[n % apps.len()], Retention::new(now, now + 301));
+                    let (app, retention) = (&apps[n % apps.len()], Retention::new(now, now + 301));
                     let start = Instant::now();
-                    let is_first = claim(store, app, lifetime);
+                    let is_first = claim(store, app, retention);
                     (start.elapsed(), is_first)
                 };
                 (half..CLAIMS).step_by(2).map(claim_of).collect::<Vec<_>>()
@@ -81,14 +81,14 @@ fn time(capacity: usize) {
 
 fn shares() {
     const CAPACITY: usize = 64_000;
-    let lifetime = Retention::new(NOW, NOW + 601);
+    let retention = Retention::new(NOW, NOW + 601);
     let flooded = || {
         let store = MemoryNonceStore::with_capacity(CAPACITY);
-        while claim(&store, &app(0), lifetime) {}
+        while claim(&store, &app(0), retention) {}
         store
     };
     let held =
-        |store: &MemoryNonceStore, app: &AppId, wanted| (0..wanted).filter(|_| claim(store, app, lifetime)).count();
+        |store: &MemoryNonceStore, app: &AppId, wanted| (0..wanted).filter(|_| claim(store, app, retention)).count();
     println!("\nshares of {CAPACITY} nonces beside a flood");
     println!("{:<48}{:>8} of {CAPACITY}", "the flood alone", flooded().len());
     let store = flooded();
@@ -97,7 +97,7 @@ fn shares() {
     println!("{:<48}{:>8} of 1920", "one app of 3 % of the room", held(&flooded(), &app(1), 1920));
     let refused = (0..10).map(|_| {
         let store = flooded();
-        (1..=5000).filter(|n| !claim(&store, &app(*n), lifetime)).count()
+        (1..=5000).filter(|n| !claim(&store, &app(*n), retention)).count()
     });
     println!("{:<48}{:>8} of 50000", "first nonces refused, 5,000 apps in ten stores", refused.sum::<usize>());
 }

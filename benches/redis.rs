@@ -168,9 +168,9 @@ impl Work for Claim {
 
 impl Task for Claim {
     async fn turn(&mut self, turn: usize) {
-        let lifetime = Retention::new(1_700_000_000, 1_700_000_000 + SECONDS);
+        let retention = Retention::new(1_700_000_000, 1_700_000_000 + SECONDS);
         let (store, nonce) = (&self.stores[turn / REQUESTS], &self.nonces[turn % REQUESTS]);
-        assert_eq!(store.claim(&NonceClaim::new(&self.app, nonce), lifetime).await.unwrap(), NonceStatus::New);
+        assert_eq!(store.claim(&NonceClaim::new(&self.app, nonce), retention).await.unwrap(), NonceStatus::New);
     }
 }
 

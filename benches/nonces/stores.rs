@@ -80,8 +80,8 @@ impl Store for Ours {
 
     fn claim(&self, nonce: Nonce) -> bool {
         let claim = NonceClaim::new(&self.app, &nonce);
-        let lifetime = Retention::new(self.now, self.now + SECONDS);
-        self.store.claim(&claim, lifetime).now_or_never().unwrap().unwrap() == NonceStatus::New
+        let retention = Retention::new(self.now, self.now + SECONDS);
+        self.store.claim(&claim, retention).now_or_never().unwrap().unwrap() == NonceStatus::New
     }
 
     fn live(&self) -> u64 {

@@ -53,15 +53,15 @@ pub struct Nonces {
 }
 
 impl NonceStore for Nonces {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
         let fault = self.faults.lock().unwrap().nonces;
         match fault {
             Fault::ErrsBefore => return Err(StoreError::new("broken")),
             Fault::HangsBefore => pending().await,
             _ => {}
         }
-        let result = self.store.claim(claim, lifetime).await;
-        self.faults.lock().unwrap().forget = lifetime.now();
+        let result = self.store.claim(claim, retention).await;
+        self.faults.lock().unwrap().forget = retention.now();
         self.faults.lock().unwrap().answer = Some(match &result {
             Ok(NonceStatus::New) => Answer::First,
             Ok(NonceStatus::Replayed) => Answer::Repeated,

@@ -33,9 +33,9 @@ use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeate
 /// # }
 ///
 /// impl NonceStore for Cache {
-///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+///     async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
 ///         // One atomic step: never ask first and set afterwards.
-///         match self.set_if_absent(claim.key().to_string(), lifetime.ttl()).await {
+///         match self.set_if_absent(claim.key().to_string(), retention.ttl()).await {
 ///             Ok(true) => Ok(NonceStatus::New),
 ///             Ok(false) => Ok(NonceStatus::Replayed),
 ///             Err(error) => Err(StoreError::new(error)),
@@ -60,7 +60,7 @@ pub trait NonceStore: Send + Sync + 'static {
     fn claim(
         &self,
         claim: &NonceClaim<'_>,
-        lifetime: Retention,
+        retention: Retention,
     ) -> impl Future<Output = Result<NonceStatus, StoreError>> + Send;
 
     /// Returns whether claims outlive this process. Default: `false`.
@@ -136,7 +136,7 @@ type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<NonceStatus, Store
 /// Write the type as `dyn DynNonceStore`. It is `Send` and `Sync` already.
 pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
     /// Calls [`NonceStore::claim`] and boxes the future.
-    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Retention) -> BoxedOccurrence<'a>;
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, retention: Retention) -> BoxedOccurrence<'a>;
 
     /// Calls [`NonceStore::is_persistent`].
     fn is_persistent_dyn(&self) -> bool;
@@ -155,8 +155,8 @@ mod sealed {
 }
 
 impl<T: NonceStore> DynNonceStore for T {
-    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, lifetime: Retention) -> BoxedOccurrence<'a> {
-        Box::pin(self.claim(claim, lifetime))
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, retention: Retention) -> BoxedOccurrence<'a> {
+        Box::pin(self.claim(claim, retention))
     }
 
     fn is_persistent_dyn(&self) -> bool {
@@ -173,8 +173,8 @@ impl<T: NonceStore> DynNonceStore for T {
 }
 
 impl NonceStore for dyn DynNonceStore {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-        self.claim_boxed(claim, lifetime).await
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+        self.claim_boxed(claim, retention).await
     }
 
     fn is_persistent(&self) -> bool {
@@ -193,8 +193,8 @@ impl NonceStore for dyn DynNonceStore {
 macro_rules! pointer {
     ($($pointer:ident),*) => {$(
         impl<T: NonceStore + ?Sized> NonceStore for $pointer<T> {
-            async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-                (**self).claim(claim, lifetime).await
+            async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+                (**self).claim(claim, retention).await
             }
 
             fn is_persistent(&self) -> bool {

@@ -31,8 +31,8 @@ use crate::clock::Clock;
 /// }
 ///
 /// impl NonceStore for CacheNonces {
-///     async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-/// #       let _ = (&self.cache, claim, lifetime);
+///     async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+/// #       let _ = (&self.cache, claim, retention);
 /// #       Ok(NonceStatus::New)
 /// #       /*
 ///         // …

@@ -297,9 +297,9 @@ async fn key_store_that_fails_meanwhile_is_503() {
 struct Slow(ManualClock, MemoryNonceStore);
 
 impl NonceStore for Slow {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_secs(6));
-        self.1.claim(claim, lifetime).await
+        self.1.claim(claim, retention).await
     }
 
     fn is_persistent(&self) -> bool {

@@ -24,11 +24,11 @@ fn claims(store: &MemoryNonceStore, app: &str) -> bool {
 fn claims_as(store: &MemoryNonceStore, app: &str, owner: Option<&OwnerTag>) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let nonce = format!("nonce-{}", COUNT.fetch_add(1, Ordering::Relaxed)).parse().unwrap();
-    let lifetime = Retention::new(NOW, NOW + 601);
+    let retention = Retention::new(NOW, NOW + 601);
     let app = app.parse().unwrap();
     let claim = NonceClaim::new(&app, &nonce);
     let claim = owner.map_or(claim, |owner| claim.with_owner(owner));
-    match store.claim(&claim, lifetime).now_or_never().unwrap() {
+    match store.claim(&claim, retention).now_or_never().unwrap() {
         Ok(occurrence) => occurrence == NonceStatus::New,
         Err(_) => false,
     }

@@ -212,9 +212,9 @@ async fn later_options_keep_the_observer() {
 struct Slow(ManualClock, MemoryNonceStore);
 
 impl NonceStore for Slow {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_millis(40));
-        self.1.claim(claim, lifetime).await
+        self.1.claim(claim, retention).await
     }
 }
 

@@ -89,9 +89,9 @@ mod broken {
     struct Racy(Mutex<Claims>);
 
     impl NonceStore for Racy {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+        async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
             let key = claim.key().to_string();
-            let live = self.0.lock().unwrap().get(&key).is_some_and(|until| *until > lifetime.now());
+            let live = self.0.lock().unwrap().get(&key).is_some_and(|until| *until > retention.now());
             // Long enough for the others to get here, however few threads there are.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
@@ -99,7 +99,7 @@ mod broken {
             if live {
                 return Ok(NonceStatus::Replayed);
             }
-            self.0.lock().unwrap().insert(key, lifetime.until());
+            self.0.lock().unwrap().insert(key, retention.until());
             Ok(NonceStatus::New)
         }
     }
@@ -108,9 +108,9 @@ mod broken {
     struct Joined(&'static str, MemoryNonceStore);
 
     impl NonceStore for Joined {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+        async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
             let joined = format!("{}{}{}", claim.app_id(), self.0, claim.nonce()).parse().unwrap();
-            self.1.claim(&NonceClaim::new(&"all".parse().unwrap(), &joined), lifetime).await
+            self.1.claim(&NonceClaim::new(&"all".parse().unwrap(), &joined), retention).await
         }
     }
 
@@ -118,8 +118,8 @@ mod broken {
     struct Forgetful(u64, MemoryNonceStore);
 
     impl NonceStore for Forgetful {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-            self.1.claim(claim, Retention::new(lifetime.now(), lifetime.now() + self.0)).await
+        async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+            self.1.claim(claim, Retention::new(retention.now(), retention.now() + self.0)).await
         }
     }
 
@@ -138,17 +138,17 @@ mod broken {
     }
 
     impl NonceStore for Careless {
-        async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+        async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
             let (latest, claims) = &mut *self.claims.lock().unwrap();
-            *latest = lifetime.now().max(*latest);
-            if lifetime.until() <= (self.is_late_at)(lifetime.now(), *latest) {
+            *latest = retention.now().max(*latest);
+            if retention.until() <= (self.is_late_at)(retention.now(), *latest) {
                 return Ok(NonceStatus::Expired);
             }
-            claims.retain(|_, until| *until > lifetime.now() + self.early);
+            claims.retain(|_, until| *until > retention.now() + self.early);
             Ok(match claims.entry(claim.key().to_string()) {
                 Entry::Occupied(_) => NonceStatus::Replayed,
                 Entry::Vacant(vacant) => {
-                    vacant.insert(lifetime.until());
+                    vacant.insert(retention.until());
                     NonceStatus::New
                 }
             })

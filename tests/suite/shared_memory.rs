@@ -86,8 +86,8 @@ async fn later_tolerant_verifier_accepts_no_forgotten_nonce() {
 struct Recorder(Mutex<Vec<u64>>, VerifierRegistry);
 
 impl NonceStore for Recorder {
-    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-        self.0.lock().unwrap().push(lifetime.until());
+    async fn claim(&self, _: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+        self.0.lock().unwrap().push(retention.until());
         Ok(NonceStatus::New)
     }
 

@@ -203,8 +203,8 @@ async fn a_strict_restart_refuses_what_was_stamped_ahead_of_it() {
 struct Shared(MemoryNonceStore);
 
 impl NonceStore for Shared {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-        self.0.claim(claim, lifetime).await
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+        self.0.claim(claim, retention).await
     }
 
     fn is_persistent(&self) -> bool {
@@ -290,8 +290,8 @@ async fn nonces_are_retained_for_the_most_tolerant_process() {
 struct Recorder(std::sync::Mutex<Vec<Retention>>, bool);
 
 impl NonceStore for Recorder {
-    async fn claim(&self, _: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-        self.0.lock().unwrap().push(lifetime);
+    async fn claim(&self, _: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+        self.0.lock().unwrap().push(retention);
         Ok(NonceStatus::New)
     }
 

@@ -117,8 +117,8 @@ impl MemoryNonceStore {
         self.shards.iter().map(|shard| lock(shard).bytes()).sum()
     }
 
-    fn claim_now(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-        let (now, until) = (lifetime.now(), lifetime.until());
+    fn claim_now(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+        let (now, until) = (retention.now(), retention.until());
         if now.max(until) >= END_OF_TIME {
             return Err(StoreError::new("the time is beyond the year 2514"));
         }
@@ -252,8 +252,8 @@ impl Reclaimed {
 }
 
 impl NonceStore for MemoryNonceStore {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
-        self.claim_now(claim, lifetime)
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+        self.claim_now(claim, retention)
     }
 
     fn registry(&self) -> Option<&VerifierRegistry> {

@@ -36,25 +36,25 @@ impl Quota {
     }
 
     /// Counts a nonce. Returns `false` if the app has reached its quota.
-    pub(super) fn take(&self, app: &AppId, lifetime: Retention) -> bool {
+    pub(super) fn take(&self, app: &AppId, retention: Retention) -> bool {
         let mut apps = self.apps();
         if !apps.by_id.contains_key(app) {
-            apps.clean_up(lifetime.now());
+            apps.clean_up(retention.now());
         }
         let usage = apps.by_id.entry(app.clone()).or_default();
-        usage.expire(lifetime.now());
+        usage.expire(retention.now());
         if usage.live >= self.most {
             return false;
         }
         usage.live += 1;
-        *usage.ends.entry(lifetime.until()).or_default() += 1;
+        *usage.ends.entry(retention.until()).or_default() += 1;
         true
     }
 
     /// Uncounts a nonce that was not claimed.
-    pub(super) fn give_back(&self, app: &AppId, lifetime: Retention) {
+    pub(super) fn give_back(&self, app: &AppId, retention: Retention) {
         if let Some(usage) = self.apps().by_id.get_mut(app)
-            && let Some(count) = usage.ends.get_mut(&lifetime.until()).filter(|count| **count > 0)
+            && let Some(count) = usage.ends.get_mut(&retention.until()).filter(|count| **count > 0)
         {
             *count -= 1;
             usage.live -= 1;

@@ -142,10 +142,10 @@ impl<C: Connect> RedisNonceStore<C> {
         &self,
         quota: &Quota,
         claim: &NonceClaim<'_>,
-        lifetime: Retention,
+        retention: Retention,
         milliseconds: u64,
     ) -> Result<NonceStatus, StoreError> {
-        if !quota.take(claim.app_id(), lifetime) {
+        if !quota.take(claim.app_id(), retention) {
             return Err(ClaimError::Quota(quota.most()).into());
         }
         let answer = self.batcher.send(self.command(claim, milliseconds), claim).await;
@@ -154,7 +154,7 @@ impl<C: Connect> RedisNonceStore<C> {
             Err(error) => error.source().and_then(<dyn Error>::downcast_ref).is_none_or(ClaimError::may_be_spent),
         };
         if !is_held {
-            quota.give_back(claim.app_id(), lifetime);
+            quota.give_back(claim.app_id(), retention);
         }
         answer
     }
@@ -175,14 +175,14 @@ impl RedisNonceStore<SentinelMaster> {
 }
 
 impl<C: Connect> NonceStore for RedisNonceStore<C> {
-    async fn claim(&self, claim: &NonceClaim<'_>, lifetime: Retention) -> Result<NonceStatus, StoreError> {
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
         // Redis adds this to its own clock and rejects a sum above 2^63. A longer time to live makes no difference.
-        let milliseconds = lifetime.ttl().as_secs().saturating_mul(1000).min(LONGEST);
+        let milliseconds = retention.ttl().as_secs().saturating_mul(1000).min(LONGEST);
         if milliseconds == 0 {
             return Ok(NonceStatus::Expired);
         }
         match &self.quota {
-            Some(quota) => self.claim_within(quota, claim, lifetime, milliseconds).await,
+            Some(quota) => self.claim_within(quota, claim, retention, milliseconds).await,
             None => self.batcher.send(self.command(claim, milliseconds), claim).await,
         }
     }

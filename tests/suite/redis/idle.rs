@@ -161,9 +161,9 @@ async fn longest_lifetimes_saturate() {
     let app = "demo".parse().unwrap();
     for seconds in [u64::MAX, u64::MAX / 1000 + 1, i64::MAX as u64 / 1000, i64::MAX as u64 / 1000 + 1, 1 << 60] {
         let nonce = rig::fresh_nonce();
-        let lifetime = Retention::new(0, seconds);
+        let retention = Retention::new(0, seconds);
         assert_eq!(
-            store(&server).claim(&NonceClaim::new(&app, &nonce), lifetime).await.unwrap(),
+            store(&server).claim(&NonceClaim::new(&app, &nonce), retention).await.unwrap(),
             NonceStatus::New,
             "{seconds}"
         );
