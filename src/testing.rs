@@ -5,7 +5,7 @@ use std::{fmt, future::poll_fn};
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::protocol::RejectionKind;
+use crate::protocol::{Rejection, RejectionKind};
 
 /// Sends each request unsigned, and panics unless the verifier rejects it.
 ///
@@ -42,7 +42,7 @@ where
             panic!("{method} {path}: the service is not ready: {error:?}");
         }
         match service.call(request).await {
-            Ok(response) => match response.extensions().get::<RejectionKind>() {
+            Ok(response) => match response.extensions().get().map(Rejection::kind) {
                 Some(RejectionKind::Unavailable | RejectionKind::Misconfigured) | None => {
                     panic!("{method} {path} is open: the answer is {}, and not the verifier's", response.status())
                 }

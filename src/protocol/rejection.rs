@@ -1,6 +1,6 @@
 //! The reasons why a request is rejected: their codes, HTTP statuses and messages.
 
-use std::{borrow::Cow, error::Error, fmt, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
@@ -125,7 +125,8 @@ impl fmt::Display for RejectionKind {
 ///
 /// `Display` and [`detail`](Rejection::detail) are safe to send to the caller and to log. They name the field and the
 /// expected value, and never contain a secret, a token or a signature.
-pub struct Rejection(Box<Inner>);
+#[derive(Clone)]
+pub struct Rejection(Arc<Inner>);
 
 struct Inner {
     kind: RejectionKind,
@@ -175,7 +176,7 @@ impl fmt::Display for SignatureError {
 impl Rejection {
     pub(crate) fn new(kind: RejectionKind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
-        Self(Box::new(Inner { kind, field: None, detail, server_time: None, source: None, signature_error: None }))
+        Self(Arc::new(Inner { kind, field: None, detail, server_time: None, source: None, signature_error: None }))
     }
 
     /// Makes a rejection, for tests of code that renders or counts rejections.
@@ -203,7 +204,7 @@ impl Rejection {
     /// Makes a rejection with the verifier's clock: `now`, in Unix seconds.
     pub(crate) fn stale(detail: impl Into<Cow<'static, str>>, now: u64) -> Self {
         let mut rejection = Self::new(RejectionKind::StaleTimestamp, detail);
-        rejection.0.server_time = Some(now);
+        rejection.edit(|inner| inner.server_time = Some(now));
         rejection
     }
 
@@ -215,7 +216,7 @@ impl Rejection {
              the protocol's, line by line, and look for what changes the request after that (a default header, a \
              redirect, a proxy)",
         );
-        rejection.0.signature_error = Some(error);
+        rejection.edit(|inner| inner.signature_error = Some(error));
         rejection
     }
 
@@ -227,13 +228,20 @@ impl Rejection {
         .with_source(source)
     }
 
+    /// Edits a rejection that is being made. It has no clones yet.
+    fn edit(&mut self, edit: impl FnOnce(&mut Inner)) {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            edit(inner);
+        }
+    }
+
     fn with_field(mut self, field: Cow<'static, str>) -> Self {
-        self.0.field = Some(field);
+        self.edit(|inner| inner.field = Some(field));
         self
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.0.source = Some(source.into());
+        self.edit(|inner| inner.source = Some(source.into()));
         self
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use countersign::{
-    Caller, Limits, RejectionKind, Scheme, StaticKeys, TokenLocation, Verifier,
+    Caller, Limits, Rejection, RejectionKind, Scheme, StaticKeys, TokenLocation, Verifier,
     danger::ReportOnlyLayer,
     server::{ServiceBody, UnverifiedBody},
     store::NonceStore,
@@ -43,7 +43,7 @@ impl Outcome {
     }
 
     fn kind(&self) -> Option<RejectionKind> {
-        self.request.extensions().get().copied()
+        self.request.extensions().get().map(Rejection::kind)
     }
 }
 
@@ -243,7 +243,7 @@ async fn inner_layer_sets_the_verdict() {
     let stack = refusing.layer(verifying.layer(service_fn(look)));
     let request = stack.oneshot(arriving(signed(get("/")))).await.unwrap().into_body();
     assert!(request.extensions().get::<Caller>().is_some());
-    assert!(request.extensions().get::<RejectionKind>().is_none());
+    assert!(request.extensions().get::<Rejection>().is_none());
 
     // What the layer above has verified is no verdict of the one below, which it bypasses.
     let (bypassing, told) = counting(verifier().0.with_insecure_bypass(|_, _| true));

@@ -1,6 +1,6 @@
 //! The checks of a body: its length, its digest, or the parameters of a form. Also the rejections for each.
 
-use std::{error::Error, fmt, mem, sync::Arc};
+use std::{error::Error, fmt, mem};
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -130,11 +130,11 @@ pub(in crate::server) fn broken_by(error: &(dyn Error + 'static)) -> Rejection {
 /// signed ones. Or the connection of an unverified body broke. In an axum `Body` this error is a source of the body's
 /// error. If the response has not begun, the caller gets the rejection's response instead of the service's.
 #[derive(Clone, Debug)]
-pub struct BodyError(Arc<Rejection>);
+pub struct BodyError(Rejection);
 
 impl BodyError {
     pub(in crate::server) fn new(rejection: Rejection) -> Self {
-        Self(Arc::new(rejection))
+        Self(rejection)
     }
 
     /// The reason: the body does not have the signed digest, is too large, or broke off.
@@ -152,6 +152,6 @@ impl fmt::Display for BodyError {
 
 impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
+        Some(&self.0)
     }
 }

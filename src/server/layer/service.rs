@@ -32,7 +32,7 @@ use crate::{
 
 /// Verifies requests before the inner service gets them.
 ///
-/// The response to a rejected request has its [`RejectionKind`](crate::RejectionKind) in its extensions, for layers
+/// The response to a rejected request has its [`Rejection`](crate::Rejection) in its extensions, for layers
 /// above that count or log.
 #[must_use = "services do nothing unless they are called"]
 pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
@@ -101,7 +101,7 @@ fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response
     let rendered = call_closure("renderer", || renderer.render(rejection));
     let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
     mark_refused(&mut response, rejection.kind());
-    response.extensions_mut().insert(rejection.kind());
+    response.extensions_mut().insert(rejection.clone());
     response
 }
 

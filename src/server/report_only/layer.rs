@@ -15,7 +15,7 @@ use crate::{
 ///
 /// A verified request reaches the service as it would behind [`VerifyLayer`](crate::VerifyLayer): with its
 /// [`Caller`](crate::Caller), and without unsigned parts. Any other request is forwarded unchanged, including its body,
-/// without a `Caller`, and with its [`RejectionKind`](crate::RejectionKind) in its extensions. The service's responses
+/// without a `Caller`, and with its [`Rejection`](crate::Rejection) in its extensions. The service's responses
 /// are not changed.
 ///
 /// The layer runs the whole verification, including the nonce claim. It keeps the bytes that it reads of a body until

@@ -14,7 +14,7 @@ use super::replay::{ReplayHandle, TeeBody};
 use crate::{
     event::{call_closure, catch_panics},
     middleware::{inner_accessors, take_ready},
-    protocol::{Rejection, RejectionKind},
+    protocol::Rejection,
     server::{
         Caller, RequestBody, ResponseFuture, Verifier,
         body::admitted::{AdmittedBody, BodyVerdict},
@@ -88,7 +88,7 @@ where
                 Ok(Admission { mut request, verdict }) => {
                     replay.discard();
                     // Remove the kind that an outer report-only layer with another verdict has inserted.
-                    request.extensions_mut().remove::<RejectionKind>();
+                    request.extensions_mut().remove::<Rejection>();
                     report_verified(report, seen, &request, verdict);
                     request
                 }
@@ -134,7 +134,7 @@ fn unverified<B: RequestBody>(
     replay: ReplayHandle<B>,
     rejection: &Rejection,
 ) -> Request<B::ServiceBody> {
-    parts.extensions.insert(rejection.kind());
+    parts.extensions.insert(rejection.clone());
     Request::from_parts(parts, B::from_admitted(AdmittedBody::unchecked(replay.replay())))
 }
 
