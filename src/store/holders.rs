@@ -89,7 +89,7 @@ const SHARDS: usize = 64;
 struct Shard {
     ids: HashMap<HolderKey, HolderId, BuildHasherDefault<KeyHasher>>,
     unused: Vec<HolderId>,
-    /// The number of apps at which apps without nonces are removed.
+    /// The number of ids at which those without nonces are removed.
     cleanup_at: usize,
 }
 
@@ -122,6 +122,8 @@ impl Holders {
     pub(super) fn reserve(&self, account: Account) -> Option<HolderId> {
         // Counts grow only under the lock, so that an unused id stays unused.
         let mut shard = lock(&self.shards[account.app.0 as usize % SHARDS]);
+        // Before the first id is found: a cleanup after that would remove an app whose first nonce is not counted yet.
+        self.clean_up(&mut shard);
         let app = self.id_of(account.app, &mut shard)?;
         let held = self.counts.of(app).places();
         let may_hold = self.capacity.saturating_sub(self.held()).saturating_mul(GROWTH);
@@ -154,11 +156,10 @@ impl Holders {
         self.total.fetch_sub(1, Relaxed);
     }
 
-    fn id_of(&self, app: HolderKey, shard: &mut Shard) -> Option<HolderId> {
-        if let Some(id) = shard.ids.get(&app) {
+    fn id_of(&self, holder: HolderKey, shard: &mut Shard) -> Option<HolderId> {
+        if let Some(id) = shard.ids.get(&holder) {
             return Some(*id);
         }
-        self.clean_up(shard);
         let id = match shard.unused.pop() {
             Some(id) => id,
             None => {
@@ -166,7 +167,7 @@ impl Holders {
                 HolderId(self.next.fetch_update(Relaxed, Relaxed, next).ok()?)
             }
         };
-        shard.ids.insert(app, id);
+        shard.ids.insert(holder, id);
         Some(id)
     }
 
@@ -311,6 +312,23 @@ mod tests {
             holders.release(id);
         }
         assert_eq!(holders.reserve(app(0)).unwrap(), kept);
+    }
+
+    #[test]
+    fn new_user_of_a_new_app_gets_an_id_of_its_own() {
+        let holders = Holders::new(1_000_000);
+        for n in 0..100_000 {
+            // One id more now and then, so that the cleanup falls between an app and its user too.
+            if n % 3 == 0 {
+                holders.release(holders.reserve(app(n + 1_000_000)).unwrap());
+            }
+            let user_id = holders.reserve(user(n, 0)).unwrap();
+            let app_id = holders.reserve(app(n)).unwrap();
+            assert_ne!(user_id, app_id, "{n}");
+            assert_eq!([holders.counts.of(user_id).places(), holders.counts.of(app_id).places()], [1, 2], "{n}");
+            holders.release(user_id);
+            holders.release(app_id);
+        }
     }
 
     #[test]
