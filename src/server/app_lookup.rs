@@ -33,7 +33,7 @@ impl LookedUp {
 
     /// Returns the caller with the data of this lookup. Fails if the key that signed, which `earlier` holds, is not
     /// active any more.
-    pub(super) fn caller_as_of_now(&self, caller: Caller, earlier: &Self) -> Result<Caller, Rejection> {
+    pub(super) fn with_current_app(&self, caller: Caller, earlier: &Self) -> Result<Caller, Rejection> {
         let ring = self.keys().ok_or_else(|| Rejection::invalid_signature(SignatureError::UnknownApp))?;
         let signer = earlier.keys().and_then(|ring| ring.get(caller.key_index()));
         let label = signer.and_then(|key| ring.active_label_of(key, self.at.now));

@@ -35,34 +35,25 @@ pub(super) fn read<'r>(
     }
     let found = scheme.header_table().find_in(&parts.headers);
     let claim = Claim::read(scheme, uri, &found)?;
-    match read_rest(scheme, limits, prefix, uri, parts, body, &found) {
+    let rest = || {
+        // Before HTTP/2 every CONNECT is a plain one, whatever its target looks like.
+        if parts.method == Method::CONNECT && parts.version < Version::HTTP_2 {
+            return Err(Rejection::malformed("path", "CONNECT of HTTP/1.1 has no path to sign"));
+        }
+        let head = Head::read(scheme, prefix, uri, &parts.method, &found)?;
+        let limit = if head.is_form() { limits.form() as u64 } else { limits.body() };
+        let declared = content_length(&found)?;
+        if declared.unwrap_or(0).max(body.size_hint().lower()) > limit {
+            return Err(too_large(limit));
+        }
+        Ok((head, Length { declared, limit }))
+    };
+    match rest() {
         Ok((head, length)) => Ok((claim, head, length)),
         Err(rejection) => {
             Err(UnreadableClaim { rejection, app_id: Some(claim.app_id().clone()), timestamp: Some(claim.timestamp()) })
         }
     }
-}
-
-fn read_rest<'r>(
-    scheme: &'r Scheme,
-    limits: &Limits,
-    prefix: &'r str,
-    uri: &'r Uri,
-    parts: &'r Parts,
-    body: &impl Body,
-    found: &HeaderIndex<'r>,
-) -> Result<(Head<'r>, Length), Rejection> {
-    // Before HTTP/2 every CONNECT is a plain one, whatever its target looks like.
-    if parts.method == Method::CONNECT && parts.version < Version::HTTP_2 {
-        return Err(Rejection::malformed("path", "CONNECT of HTTP/1.1 has no path to sign"));
-    }
-    let head = Head::read(scheme, prefix, uri, &parts.method, found)?;
-    let limit = if head.is_form() { limits.form() as u64 } else { limits.body() };
-    let declared = content_length(found)?;
-    if declared.unwrap_or(0).max(body.size_hint().lower()) > limit {
-        return Err(too_large(limit));
-    }
-    Ok((head, Length { declared, limit }))
 }
 
 /// Reads the Content-Length. RFC 9110, section 8.6.

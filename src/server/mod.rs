@@ -18,6 +18,7 @@ mod options;
 mod outcome;
 pub(crate) mod report_only;
 mod response;
+mod steps;
 mod verifier;
 
 pub use self::{

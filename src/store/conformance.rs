@@ -61,8 +61,8 @@ async fn apps_and_nonces_do_not_meet(store: &impl NonceStore) {
         ("a", "BCDEFGH"),
     ];
     for (app, nonce) in pairs {
-        let occurrence = claim(store, app, nonce, NOW, UNTIL).await;
-        assert_eq!(occurrence, NonceStatus::New, "({app}, {nonce}) met another pair");
+        let status = claim(store, app, nonce, NOW, UNTIL).await;
+        assert_eq!(status, NonceStatus::New, "({app}, {nonce}) met another pair");
     }
     for (app, nonce) in pairs {
         assert_eq!(claim(store, app, nonce, NOW, UNTIL).await, NonceStatus::Replayed, "({app}, {nonce}) was forgotten");
@@ -81,7 +81,8 @@ async fn purposes_do_not_meet(store: &impl NonceStore) {
     }
     // An app with the same name as a purpose must not collide with it.
     let (app, nonce) = parsed("link", "nonce-1");
-    assert_eq!(claimed(store, NonceClaim::new(&app, &nonce)).await, NonceStatus::New);
+    let status = claimed(store, NonceClaim::new(&app, &nonce)).await;
+    assert_eq!(status, NonceStatus::New, "a request of the app \"link\" met a link of another app");
 }
 
 /// All users of an app share its nonces.
@@ -98,8 +99,8 @@ async fn users_of_an_app_do_meet(store: &impl NonceStore) {
 async fn a_claim_lives_to_its_last_second(store: &impl NonceStore) {
     assert_eq!(claim(store, "demo", "nonce-1", NOW, UNTIL).await, NonceStatus::New);
     for now in [NOW + 1, NOW + 300, UNTIL - 1] {
-        let occurrence = claim(store, "demo", "nonce-1", now, now + 1).await;
-        assert_eq!(occurrence, NonceStatus::Replayed, "a claim was dead {} s before its end", UNTIL - now);
+        let status = claim(store, "demo", "nonce-1", now, now + 1).await;
+        assert_eq!(status, NonceStatus::Replayed, "a claim was dead {} s before its end", UNTIL - now);
     }
 }
 
@@ -110,8 +111,8 @@ async fn a_claim_after_its_end_is_not_first(store: &impl NonceStore) {
     for n in 0..1000 {
         claim(store, "demo", &format!("later-{n}"), UNTIL, UNTIL + 601).await;
     }
-    let occurrence = claim(store, "demo", "nonce-1", UNTIL - 1, UNTIL).await;
-    assert_ne!(occurrence, NonceStatus::New, "a nonce was first twice, the second time after its end");
+    let status = claim(store, "demo", "nonce-1", UNTIL - 1, UNTIL).await;
+    assert_ne!(status, NonceStatus::New, "a nonce was first twice, the second time after its end");
 }
 
 async fn a_race_has_one_winner<S: NonceStore>(store: Arc<S>) {
@@ -149,13 +150,13 @@ pub async fn bounded_nonce_store<S: NonceStore>(new: impl Fn(usize) -> S) {
     }
     assert!(held >= CAPACITY / 2, "the store was full with {held} nonces of {CAPACITY}");
     for n in 0..held {
-        let occurrence = claim(&store, "demo", &format!("nonce-{n}"), UNTIL - 1, UNTIL + 600).await;
-        assert_eq!(occurrence, NonceStatus::Replayed, "a full store forgot a live nonce");
+        let status = claim(&store, "demo", &format!("nonce-{n}"), UNTIL - 1, UNTIL + 600).await;
+        assert_eq!(status, NonceStatus::Replayed, "a full store forgot a live nonce");
     }
     assert!(try_claim(&store, "demo", "nonce-late", UNTIL - 1, UNTIL + 600).await.is_err(), "nothing expired yet");
     for n in 0..held {
-        let occurrence = claim(&store, "demo", &format!("later-{n}"), UNTIL, UNTIL + 601).await;
-        assert_eq!(occurrence, NonceStatus::New, "there is room for what has expired");
+        let status = claim(&store, "demo", &format!("later-{n}"), UNTIL, UNTIL + 601).await;
+        assert_eq!(status, NonceStatus::New, "there is room for what has expired");
     }
 }
 
@@ -239,7 +240,7 @@ async fn look_ups_at_once_do_not_meet(store: &impl KeyStore, known: &AppId, unkn
 
 async fn claim(store: &impl NonceStore, app: &str, nonce: &str, now: u64, until: u64) -> NonceStatus {
     match try_claim(store, app, nonce, now, until).await {
-        Ok(occurrence) => occurrence,
+        Ok(status) => status,
         Err(error) => panic!("the store failed: {error}"),
     }
 }
@@ -257,7 +258,7 @@ async fn try_claim(
 
 async fn claimed(store: &impl NonceStore, claim: NonceClaim<'_>) -> NonceStatus {
     match store.claim(&claim, Retention::new(NOW, UNTIL)).await {
-        Ok(occurrence) => occurrence,
+        Ok(status) => status,
         Err(error) => panic!("the store failed: {error}"),
     }
 }

@@ -121,22 +121,22 @@ impl PendingNonce {
         now: impl Fn() -> u64 + Send,
     ) -> Result<Unrepeated, Rejection> {
         let claim = NonceClaim::new(self.app_id(), self.nonce());
-        let occurrence = store.claim(&claim, self.retention()).await.map_err(Rejection::unavailable)?;
-        if occurrence == NonceStatus::New && store.is_persistent() {
+        let status = store.claim(&claim, self.retention()).await.map_err(Rejection::unavailable)?;
+        if status == NonceStatus::New && store.is_persistent() {
             self.check_again(window, now())?;
         }
-        self.resolve(occurrence)
+        self.resolve(status)
     }
 }
 
-type BoxedOccurrence<'a> = Pin<Box<dyn Future<Output = Result<NonceStatus, StoreError>> + Send + 'a>>;
+type BoxedStatus<'a> = Pin<Box<dyn Future<Output = Result<NonceStatus, StoreError>> + Send + 'a>>;
 
 /// A [`NonceStore`] that is chosen at run time. Every nonce store implements this trait.
 ///
 /// Write the type as `dyn DynNonceStore`. It is `Send` and `Sync` already.
 pub trait DynNonceStore: Send + Sync + sealed::Sealed + 'static {
     /// Calls [`NonceStore::claim`] and boxes the future.
-    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, retention: Retention) -> BoxedOccurrence<'a>;
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, retention: Retention) -> BoxedStatus<'a>;
 
     /// Calls [`NonceStore::is_persistent`].
     fn is_persistent_dyn(&self) -> bool;
@@ -155,7 +155,7 @@ mod sealed {
 }
 
 impl<T: NonceStore> DynNonceStore for T {
-    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, retention: Retention) -> BoxedOccurrence<'a> {
+    fn claim_boxed<'a>(&'a self, claim: &'a NonceClaim<'a>, retention: Retention) -> BoxedStatus<'a> {
         Box::pin(self.claim(claim, retention))
     }
 

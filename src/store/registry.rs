@@ -153,12 +153,12 @@ impl VerifierRegistry {
 }
 
 /// The time for which a verifier needs its nonces to be stored, counted from their timestamp, in seconds.
-pub(crate) fn retention(tolerance: u64, configured: Option<Duration>, is_shared: bool) -> u64 {
+pub(crate) fn retention(tolerance: u64, configured: Option<Duration>, is_persistent: bool) -> u64 {
     let least = tolerance.saturating_add(1);
     match configured {
         Some(retention) => least.max(retention.as_secs()),
         // One minute more, because the clocks of the verifiers may differ.
-        None if is_shared => least.saturating_add(60),
+        None if is_persistent => least.saturating_add(60),
         None => least,
     }
 }

@@ -29,7 +29,7 @@ fn claims_as(store: &MemoryNonceStore, app: &str, owner: Option<&OwnerTag>) -> b
     let claim = NonceClaim::new(&app, &nonce);
     let claim = owner.map_or(claim, |owner| claim.with_owner(owner));
     match store.claim(&claim, retention).now_or_never().unwrap() {
-        Ok(occurrence) => occurrence == NonceStatus::New,
+        Ok(status) => status == NonceStatus::New,
         Err(_) => false,
     }
 }
@@ -116,9 +116,8 @@ fn a_large_app_gets_its_room_again() {
     let later = Retention::new(NOW + 601, NOW + 1202);
     for n in 0..CAPACITY / 4 * 3 {
         let nonce = format!("later-{n}").parse().unwrap();
-        let occurrence =
-            store.claim(&NonceClaim::new(&"flood".parse().unwrap(), &nonce), later).now_or_never().unwrap();
-        assert_eq!(occurrence.unwrap(), NonceStatus::New, "claim {n}");
+        let status = store.claim(&NonceClaim::new(&"flood".parse().unwrap(), &nonce), later).now_or_never().unwrap();
+        assert_eq!(status.unwrap(), NonceStatus::New, "claim {n}");
     }
 }
 

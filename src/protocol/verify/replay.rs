@@ -99,8 +99,8 @@ impl PendingNonce {
     }
 
     /// Converts the store's result.
-    pub(crate) fn resolve(self, occurrence: NonceStatus) -> Result<Unrepeated, Rejection> {
-        match occurrence {
+    pub(crate) fn resolve(self, status: NonceStatus) -> Result<Unrepeated, Rejection> {
+        match status {
             NonceStatus::New => Ok(Unrepeated { fields: self.fields, key: self.key }),
             NonceStatus::Replayed => Err(Rejection::new(
                 RejectionKind::ReplayedNonce,

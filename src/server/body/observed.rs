@@ -32,7 +32,7 @@ pin_project! {
 
     impl<B> PinnedDrop for ObservedBody<B> {
         fn drop(this: Pin<&mut Self>) {
-            // The service has dropped the body early. Bytes that nobody reads are not rejected.
+            // The service has dropped the body early. Bytes that it does not read are not checked.
             let this = this.project();
             if this.check.take().is_some() {
                 this.hook.tell(Ok(()));

@@ -8,7 +8,7 @@ use crate::event::{call_closure, catch_panics};
 /// All receivers of outcomes. There are none without a hook and without features.
 pub(in crate::server) struct Observer {
     hook: Option<Arc<Hook>>,
-    meter: Metrics,
+    metrics: Metrics,
     is_enforced: bool,
 }
 
@@ -16,16 +16,16 @@ type Hook = dyn Fn(&Outcome<'_>) + Send + Sync;
 
 impl Observer {
     pub(in crate::server) fn new() -> Self {
-        Self { hook: None, meter: Metrics::new(true), is_enforced: true }
+        Self { hook: None, metrics: Metrics::new(true), is_enforced: true }
     }
 
     pub(in crate::server) fn with_hook(&self, hook: impl Fn(&Outcome<'_>) + Send + Sync + 'static) -> Self {
-        Self { hook: Some(Arc::new(hook)), meter: Metrics::new(self.is_enforced), ..*self }
+        Self { hook: Some(Arc::new(hook)), metrics: Metrics::new(self.is_enforced), ..*self }
     }
 
     /// Makes an observer for a layer that only reports.
     pub(in crate::server) fn reporting(&self) -> Self {
-        Self { hook: self.hook.clone(), meter: Metrics::new(false), is_enforced: false }
+        Self { hook: self.hook.clone(), metrics: Metrics::new(false), is_enforced: false }
     }
 
     /// Whether any receiver is enabled.
@@ -35,12 +35,12 @@ impl Observer {
 
     /// Whether a metrics recorder is installed.
     pub(super) fn has_metrics(&self) -> bool {
-        self.meter.is_enabled()
+        self.metrics.is_enabled()
     }
 
     /// Records a measurement.
     pub(super) fn measure(&self, tell: impl FnOnce(&Metrics)) {
-        catch_panics(|| tell(&self.meter));
+        catch_panics(|| tell(&self.metrics));
     }
 
     pub(super) fn tell(&self, decision: Decision<'_>, facts: &RequestFacts, duration: Duration) {
@@ -50,7 +50,7 @@ impl Observer {
         catch_panics(|| {
             event::outcome(&outcome);
         });
-        catch_panics(|| self.meter.record(&outcome));
+        catch_panics(|| self.metrics.record(&outcome));
         if let Some(hook) = &self.hook {
             call_closure("observer", || hook(&outcome));
         }

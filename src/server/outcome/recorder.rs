@@ -59,7 +59,7 @@ impl OutcomeRecorder<'_> {
     pub(in crate::server) fn record_key_lookup<T>(&self, timer: Option<Duration>, answer: &Result<T, StoreError>) {
         if let Some((state, timer)) = self.0.as_ref().zip(timer) {
             let took = state.since(timer);
-            state.observer.measure(|meter| meter.record_store_call(Store::Keys, took, answer.is_err()));
+            state.observer.measure(|metrics| metrics.record_store_call(Store::Keys, took, answer.is_err()));
         }
     }
 
@@ -76,9 +76,9 @@ impl OutcomeRecorder<'_> {
         let refused = answer.as_ref().err().map(Rejection::kind);
         if let Some(timer) = timer {
             let took = state.since(timer);
-            state.observer.measure(|meter| {
-                meter.record_store_call(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
-                meter.record_occupancy(store.occupancy());
+            state.observer.measure(|metrics| {
+                metrics.record_store_call(Store::Nonces, took, refused == Some(RejectionKind::Unavailable));
+                metrics.record_occupancy(store.occupancy());
             });
         }
         state.caller = answer.as_ref().ok().cloned();

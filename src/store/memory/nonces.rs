@@ -207,9 +207,9 @@ impl MemoryNonceStore {
             let swept = self.sweep(reclaimed.next_shard()?, now);
             slots += swept;
             if swept > 0
-                && let Some(occurrence) = self.try_claim(claim)
+                && let Some(status) = self.try_claim(claim)
             {
-                return Some(occurrence);
+                return Some(status);
             }
         }
         None

@@ -64,7 +64,7 @@ impl<C: Connect> Batch<C> {
             Ok(Err(error)) => return self.answer(|| Err(error.clone())),
             Err(_) => return self.answer(|| Err(ClaimError::Deadline(deadline))),
         };
-        let mut answers = answers.into_iter().map(occurrence);
+        let mut answers = answers.into_iter().map(status);
         self.answer(|| answers.next().unwrap_or(Err(ClaimError::Unexpected)));
     }
 
@@ -89,7 +89,7 @@ impl<C: Connect> Drop for Batch<C> {
 }
 
 /// Converts the reply to `SET key 1 NX`.
-fn occurrence(answer: RedisResult<Value>) -> Result<NonceStatus, ClaimError> {
+fn status(answer: RedisResult<Value>) -> Result<NonceStatus, ClaimError> {
     match answer.map_err(ClaimError::Refused)? {
         Value::Okay => Ok(NonceStatus::New),
         Value::Nil => Ok(NonceStatus::Replayed),

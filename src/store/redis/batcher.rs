@@ -72,8 +72,8 @@ impl<C: Connect> Batcher<C> {
             self.places.reserve(account)
         });
         let place = place.ok_or(ClaimError::Busy(self.max_in_flight()))?;
-        let collector = self.waiting().put(PendingClaim { command, reply, since, place }, id);
-        match collector {
+        let flush = self.waiting().put(PendingClaim { command, reply, since, place }, id);
+        match flush {
             Flush::Underway => {}
             Flush::ToBegin => {
                 drop(runtime.spawn(FlushTask { batcher: self.clone(), runtime: id, is_over: false }.go()));

@@ -150,7 +150,7 @@ impl<C: Connect> RedisNonceStore<C> {
         }
         let answer = self.batcher.send(self.command(claim, milliseconds), claim).await;
         let is_held = match &answer {
-            Ok(occurrence) => *occurrence == NonceStatus::New,
+            Ok(status) => *status == NonceStatus::New,
             Err(error) => error.source().and_then(<dyn Error>::downcast_ref).is_none_or(ClaimError::may_be_spent),
         };
         if !is_held {

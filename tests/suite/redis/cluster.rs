@@ -150,8 +150,8 @@ async fn settles(
             match &answer {
                 // A claim whose answer was lost is sent again, and finds itself: 401, and never a yes too many.
                 Ok(NonceStatus::Replayed) => wrong.push((home, answer)),
-                Ok(occurrence) => {
-                    assert_eq!(*occurrence, NonceStatus::New);
+                Ok(status) => {
+                    assert_eq!(*status, NonceStatus::New);
                     assert!(is_served(home), "the node is dead");
                 }
                 Err(_) if is_served(home) => wrong.push((home, answer)),

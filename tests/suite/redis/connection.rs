@@ -137,7 +137,7 @@ async fn ask<C: Connect>(store: &RedisNonceStore<C>) -> String {
 
 async fn ask_of<C: Connect>(store: &RedisNonceStore<C>, app: &str) -> String {
     let answer = match claim_of(store, app, rig::fresh_nonce().as_str(), NOW).await {
-        Ok(occurrence) => format!("{occurrence:?}"),
+        Ok(status) => format!("{status:?}"),
         Err(error) => error.source().unwrap().to_string(),
     };
     for _ in 0..10 {

@@ -35,7 +35,7 @@ async fn gets_well<C: Connect>(store: &RedisNonceStore<C>) {
         let answer = claim(store, &format!("well-again-{n}")).await;
         assert!(asked.elapsed() < IN_TIME);
         match answer {
-            Ok(occurrence) => return assert_eq!(occurrence, NonceStatus::New),
+            Ok(status) => return assert_eq!(status, NonceStatus::New),
             Err(error) => assert!(start.elapsed() < Duration::from_secs(2), "{error:?}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

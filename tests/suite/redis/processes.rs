@@ -56,8 +56,10 @@ async fn concurrent_requests_are_accepted_once_across_processes() {
 #[tokio::test]
 async fn server_does_not_start_on_unsuitable_redis() {
     let evicting = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
-    let nobody = "redis://:hush@127.0.0.1:1/";
-    for (url, reason) in [(&*evicting.url(), "noeviction"), (nobody, "cannot be checked"), ("hush", "expected a URL")] {
+    let unreachable = "redis://:hush@127.0.0.1:1/";
+    for (url, reason) in
+        [(&*evicting.url(), "noeviction"), (unreachable, "cannot be checked"), ("hush", "expected a URL")]
+    {
         let app = format!("demo:{}", rig::KEY);
         let output = output_of(example("echo_server").args(["--listen", "127.0.0.1:0", "--app", &app, "--redis", url]));
         let stderr = String::from_utf8(output.stderr).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 
 async fn code(store: &RedisNonceStore, app: &str, nonce: &str, now: u64) -> String {
     match claim_of(store, app, nonce, now).await {
-        Ok(occurrence) => format!("{occurrence:?}"),
+        Ok(status) => format!("{status:?}"),
         Err(error) => std::error::Error::source(&error).unwrap().to_string(),
     }
 }

@@ -87,8 +87,8 @@ async fn gets_well(store: &Store) -> Instant {
         let answer = claim(store, &format!("well-again-{n}")).await;
         assert!(asked.elapsed() < IN_TIME, "{:?}: {answer:?}", asked.elapsed());
         match answer {
-            Ok(occurrence) => {
-                assert_eq!(occurrence, NonceStatus::New);
+            Ok(status) => {
+                assert_eq!(status, NonceStatus::New);
                 break;
             }
             Err(error) => assert!(start.elapsed() < PATIENCE, "{error:?}"),

@@ -64,8 +64,8 @@ async fn claims_made_at_once_have_each_their_own_answer() {
         let store = store.clone();
         claims.spawn(async move { (n, claim(&store, &format!("nonce-{n}")).await.unwrap()) });
     }
-    for (n, occurrence) in claims.join_all().await {
-        assert_eq!(occurrence, if n % 3 == 0 { NonceStatus::Replayed } else { NonceStatus::New }, "{n}");
+    for (n, status) in claims.join_all().await {
+        assert_eq!(status, if n % 3 == 0 { NonceStatus::Replayed } else { NonceStatus::New }, "{n}");
     }
 }
 
@@ -145,8 +145,8 @@ async fn full_batch_is_not_left_to_busy_thread() {
     let store = store(&server);
     assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
     kept_busy(&store, 32, async |claims| {
-        for occurrence in join_all(claims.into_iter().map(answer)).await {
-            assert_eq!(occurrence, NonceStatus::New);
+        for status in join_all(claims.into_iter().map(answer)).await {
+            assert_eq!(status, NonceStatus::New);
         }
     })
     .await;
