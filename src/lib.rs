@@ -60,8 +60,8 @@ struct Readme;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
-#[cfg(feature = "server")]
-#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "client", feature = "server"))))]
 pub mod clock;
 /// APIs that weaken verification.
 ///
@@ -100,9 +100,9 @@ pub mod testing;
 pub use self::client::{OriginError, SignLayer};
 #[doc(inline)]
 pub use self::protocol::{
-    AppId, BodyDigest, BodyHasher, Field, FieldError, FieldLocation, Key, KeyName, KeyRing, KeyRingError, Limits,
-    Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError, SignError,
-    SignatureError, Signer, Timestamp, Token, TokenLocation,
+    AppId, BodyDigest, BodyHasher, Explanation, Field, FieldError, FieldLocation, Key, KeyName, KeyRing, KeyRingError,
+    Limits, Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError,
+    SignError, SignatureError, Signer, Timestamp, Token, TokenLocation,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

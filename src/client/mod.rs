@@ -6,6 +6,7 @@
 //! `reqwest`: `Signer::sign_reqwest`).
 
 mod body;
+mod explain;
 mod layer;
 mod origin;
 #[cfg(feature = "reqwest")]
@@ -19,6 +20,7 @@ mod signer;
 pub use self::reqwest_future::ReqwestResponseFuture;
 pub use self::{
     body::SignedBody,
+    explain::{Cause, Comparison, Difference, SignedLine},
     layer::SignLayer,
     origin::OriginError,
     service::{ResponseFuture, Sign, SignableRequest},

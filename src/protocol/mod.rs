@@ -29,10 +29,25 @@ mod scheme;
 mod signer;
 mod verify;
 
+#[cfg(feature = "client")]
+pub(crate) use self::encode::percent::decoded;
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use self::rejection::BoxError;
+#[cfg(feature = "server")]
+pub(crate) use self::{
+    canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery, StringToSign},
+    claim::fields::UnreadableClaim,
+    encode::{
+        grammar::{is_token_byte, trim},
+        percent::escape,
+    },
+    key::app_key::KeyLabel,
+    query::{strip, with_query},
+    scheme::headers::{HeaderIndex, KnownHeader, OVERRIDES},
+    verify::replay::PendingNonce,
+};
 pub use self::{
-    canonical::parameters::ParameterPolicy,
+    canonical::{explanation::Explanation, parameters::ParameterPolicy},
     claim::fields::Claim,
     field::{
         digest::BodyDigest,
@@ -59,17 +74,4 @@ pub use self::{
         mac::Authentic,
         replay::{NonceStatus, Retention, Unrepeated},
     },
-};
-#[cfg(feature = "server")]
-pub(crate) use self::{
-    canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery},
-    claim::fields::UnreadableClaim,
-    encode::{
-        grammar::{is_token_byte, trim},
-        percent::escape,
-    },
-    key::app_key::KeyLabel,
-    query::{strip, with_query},
-    scheme::headers::{HeaderIndex, KnownHeader, OVERRIDES},
-    verify::replay::PendingNonce,
 };

@@ -135,6 +135,14 @@ struct Inner {
     server_time: Option<u64>,
     source: Option<BoxError>,
     signature_error: Option<SignatureError>,
+    explanation: Option<Explained>,
+}
+
+/// The printable string to sign of a request with an invalid signature.
+struct Explained {
+    string_to_sign: String,
+    /// Whether the caller gets it too.
+    is_sent: bool,
 }
 
 /// The reason for the code [`invalid_signature`](RejectionKind::InvalidSignature).
@@ -175,8 +183,15 @@ impl fmt::Display for SignatureError {
 
 impl Rejection {
     pub(crate) fn new(kind: RejectionKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let detail = detail.into();
-        Self(Arc::new(Inner { kind, field: None, detail, server_time: None, source: None, signature_error: None }))
+        Self(Arc::new(Inner {
+            kind,
+            field: None,
+            detail: detail.into(),
+            server_time: None,
+            source: None,
+            signature_error: None,
+            explanation: None,
+        }))
     }
 
     /// Makes a rejection, for tests of code that renders or counts rejections.
@@ -245,6 +260,12 @@ impl Rejection {
         self
     }
 
+    /// Adds the printable string to sign. `is_sent` is whether the caller gets it.
+    pub(crate) fn explained(mut self, string_to_sign: String, is_sent: bool) -> Self {
+        self.edit(|inner| inner.explanation = Some(Explained { string_to_sign, is_sent }));
+        self
+    }
+
     /// The kind of the rejection.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
@@ -267,6 +288,20 @@ impl Rejection {
     #[must_use]
     pub fn server_time(&self) -> Option<u64> {
         self.0.server_time
+    }
+
+    /// The string to sign that the verifier compared with, for the caller: an [`Explanation`](crate::Explanation). It is
+    /// there if the signature is invalid and the verifier
+    /// [explains](crate::Verifier::with_explanations) that.
+    #[must_use]
+    pub fn string_to_sign(&self) -> Option<&str> {
+        self.0.explanation.as_ref().filter(|explained| explained.is_sent).map(|explained| &*explained.string_to_sign)
+    }
+
+    /// The string to sign, whether or not the caller gets it.
+    #[cfg(feature = "server")]
+    pub(crate) fn string_to_sign_for_operators(&self) -> Option<&str> {
+        self.0.explanation.as_ref().map(|explained| &*explained.string_to_sign)
     }
 
     #[cfg(feature = "server")]

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    clock::Time,
     protocol::{KeyRing, Rejection, SignatureError},
-    server::caller::Caller,
+    server::{caller::Caller, non_decreasing_clock::Time},
     store::{App, AppData},
 };
 

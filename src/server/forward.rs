@@ -135,7 +135,7 @@ pub(super) fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
         TokenLocation::Cookie(_) => &header::COOKIE,
     };
     for (name, value) in headers.iter_mut() {
-        if name == token || name == scheme.header_name(Field::Sign) {
+        if name == token || name == scheme.header_name(Field::Sign) || scheme.is_sensitive(name) {
             value.set_sensitive(true);
         }
     }

@@ -14,6 +14,7 @@ mod caller;
 mod forward;
 mod head;
 mod layer;
+mod non_decreasing_clock;
 mod options;
 mod outcome;
 pub(crate) mod report_only;

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use http::{Method, Uri};
 
 use crate::{
-    clock::{Clock, NonDecreasingClock},
+    clock::Clock,
     protocol::{Limits, ParameterPolicy, Scheme},
     server::{
         body::{budget::ByteBudget, incoming::BodyMode},
         bypass::Bypass,
         layer::VerifyLayer,
+        non_decreasing_clock::NonDecreasingClock,
         outcome::Outcome,
         verifier::Verifier,
     },
@@ -42,6 +43,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             form_budget: self.form_budget,
             body_budget: self.body_budget,
             bypass: self.bypass,
+            explanations: self.explanations,
             observer: self.observer,
         }
     }
@@ -248,6 +250,28 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// ```
     pub fn with_insecure_bypass(self, covers: impl Fn(&Method, &Uri) -> bool + Send + Sync + 'static) -> Self {
         Self { bypass: Some(Bypass::new(covers)), ..self }
+    }
+
+    /// Explains each invalid signature to its sender. The response then has the member `string_to_sign`: the text that the
+    /// verifier signed for comparison, as an [`Explanation`](crate::Explanation). Default: off.
+    ///
+    /// Use it in development, and for partners who write a client. It depends on the request and the verifier's
+    /// configuration alone. Therefore the responses to an unknown app, a disabled app and a wrong key stay the same. But
+    /// anyone who sends a request learns the audience, the [prefix](Self::with_prefix) and the names of signed headers,
+    /// and gets their own form back, passwords included.
+    ///
+    /// [`ProblemJson`](super::ProblemJson) sends the text. Other renderers find it at
+    /// [`Rejection::string_to_sign`](crate::Rejection::string_to_sign). An [observer](Self::with_observer) gets it in any
+    /// case, at [`Outcome::string_to_sign`].
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
+    /// let verifier = Verifier::new(keys).with_explanations();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_explanations(self) -> Self {
+        Self { explanations: true, ..self }
     }
 
     /// Calls `observe` with the outcome of each request, for logs, metrics and alerts. Default: no observer, and

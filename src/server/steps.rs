@@ -7,10 +7,10 @@ use http::request::Parts;
 use http_body::Body;
 
 use crate::{
-    clock::Time,
     collect::{AtOnce, look_at_once},
     protocol::{
-        AppId, CanonicalRequest, Claim, Head, HeadAndQuery, ParameterPolicy, PendingNonce, Rejection, Timestamp, Window,
+        AppId, CanonicalRequest, Claim, Explanation, Head, HeadAndQuery, ParameterPolicy, PendingNonce, Rejection,
+        StringToSign, Timestamp, Window,
     },
     server::{
         app_lookup::LookedUp,
@@ -24,6 +24,7 @@ use crate::{
         caller::Caller,
         forward::signed_uri,
         head,
+        non_decreasing_clock::Time,
         outcome::OutcomeRecorder,
         verifier::Verifier,
     },
@@ -100,6 +101,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let body = body.check(&self.scheme, self.body_budget.share(Some(caller.app_id())));
         let body = self.deadline(self.limits.body_timeout(), arrived).wait_for(body).await?;
         Ok((body, self.check_key_again(app, caller, recorder).await?.1))
+    }
+
+    /// Adds the string to sign to the rejection of an invalid signature, if anybody reads it.
+    pub(super) fn explain(
+        &self,
+        string: &StringToSign<'_>,
+        rejection: Rejection,
+        recorder: &OutcomeRecorder<'_>,
+    ) -> Rejection {
+        match self.explanations || recorder.has_hook() {
+            true => rejection.explained(Explanation::of(&self.scheme, string).to_string(), self.explanations),
+            false => rejection,
+        }
     }
 
     pub(super) async fn claim_nonce(

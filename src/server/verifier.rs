@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{Request, request::Parts};
 
 use crate::{
-    clock::{Clock, NonDecreasingClock, SystemClock},
+    clock::{Clock, SystemClock},
     protocol::{Limits, ParameterPolicy, Rejection, Scheme},
     server::{
         body::{
@@ -16,6 +16,7 @@ use crate::{
         },
         bypass::Bypass,
         forward::{ForwardedRequest, hide_secrets},
+        non_decreasing_clock::NonDecreasingClock,
         outcome::{Observer, OutcomeRecorder},
     },
     store::{KeyStore, Membership, MemoryNonceStore, NonceStore, retention},
@@ -57,6 +58,8 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) form_budget: Arc<ByteBudget>,
     pub(super) body_budget: Arc<ByteBudget>,
     pub(super) bypass: Option<Bypass>,
+    /// Whether the caller gets the string to sign if its signature is invalid.
+    pub(super) explanations: bool,
     pub(super) observer: Arc<Observer>,
 }
 
@@ -87,6 +90,7 @@ impl<K: KeyStore> Verifier<K> {
             form_budget: Arc::new(ByteBudget::new(64 * 1024 * 1024)),
             body_budget: Arc::new(ByteBudget::new(256 * 1024 * 1024)),
             bypass: None,
+            explanations: false,
             observer: Arc::new(Observer::new()),
         }
     }
@@ -169,7 +173,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             };
             let signed = self.with_form(query, body.form())?;
             let time = self.time();
-            let authentic = timely.authenticate(signed, app.keys(), time.now)?; // 6
+            let authentic = timely
+                .authenticate(signed, app.keys(), time.now, |string, error| self.explain(string, error, recorder))?; // 6
             let form = body.form();
             // The head is at hand here. It is forwarded in step 10. Step 7, the check of tokens, does not exist yet.
             let forwarded =
@@ -226,6 +231,7 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("body_mode", &self.body_mode)
             .field("form_memory", &self.form_budget.limit())
             .field("body_memory", &self.body_budget.limit())
+            .field("explanations", &self.explanations)
             .field("has_bypass", &self.bypass.is_some())
             .field("strict_restart", &self.strict_restart)
             .field("retention", &self.retention)

@@ -17,6 +17,7 @@ mod compiler_messages;
 mod dependencies;
 mod documents;
 mod drain;
+mod explanations;
 mod fairness;
 mod fields;
 mod form_memory;

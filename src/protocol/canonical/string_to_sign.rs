@@ -177,11 +177,12 @@ impl StringToSign<'_> {
             out.line(name.as_str());
             if let Some(value) = value {
                 out.put(b":");
-                out.put(value);
+                out.put_header_value(name, value);
             }
         }
         out.line(self.fields.app_id.as_str());
-        out.line(self.fields.token.line());
+        out.line("");
+        out.put_token(self.fields.token.line());
         out.line("");
         out.put_key();
         out.line(itoa::Buffer::new().format(self.fields.timestamp.unix_seconds()));

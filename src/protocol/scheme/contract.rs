@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::HeaderName;
+use http::{HeaderName, header};
 
 use crate::protocol::{
     field::value::Field,
@@ -56,6 +56,7 @@ pub struct Scheme {
     token_location: TokenLocation,
     audience: String,
     signed_headers: Vec<HeaderName>,
+    sensitive_headers: Vec<HeaderName>,
 }
 
 impl Scheme {
@@ -69,6 +70,7 @@ impl Scheme {
             token_location: TokenLocation::default(),
             audience: String::new(),
             signed_headers: Vec::new(),
+            sensitive_headers: vec![header::AUTHORIZATION, header::PROXY_AUTHORIZATION],
         }
     }
 
@@ -96,6 +98,17 @@ impl Scheme {
         self.signed_headers = names.into_iter().collect();
         self.signed_headers.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         self.checked()
+    }
+
+    /// Names further headers whose values are secret, for example a one-time password. Default: `authorization` and
+    /// `proxy-authorization`, which always are.
+    ///
+    /// If such a header is signed, an [`Explanation`](crate::Explanation) shows its name in place of its value. The
+    /// verifier marks its value as [sensitive](http::HeaderValue::is_sensitive).
+    #[must_use]
+    pub fn with_sensitive_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.sensitive_headers.extend(names);
+        self
     }
 
     /// Sets the location of the fields. Default: headers.
@@ -201,6 +214,10 @@ impl Scheme {
     #[must_use]
     pub fn signed_headers(&self) -> &[HeaderName] {
         &self.signed_headers
+    }
+
+    pub(crate) fn is_sensitive(&self, name: &HeaderName) -> bool {
+        self.sensitive_headers.contains(name)
     }
 
     pub(crate) fn header_table(&self) -> &HeaderTable {

@@ -10,7 +10,7 @@ use sha2::Sha256;
 use subtle::Choice;
 
 use crate::protocol::{
-    canonical::string_to_sign::{CanonicalRequest, StringToSign},
+    canonical::string_to_sign::{CanonicalRequest, Root, StringToSign},
     claim::fields::Fields,
     encode::sink::Sink,
     field::digest::Signature,
@@ -43,11 +43,14 @@ impl Timely {
     /// Checks the signature against each key that is active at `now`, in Unix seconds. If there is none (the app is
     /// unknown or disabled, or no key is active), the same work is done with a dummy key, and the caller gets the same
     /// response.
+    ///
+    /// `explain` gets the string that was compared last, and is the same for all apps.
     pub(crate) fn authenticate<'r>(
         self,
         request: CanonicalRequest<'r>,
         keys: Option<&KeyRing>,
         now: u64,
+        explain: impl FnOnce(&StringToSign<'_>, Rejection) -> Rejection,
     ) -> Result<Authentic<'r>, Rejection> {
         let active = keys.filter(|ring| ring.active_at(now).next().is_some());
         let known = Choice::from(u8::from(active.is_some()));
@@ -60,11 +63,15 @@ impl Timely {
         };
         match ring.active_at(now).find(|(_, key)| signed(key)) {
             Some((index, _)) => Ok(Authentic { fields: self.into_fields(), request, key: ring.label(index) }),
-            None => Err(Rejection::invalid_signature(match (keys, active) {
-                (None, _) => SignatureError::UnknownApp,
-                (Some(_), None) => SignatureError::NoActiveKey,
-                (Some(_), Some(_)) => SignatureError::WrongSignature,
-            })),
+            None => {
+                let rejection = Rejection::invalid_signature(match (keys, active) {
+                    (None, _) => SignatureError::UnknownApp,
+                    (Some(_), None) => SignatureError::NoActiveKey,
+                    (Some(_), Some(_)) => SignatureError::WrongSignature,
+                });
+                let root = request.roots().last().copied().unwrap_or(Root::WithSlash);
+                Err(explain(&StringToSign { request: &request, fields, root }, rejection))
+            }
         }
     }
 }

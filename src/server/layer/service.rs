@@ -100,7 +100,7 @@ where
 fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
     let rendered = call_closure("renderer", || renderer.render(rejection));
     let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
-    mark_refused(&mut response, rejection.kind());
+    mark_refused(&mut response, rejection);
     response.extensions_mut().insert(rejection.clone());
     response
 }

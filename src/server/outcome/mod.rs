@@ -100,6 +100,14 @@ impl<'a> Outcome<'a> {
         self.rejection()?.signature_error()
     }
 
+    /// The string to sign that the verifier compared with, if the rejection is `invalid_signature`. It is an
+    /// [`Explanation`](crate::Explanation): it has no secrets, but all parameters of the request. The caller gets it
+    /// only [if the verifier explains](crate::Verifier::with_explanations).
+    #[must_use]
+    pub fn string_to_sign(&self) -> Option<&'a str> {
+        self.rejection()?.string_to_sign_for_operators()
+    }
+
     /// The request's timestamp minus the verifier's clock, in whole seconds, if the timestamp could be read. It is
     /// negative if the client's clock is slow or the request took long. It is not authenticated unless there is a
     /// [`caller`](Self::caller).

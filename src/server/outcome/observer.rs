@@ -30,12 +30,17 @@ impl Observer {
 
     /// Whether any receiver is enabled.
     pub(super) fn is_enabled(&self) -> bool {
-        self.has_metrics() || self.hook.is_some() || catch_panics(event::is_enabled).unwrap_or(false)
+        self.has_metrics() || self.has_hook() || catch_panics(event::is_enabled).unwrap_or(false)
     }
 
     /// Whether a metrics recorder is installed.
     pub(super) fn has_metrics(&self) -> bool {
         self.metrics.is_enabled()
+    }
+
+    /// Whether a closure of the service gets outcomes.
+    pub(super) fn has_hook(&self) -> bool {
+        self.hook.is_some()
     }
 
     /// Records a measurement.

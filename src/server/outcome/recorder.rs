@@ -4,9 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Decision, Observer, facts::RequestFacts, metrics::Store};
 use crate::{
-    clock::NonDecreasingClock,
     protocol::{Claim, Rejection, RejectionKind, UnreadableClaim},
-    server::caller::Caller,
+    server::{caller::Caller, non_decreasing_clock::NonDecreasingClock},
     store::{NonceStore, StoreError},
 };
 
@@ -47,6 +46,11 @@ impl OutcomeRecorder<'_> {
         if let Some(state) = &mut self.0 {
             state.facts = RequestFacts::partial(claim.app_id.clone(), claim.timestamp, now);
         }
+    }
+
+    /// Whether a closure of the service gets the outcome.
+    pub(in crate::server) fn has_hook(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| state.observer.has_hook())
     }
 
     /// Returns the current time before a store call, if a metrics recorder is installed.

@@ -8,13 +8,13 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
-use crate::protocol::{Rejection, RejectionKind};
+use crate::protocol::Rejection;
 
 /// Makes the response to a rejected request. Closures from `&Rejection` to `Response<Bytes>` implement this trait.
 ///
@@ -61,17 +61,22 @@ impl RenderRejection for ProblemJson {
         if let Some(time) = rejection.server_time() {
             headers.insert(HeaderName::from_static("x-server-time"), time.into());
         }
-        mark_refused(&mut response, rejection.kind());
+        mark_refused(&mut response, rejection);
         response
     }
 }
 
 /// Sets the headers of a rejection's response that caches, retry policies and clients of HEAD need.
-pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, kind: RejectionKind) {
+pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, rejection: &Rejection) {
+    let kind = rejection.kind();
     let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-error-code"), HeaderValue::from_static(kind.code()));
+    if rejection.string_to_sign().is_some() {
+        // The text has parameters that the caller chose. A browser must not take it for a page.
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     if is_unauthorized && !headers.contains_key(WWW_AUTHENTICATE) {
         // RFC 9110, section 11.6.1: a scheme and its parameters. A code consists of letters and `_`.
         if let Ok(challenge) = HeaderValue::try_from(format!("CS1-HMAC-SHA256 error=\"{kind}\"")) {
@@ -88,7 +93,7 @@ impl Rejection {
     }
 }
 
-/// A problem of RFC 9457, section 3.1, with two extension members.
+/// A problem of RFC 9457, section 3.1, with three extension members.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: String,
@@ -98,6 +103,8 @@ struct Problem<'a> {
     code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    string_to_sign: Option<&'a str>,
 }
 
 impl<'a> Problem<'a> {
@@ -110,6 +117,7 @@ impl<'a> Problem<'a> {
             detail: rejection.detail(),
             code: kind.code(),
             field: rejection.field(),
+            string_to_sign: rejection.string_to_sign(),
         }
     }
 

@@ -1,6 +1,4 @@
-//! The clocks of verifiers, and a manual clock for tests.
-
-mod non_decreasing;
+//! The clocks of verifiers and signers, and a manual clock for tests.
 
 use std::{
     sync::{
@@ -9,8 +7,6 @@ use std::{
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-pub(crate) use self::non_decreasing::{NonDecreasingClock, Time};
 
 /// A source of wall-clock and monotonic time.
 ///

@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Clock, milliseconds};
-use crate::event;
+use crate::{
+    clock::{Clock, milliseconds},
+    event,
+};
 
 /// Follows the wall clock, and never makes a forgotten nonce acceptable again.
 ///
@@ -36,7 +38,7 @@ use crate::event;
 /// before the step.
 ///
 /// `Window::retention` covers slewing of the wall clock, which is at most one second at a time.
-pub(crate) struct NonDecreasingClock {
+pub(super) struct NonDecreasingClock {
     clock: Arc<dyn Clock>,
     /// The readings of both clocks at the start of this one, in milliseconds.
     start: (i64, i64),
@@ -62,14 +64,14 @@ struct Step {
 
 /// A reading of the clock, in Unix seconds, rounded down.
 #[derive(Clone, Copy)]
-pub(crate) struct Time {
+pub(super) struct Time {
     /// V, against which timestamps are checked.
-    pub(crate) now: u64,
+    pub(super) now: u64,
     /// F. Stores may forget nonces that expire at or before it. At most `now`.
-    pub(crate) forget: u64,
+    pub(super) forget: u64,
     /// The start of the clock. If the wall clock was slow then and has stepped ahead since, this moment has stepped
     /// ahead too.
-    pub(crate) started_at: u64,
+    pub(super) started_at: u64,
     /// The reading of the monotonic clock, in milliseconds.
     monotonic: i64,
 }
@@ -77,7 +79,7 @@ pub(crate) struct Time {
 impl Time {
     /// Returns the time since an earlier reading. Uses the wall clock too, because the monotonic clock stops while a
     /// machine is suspended.
-    pub(crate) fn since(&self, earlier: &Self) -> Duration {
+    pub(super) fn since(&self, earlier: &Self) -> Duration {
         let by_wall = Duration::from_secs(self.now.saturating_sub(earlier.now));
         // The difference of two rounded values may be up to one second too large.
         let by_wall = by_wall.saturating_sub(Duration::from_secs(1));
@@ -99,7 +101,7 @@ const PROBATION: i64 = 300_000;
 
 impl NonDecreasingClock {
     /// Creates a clock that was started `age` ago.
-    pub(crate) fn new(clock: Arc<dyn Clock>, age: Duration) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, age: Duration) -> Self {
         let start = readings(&*clock);
         let steady = Self {
             clock,
@@ -117,7 +119,7 @@ impl NonDecreasingClock {
 
     /// Returns the same clock, started `age` ago. It continues from the F that was read. A step of the wall clock
     /// starts its probation again.
-    pub(crate) fn restarted(&self, age: Duration) -> Self {
+    pub(super) fn restarted(&self, age: Duration) -> Self {
         let Reading { forget, monotonic, .. } = self.read_milliseconds();
         let latest = self.not_decreasing(seconds(forget));
         Self {
@@ -133,18 +135,18 @@ impl NonDecreasingClock {
     }
 
     /// Returns the underlying clock.
-    pub(crate) fn source(&self) -> &Arc<dyn Clock> {
+    pub(super) fn source(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
     /// Returns the monotonic time, for measuring durations.
-    pub(crate) fn monotonic(&self) -> Duration {
+    pub(super) fn monotonic(&self) -> Duration {
         self.clock.monotonic()
     }
 
     /// Reads the clock. V goes back only after the wall clock has been behind it for `hold`: the longest lifetime of a
     /// nonce in a store that expires nonces by its own clock, or zero.
-    pub(crate) fn read(&self, hold: Duration) -> Time {
+    pub(super) fn read(&self, hold: Duration) -> Time {
         let reading = self.read_milliseconds();
         let forget = self.not_decreasing(seconds(reading.forget));
         let verify = self.verify(&reading, signed(milliseconds(hold)));
