@@ -14,6 +14,7 @@ pub(crate) fn catch_panics<T>(tell: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Calls a closure of the service. A panic in it does not affect the request. `name` is its label in metrics.
+#[cfg(feature = "server")]
 pub(crate) fn call_closure<T>(name: &'static str, call: impl FnOnce() -> T) -> Option<T> {
     let result = catch_panics(call);
     if result.is_none() {
@@ -34,7 +35,7 @@ fn count_panic(closure: &'static str) {
     metrics::counter!(CLOSURE_PANICS, "closure" => closure).increment(1);
 }
 
-#[cfg(not(feature = "metrics"))]
+#[cfg(all(feature = "server", not(feature = "metrics")))]
 fn count_panic(_: &'static str) {}
 
 #[cfg(feature = "tracing")]
@@ -42,6 +43,8 @@ mod tracing {
     #[cfg(any(feature = "key-cache", feature = "key-file"))]
     use std::error::Error;
 
+    #[cfg(feature = "client")]
+    use ::tracing::info;
     use ::tracing::warn;
     #[cfg(feature = "axum")]
     use ::tracing::{Level, event};
@@ -52,7 +55,20 @@ mod tracing {
     /// Set explicitly, because the default is the path of this private module.
     pub(crate) const TARGET: &str = "countersign";
 
+    /// Reports that a client learned by how many seconds its clock differs from the verifier's.
+    #[cfg(feature = "client")]
+    pub(crate) fn clock_corrected(seconds: i64) {
+        info!(target: TARGET, seconds, "the verifier's clock differs from this one, so requests are signed with its time");
+    }
+
+    /// Reports the cause of an invalid signature.
+    #[cfg(feature = "client")]
+    pub(crate) fn signature_explained(refusal: &dyn std::fmt::Display) {
+        warn!(target: TARGET, "a signature was refused: {refusal}");
+    }
+
     /// Reports that the wall clock fell behind the verifier's clock by this many milliseconds.
+    #[cfg(feature = "server")]
     pub(crate) fn clock_stepped_back(milliseconds: i64) {
         warn!(
             target: TARGET,
@@ -96,7 +112,14 @@ mod noop {
     #[cfg(feature = "axum")]
     use crate::protocol::Rejection;
 
+    #[cfg(feature = "server")]
     pub(crate) fn clock_stepped_back(_: i64) {}
+
+    #[cfg(feature = "client")]
+    pub(crate) fn clock_corrected(_: i64) {}
+
+    #[cfg(feature = "client")]
+    pub(crate) fn signature_explained(_: &dyn std::fmt::Display) {}
 
     #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(_: &(dyn std::error::Error + 'static)) {}

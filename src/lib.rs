@@ -77,7 +77,7 @@ pub mod danger {
 }
 #[cfg(any(feature = "client", feature = "server"))]
 mod collect;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "client", feature = "server"))]
 mod event;
 #[cfg(any(doc, doctest))]
 pub mod guide;
@@ -97,12 +97,12 @@ pub mod testing;
 
 #[cfg(feature = "client")]
 #[doc(inline)]
-pub use self::client::{OriginError, SignLayer};
+pub use self::client::{OriginError, Refusal, SendError, SignLayer};
 #[doc(inline)]
 pub use self::protocol::{
     AppId, BodyDigest, BodyHasher, Explanation, Field, FieldError, FieldLocation, Key, KeyName, KeyRing, KeyRingError,
     Limits, Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError,
-    SignError, SignatureError, Signer, Timestamp, Token, TokenLocation,
+    SignError, SignErrorKind, SignatureError, Signer, Timestamp, Token, TokenLocation,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

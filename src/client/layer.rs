@@ -3,6 +3,7 @@
 use tower_layer::Layer;
 
 use super::{
+    correction::ClockCorrection,
     origin::{OriginError, Origins},
     service::Sign,
 };
@@ -32,12 +33,13 @@ pub struct SignLayer {
     pub(super) signer: Signer,
     pub(super) origins: Origins,
     pub(super) max_body: u64,
+    pub(super) correction: ClockCorrection,
 }
 
 impl SignLayer {
     /// Creates a layer that signs with this signer.
     pub fn new(signer: Signer) -> Self {
-        Self { signer, origins: Origins::default(), max_body: 2 * 1024 * 1024 }
+        Self { signer, origins: Origins::default(), max_body: 2 * 1024 * 1024, correction: ClockCorrection::default() }
     }
 
     /// Signs only requests to these origins. Default: all origins.
@@ -86,6 +88,31 @@ impl SignLayer {
     /// [known](Sign#files-and-other-large-bodies).
     pub fn with_max_body(self, bytes: u64) -> Self {
         Self { max_body: bytes, ..self }
+    }
+
+    /// Corrects the clock by the verifier's. Default: off.
+    ///
+    /// If a verifier refuses a timestamp, its response has the verifier's time. The service then learns how far the clocks
+    /// differ, signs the request again with a fresh nonce, and sends it once more. Later requests use the corrected time.
+    /// Clones of the service share the offset, so use one `SignLayer` for one API.
+    ///
+    /// The service learns only from responses to `https` URLs. It trusts the client below to verify the certificate:
+    /// somebody who can set a client's clock collects requests that become valid later. It learns offsets of at most a
+    /// day. With a larger offset, [`Refusal::clock_offset`](super::Refusal::clock_offset) says how wrong the clock is. If
+    /// the verifier refuses the corrected timestamp too, the offset is forgotten.
+    ///
+    /// A request with a [streamed](Sign#files-and-other-large-bodies) body is not sent again by itself. Its next attempt
+    /// has the corrected time.
+    pub fn with_clock_correction(self) -> Self {
+        Self { correction: ClockCorrection::new(false), ..self }
+    }
+
+    /// Corrects the clock like [`with_clock_correction`](Self::with_clock_correction), also by responses to `http` URLs.
+    ///
+    /// Use it only if nobody can change traffic between the client and the service, for example in tests or inside a
+    /// service mesh that encrypts. Otherwise an attacker can make the client sign requests for a time up to a day ahead.
+    pub fn with_insecure_clock_correction(self) -> Self {
+        Self { correction: ClockCorrection::new(true), ..self }
     }
 }
 

@@ -6,22 +6,27 @@
 //! `reqwest`: `Signer::sign_reqwest`).
 
 mod body;
+mod correction;
+mod error;
+mod exchange;
 mod explain;
+mod http_request;
 mod layer;
 mod origin;
+mod refusal;
 #[cfg(feature = "reqwest")]
 mod reqwest;
-#[cfg(feature = "reqwest")]
-mod reqwest_future;
+mod response_body;
 mod service;
 mod signer;
 
-#[cfg(feature = "reqwest")]
-pub use self::reqwest_future::ReqwestResponseFuture;
 pub use self::{
     body::SignedBody,
+    error::SendError,
     explain::{Cause, Comparison, Difference, SignedLine},
     layer::SignLayer,
     origin::OriginError,
+    refusal::Refusal,
+    response_body::ResponseBody,
     service::{ResponseFuture, Sign, SignableRequest},
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Uri;
 
-use crate::protocol::SignError;
+use crate::protocol::{SignError, SignErrorKind};
 
 /// The origins that requests are signed for. Default: all.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ impl Origins {
         if uri.scheme().is_none() || uri.host().is_none() {
             let reason = "signing is restricted to some origins, and this URL has none: write scheme and host into it, \
                           or use a SignLayer without origins";
-            return Err(SignError::without_source(reason));
+            return Err(SignError::new(SignErrorKind::Url, reason));
         }
         Ok(origins.iter().any(|origin| origin.is_of(uri)))
     }

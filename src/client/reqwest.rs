@@ -1,19 +1,26 @@
 //! Signs reqwest's requests, and supports its client under [`SignLayer`](crate::SignLayer).
 
 use std::{
+    future::poll_fn,
     mem,
     task::{Context, Poll},
 };
 
 use http::{Uri, request::Parts};
-use reqwest::{Body, Request, Response, Url};
+use reqwest::{Body, Request, Response, ResponseBuilderExt, Url};
 use tower_service::Service;
 
 use super::{
-    reqwest_future::ReqwestResponseFuture,
-    service::{Sealed, Sign, SignableRequest},
+    Refusal, ResponseBody, SendError,
+    exchange::{Exchange, exchange},
+    refusal,
+    service::{BoxedResponse, Sealed, Sign, SignableRequest},
+    signer::timestamp,
 };
-use crate::protocol::{BodyDigest, BoxError, Field, Payload, SignError, Signer};
+use crate::{
+    middleware::take_ready,
+    protocol::{BodyDigest, BoxError, Explanation, Field, Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
+};
 
 /// Methods of the feature `reqwest`, which sign its requests.
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
@@ -76,12 +83,32 @@ impl Signer {
     /// The errors of [`sign`](Signer::sign). It also fails if the body is streamed, as files and multipart forms are,
     /// or if reqwest cannot send the URL.
     pub fn sign_reqwest(&self, request: Request) -> Result<Request, SignError> {
+        self.sign_reqwest_at(request, timestamp(self.clock.wall())?, Nonce::random()?)
+    }
+
+    /// Signs a reqwest request with a timestamp and a nonce from the caller. Its body, if any, must be in memory.
+    ///
+    /// The verifier accepts each nonce once. [`Nonce::random`] creates one.
+    ///
+    /// ```
+    /// # use countersign::{Nonce, Secret, Signer};
+    /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+    /// let request = reqwest::Client::new().get("https://api.example.com/orders").build()?;
+    /// let request = signer.sign_reqwest_at(request, "1700000000".parse()?, Nonce::random()?)?;
+    /// assert_eq!(request.headers()["x-timestamp"], "1700000000");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`sign_reqwest`](Signer::sign_reqwest), except those of the clock and the random source.
+    pub fn sign_reqwest_at(&self, request: Request, timestamp: Timestamp, nonce: Nonce) -> Result<Request, SignError> {
         rewrite(request, |parts, body| {
             let bytes = match body {
                 Some(body) => body.as_bytes().ok_or_else(streams)?,
                 None => &[],
             };
-            self.sign_parts(parts, Payload::Bytes(bytes))
+            self.sign_at(parts, Payload::Bytes(bytes), timestamp, nonce)
         })
     }
 
@@ -138,46 +165,149 @@ impl Signer {
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 impl<S> SignableRequest<S> for Request
 where
-    S: Service<Request, Response = Response, Error: Into<BoxError>>,
+    S: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
 {
     type Response = Response;
-    type Future = ReqwestResponseFuture<S::Future>;
 
     fn poll_ready(client: &mut S, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         client.poll_ready(context).map_err(Into::into)
     }
 
-    fn send(self, service: &mut Sign<S>) -> Self::Future {
-        match service.prepare(self) {
-            Ok((request, signed)) => ReqwestResponseFuture::sent(service.inner.call(request), signed),
-            Err(error) => ReqwestResponseFuture::refused(error),
-        }
+    fn send(mut self, service: &mut Sign<S>) -> BoxedResponse<Response> {
+        let mut inner = take_ready(&mut service.inner);
+        let (signer, origins) = (service.signer.clone(), service.origins.clone());
+        let correction = service.correction.clone();
+        Box::pin(async move {
+            if !origins.include(&uri_as_sent(self.url())?)? {
+                let request = rewrite(self, |parts, _| signer.strip_signature(parts))?;
+                return inner.call(request).await.map_err(|error| SendError::Client(error.into()));
+            }
+            let digest = known_digest(&signer, &self)?;
+            let stream = self.body_mut().take_if(|body| body.as_bytes().is_none());
+            if stream.is_some() && digest.is_none() {
+                return Err(streams().into());
+            }
+            let request = ReqwestExchange { inner, is_ready: true, request: Some(self), digest, stream };
+            exchange(request, &signer, &correction).await
+        })
     }
 }
 
 impl Sealed for Request {}
 
-impl<S> Sign<S> {
-    /// Returns the request to send and, if it is signed, the signed URL.
-    fn prepare(&self, request: Request) -> Result<(Request, Option<Url>), SignError> {
-        if self.origins.include(&uri_as_sent(request.url())?)? {
-            let request = match self.known_digest(&request)? {
-                Some(digest) => self.signer.sign_reqwest_digest(request, digest)?,
-                None => self.signer.sign_reqwest(request)?,
-            };
-            let url = request.url().clone();
-            return Ok((request, Some(url)));
-        }
-        Ok((rewrite(request, |parts, _| self.signer.strip_signature(parts))?, None))
+/// A `reqwest::Request`. Everything except a streamed body stays here while the response is awaited.
+struct ReqwestExchange<S> {
+    inner: S,
+    is_ready: bool,
+    /// `None` only while it is rewritten.
+    request: Option<Request>,
+    /// The digest of a streamed body.
+    digest: Option<BodyDigest>,
+    /// A streamed body, until it is sent.
+    stream: Option<Body>,
+}
+
+impl<S> Exchange for ReqwestExchange<S>
+where
+    S: Service<Request, Response = Response, Error: Into<BoxError>, Future: Send> + Send,
+{
+    type Response = Response;
+
+    fn sign(&mut self, signer: &Signer, timestamp: Timestamp) -> Result<(), SignError> {
+        let Some(request) = self.request.take() else {
+            return Err(SignError::new(SignErrorKind::Malformed, "the request was not signed before"));
+        };
+        let nonce = Nonce::random()?;
+        self.request = Some(match self.digest {
+            Some(digest) => {
+                rewrite(request, |parts, _| signer.sign_at(parts, Payload::Digest(digest), timestamp, nonce))?
+            }
+            None => signer.sign_reqwest_at(request, timestamp, nonce)?,
+        });
+        Ok(())
     }
 
-    /// Returns the digest header of a request with a streamed body, if the caller has set it.
-    fn known_digest(&self, request: &Request) -> Result<Option<BodyDigest>, SignError> {
-        let does_stream = request.body().is_some_and(|body| body.as_bytes().is_none());
-        let header = request.headers().get(self.signer.scheme().header_name(Field::BodyDigest));
-        let digest = header.filter(|_| does_stream).map(|value| BodyDigest::parse(value.as_bytes())).transpose();
-        digest.map_err(|error| SignError::new("the digest that the request brings along is malformed", error))
+    async fn send(&mut self) -> Result<(Response, Option<Refusal>), SendError> {
+        let mut request = self.request.as_ref().and_then(Request::try_clone).ok_or_else(streams)?;
+        if let Some(stream) = self.stream.take() {
+            *request.body_mut() = Some(stream);
+        }
+        if !mem::take(&mut self.is_ready) {
+            poll_fn(|context| self.inner.poll_ready(context)).await.map_err(|error| SendError::Client(error.into()))?;
+        }
+        let signed = request.url().clone();
+        let response = self.inner.call(request).await.map_err(|error| SendError::Client(error.into()))?;
+        let response = not_redirected(response, signed)?;
+        if refusal::code(response.headers()).is_none() {
+            return Ok((response, None));
+        }
+        let (response, start) = read_start(response).await;
+        let refusal = Refusal::from_response(response.status(), response.headers(), &start);
+        Ok((response, refusal))
     }
+
+    fn can_repeat(&self) -> bool {
+        self.digest.is_none()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.url().scheme() == "https")
+    }
+
+    fn explanation(&self, signer: &Signer) -> Option<Explanation> {
+        let request = self.request.as_ref()?;
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        parts.method = request.method().clone();
+        parts.uri = uri_as_sent(request.url()).ok()?;
+        parts.headers = request.headers().clone();
+        let body = request.body().and_then(Body::as_bytes).unwrap_or_default();
+        Explanation::of_request(signer.scheme(), &parts, body).ok()
+    }
+
+    fn attach(response: &mut Response, refusal: Refusal) {
+        response.extensions_mut().insert(refusal);
+    }
+}
+
+/// Reads the start of a response's body, and returns the response with its whole body.
+async fn read_start(response: Response) -> (Response, Vec<u8>) {
+    let url = http::Response::builder().url(response.url().clone()).body(()).map(http::Response::into_parts);
+    let (mut parts, body) = http::Response::<Body>::from(response).into_parts();
+    if let Ok((head, ())) = url {
+        // The conversion has lost the URL. It travels in the extensions.
+        parts.extensions.extend(head.extensions);
+    }
+    let mut body = ResponseBody::new(body);
+    let start = body.read_start().await;
+    (Response::from(http::Response::from_parts(parts, Body::wrap(body))), start)
+}
+
+/// Returns an error if the response comes from another URL than the signed one.
+fn not_redirected(response: Response, mut signed: Url) -> Result<Response, SignError> {
+    let mut from = response.url().clone();
+    // The fragment is not sent.
+    from.set_fragment(None);
+    signed.set_fragment(None);
+    if from == signed {
+        return Ok(response);
+    }
+    // Report only the origin, because the rest of the URL may contain the signature.
+    let origin = from.origin().ascii_serialization();
+    let reason = format!(
+        "a redirect was followed below the signature, which went along to {origin}: build the reqwest client with \
+         redirect::Policy::none(), and follow redirects above SignLayer"
+    );
+    Err(SignError::new(SignErrorKind::Redirected, reason))
+}
+
+/// Returns the digest header of a request with a streamed body, if the caller has set it.
+fn known_digest(signer: &Signer, request: &Request) -> Result<Option<BodyDigest>, SignError> {
+    let does_stream = request.body().is_some_and(|body| body.as_bytes().is_none());
+    let header = request.headers().get(signer.scheme().header_name(Field::BodyDigest));
+    let digest = header.filter(|_| does_stream).map(|value| BodyDigest::parse(value.as_bytes())).transpose();
+    digest.map_err(|error| {
+        SignError::new(SignErrorKind::Body, "the digest that the request brings along is malformed").with_source(error)
+    })
 }
 
 /// Applies `write` to the head that reqwest sends for this request.
@@ -196,7 +326,10 @@ fn rewrite(
         request.url_mut().set_query(parts.uri.query());
         // `Url` may escape the new query differently.
         if uri_as_sent(request.url())?.path_and_query() != parts.uri.path_and_query() {
-            return Err(SignError::without_source("reqwest's URL spells the query otherwise than it was signed"));
+            return Err(SignError::new(
+                SignErrorKind::Url,
+                "reqwest's URL spells the query otherwise than it was signed",
+            ));
         }
     }
     Ok(request)
@@ -204,11 +337,13 @@ fn rewrite(
 
 /// Converts the URL to a URI as reqwest does.
 fn uri_as_sent(url: &Url) -> Result<Uri, SignError> {
-    url.as_str().parse().map_err(|error: http::uri::InvalidUri| SignError::new("reqwest cannot send this URL", error))
+    let error = || SignError::new(SignErrorKind::Url, "reqwest cannot send this URL");
+    url.as_str().parse().map_err(|source: http::uri::InvalidUri| error().with_source(source))
 }
 
 fn streams() -> SignError {
-    SignError::without_source(
+    SignError::new(
+        SignErrorKind::Body,
         "the body streams, so its digest is not known: sign it with Signer::sign_reqwest_digest, under SignLayer set the header \
          x-content-sha256, or make it bytes",
     )

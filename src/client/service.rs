@@ -6,16 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use http::Request;
-use http_body::Body;
 use tower_service::Service;
 
-use super::{body::SignedBody, layer::SignLayer, origin::Origins};
+use super::{SendError, correction::ClockCorrection, layer::SignLayer, origin::Origins};
 use crate::{
-    collect::{CollectError, collect},
-    middleware::{inner_accessors, take_ready},
-    protocol::{BodyDigest, BoxError, Payload, SignError, Signer},
+    middleware::inner_accessors,
+    protocol::{BoxError, Signer},
 };
 
 /// Signs requests before the client sends them.
@@ -65,12 +61,13 @@ pub struct Sign<S> {
     pub(super) signer: Signer,
     pub(super) origins: Origins,
     pub(super) max_body: u64,
+    pub(super) correction: ClockCorrection,
 }
 
 impl<S> Sign<S> {
     pub(super) fn new(inner: S, layer: &SignLayer) -> Self {
-        let SignLayer { signer, origins, max_body } = layer.clone();
-        Self { inner, signer, origins, max_body }
+        let SignLayer { signer, origins, max_body, correction } = layer.clone();
+        Self { inner, signer, origins, max_body, correction }
     }
 
     inner_accessors!();
@@ -78,16 +75,15 @@ impl<S> Sign<S> {
 
 impl<S, R: SignableRequest<S>> Service<R> for Sign<S> {
     type Response = R::Response;
-    /// A [`SignError`], or the error of the client.
-    type Error = BoxError;
-    type Future = R::Future;
+    type Error = SendError;
+    type Future = ResponseFuture<R::Response>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        R::poll_ready(&mut self.inner, context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        R::poll_ready(&mut self.inner, context).map_err(SendError::Client)
     }
 
-    fn call(&mut self, request: R) -> R::Future {
-        request.send(self)
+    fn call(&mut self, request: R) -> ResponseFuture<R::Response> {
+        ResponseFuture(request.send(self))
     }
 }
 
@@ -102,17 +98,17 @@ impl<S, R: SignableRequest<S>> Service<R> for Sign<S> {
             `http::Request<countersign::client::SignedBody>`"
 )]
 pub trait SignableRequest<S>: Sealed + Sized {
-    /// The response of the client.
+    /// The response.
     type Response;
-    /// The response future.
-    type Future: Future<Output = Result<Self::Response, BoxError>>;
 
     #[doc(hidden)]
     fn poll_ready(client: &mut S, context: &mut Context<'_>) -> Poll<Result<(), BoxError>>;
 
     #[doc(hidden)]
-    fn send(self, service: &mut Sign<S>) -> Self::Future;
+    fn send(self, service: &mut Sign<S>) -> BoxedResponse<Self::Response>;
 }
+
+pub(super) type BoxedResponse<T> = Pin<Box<dyn Future<Output = Result<T, SendError>> + Send>>;
 
 mod sealed {
     /// Seals the trait, so that methods can be added.
@@ -120,67 +116,12 @@ mod sealed {
 }
 pub(super) use self::sealed::Sealed;
 
-impl<B> Sealed for Request<B> {}
-
-impl<S, B> SignableRequest<S> for Request<B>
-where
-    S: Service<Request<SignedBody>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    type Response = S::Response;
-    type Future = ResponseFuture<S::Response>;
-
-    fn poll_ready(client: &mut S, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        client.poll_ready(context).map_err(Into::into)
-    }
-
-    fn send(self, service: &mut Sign<S>) -> Self::Future {
-        let mut inner = take_ready(&mut service.inner);
-        let (signer, origins, max_body) = (service.signer.clone(), service.origins.clone(), service.max_body);
-        ResponseFuture(Box::pin(async move {
-            let (mut parts, body) = self.into_parts();
-            let is_signed = origins.include(&parts.uri)?;
-            let digest = parts.extensions.remove::<BodyDigest>();
-            let body = match digest {
-                _ if !is_signed => {
-                    signer.strip_signature(&mut parts)?;
-                    SignedBody::streamed(body)
-                }
-                Some(digest) => {
-                    signer.sign_parts(&mut parts, Payload::Digest(digest))?;
-                    SignedBody::streamed(body)
-                }
-                None => {
-                    let bytes = read(body, max_body).await?;
-                    signer.sign_parts(&mut parts, Payload::Bytes(&bytes))?;
-                    SignedBody::whole(bytes)
-                }
-            };
-            inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)
-        }))
-    }
-}
-
-async fn read<B>(body: B, limit: u64) -> Result<Bytes, SignError>
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>>,
-{
-    collect(body, limit).await.map_err(|error| match error {
-        CollectError::TooLarge => SignError::without_source(format!(
-            "the body has more than {limit} bytes, which is what SignLayer reads of one: raise SignLayer::with_max_body, or put \
-             the body's BodyDigest into the request's extensions, and it is streamed"
-        )),
-        CollectError::Broken(error) => SignError::new("the body could not be read", error),
-        CollectError::NoRoom(never) => match never {},
-    })
-}
-
 /// The response future of [`Sign`].
 #[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<T>(Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>);
+pub struct ResponseFuture<T>(BoxedResponse<T>);
 
 impl<T> Future for ResponseFuture<T> {
-    type Output = Result<T, BoxError>;
+    type Output = Result<T, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(context)

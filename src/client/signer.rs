@@ -1,13 +1,32 @@
-//! Signs with the system clock and random source.
+//! Signs with a clock and the system's random source.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, request::Parts};
 
-use crate::protocol::{Nonce, Payload, SignError, Signer, Timestamp};
+use crate::{
+    clock::Clock,
+    protocol::{Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
+};
 
-/// Methods of the feature `client`, which use the system clock and random source.
+/// Methods of the feature `client`, which use a clock and the system's random source.
 impl Signer {
+    /// Sets the clock. Default: the system's clock.
+    ///
+    /// ```
+    /// # use countersign::{Secret, Signer, clock::ManualClock};
+    /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+    /// let signer = signer.with_clock(ManualClock::at(1_700_000_000));
+    /// let request = signer.sign(http::Request::get("/").body("")?)?;
+    /// assert_eq!(request.headers()["x-timestamp"], "1700000000");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
     /// Signs a request whose body is in memory. The body `""` is no body.
     ///
     /// For a streamed body, use [`SignLayer`](crate::SignLayer), or [`sign_parts`](Signer::sign_parts) with the digest.
@@ -45,21 +64,28 @@ impl Signer {
     ///
     /// The errors of [`sign`](Signer::sign).
     pub fn sign_parts(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<(), SignError> {
-        self.sign_at(parts, payload, now()?, random_nonce()?)
+        self.sign_at(parts, payload, timestamp(self.clock.wall())?, Nonce::random()?)
     }
 }
 
-fn now() -> Result<Timestamp, SignError> {
-    let reason = "the system clock is before 1970 or out of range";
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| SignError::new(reason, error))?;
-    Timestamp::try_from(since_1970.as_secs()).map_err(|error| SignError::new(reason, error))
+impl Nonce {
+    /// Creates a nonce of 32 hex digits from 128 random bits of the system's random source (feature `client`).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system has no random bytes.
+    pub fn random() -> Result<Self, SignError> {
+        let error = || SignError::new(SignErrorKind::System, "the system gave no random bytes for a nonce");
+        let (mut bytes, mut digits) = ([0; 16], [0; 32]);
+        getrandom::fill(&mut bytes).map_err(|source| error().with_source(source))?;
+        hex::encode_to_slice(bytes, &mut digits).map_err(|source| error().with_source(source.to_string()))?;
+        Self::parse(&digits).map_err(|source| error().with_source(source))
+    }
 }
 
-/// Creates a nonce of 32 hex digits from 128 random bits.
-fn random_nonce() -> Result<Nonce, SignError> {
-    let reason = "the system gave no random bytes for a nonce";
-    let (mut bytes, mut digits) = ([0; 16], [0; 32]);
-    getrandom::fill(&mut bytes).map_err(|error| SignError::new(reason, error))?;
-    hex::encode_to_slice(bytes, &mut digits).map_err(|error| SignError::new(reason, error.to_string()))?;
-    Nonce::parse(&digits).map_err(|error| SignError::new(reason, error))
+/// Returns the timestamp for a time since 1970.
+pub(super) fn timestamp(since_1970: Duration) -> Result<Timestamp, SignError> {
+    let reason = "the clock is before 1970 or out of range: set the system's clock";
+    Timestamp::try_from(since_1970.as_secs())
+        .map_err(|error| SignError::new(SignErrorKind::System, reason).with_source(error))
 }

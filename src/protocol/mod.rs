@@ -66,7 +66,7 @@ pub use self::{
         limits::Limits,
     },
     signer::{
-        error::SignError,
+        error::{SignError, SignErrorKind},
         sign::{Payload, Signer},
     },
     verify::{

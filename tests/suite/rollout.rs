@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -12,7 +13,8 @@ use axum::{
 };
 use bytes::Bytes;
 use countersign::{Caller, SignLayer, StaticKeys, Verifier, VerifyLayer, danger::ReportOnlyLayer};
-use http::{Method, Request};
+use http::{Method, Request, Response};
+use http_body::Body;
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::net::TcpListener;
@@ -69,6 +71,11 @@ async fn deploy(app: Router) -> SocketAddr {
     address
 }
 
+async fn status_and_text<B: Body<Data = Bytes, Error: Debug>>(response: Response<B>) -> (u16, String) {
+    let status = response.status().as_u16();
+    (status, String::from_utf8(rig::bytes(response.into_body()).await.to_vec()).unwrap())
+}
+
 /// Orders, asks for the report and for health; as the old client, or as the new one, which signs.
 async fn call(service: SocketAddr, signs: bool) -> [(u16, String); 3] {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
@@ -77,13 +84,11 @@ async fn call(service: SocketAddr, signs: bool) -> [(u16, String); 3] {
     let ask = async |method: Method, path, body| {
         let request = Request::builder().method(method).uri(format!("http://{service}{path}"));
         let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
-        let response = match signs {
-            true => signing.clone().oneshot(request).await.unwrap(),
-            false => client.clone().oneshot(request).await.unwrap(),
+        let (status, text) = match signs {
+            true => status_and_text(signing.clone().oneshot(request).await.unwrap()).await,
+            false => status_and_text(client.clone().oneshot(request).await.unwrap()).await,
         };
-        let status = response.status().as_u16();
-        let text = if status == 200 { rig::bytes(response.into_body()).await } else { Bytes::new() };
-        (status, String::from_utf8(text.to_vec()).unwrap())
+        (status, if status == 200 { text } else { String::new() })
     };
     [
         ask(Method::POST, "/orders", b"1").await,

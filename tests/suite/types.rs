@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use countersign::{
     AppId, BodyDigest, BodyHasher, Caller, Key, KeyName, KeyRing, Limits, Nonce, Payload, Rejection, RejectionKind,
-    Scheme, Secret, SignError, SignLayer, Signer, StaticKeys, Timestamp, Token, Verifier, VerifyLayer,
+    Scheme, Secret, SendError, SignError, SignLayer, Signer, StaticKeys, Timestamp, Token, Verifier, VerifyLayer,
     client::{self, Sign},
     danger::{ReportOnly, ReportOnlyLayer},
     server::{
@@ -57,6 +57,7 @@ assert_not_impl_any!(ServiceBody: Sync);
 assert_impl_all!(Rejection: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(BodyError: std::error::Error, Clone, Send, Sync, Unpin);
 assert_impl_all!(SignError: std::error::Error, Send, Sync, Unpin);
+assert_impl_all!(SendError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(StoreError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(LookupError: std::error::Error, Clone, Send, Sync, Unpin);
 

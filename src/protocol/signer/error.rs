@@ -4,30 +4,63 @@ use std::borrow::Cow;
 
 use crate::protocol::rejection::{BoxError, Rejection};
 
-/// The error for a request that could not be signed.
+/// The error for a request that could not be signed. Such a request was not sent, except for
+/// [`Redirected`](SignErrorKind::Redirected).
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct SignError {
+    kind: SignErrorKind,
+    field: Option<String>,
     reason: Cow<'static, str>,
     source: Option<BoxError>,
 }
 
+/// The kind of a [`SignError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignErrorKind {
+    /// A part of the request is malformed, so that no verifier would accept it. [`SignError::field`] may name the part.
+    Malformed,
+    /// The URL cannot be signed or sent: it has no host or origin where one is needed, or the client would spell it
+    /// otherwise.
+    Url,
+    /// The body cannot be read, is too large to be buffered, or is streamed without a digest.
+    Body,
+    /// The client followed a redirect below the signature. The signed request was sent.
+    Redirected,
+    /// The system has no random bytes, or its clock is before 1970.
+    System,
+}
+
 impl SignError {
-    pub(crate) fn new(reason: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self { reason: reason.into(), source: Some(source.into()) }
+    /// The kind of the error.
+    #[must_use]
+    pub fn kind(&self) -> SignErrorKind {
+        self.kind
     }
 
-    pub(crate) fn without_source(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: reason.into(), source: None }
+    /// The malformed field or header as it is sent, for example `content-type`, if the error names one.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    pub(crate) fn new(kind: SignErrorKind, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, field: None, reason: reason.into(), source: None }
+    }
+
+    pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
+        Self { source: Some(source.into()), ..self }
     }
 
     /// Makes an error from a rejection. Verifiers and signers read requests with the same code, so a verifier would
     /// reject it.
     pub(crate) fn refused(rejection: Rejection) -> Self {
-        Self::without_source(format!("no verifier would accept this request: {}", rejection.detail()))
+        let reason = format!("no verifier would accept this request: {}", rejection.detail());
+        Self { field: rejection.field().map(str::to_owned), ..Self::new(SignErrorKind::Malformed, reason) }
     }
 
     pub(crate) fn unwritable(error: impl Into<BoxError>) -> Self {
-        Self::new("the request cannot carry the fields", error)
+        Self::new(SignErrorKind::Url, "the request cannot carry the fields").with_source(error)
     }
 }

@@ -20,7 +20,7 @@ use crate::protocol::{
     },
     key::{app_key::Key, secret::Secret},
     scheme::contract::Scheme,
-    signer::error::SignError,
+    signer::error::{SignError, SignErrorKind},
     verify::mac,
 };
 
@@ -48,6 +48,8 @@ pub struct Signer {
     key: Arc<Key>,
     token: Option<Token>,
     scheme: Arc<Scheme>,
+    #[cfg(feature = "client")]
+    pub(crate) clock: Arc<dyn crate::clock::Clock>,
 }
 
 /// The body of a request to be signed.
@@ -65,7 +67,14 @@ impl Signer {
     /// Makes a signer with the protocol's defaults.
     #[must_use]
     pub fn new(app_id: AppId, secret: Secret) -> Self {
-        Self { app_id, key: Arc::new(Key::from(secret)), token: None, scheme: Arc::new(Scheme::new()) }
+        Self {
+            app_id,
+            key: Arc::new(Key::from(secret)),
+            token: None,
+            scheme: Arc::new(Scheme::new()),
+            #[cfg(feature = "client")]
+            clock: Arc::new(crate::clock::SystemClock::new()),
+        }
     }
 
     /// Sets the scheme. It must be the verifier's scheme. Default: [`Scheme::new`].
@@ -161,7 +170,10 @@ impl Signer {
             // Send the digest of an empty form too. Verifiers of other versions reject the form without it.
             Payload::Bytes(bytes) => (is_form || !bytes.is_empty()).then(|| BodyDigest::of(bytes)),
             Payload::Digest(_) if is_form => {
-                return Err(SignError::without_source("a form is signed by its parameters: sign it as Payload::Bytes"));
+                return Err(SignError::new(
+                    SignErrorKind::Body,
+                    "a form is signed by its parameters: sign it as Payload::Bytes",
+                ));
             }
             Payload::Digest(digest) => Some(digest),
         };
@@ -183,7 +195,7 @@ impl Signer {
         }
         let Some(authority) = parts.uri.authority() else {
             let reason = "the host is signed, and the request has none yet: sign its whole URL, or set the Host header";
-            return Err(SignError::without_source(reason));
+            return Err(SignError::new(SignErrorKind::Url, reason));
         };
         let default_port = match parts.uri.scheme_str() {
             Some("http") => Some(80),
@@ -193,13 +205,13 @@ impl Signer {
         if !authority.as_str().contains('@') && !is_sent_as_written(authority) {
             let reason = "the host is signed, and clients send the URL's port as a number from 0 to 65535 without leading zeros: \
                           write it so, or leave the port and its colon out";
-            return Err(SignError::without_source(reason));
+            return Err(SignError::new(SignErrorKind::Url, reason));
         }
         let has_default_port = authority.port_u16().is_some_and(|port| Some(port) == default_port);
         if has_default_port || authority.as_str().contains('@') {
             let reason =
                 "the host is signed: leave user info and a default port out of the URL, or set the Host header";
-            return Err(SignError::without_source(reason));
+            return Err(SignError::new(SignErrorKind::Url, reason));
         }
         Ok(())
     }

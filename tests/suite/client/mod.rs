@@ -1,9 +1,11 @@
 //! The client: what is signed arrives byte for byte as it was signed, each attempt has a nonce of its own, and nobody
 //! sees a signature whom it is not for.
 
+mod clock;
 mod hyper;
 mod origins;
 mod redirect;
+mod refusals;
 mod reqwest;
 mod retry;
 mod signer;

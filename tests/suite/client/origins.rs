@@ -3,10 +3,13 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use countersign::{FieldLocation, OriginError, Scheme, SignError, SignLayer, Signer, TokenLocation};
-use http::Request;
+use countersign::{
+    FieldLocation, OriginError, Scheme, SendError, SignErrorKind, SignLayer, Signer, TokenLocation,
+    client::{ResponseBody, SignedBody},
+};
+use http::{Request, Response, request::Parts};
 use http_body_util::Full;
-use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::rig::{get, signer, signer_of};
 
@@ -15,11 +18,16 @@ async fn sent(
     signer: Signer,
     origins: &[&str],
     request: Request<&str>,
-) -> Result<Request<countersign::client::SignedBody>, BoxError> {
-    let wire = service_fn(|request: Request<countersign::client::SignedBody>| async { Ok::<_, Infallible>(request) });
+) -> Result<Request<ResponseBody<SignedBody>>, SendError> {
+    let wire = service_fn(|request: Request<SignedBody>| async {
+        let (parts, body) = request.into_parts();
+        Ok::<_, Infallible>(Response::builder().extension(parts).body(body).unwrap())
+    });
     let sign = SignLayer::new(signer).with_origins(origins).unwrap();
     let body = Full::new(Bytes::copy_from_slice(request.body().as_bytes()));
-    ServiceBuilder::new().layer(sign).service(wire).oneshot(request.map(|_| body)).await
+    let response = ServiceBuilder::new().layer(sign).service(wire).oneshot(request.map(|_| body)).await?;
+    let (mut response, body) = response.into_parts();
+    Ok(Request::from_parts(response.extensions.remove::<Parts>().unwrap(), body))
 }
 
 #[tokio::test]
@@ -145,6 +153,10 @@ async fn what_is_no_token_stays_as_the_caller_put_it() {
 async fn a_url_without_an_origin_is_not_sent() {
     for target in ["/p?a=1", "*", "a:80"] {
         let error = sent(signer(), &["http://a"], get(target)).await.unwrap_err();
-        assert!(error.is::<SignError>() && error.to_string().contains("write scheme and host into it"), "{error}");
+        assert!(
+            error.sign_error().is_some_and(|error| error.kind() == SignErrorKind::Url)
+                && error.to_string().contains("write scheme and host into it"),
+            "{error}"
+        );
     }
 }

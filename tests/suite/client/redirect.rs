@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use axum::{Router, routing::any};
 use bytes::Bytes;
-use countersign::{FieldLocation, Scheme, SignLayer, Signer, TokenLocation};
+use countersign::{FieldLocation, Scheme, SendError, SignLayer, Signer, TokenLocation, client::ResponseBody};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header::LOCATION};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::{
     FollowRedirectLayer,
     policy::{Limited, PolicyExt, clone_body_fn},
@@ -32,16 +32,16 @@ async fn elsewhere() -> (SocketAddr, Arrived) {
 }
 
 /// Follows wherever it is sent, with all that it has: no policy here filters credentials.
-fn follow() -> FollowRedirectLayer<impl tower_http::follow_redirect::policy::Policy<Full<Bytes>, BoxError> + Clone> {
+fn follow() -> FollowRedirectLayer<impl tower_http::follow_redirect::policy::Policy<Full<Bytes>, SendError> + Clone> {
     let bodies = clone_body_fn(|body: &Full<Bytes>| Some(body.clone()));
-    FollowRedirectLayer::with_policy(bodies.and::<_, Full<Bytes>, BoxError>(Limited::new(3)))
+    FollowRedirectLayer::with_policy(bodies.and::<_, Full<Bytes>, SendError>(Limited::new(3)))
 }
 
 /// Redirects above the signature, which is for this origin.
 fn following(
     signer: Signer,
     origin: SocketAddr,
-) -> impl Service<Request<Full<Bytes>>, Response = Response<Incoming>, Error = BoxError> {
+) -> impl Service<Request<Full<Bytes>>, Response = Response<ResponseBody<Incoming>>, Error = SendError> {
     let sign = SignLayer::new(signer).with_origins([format!("http://{origin}")]).unwrap();
     ServiceBuilder::new().layer(follow()).layer(sign).service(unsigning())
 }

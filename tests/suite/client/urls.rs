@@ -1,12 +1,12 @@
 //! URLs that are not sent as they are written, or that have parameters named like fields.
 
 use countersign::{Field, FieldLocation, Limits, Payload, Scheme, SignLayer, Signer, client::SignedBody};
-use http::{HeaderName, Request, Uri};
+use http::{HeaderName, Request, Response, Uri};
 use http_body_util::Full;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use super::{client, outcome, server};
-use crate::rig::{NOW, code, get, signed_by, signer, signer_of, verifier};
+use crate::rig::{self, NOW, code, get, signed_by, signer, signer_of, verifier};
 
 fn sign(scheme: Scheme, url: &str) -> Result<Uri, String> {
     let (mut parts, ()) = Request::get(url).body(()).unwrap().into_parts();
@@ -86,13 +86,14 @@ async fn an_earlier_signature_in_the_query_is_replaced() {
 async fn parameters_of_another_service_arrive() {
     for carrier in [FieldLocation::Query, FieldLocation::Either] {
         let signer: Signer = signer_of(Scheme::new().with_field_location(carrier));
-        let wire =
-            service_fn(async |request: Request<SignedBody>| Ok::<_, std::convert::Infallible>(request.uri().clone()));
+        let wire = service_fn(async |request: Request<SignedBody>| {
+            Ok::<_, std::convert::Infallible>(Response::new(request.uri().to_string()))
+        });
         let layer = SignLayer::new(signer.clone()).with_origins(["http://api.example.com"]).unwrap();
         let client = ServiceBuilder::new().layer(layer).service(wire);
         let arrived = async |url: &str| {
             let request = Request::get(url).body(Full::<bytes::Bytes>::default()).unwrap();
-            client.clone().oneshot(request).await.unwrap().to_string()
+            rig::bytes(client.clone().oneshot(request).await.unwrap().into_body()).await
         };
         for url in ["http://cdn.example.com/f?sign=abc&timestamp=1", "http://cdn.example.com/f?token=t&nonce=n&sign=s"]
         {

@@ -13,7 +13,7 @@ use ::tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatu
 use ::tonic_prost::ProstCodec;
 use bytes::Bytes;
 use countersign::{
-    Caller, Field, FieldLocation, Limits, Scheme, Secret, SignError, SignLayer, Signer, StaticKeys, Verifier,
+    Caller, Field, FieldLocation, Limits, Scheme, Secret, SendError, SignLayer, Signer, StaticKeys, Verifier,
     VerifyLayer,
     client::Sign,
     clock::ManualClock,
@@ -271,7 +271,7 @@ async fn a_signed_host_is_that_of_the_clients_origin() {
     let status = ask_by(Grpc::with_origin(client.clone(), other), "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     let status = ask(client, "hello").await.unwrap_err();
-    assert!(status.source().unwrap().is::<SignError>(), "without one nothing is sent: {status}");
+    assert!(status.source().unwrap().is::<SendError>(), "without one nothing is sent: {status}");
 }
 
 #[tokio::test]

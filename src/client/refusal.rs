@@ -1,0 +1,218 @@
+//! A verifier's refusal, as a client reads it.
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use serde::Deserialize;
+
+use super::Comparison;
+use crate::protocol::{Explanation, RejectionKind};
+
+/// A verifier's refusal of a request, as a client reads it from the response.
+///
+/// [`SignLayer`](crate::SignLayer) puts it into the extensions of the response. Other clients read it with
+/// [`from_response`](Self::from_response).
+///
+/// `Display` gives the code, the reason and what to do. Its text is printable and short, whatever the server sent. It may
+/// contain the path or parameters of the request, but no secret.
+///
+/// The response is not signed, so anybody between the client and the service can make a refusal. Never conclude from a
+/// refusal that a request had no effect.
+///
+/// ```
+/// use countersign::{Refusal, RejectionKind};
+///
+/// let (parts, body) = http::Response::builder()
+///     .status(503)
+///     .header("x-error-code", "unavailable")
+///     .header("retry-after", "1")
+///     .body("")?
+///     .into_parts();
+/// let refusal = Refusal::from_response(parts.status, &parts.headers, body.as_bytes()).expect("it has a code");
+/// assert_eq!(refusal.kind(), Some(RejectionKind::Unavailable));
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Refusal {
+    status: StatusCode,
+    code: String,
+    field: Option<String>,
+    detail: Option<String>,
+    server_time: Option<u64>,
+    retry_after: Option<Duration>,
+    string_to_sign: Option<Explanation>,
+    comparison: Option<Comparison>,
+    clock_offset: Option<i64>,
+}
+
+impl Refusal {
+    /// Reads the refusal from a response. The headers are enough for most of it: the body adds the field, the detail and
+    /// the string to sign. Pass an empty body if you do not want to read it.
+    ///
+    /// Returns `None` if the response is not a refusal of a verifier, which has the header `x-error-code`. Reads at most
+    /// the first 64 KiB of the body.
+    #[must_use]
+    pub fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let code = code(headers)?;
+        let problem = Problem::read(headers, body).filter(|problem| problem.code == code).unwrap_or_default();
+        Some(Self {
+            status,
+            field: problem.field.as_deref().map(printable),
+            detail: problem.detail.as_deref().map(printable),
+            string_to_sign: problem.string_to_sign.as_deref().map(Explanation::of_response),
+            server_time: number(headers, &HeaderName::from_static("x-server-time")),
+            retry_after: number(headers, &header::RETRY_AFTER).map(Duration::from_secs),
+            code: code.to_owned(),
+            comparison: None,
+            clock_offset: None,
+        })
+    }
+
+    /// Compares the string that the client signed with the one of the verifier, if the verifier has sent it.
+    #[must_use]
+    pub fn compared_with(self, signed: &Explanation) -> Self {
+        let comparison = self.string_to_sign.as_ref().map(|verified| Comparison::new(signed, verified));
+        Self { comparison, ..self }
+    }
+
+    pub(super) fn with_clock_offset(self, seconds: i64) -> Self {
+        Self { clock_offset: Some(seconds), ..self }
+    }
+
+    /// The kind. It is `None` if this version of the crate does not know the code.
+    #[must_use]
+    pub fn kind(&self) -> Option<RejectionKind> {
+        RejectionKind::from_code(&self.code)
+    }
+
+    /// The [code](RejectionKind::code): lowercase letters and `_`.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The name of the field that is missing or malformed, as it is sent.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// The message of the verifier: the problem, the expected value, and how to fix the request.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// The verifier's clock in Unix seconds, if the timestamp was refused.
+    #[must_use]
+    pub fn server_time(&self) -> Option<u64> {
+        self.server_time
+    }
+
+    /// The verifier's clock minus the clock of this client in seconds, if the timestamp was refused and
+    /// [`SignLayer`](crate::SignLayer) has read both.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<i64> {
+        self.clock_offset
+    }
+
+    /// The time after which the verifier suggests a retry.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The string to sign that the verifier compared with, if the verifier explains invalid signatures. It is not
+    /// trusted.
+    #[must_use]
+    pub fn string_to_sign(&self) -> Option<&Explanation> {
+        self.string_to_sign.as_ref()
+    }
+
+    /// The comparison of the string that this client signed with the one of the verifier, if both are known.
+    #[must_use]
+    pub fn comparison(&self) -> Option<&Comparison> {
+        self.comparison.as_ref()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.code)?;
+        match (&self.comparison, &self.detail, self.kind()) {
+            (Some(comparison), ..) => comparison.fmt(f)?,
+            (None, Some(detail), _) => f.write_str(detail)?,
+            (None, None, Some(kind)) => f.write_str(kind.title())?,
+            (None, None, None) => write!(f, "the service answered with {}", self.status)?,
+        }
+        match self.clock_offset {
+            Some(0) | None => Ok(()),
+            Some(offset) => {
+                let (seconds, direction) = (offset.unsigned_abs(), if offset > 0 { "behind" } else { "ahead of" });
+                write!(f, "; this clock is {seconds} s {direction} the verifier's: set it right")
+            }
+        }
+    }
+}
+
+/// Shows no detail and no string to sign, because they may contain parameters of the request.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("status", &self.status)
+            .field("code", &self.code)
+            .field("field", &self.field)
+            .field("server_time", &self.server_time)
+            .field("retry_after", &self.retry_after)
+            .field("comparison", &self.comparison)
+            .field("clock_offset", &self.clock_offset)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The number of bytes of a body that are read.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// Returns the code of a refusal.
+pub(super) fn code(headers: &HeaderMap) -> Option<&str> {
+    let code = headers.get("x-error-code")?.to_str().ok()?;
+    let is_code = (1..=64).contains(&code.len()) && code.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    is_code.then_some(code)
+}
+
+/// The members of a problem of RFC 9457 that a client reads.
+#[derive(Default, Deserialize)]
+struct Problem {
+    code: String,
+    detail: Option<String>,
+    field: Option<String>,
+    string_to_sign: Option<String>,
+}
+
+impl Problem {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let is_problem = content_type.split(';').next()?.trim().eq_ignore_ascii_case("application/problem+json");
+        serde_json::from_slice(body.get(..MAX_BODY).unwrap_or(body)).ok().filter(|_| is_problem)
+    }
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    let text = headers.get(name)?.to_str().ok()?;
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Escapes what a terminal may act on, and cuts the text to 1,024 characters.
+fn printable(text: &str) -> String {
+    let escaped = |c: char| match c {
+        ' '..='~' => c.to_string(),
+        _ => c.escape_unicode().to_string(),
+    };
+    text.chars().take(1024).map(escaped).collect()
+}

@@ -1,0 +1,174 @@
+//! The clock of a client, and its correction by the verifier's.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use countersign::{
+    Refusal, RejectionKind, SignLayer, Verifier,
+    client::{Sign, SignedBody},
+    clock::ManualClock,
+    server::{ServiceBody, UnverifiedBody},
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
+
+use crate::rig::{self, NOW, signer};
+
+type Body = UnsyncBoxBody<Bytes, BoxError>;
+type Client = BoxCloneService<Request<SignedBody>, Response<Body>, BoxError>;
+
+/// A service behind a verifier at [`NOW`], called without a network.
+fn service() -> Client {
+    let service = service_fn(|_: Request<ServiceBody>| async {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("ok"))))
+    });
+    let service = rig::verifier().0.into_layer().layer(service);
+    BoxCloneService::new(
+        service
+            .map_request(|request: Request<SignedBody>| request.map(UnverifiedBody::new))
+            .map_response(|response: Response<_>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .map_err(Into::into),
+    )
+}
+
+fn client(layer: impl FnOnce(SignLayer) -> SignLayer, clock: &ManualClock) -> Sign<Client> {
+    layer(SignLayer::new(signer().with_clock(clock.clone()))).layer(service())
+}
+
+async fn get<S, B>(client: &S, url: &str) -> Response<B>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: std::fmt::Debug> + Clone,
+{
+    client.clone().oneshot(Request::get(url).body(Full::default()).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_clock_ten_minutes_off_is_corrected_in_one_call() {
+    for offset in [-600, 600, -86_000, 86_000] {
+        let clock = ManualClock::at(NOW.checked_add_signed(offset).unwrap());
+        let client = client(SignLayer::with_clock_correction, &clock);
+        for path in ["", "a", "b"] {
+            let response = get(&client, &format!("https://api/{path}")).await;
+            assert_eq!(response.status(), StatusCode::OK, "{offset}");
+            assert!(response.extensions().get::<Refusal>().is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_correction_the_refusal_says_how_wrong_the_clock_is() {
+    let clock = ManualClock::at(NOW - 600);
+    let response = get(&client(|layer| layer, &clock), "https://api/").await;
+    let refusal = response.extensions().get::<Refusal>().unwrap();
+    assert_eq!(refusal.kind(), Some(RejectionKind::StaleTimestamp));
+    assert_eq!((refusal.server_time(), refusal.clock_offset()), (Some(NOW), Some(600)));
+    assert!(refusal.to_string().ends_with("; this clock is 600 s behind the verifier's: set it right"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_clock_two_days_off_is_reported_and_not_corrected() {
+    for offset in [-172_800_i64, 172_800] {
+        let clock = ManualClock::at(NOW.checked_add_signed(offset).unwrap());
+        let client = client(SignLayer::with_clock_correction, &clock);
+        for _ in 0..2 {
+            let response = get(&client, "https://api/").await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+            let refusal = response.extensions().get::<Refusal>().unwrap();
+            assert_eq!(refusal.clock_offset(), Some(-offset));
+            assert!(refusal.to_string().contains("172800 s"), "{refusal}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_learned_over_plain_http_unless_allowed() {
+    let clock = ManualClock::at(NOW - 600);
+    let secure = client(SignLayer::with_clock_correction, &clock);
+    assert_eq!(get(&secure, "http://api/").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(get(&secure, "https://api/").await.status(), StatusCode::OK);
+    let insecure = client(SignLayer::with_insecure_clock_correction, &clock);
+    assert_eq!(get(&insecure, "http://api/").await.status(), StatusCode::OK);
+}
+
+/// A server that refuses each timestamp, and the timestamps that it got.
+fn refusing(server_time: u64) -> (Client, Arc<Mutex<Vec<u64>>>) {
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let timestamps = got.clone();
+    let service = service_fn(move |request: Request<SignedBody>| {
+        let timestamp = request.headers()["x-timestamp"].to_str().unwrap().parse().unwrap();
+        timestamps.lock().unwrap().push(timestamp);
+        let response = Response::builder().status(401).header("x-error-code", "stale_timestamp");
+        let body = Full::<Bytes>::default().map_err(BoxError::from).boxed_unsync();
+        async move { Ok::<_, BoxError>(response.header("x-server-time", server_time).body(body).unwrap()) }
+    });
+    (BoxCloneService::new(service), got)
+}
+
+#[tokio::test]
+async fn an_offset_that_does_not_help_is_forgotten() {
+    let (service, got) = refusing(NOW + 600);
+    let layer = SignLayer::new(signer().with_clock(ManualClock::at(NOW))).with_clock_correction();
+    let client = layer.layer(service);
+    for _ in 0..2 {
+        let response = get(&client, "https://api/").await;
+        assert_eq!(response.extensions().get::<Refusal>().unwrap().clock_offset(), Some(600));
+    }
+    assert_eq!(*got.lock().unwrap(), [NOW, NOW + 600, NOW, NOW + 600], "two attempts a call, and no more");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_right_later_is_followed() {
+    let clock = ManualClock::at(NOW - 600);
+    let client = client(SignLayer::with_clock_correction, &clock);
+    assert_eq!(get(&client, "https://api/").await.status(), StatusCode::OK);
+    clock.advance(Duration::from_secs(600));
+    assert_eq!(get(&client, "https://api/").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn clones_share_the_offset_and_concurrent_calls_all_succeed() {
+    let clock = ManualClock::at(NOW - 600);
+    let client = client(SignLayer::with_clock_correction, &clock);
+    let calls = (0..20).map(|_| get(&client, "https://api/"));
+    for response in futures_util::future::join_all(calls).await {
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_request_is_not_repeated_and_its_next_attempt_is_right() {
+    let clock = ManualClock::at(NOW - 600);
+    let client = client(SignLayer::with_clock_correction, &clock);
+    let digest = countersign::BodyDigest::of(b"file");
+    let send = || {
+        let request = Request::put("https://api/file").extension(digest).body(Full::new(Bytes::from("file"))).unwrap();
+        client.clone().oneshot(request)
+    };
+    let response = send().await.unwrap();
+    assert_eq!(response.extensions().get::<Refusal>().unwrap().kind(), Some(RejectionKind::StaleTimestamp));
+    assert_eq!(send().await.unwrap().status(), StatusCode::OK);
+}
+
+/// The client of reqwest takes the same way.
+#[tokio::test]
+async fn reqwest_is_corrected_over_a_socket() {
+    let clock = ManualClock::at(NOW - 3600);
+    let verifier = Verifier::new(rig::keys()).with_clock(clock.clone());
+    clock.advance(Duration::from_secs(3600));
+    let app = axum::Router::new().fallback(super::echo).layer(verifier.into_layer());
+    let address = super::serve(app).await;
+    let layer = SignLayer::new(signer().with_clock(ManualClock::at(NOW - 600))).with_insecure_clock_correction();
+    let reqwest = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = layer.layer(reqwest.clone());
+    for path in ["/a", "/b"] {
+        let request = reqwest.post(format!("http://{address}{path}")).body("order").build().unwrap();
+        let response = client.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.url().path(), path);
+        assert_eq!(response.text().await.unwrap(), format!("{path} order"));
+    }
+}
