@@ -43,10 +43,13 @@ pub(super) async fn exchange<E: Exchange>(
     let (response, refusal) = attempt(&mut exchange, signer, offset).await?;
     let Some(refusal) = refusal else { return Ok(response) };
     let lesson = stale(&refusal).and_then(|learned| correction.learn(learned, offset, exchange.is_tls()));
-    let lesson = lesson.inspect(|lesson| drop(catch_panics(|| event::clock_corrected(lesson.offset()))));
-    let Some(lesson) = lesson.filter(|_| exchange.can_repeat()) else {
+    let Some(lesson) = lesson else {
         return Ok(refused(&exchange, response, refusal, signer));
     };
+    catch_panics(|| event::clock_corrected(lesson.offset()));
+    if !exchange.can_repeat() {
+        return Ok(refused(&exchange, response, refusal, signer));
+    }
     drop(response);
     let (response, refusal) = attempt(&mut exchange, signer, lesson.offset()).await?;
     let Some(refusal) = refusal else { return Ok(response) };
