@@ -222,7 +222,7 @@ fn invalid_key_file_ends_the_server() {
     let secret = "hush-hush-hush-hush-hush-hush";
     let file = KeyFile::new(format!("[apps.demo]\nkeys = [\n  {{ secret = '{secret}' }},\n]\n"));
     let run = |path: &str| {
-        let output = output_of(example("echo_server").args(["--listen", "127.0.0.1:0", "--keys", path]));
+        let output = output_of(echo_server().args(["--listen", "127.0.0.1:0", "--keys", path]));
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(output.stdout.is_empty() && !stderr.contains("hush") && stderr.lines().count() == 1, "{stderr}");
@@ -300,18 +300,18 @@ fn invalid_arguments_show_no_secret() {
         &[&format!("--{app}")],
     ];
     for arguments in cases {
-        let output = output_of(example("echo_server").args(arguments));
+        let output = output_of(echo_server().args(arguments));
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
-        assert!(stderr.contains("\nUsage: echo_server "), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("\nUsage: countersign serve "), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("hush") && output.stdout.is_empty(), "{arguments:?}: {stderr}");
     }
 }
 
 #[test]
 fn help_is_no_error() {
-    let output = output_of(example("echo_server").arg("--help"));
+    let output = output_of(echo_server().arg("--help"));
     assert!(output.status.success() && output.stderr.is_empty());
-    assert!(text(&output.stdout).contains("Usage: echo_server "));
+    assert!(text(&output.stdout).contains("Usage: countersign serve "));
 }

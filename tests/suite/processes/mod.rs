@@ -28,11 +28,27 @@ use crate::{
 /// No process and no call takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Cargo puts examples beside the tests' own directory.
+/// An example. Cargo puts examples beside the directory of the tests.
 pub(crate) fn example(name: &str) -> Command {
+    built(&format!("examples/{name}"), "cargo build --examples")
+}
+
+/// The echo server: `countersign serve`.
+pub(crate) fn echo_server() -> Command {
+    let mut command = countersign();
+    command.arg("serve");
+    command
+}
+
+/// The command line.
+pub(crate) fn countersign() -> Command {
+    built("countersign", "cargo build -p countersign-cli")
+}
+
+fn built(name: &str, build: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
-    let path: PathBuf = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is not there: run `cargo build --examples` first", path.display());
+    let path: PathBuf = tests.parent().and_then(|deps| deps.parent()).unwrap().join(name);
+    assert!(path.exists(), "{} is missing: run `{build}` first", path.display());
     Command::new(path)
 }
 
@@ -80,9 +96,10 @@ impl EchoServer {
     }
 
     fn with_keys_from(keys: [&str; 2], arguments: &[&str]) -> Self {
-        let mut command = example("echo_server");
+        let mut command = echo_server();
         command.args(["--listen", "127.0.0.1:0"]).args(keys).args(arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
         let (pid, stdout) = (child.id(), child.stdout.take().unwrap());
         let mut server = Self { child: Some(child), base: String::new(), metrics: None };
         let lines = 1 + usize::from(arguments.contains(&"--metrics"));

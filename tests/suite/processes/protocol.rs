@@ -66,5 +66,5 @@ async fn protocol_live_example_is_accepted_every_time() {
         assert_eq!(printed.lines().last(), Some("200"), "{printed}");
         assert_eq!(server.send(get("/health")).await.json(), json!({ "handled": handled }));
     }
-    assert!(block("sh", "cargo run").contains(&format!("cargo run --example echo_server -- --app demo:{KEY}")));
+    assert!(block("sh", "cargo run").contains(&format!("cargo run -p countersign-cli -- serve --app demo:{KEY}")));
 }

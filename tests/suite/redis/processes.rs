@@ -7,7 +7,7 @@ use http::Request;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::processes::{EchoServer, example, output_of};
+use crate::processes::{EchoServer, echo_server, output_of};
 
 #[tokio::test]
 async fn a_request_is_let_in_once_by_two_processes_together() {
@@ -61,7 +61,7 @@ async fn server_does_not_start_on_unsuitable_redis() {
         [(&*evicting.url(), "noeviction"), (unreachable, "cannot be checked"), ("hush", "expected a URL")]
     {
         let app = format!("demo:{}", rig::KEY);
-        let output = output_of(example("echo_server").args(["--listen", "127.0.0.1:0", "--app", &app, "--redis", url]));
+        let output = output_of(echo_server().args(["--listen", "127.0.0.1:0", "--app", &app, "--redis", url]));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.starts_with("error: --redis: ") && stderr.contains(reason), "{stderr}");

@@ -1,14 +1,6 @@
-//! A server to write clients against: it tells what it saw of each request that it let in.
-//!
-//! ```sh
-//! cargo run --example echo_server -- --app demo:0123456789abcdef0123456789abcdef
-//! ```
-//!
-//! The first line on stdout is `listening on http://ADDR`. `GET /health` needs no signature and answers how many
-//! requests reached the service; every other path and method is behind the verifier. With `--metrics ADDR` the second
-//! line is `metrics on http://ADDR/metrics`, which is Prometheus text.
+//! `countersign serve`: the echo server, to write clients against.
 
-#[path = "prometheus/exporter.rs"]
+#[path = "../../../examples/prometheus/exporter.rs"]
 mod exporter;
 
 use std::{
@@ -29,16 +21,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use clap::{
-    ArgGroup, CommandFactory, Parser, ValueEnum,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{ArgGroup, Args, ValueEnum};
 use countersign::{
-    AppId, BodyDigest, Caller, FieldLocation, KeyRing, Limits, Nonce, ParameterPolicy, Scheme, Secret, StaticKeys,
-    TokenLocation, Verifier,
+    AppId, BodyDigest, Caller, KeyRing, Limits, Nonce, ParameterPolicy, Secret, StaticKeys, Verifier,
+    server::Outcome,
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
-use http::{HeaderMap, HeaderName, Method, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tokio::{
@@ -46,10 +35,24 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Answers signed requests with what the service saw of them.
-#[derive(Parser)]
-#[command(name = "echo_server", group(ArgGroup::new("apps").required(true)))]
-struct Arguments {
+use crate::{
+    exit::{Failure, INVALID},
+    scheme::SchemeOptions,
+};
+
+/// Runs an echo server that answers signed requests with what arrived of them
+///
+/// The first line on stdout is `listening on http://ADDR`. `GET /health` needs no signature and answers how many requests
+/// the service has accepted. Every other path and method is behind the verifier. With --metrics, the second line is
+/// `metrics on http://ADDR/metrics`, which is Prometheus text.
+///
+/// Each refusal is a line on stderr. An invalid signature is explained to its sender: the response has the string to sign.
+///
+/// Example:
+///   countersign serve --app demo:0123456789abcdef0123456789abcdef
+#[derive(Args)]
+#[command(verbatim_doc_comment, group(ArgGroup::new("apps").required(true)))]
+pub(crate) struct Arguments {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -62,9 +65,6 @@ struct Arguments {
     /// How far a timestamp may lie from this clock, either way
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     tolerance: u32,
-    /// Whose requests these are
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    audience: String,
     /// How many nonces to remember at a time
     #[arg(
         long,
@@ -85,18 +85,14 @@ struct Arguments {
     /// What the service gets of parameters
     #[arg(long, value_enum, default_value_t = ParametersArgument::Stripped)]
     parameters: ParametersArgument,
-    /// Where the fields travel
-    #[arg(long, value_enum, default_value_t = CarrierArgument::Headers)]
-    carrier: CarrierArgument,
-    /// Where the token travels: field, bearer or cookie:NAME
-    #[arg(long, value_name = "PLACE", default_value = "field")]
-    token_place: String,
-    /// A header that is signed beside the rest; repeatable
-    #[arg(long, value_name = "NAME")]
-    signed_header: Vec<HeaderName>,
     /// What a proxy took off the paths, /api for example
     #[arg(long, value_name = "PATH", default_value = "")]
     prefix: String,
+    /// Do not send the string to sign with the refusal of a signature
+    #[arg(long)]
+    no_explanations: bool,
+    #[command(flatten)]
+    scheme: SchemeOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -106,64 +102,16 @@ enum ParametersArgument {
     RefuseEmpty,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum CarrierArgument {
-    Headers,
-    Query,
-    Either,
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| discreet(error).exit());
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // What becomes of the key file while it runs.
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
-    let apps = match static_keys(&arguments) {
-        Ok(apps) => apps,
-        Err(error) => Arguments::command().error(ErrorKind::ValueValidation, error).exit(),
-    };
-    let keys = match keys(&arguments, apps) {
-        Ok(keys) => keys,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let verifier = match verifier(&arguments, keys) {
-        Ok(verifier) => verifier,
-        Err(error) => Arguments::command().error(ErrorKind::ValueValidation, error).exit(),
-    };
-    let nonces = match nonces(&arguments).await {
-        Ok(nonces) => nonces,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match serve(arguments.listen, arguments.metrics, verifier.with_nonces(nonces)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Clap repeats what it was given: that is a secret where somebody forgot the flag before it.
-fn discreet(mut error: clap::Error) -> clap::Error {
-    let hidden = || ContextValue::String("...".to_owned());
-    if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if !value.is_empty()) {
-        error.insert(ContextKind::InvalidValue, hidden());
-    }
-    let is_flag = |text: &str| text.starts_with('-') && text.bytes().all(|b| b == b'-' || b.is_ascii_lowercase());
-    if error.kind() == ErrorKind::UnknownArgument
-        && !matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(argument)) if is_flag(argument))
-    {
-        error.insert(ContextKind::InvalidArg, hidden());
-        error.remove(ContextKind::Suggested);
-    }
-    error.insert(ContextKind::Usage, ContextValue::StyledStr(Arguments::command().render_usage()));
-    error
+    let apps = static_keys(&arguments).unwrap_or_else(|error| Failure::usage("serve", error));
+    let failure = |error: String| Failure::new(INVALID, error);
+    let keys = keys(&arguments, apps).map_err(failure)?;
+    let verifier = verifier(&arguments, keys).unwrap_or_else(|error| Failure::usage("serve", error));
+    let verifier = verifier.with_nonces(nonces(&arguments).await.map_err(failure)?);
+    let served = serve(arguments.listen, arguments.metrics, verifier).await;
+    served.map(|()| ExitCode::SUCCESS).map_err(|error| failure(error.to_string()))
 }
 
 fn static_keys(arguments: &Arguments) -> Result<StaticKeys, String> {
@@ -188,20 +136,9 @@ fn keys(arguments: &Arguments, apps: StaticKeys) -> Result<Box<dyn DynKeyStore>,
 }
 
 fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifier<Box<dyn DynKeyStore>>, String> {
-    let scheme = Scheme::new()
-        .with_audience(&*arguments.audience)
-        .map_err(|error| error.to_string())?
-        .with_token_location(token_location(&arguments.token_place)?)
-        .map_err(|error| error.to_string())?
-        .with_signed_headers(arguments.signed_header.iter().cloned())
-        .map_err(|error| error.to_string())?
-        .with_field_location(match arguments.carrier {
-            CarrierArgument::Headers => FieldLocation::Headers,
-            CarrierArgument::Query => FieldLocation::Query,
-            CarrierArgument::Either => FieldLocation::Either,
-        });
-    Verifier::new(keys)
-        .with_scheme(scheme)
+    let verifier = Verifier::new(keys).with_scheme(arguments.scheme.scheme()?).with_observer(report);
+    let verifier = if arguments.no_explanations { verifier } else { verifier.with_explanations() };
+    verifier
         .with_tolerance(Duration::from_secs(arguments.tolerance.into()))
         .with_limits(Limits::new().with_body(arguments.body_limit))
         .with_parameters(match arguments.parameters {
@@ -235,12 +172,12 @@ async fn nonces(arguments: &Arguments) -> Result<Box<dyn DynNonceStore>, String>
     Ok(Box::new(store))
 }
 
-fn token_location(text: &str) -> Result<TokenLocation, String> {
-    match (text, text.strip_prefix("cookie:")) {
-        ("field", _) => Ok(TokenLocation::Field),
-        ("bearer", _) => Ok(TokenLocation::Bearer),
-        (_, Some(name)) => Ok(TokenLocation::Cookie(name.to_owned())),
-        _ => Err("--token-place: expected field, bearer or cookie:NAME".to_owned()),
+/// Writes a line for each refusal.
+fn report(outcome: &Outcome<'_>) {
+    if let Some(rejection) = outcome.rejection() {
+        let app = outcome.claimed_app_id().map_or("unknown".to_owned(), ToString::to_string);
+        let reason = outcome.signature_error().map_or(String::new(), |error| format!(" ({error})"));
+        eprintln!("refused a request of app {app}{reason}: {rejection}");
     }
 }
 

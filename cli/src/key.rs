@@ -1,0 +1,154 @@
+//! The options for keys and tokens. No secret is an argument.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use base64ct::{Base64, Encoding};
+use clap::Args;
+use countersign::{AppId, Scheme, Secret, Signer, StaticKeys, Token, store::FileKeys};
+use serde::Deserialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::exit::Failure;
+
+/// Where the app's key is.
+#[derive(Args)]
+#[command(next_help_heading = "Key")]
+pub(crate) struct KeyOptions {
+    /// The app that signs
+    #[arg(long, value_name = "ID", env = "COUNTERSIGN_APP")]
+    pub(crate) app: AppId,
+    /// The environment variable that holds the key
+    #[arg(long, value_name = "NAME", default_value = "COUNTERSIGN_KEY", conflicts_with_all = ["key_file", "keys"])]
+    key_env: String,
+    /// A file that holds the key alone; a line end after it does not count
+    #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+    key_file: Option<PathBuf>,
+    /// The key file of a service; the first active key of the app is used
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+}
+
+/// Where the token is.
+#[derive(Args)]
+#[command(next_help_heading = "Token")]
+pub(crate) struct TokenOptions {
+    /// The environment variable that holds the token, if it is set
+    #[arg(long, value_name = "NAME", default_value = "COUNTERSIGN_TOKEN")]
+    token_env: String,
+    /// A file that holds the token alone
+    #[arg(long, value_name = "FILE", conflicts_with = "token_env")]
+    token_file: Option<PathBuf>,
+}
+
+/// The text of a key. It is not shown.
+pub(crate) struct KeyText(String);
+
+impl KeyOptions {
+    pub(crate) fn signer(&self, scheme: Scheme, token: Option<Token>) -> Result<Signer, Failure> {
+        let signer = Signer::new(self.app.clone(), self.text()?.secret()?).with_scheme(scheme);
+        Ok(match token {
+            Some(token) => signer.with_token(token),
+            None => signer,
+        })
+    }
+
+    /// The app and its key, for a verifier.
+    pub(crate) fn static_keys(&self) -> Result<StaticKeys, Failure> {
+        let keys = StaticKeys::new([(self.app.clone(), self.text()?.secret()?)]);
+        keys.map_err(|error| Failure::input(error.to_string()))
+    }
+
+    pub(crate) fn text(&self) -> Result<KeyText, Failure> {
+        if let Some(path) = &self.keys {
+            return key_of_app(path, &self.app);
+        }
+        if let Some(path) = &self.key_file {
+            return Ok(KeyText(read_line(path, "--key-file")?));
+        }
+        match std::env::var(&self.key_env) {
+            Ok(key) => Ok(KeyText(key)),
+            Err(_) => Err(Failure::input(format!(
+                "there is no key: set the environment variable {}, or use --key-file or --keys",
+                self.key_env
+            ))),
+        }
+    }
+}
+
+impl KeyText {
+    fn secret(&self) -> Result<Secret, Failure> {
+        let is_written = ["hex:", "base64:", "text:"].iter().any(|prefix| self.0.starts_with(prefix));
+        let secret = if is_written { self.0.parse() } else { Secret::new(&*self.0) };
+        secret.map_err(|error| Failure::input(format!("the key: {error}")))
+    }
+
+    /// The text without its prefix, and the bytes that are the key.
+    pub(crate) fn text_and_bytes(&self) -> (&str, Vec<u8>) {
+        match self.0.split_once(':') {
+            Some(("hex", digits)) => (digits, hex::decode(digits).unwrap_or_default()),
+            Some(("base64", digits)) => (digits, Base64::decode_vec(digits).unwrap_or_default()),
+            Some(("text", text)) => (text, text.into()),
+            _ => (&self.0, self.0.clone().into_bytes()),
+        }
+    }
+}
+
+impl TokenOptions {
+    pub(crate) fn token(&self) -> Result<Option<Token>, Failure> {
+        let text = match &self.token_file {
+            Some(path) => Some(read_line(path, "--token-file")?),
+            None => std::env::var(&self.token_env).ok().filter(|token| !token.is_empty()),
+        };
+        let token = text.map(|text| text.parse()).transpose();
+        token.map_err(|error: countersign::FieldError| Failure::input(format!("the token: {error}")))
+    }
+}
+
+/// Reads a file of one line. The message does not name the file: it may be a secret that belongs to another option.
+fn read_line(path: &Path, option: &str) -> Result<String, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::input(format!("{option}: {error}")))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[derive(Deserialize)]
+struct KeysFile {
+    apps: std::collections::HashMap<String, AppEntry>,
+}
+
+#[derive(Deserialize)]
+struct AppEntry {
+    keys: Vec<KeyEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct KeyEntry {
+    secret: String,
+    not_before: Option<toml::value::Datetime>,
+    not_after: Option<toml::value::Datetime>,
+}
+
+/// Reads the first active key of an app from the key file of a service.
+fn key_of_app(path: &Path, app: &AppId) -> Result<KeyText, Failure> {
+    let failure = |problem: String| Failure::input(format!("--keys: {problem}"));
+    // The service's own reader knows what is valid, and says where the file is not.
+    FileKeys::open(path).map_err(|error| failure(error.to_string()))?;
+    let text = fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
+    let mut file: KeysFile = toml::from_str(&text).map_err(|_| failure("the file is no key file".to_owned()))?;
+    let entry = file.apps.remove(app.as_str()).ok_or_else(|| failure(format!("there is no app {app}")))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let second = |at: &toml::value::Datetime| {
+        OffsetDateTime::parse(&at.to_string(), &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+    };
+    let is_active = |key: &KeyEntry| {
+        let begun = key.not_before.as_ref().and_then(second).is_none_or(|from| from <= now);
+        begun && key.not_after.as_ref().and_then(second).is_none_or(|until| now <= until)
+    };
+    let active = entry.keys.into_iter().find(is_active);
+    active.map(|key| KeyText(key.secret)).ok_or_else(|| failure(format!("no key of the app {app} is active now")))
+}

@@ -1,0 +1,184 @@
+//! `countersign send`.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anstream::{eprintln, println};
+use clap::Args;
+use countersign::{Refusal, SendError, SignLayer};
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{Body, Client, Request, Response, Url, redirect::Policy};
+use serde_json::json;
+use tokio_util::io::ReaderStream;
+use tower::{Layer, ServiceExt};
+
+use crate::{
+    exit::{ERROR_STATUS, Failure, INPUT, NO_ANSWER, REFUSED},
+    key::{KeyOptions, TokenOptions},
+    request::RequestOptions,
+    scheme::SchemeOptions,
+    show::{bad, header_text, headers_json, print_comparison, refusal_json},
+};
+
+/// Signs a request, sends it, shows the response, and explains a refusal
+///
+/// The body of the response goes to stdout, and all else to stderr. Redirects are not followed.
+///
+/// Examples:
+///   countersign send --app demo http://127.0.0.1:8080/orders?side=BUY
+///   countersign send --app demo -d '{"amount":10}' -H 'content-type: application/json' https://api.example.com/orders
+///   countersign send --app demo -X PUT --data-file video.mp4 https://api.example.com/files/1
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    request: RequestOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+    #[command(flatten)]
+    token: TokenOptions,
+    #[command(flatten)]
+    scheme: SchemeOptions,
+    /// Print the status and the headers of the response too
+    #[arg(short, long)]
+    include: bool,
+    /// Write the body of the response to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print status, headers, body and refusal as JSON
+    #[arg(long, conflicts_with_all = ["include", "output"])]
+    json: bool,
+    /// If the timestamp is refused, sign again with the clock of the service, over https
+    #[arg(long)]
+    correct_clock: bool,
+    /// The same over http too, where anybody on the way can set the clock
+    #[arg(long, conflicts_with = "correct_clock")]
+    insecure_correct_clock: bool,
+    /// The longest time for the whole exchange
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    max_time: u64,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let scheme = arguments.scheme.scheme().unwrap_or_else(|error| Failure::usage("send", error));
+    let layer = SignLayer::new(arguments.key.signer(scheme, arguments.token.token()?)?);
+    let layer = match (arguments.correct_clock, arguments.insecure_correct_clock) {
+        (true, _) => layer.with_clock_correction(),
+        (_, true) => layer.with_insecure_clock_correction(),
+        _ => layer,
+    };
+    let (request, progress) = request(&arguments.request).await?;
+    // Another part of the program may have installed a provider before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().redirect(Policy::none()).timeout(Duration::from_secs(arguments.max_time)).build();
+    let client = client.map_err(|error| Failure::new(NO_ANSWER, error.to_string()))?;
+    let response = layer.layer(client).oneshot(request).await;
+    if let Some(progress) = progress {
+        progress.finish_and_clear();
+    }
+    let response = response.map_err(|error| match &error {
+        SendError::Sign(error) => Failure::new(INPUT, error.to_string()),
+        _ => Failure::new(NO_ANSWER, format!("there was no answer: {}", causes(&error))),
+    })?;
+    show(arguments, response).await
+}
+
+async fn request(options: &RequestOptions) -> Result<(Request, Option<ProgressBar>), Failure> {
+    let url: Url = options.url.parse().map_err(|error| Failure::input(format!("the URL: {error}")))?;
+    let mut request = Request::new(options.method(), url);
+    *request.headers_mut() = options.headers()?;
+    let body = options.body()?;
+    let mut progress = None;
+    if let (Some(path), Some(digest)) = (&options.data_file, options.file_digest()?) {
+        let failure = |error: std::io::Error| Failure::input(format!("--data-file: {}: {error}", path.display()));
+        let file = tokio::fs::File::open(path).await.map_err(failure)?;
+        let length = file.metadata().await.map_err(failure)?.len();
+        let bar = progress_bar(length);
+        request
+            .headers_mut()
+            .insert("x-content-sha256", digest.to_string().parse().map_err(|_| Failure::input("the digest"))?);
+        request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+        *request.body_mut() =
+            Some(Body::wrap_stream(ReaderStream::with_capacity(bar.wrap_async_read(file), 64 * 1024)));
+        progress = Some(bar);
+    } else if !body.is_empty() {
+        *request.body_mut() = Some(body.into());
+    }
+    Ok((request, progress))
+}
+
+/// The progress of an upload of more than a megabyte. It is shown on a terminal alone.
+fn progress_bar(length: u64) -> ProgressBar {
+    if length < 1024 * 1024 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+async fn show(arguments: &Arguments, response: Response) -> Result<ExitCode, Failure> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let version = response.version();
+    let refusal = response.extensions().get::<Refusal>().cloned();
+    let body = response.bytes().await;
+    let body = body.map_err(|error| Failure::new(NO_ANSWER, format!("the response broke off: {}", causes(&error))))?;
+    let failure = |error: std::io::Error| Failure::new(INPUT, format!("the response was not written: {error}"));
+    if arguments.json {
+        let text = String::from_utf8_lossy(&body);
+        let refusal = refusal.as_ref().map(refusal_json);
+        let headers = headers_json(&headers);
+        println!("{}", json!({ "status": status.as_u16(), "headers": headers, "body": text, "refusal": refusal }));
+    } else {
+        if arguments.include {
+            eprintln!("{version:?} {status}");
+            headers.iter().for_each(|(name, value)| eprintln!("{name}: {}", header_text(value)));
+            eprintln!();
+        }
+        match &arguments.output {
+            Some(path) => std::fs::write(path, &body).map_err(failure)?,
+            None if refusal.is_none() => std::io::stdout().write_all(&body).map_err(failure)?,
+            None => {}
+        }
+        if let Some(refusal) = &refusal {
+            explain(refusal);
+        } else if status.as_u16() >= 400 && !arguments.include {
+            eprintln!("{}", bad(&format!("the service answered with {status}")));
+        }
+    }
+    Ok(match refusal {
+        Some(_) => ExitCode::from(REFUSED),
+        None if status.as_u16() >= 400 => ExitCode::from(ERROR_STATUS),
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// Shows why the service refused the request.
+fn explain(refusal: &Refusal) {
+    println!("{}", bad(&format!("refused with {}: {}", refusal.status(), refusal.code())));
+    match refusal.comparison() {
+        Some(comparison) => print_comparison(comparison),
+        None => {
+            println!("{}", refusal.to_string().split_once(": ").map_or("", |(_, reason)| reason));
+            if refusal.kind() == Some(countersign::RejectionKind::InvalidSignature) {
+                println!(
+                    "The service does not explain it. Ask its operator for the reason, or try `countersign serve`."
+                );
+            }
+        }
+    }
+}
+
+/// An error with its causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
