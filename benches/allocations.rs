@@ -1,20 +1,21 @@
-//! What is asked of the allocator: for each request that is signed, verified, or let in by the layer; and for each live
-//! nonce, of which there are a million, in the store and in moka's two caches.
+//! Allocations: for each request that is signed, verified, or accepted by the layer, and for each of a million live
+//! nonces in the memory store and in moka's two caches.
 //!
 //! ```sh
 //! cargo bench --bench allocations
 //! ```
 //!
-//! A request's are the median of a thousand, after as many to warm up; what a nonce store takes as it grows is told
-//! apart. Requests and whatever comes of them are made and dropped outside.
+//! The figures of requests are the median of a thousand, after a warm-up of a thousand. Growth of the nonce store is
+//! not part of the median. Requests and results are created and dropped outside the measurement.
 //!
-//! moka's caches are counted when they were just filled with [the keys of the bench `nonces`](nonces/stores.rs), the
-//! store while as many nonces expire as come, at the fewest and at the most: it gives expired ones back by and by.
+//! moka's caches are measured right after they are filled with [the keys of the bench `nonces`](nonces/stores.rs). The
+//! store is measured while as many nonces expire as arrive, at its minimum and maximum, because it frees expired nonces
+//! gradually.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 mod rig;
-#[allow(dead_code, reason = "the bench nonces needs more of it")]
+#[allow(dead_code, reason = "the bench `nonces` uses the rest")]
 #[path = "nonces/stores.rs"]
 mod stores;
 
@@ -36,7 +37,7 @@ fn main() {
     println!("allocations                        number      bytes");
     requests("GET, 8 parameters", &rig::get());
     requests("POST, 1 KiB of JSON", &rig::post_json());
-    // Without the flag cargo only tests the bench.
+    // Without the flag, cargo runs the bench as a test.
     let nonces = if std::env::args().any(|argument| argument == "--bench") { LIVE } else { 1000 };
     println!("{:<28} bytes of each", format!("{nonces} live nonces"));
     let (fewest, most) = aging(nonces);
@@ -52,7 +53,7 @@ fn requests(name: &str, unsigned: &Request<Bytes>) {
     let mut service = verifier.clone().into_layer().layer(empty);
     let unsigned = || unsigned.clone();
     let signed = || signer.sign(unsigned()).unwrap().map(Body::from);
-    // Nothing in it ever waits.
+    // The futures never wait.
     let sign = median(unsigned, |request| signer.sign(request).unwrap());
     let verify = median(signed, |request| verifier.verify(request).now_or_never().unwrap().unwrap());
     let call = median(signed, |request| {
@@ -65,7 +66,7 @@ fn requests(name: &str, unsigned: &Request<Bytes>) {
     }
 }
 
-/// The number of allocations, and their bytes.
+/// The number of allocations and their bytes.
 fn median<I, O>(input: impl Fn() -> I, mut work: impl FnMut(I) -> O) -> (u64, u64) {
     let mut counts: Vec<_> = (0..2 * REQUESTS)
         .map(|_| {
@@ -79,7 +80,7 @@ fn median<I, O>(input: impl Fn() -> I, mut work: impl FnMut(I) -> O) -> (u64, u6
     counts[REQUESTS / 2]
 }
 
-/// The bytes that the store holds for each live nonce, as nonces come and go.
+/// The minimum and maximum of bytes per live nonce, while nonces arrive and expire.
 fn aging(nonces: u64) -> (f64, f64) {
     let mut store = Ours::new();
     let (mut bytes, mut fewest, mut most) = (0, i64::MAX, 0);
@@ -95,9 +96,9 @@ fn aging(nonces: u64) -> (f64, f64) {
 fn filled<S: Store>(make: impl FnOnce() -> S, nonces: u64) -> f64 {
     let mut store = None;
     let counted = measure(|| claim(store.insert(make()), 0, nonces));
-    // It counts behind, and its time is real.
+    // moka updates its count with a delay, and its time is real.
     let live = store.map_or(0, |store| store.live());
-    assert!(live > nonces * 9 / 10, "the machine stood still for too long");
+    assert!(live > nonces * 9 / 10, "the machine was paused for too long");
     counted.bytes_current as f64 / live as f64
 }
 

@@ -1,16 +1,16 @@
-//! What a full memory store does: how long its claims take, and how apps share the room.
+//! A full memory store: the time of its claims, and the shares of the apps.
 //!
 //! ```sh
 //! cargo bench --bench full_store
 //! ```
 //!
-//! **Time.** A store of the default capacity, 8 million nonces, is filled by many apps. Its nonces expire evenly over 300
-//! seconds. Then two threads make 100,000 claims in the course of a minute of the verifier's clock, so that nonces expire all
-//! the time, and most claims find no room before some are given back. Five runs; each line is one run.
+//! **Time.** Many apps fill a store of the default capacity, 8 million nonces. The nonces expire evenly over 300
+//! seconds. Then two threads make 100,000 claims during one minute of the verifier's clock. Nonces expire all the time,
+//! and most claims find the store full until some nonces are removed. Each of the five lines is one run.
 //!
-//! **Shares.** A store of 64,000 nonces, and one app that claims as fast as it can.
+//! **Shares.** A store of 64,000 nonces, and one app that claims as fast as possible.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -28,11 +28,11 @@ const CLAIMS: usize = 100_000;
 const NOW: u64 = 1_700_000_000;
 
 fn main() {
-    // Without the flag cargo only tests the bench.
+    // Without the flag, cargo runs the bench as a test.
     let is_bench = std::env::args().any(|argument| argument == "--bench");
     let (capacity, runs) = if is_bench { (MemoryNonceStore::DEFAULT_CAPACITY, 5) } else { (10_000, 1) };
     println!("claims of a full store of {capacity} nonces");
-    println!("{:>12}{:>12}{:>12}{:>12}{:>12}", "median", "99.9 %", "slowest", "let in", "refused");
+    println!("{:>12}{:>12}{:>12}{:>12}{:>12}", "median", "99.9 %", "slowest", "accepted", "rejected");
     for _ in 0..runs {
         time(capacity);
     }
@@ -73,10 +73,10 @@ fn time(capacity: usize) {
         threads.map(|thread| thread.join().unwrap()).concat()
     });
     times.sort_unstable();
-    let let_in = times.iter().filter(|(_, is_first)| *is_first).count();
+    let accepted = times.iter().filter(|(_, is_first)| *is_first).count();
     let [median, most, slowest] =
         [CLAIMS / 2, CLAIMS * 999 / 1000, CLAIMS - 1].map(|at| times[at].0.as_secs_f64() * 1e6);
-    println!("{median:>9.1} us{most:>9.1} us{slowest:>9.0} us{let_in:>12}{:>12}", CLAIMS - let_in);
+    println!("{median:>9.1} us{most:>9.1} us{slowest:>9.0} us{accepted:>12}{:>12}", CLAIMS - accepted);
 }
 
 fn shares() {
@@ -89,15 +89,15 @@ fn shares() {
     };
     let held =
         |store: &MemoryNonceStore, app: &AppId, wanted| (0..wanted).filter(|_| claim(store, app, retention)).count();
-    println!("\nshares of {CAPACITY} nonces beside a flood");
+    println!("\nshares of {CAPACITY} nonces during a flood");
     println!("{:<48}{:>8} of {CAPACITY}", "the flood alone", flooded().len());
     let store = flooded();
     let small: usize = (1..=200).map(|n| held(&store, &app(n), 100)).sum();
     println!("{:<48}{small:>8} of 20000", "200 apps of 100 nonces");
-    println!("{:<48}{:>8} of 1920", "one app of 3 % of the room", held(&flooded(), &app(1), 1920));
-    let refused = (0..10).map(|_| {
+    println!("{:<48}{:>8} of 1920", "one app with 3 % of the capacity", held(&flooded(), &app(1), 1920));
+    let rejected = (0..10).map(|_| {
         let store = flooded();
         (1..=5000).filter(|n| !claim(&store, &app(*n), retention)).count()
     });
-    println!("{:<48}{:>8} of 50000", "first nonces refused, 5,000 apps in ten stores", refused.sum::<usize>());
+    println!("{:<48}{:>8} of 50000", "first nonces rejected, 5,000 apps in ten stores", rejected.sum::<usize>());
 }

@@ -1,29 +1,23 @@
-//! What nonces in Redis cost: `Verifier::verify` with a `RedisNonceStore`, beside the least that it could do, which is
-//! a plain `SET key 1 NX PX ttl` of the same client crate with keys of the same form. Between the two: `verify` of
-//! requests that have to be fetched from memory first, and the store's claim by itself. 64 tasks share one connection to
-//! a redis-server that the bench starts, on a unix socket, and ends.
+//! The cost of nonces in Redis: `Verifier::verify` with a `RedisNonceStore`, compared with a plain `SET key 1 NX PX
+//! ttl` of the same client crate with keys of the same form. Two more cases are `verify` of requests that are not in
+//! the CPU caches, and the store's claim alone. 64 tasks share one connection to a redis-server on a unix socket, which
+//! the bench starts and stops.
 //!
 //! ```sh
 //! cargo bench --bench redis
 //! ```
 //!
-//! The works take turns in the same run, a batch of each, and a work's operations per second are the median of its
-//! batches. The table is the bench's own: criterion times one thing after the other. It tells processor time too, since
-//! client and server share the machine's cores: of two, whatever the one takes is taken from the other.
+//! The cases take turns in the same run, one batch each. The operations per second of a case are the median of its
+//! batches. The bench prints its own table, because criterion measures one case after the other. The table includes
+//! processor time, because client and server share the machine's cores.
 //!
-//! The number of tasks can be given: `cargo bench --bench redis -- 8`. The last line tells how much of Redis's memory
-//! a nonce takes.
+//! An argument sets the number of tasks: `cargo bench --bench redis -- 8`. The last line shows how many bytes of
+//! Redis's memory a nonce takes.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a bench that fails is no bench"
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 mod rig;
-#[allow(dead_code, reason = "tests need more of it")]
+#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/suite/redis/server.rs"]
 mod server;
 
@@ -46,16 +40,16 @@ use self::server::RedisServer;
 
 const TASKS: usize = 64;
 
-/// What a task does in a batch.
+/// The operations of a task in a batch.
 const EACH: usize = 40;
 
-/// Of so many requests of its own, again and again, each time under another key prefix: they stay in the caches, as those
-/// do that were just received. With one for each turn, 2,560 between all tasks, they do not.
+/// The number of requests of a task. It repeats them with different key prefixes, so they stay in the CPU caches, like
+/// requests that were just received. With one request for each operation, 2,560 for all tasks, they do not stay there.
 const REQUESTS: usize = 4;
 
 const BATCHES: usize = 320;
 
-/// How long a verifier with the default tolerance of 300 seconds has nonces in Redis remembered.
+/// The retention in Redis of a verifier with the default tolerance of 300 seconds.
 const SECONDS: u64 = 361;
 
 const CLAIMS: usize = 100_000;
@@ -63,7 +57,7 @@ const CLAIMS: usize = 100_000;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let tasks = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(TASKS);
-    // Without the flag cargo only tests the bench.
+    // Without the flag, cargo runs the bench as a test.
     let batches = if arguments.iter().any(|argument| argument == "--bench") { BATCHES } else { 2 };
 
     let mut rig = Rig { runtime: Runtime::new().unwrap(), server: RedisServer::start(), tasks };
@@ -75,7 +69,7 @@ fn main() {
     let mut rows = names.map(Row::new);
     for batch in 0..batches {
         for turn in 0..rows.len() {
-            // Nobody comes after the same one each time.
+            // The order rotates, so that no case always follows the same one.
             let work = (batch + turn) % rows.len();
             let row = &mut rows[work];
             match work {
@@ -92,11 +86,11 @@ fn main() {
     println!("redis: {:.1} bytes for each nonce", rig.allocated_bytes(&claim));
 }
 
-/// What is measured.
+/// A measured case.
 trait Work {
     type Task: Task;
 
-    /// For a task and a batch of its own.
+    /// Creates the state of one task for one batch.
     fn task(&self) -> Self::Task;
 }
 
@@ -139,7 +133,7 @@ impl Task for VerifyTask {
         let count = self.requests.len();
         let slot = &mut self.requests[turn % count];
         let mut request = self.verifiers[turn / count].verify(slot.take().unwrap()).await.unwrap();
-        // As it came.
+        // Restores the request to its original state.
         *request.extensions_mut() = Extensions::new();
         *slot = Some(request);
     }
@@ -199,7 +193,7 @@ impl Task for SetTask {
     }
 }
 
-/// One store and one connection, under as many prefixes as it takes.
+/// One store with one connection, under several key prefixes.
 fn stores(client: Client) -> Vec<RedisNonceStore> {
     let store = RedisNonceStore::new(client);
     (0..EACH / REQUESTS).map(|number| store.clone().with_key_prefix(prefix(number))).collect()
@@ -209,13 +203,13 @@ fn prefix(number: usize) -> String {
     format!("cs{number}:")
 }
 
-/// As the store makes it.
+/// A connection with the settings of the store.
 async fn connect(client: Client) -> MultiplexedConnection {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
-/// 32 hex digits each, as signers make them.
+/// 32 hex digits each, the format that signers use.
 fn nonces() -> [Nonce; REQUESTS] {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     std::array::from_fn(|_| {
@@ -231,7 +225,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// Measures a batch, without what its tasks begin with.
+    /// Measures a batch, without the setup of its tasks.
     fn batch(&mut self, work: &impl Work, row: &mut Row) {
         let tasks: Vec<_> = (0..self.tasks).map(|_| work.task()).collect();
         let before = self.processor_time();
@@ -248,25 +242,25 @@ impl Rig {
         row.latencies.extend(done.into_iter().flat_map(|(_, latencies)| latencies));
         row.rates.push((self.tasks * EACH) as f64 / elapsed.as_secs_f64());
         (0..2).for_each(|side| row.processor[side] += after[side] - before[side]);
-        // So that nobody finds more there than the others.
-        let () = self.server.tell(&["FLUSHALL"]);
+        // Each batch starts with an empty database.
+        let () = self.server.command(&["FLUSHALL"]);
     }
 
-    /// Of this process and of Redis, in seconds.
+    /// The processor time of this process and of Redis, in seconds.
     fn processor_time(&self) -> [f64; 2] {
         let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten();
         let here = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
         let nanoseconds = here.filter_map(|times| times.split(' ').next()?.parse::<f64>().ok());
-        let info: String = self.server.tell(&["INFO", "cpu"]);
+        let info: String = self.server.command(&["INFO", "cpu"]);
         let info = InfoDict::new(&info);
         let redis = ["used_cpu_user_main_thread", "used_cpu_sys_main_thread"];
         [nanoseconds.sum::<f64>() / 1e9, redis.iter().filter_map(|name| info.get::<f64>(name)).sum()]
     }
 
-    /// What a nonce takes of Redis's memory, in bytes.
+    /// The bytes of Redis's memory per nonce.
     fn allocated_bytes(&self, claim: &Claim) -> f64 {
         let used = || {
-            let info: String = self.server.tell(&["INFO", "memory"]);
+            let info: String = self.server.command(&["INFO", "memory"]);
             InfoDict::new(&info).get::<f64>("used_memory").unwrap()
         };
         let before = used();
@@ -282,7 +276,7 @@ impl Rig {
     }
 }
 
-/// The task comes back, so that it is not dropped in the time that is taken.
+/// Runs a task. Returns it, so that it is dropped outside the measurement.
 async fn series<T: Task>(mut task: T) -> (T, Vec<Duration>) {
     let mut latencies = Vec::with_capacity(EACH);
     for turn in 0..EACH {
@@ -293,13 +287,13 @@ async fn series<T: Task>(mut task: T) -> (T, Vec<Duration>) {
     (task, latencies)
 }
 
-/// What came of one work.
+/// The results of one case.
 struct Row {
     name: &'static str,
     /// Operations per second of each batch.
     rates: Vec<f64>,
     latencies: Vec<Duration>,
-    /// Seconds, of this process and of Redis.
+    /// Processor time of this process and of Redis, in seconds.
     processor: [f64; 2],
 }
 
@@ -308,7 +302,7 @@ impl Row {
         Self { name, rates: Vec::new(), latencies: Vec::new(), processor: [0.0; 2] }
     }
 
-    /// Operations per second: the median.
+    /// The median of the operations per second.
     fn rate(&mut self) -> f64 {
         self.rates.sort_by(f64::total_cmp);
         self.rates[self.rates.len() / 2]

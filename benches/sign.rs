@@ -1,15 +1,15 @@
-//! What a signer costs: `Signer::sign` from end to end, with the system's clock and a nonce of random bytes, beside the
-//! least that it could do, which is HMAC-SHA256 of the very same string to sign (key prepared), and for a JSON body the
-//! SHA-256 of it too. Of the rest, a system call for 16 random bytes is a part of its own.
+//! The cost of signing: `Signer::sign` with the system clock and a random nonce, compared with HMAC-SHA256 of the same
+//! string to sign with a prepared key, and for a JSON body also with its SHA-256. A separate case excludes the system
+//! calls for the clock and the 16 random bytes.
 //!
 //! ```sh
 //! cargo bench --bench sign
 //! ```
 //!
-//! The works take turns in the same run. A line for each request tells the ratio of their medians, which depends less
-//! on the machine than the times do.
+//! The cases take turns in the same run. A line for each request shows the ratio of the medians, which depends less on
+//! the machine than the times do.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 mod rig;
 
@@ -36,7 +36,7 @@ fn strings(signer: &Signer, signed: &[Request<Bytes>]) -> Vec<Vec<u8>> {
     signed.iter().map(|request| bare.string_to_sign(signer, request)).collect()
 }
 
-/// Signs with a moment and a nonce at hand: without the system's clock and its random bytes.
+/// Signs with a given timestamp and nonce, without the system clock and random bytes.
 fn sign_at(signer: &Signer, mut request: Request<Bytes>, timestamp: Timestamp, nonce: &Nonce) -> Request<Bytes> {
     let body = std::mem::take(request.body_mut());
     let (mut parts, ()) = request.map(drop).into_parts();

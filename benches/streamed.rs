@@ -1,11 +1,10 @@
-//! What it costs to check a large body while it is handed on: beside the SHA-256 of its bytes, which is the least that
-//! it could be.
+//! The cost of verifying a large body while it is streamed, compared with the SHA-256 of its bytes.
 //!
 //! ```sh
 //! cargo bench --bench streamed
 //! ```
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 mod rig;
 
@@ -51,7 +50,7 @@ fn streaming(frames: Vec<Bytes>) -> Body {
     Body::new(StreamBody::new(stream::iter(frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))))))
 }
 
-/// Nothing in it ever waits.
+/// The futures never wait.
 fn receive(verifier: &Verifier<StaticKeys>, request: Request<Body>) -> usize {
     let mut body = verifier.verify(request).now_or_never().unwrap().unwrap().into_body();
     let mut bytes = 0;

@@ -1,29 +1,30 @@
-//! Whether the time of a refusal tells what its bytes do not: a test in the manner of dudect (Reparaz, Balasch and
-//! Verbauwhede, "dude, is my code constant time?", 2017).
+//! Whether the time of a rejection depends on the reason: a test after dudect (Reparaz, Balasch and Verbauwhede, "dude,
+//! is my code constant time?", 2017).
 //!
 //! ```sh
 //! cargo bench --bench timing
 //! ```
 //!
-//! Requests of two classes are refused in random order, and each `Verifier::verify` is timed. Welch's t-test then asks
-//! whether the two classes take the same time on average: once over all times, and once over those below each of a
-//! hundred percentiles, for what interrupts a process lies in the tail. The largest |t| is shown. Up to 4.5 there is no
-//! sign of a difference; from 10 on there is one, and the run fails. In between, run it again: what is there grows with
-//! the number of samples.
+//! Requests of two classes are rejected in random order, and each `Verifier::verify` is timed. Welch's t-test then asks
+//! whether the two classes take the same time on average. It runs once over all times, and once over the times below
+//! each of a hundred percentiles, because interruptions of the process are in the tail. The bench prints the largest
+//! |t|. Up to 4.5 there is no sign of a difference. From 10 on there is a difference, and the run fails. In between,
+//! run it again: a real difference grows with the number of samples.
 //!
-//! Two controls tell what the test is worth on the machine at hand. Two classes that are one must show nothing. And a
-//! signature that is compared byte by byte beside the verification, up to the first that is wrong, must be found out.
+//! Two controls check the test on this machine. Two identical classes must show no difference. A signature that is also
+//! compared byte by byte, up to the first wrong byte, must show one.
 //!
-//! Of known and unknown apps there are two comparisons. One has a key store that does the same for both, and so tells
-//! of the verifier. What it finds below two nanoseconds fails nothing: in builds of the same code it went from one
-//! nanosecond more for the known app to one less, as code and data came to lie. The other has `StaticKeys`, whose map
-//! finds a known app a few nanoseconds later than it misses an unknown one: that is shown, and fails nothing.
+//! There are two comparisons of known and unknown apps. The first uses a key store that does the same work for both,
+//! and measures the verifier alone. Differences below two nanoseconds do not fail the run: between builds of the same
+//! code, the difference varied from one nanosecond more for the known app to one less, by the layout of code and data.
+//! The second uses `StaticKeys`, whose map finds a known app a few nanoseconds later than it misses an unknown one. Its
+//! result is printed and never fails the run.
 //!
-//! What it cannot do: prove that there is no difference. It sees one machine, one compiler and these classes; not a
-//! network, whose noise hides far more, nor caches and branch predictors that an attacker on the same machine has a
-//! hand in.
+//! The bench cannot prove that there is no difference. It measures one machine, one compiler and these classes. It
+//! measures neither a network, whose noise hides far more, nor caches and branch predictors under the control of an
+//! attacker on the same machine.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 mod rig;
 
@@ -50,26 +51,26 @@ const KNOWN: &str = "app-000";
 
 /// Of both classes together.
 const SAMPLES: usize = 2_000_000;
-/// The |t| that is no chance any more.
+/// A |t| of this size is not random.
 const DIFFERENCE: f64 = 10.0;
 
-/// Nanoseconds by which a known and an unknown app differ from build to build.
-const BY_THE_BUILD: f64 = 2.0;
+/// The difference between a known and an unknown app that varies from build to build, in nanoseconds.
+const BUILD_NOISE: f64 = 2.0;
 
 /// Times that are not counted.
 const WARM_UP: usize = 20_000;
 
-/// Prepared together, so that no time is taken right after a request was made.
+/// Requests that are prepared together, so that no measurement directly follows a preparation.
 const BATCH: usize = 64;
 
 fn main() -> ExitCode {
     let bench = Timing::new(StaticKeys::new((0..APPS).map(|n| (known(n), key(n)))).unwrap());
-    let even = Timing::new(Even(App::from(key(0))));
-    let (first, last) = (with_other_digit(&bench.right, 0), with_other_digit(&bench.right, 63));
+    let even = Timing::new(UniformKeys(App::from(key(0))));
+    let (first, last) = (with_other_digit(&bench.valid_sign, 0), with_other_digit(&bench.valid_sign, 63));
     let ends = |class: usize, _| (known(0), [&first, &last][class].clone());
 
     let same = bench.compare("control: no difference", |_, random| (known(random), hex(random)));
-    let naive = Timing { compares_naively: true, ..Timing::new(Even(App::from(key(0)))) };
+    let naive = Timing { compares_naively: true, ..Timing::new(UniformKeys(App::from(key(0)))) };
     let naive = naive.compare("control: a comparison that ends early", ends);
     let sign = [
         bench.compare("sign: its first digit is wrong, or its last", ends),
@@ -83,11 +84,11 @@ fn main() -> ExitCode {
     });
 
     if naive.t.abs() < DIFFERENCE || same.t.abs() >= DIFFERENCE {
-        println!("the controls fail: this machine is too busy to tell anything");
+        println!("the controls failed: this machine is too busy for the test");
         return ExitCode::FAILURE;
     }
     let is_even = sign.iter().all(|outcome| outcome.t.abs() < DIFFERENCE);
-    if is_even && (app.t.abs() < DIFFERENCE || app.difference.abs() < BY_THE_BUILD) {
+    if is_even && (app.t.abs() < DIFFERENCE || app.difference.abs() < BUILD_NOISE) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -102,10 +103,10 @@ fn known(n: u64) -> AppId {
     format!("app-{:03}", n % (2 * APPS)).parse().unwrap()
 }
 
-/// Does the same whether it knows an app or not. It knows one.
-struct Even(App);
+/// A key store with one app that does the same work for known and unknown apps.
+struct UniformKeys(App);
 
-impl KeyStore for Even {
+impl KeyStore for UniformKeys {
     async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         let known = black_box(self.0.clone());
         Ok((black_box(app).as_str() == KNOWN).then_some(known))
@@ -114,18 +115,18 @@ impl KeyStore for Even {
 
 struct Timing<K> {
     verifier: Verifier<K>,
-    /// As it is signed by the first of the apps.
+    /// A request signed by the first of the apps.
     request: Request<Bytes>,
-    right: String,
+    valid_sign: String,
     random: RandomState,
-    /// Compares signs in its own way beside the verifier's.
+    /// Also compares signatures naively, in addition to the verifier.
     compares_naively: bool,
 }
 
-/// Two classes compared.
+/// The result of comparing two classes.
 struct Outcome {
     t: f64,
-    /// By how much the second class's mean is the greater, in nanoseconds, over the times of that t.
+    /// The mean of the second class minus the mean of the first, in nanoseconds, over the times of this t-test.
     difference: f64,
     samples: usize,
 }
@@ -137,17 +138,17 @@ impl<K: KeyStore> Timing<K> {
         let signer = Signer::new(known(0), key(0));
         let (timestamp, nonce) = (NOW.try_into().unwrap(), "4f3c2b1a0d9e8f7a6b5c4d3e2f1a0b9c".parse().unwrap());
         signer.sign_at(&mut parts, Payload::Bytes(&body), timestamp, nonce).unwrap();
-        let right = parts.headers["x-sign"].to_str().unwrap().to_owned();
+        let valid_sign = parts.headers["x-sign"].to_str().unwrap().to_owned();
         Self {
             verifier: Verifier::new(keys).with_clock(ManualClock::at(NOW)),
             request: Request::from_parts(parts, body),
-            right,
+            valid_sign,
             random: RandomState::new(),
             compares_naively: false,
         }
     }
 
-    /// Times refusals of requests with the app id and the sign that `claim` makes for a class and a random number.
+    /// Times rejections of requests with the app id and signature that `claim` returns for a class and a random number.
     fn compare(&self, name: &str, claim: impl Fn(usize, u64) -> (AppId, String)) -> Outcome {
         let mut times: [Vec<f64>; 2] = Default::default();
         for batch in 0..(SAMPLES + WARM_UP) / BATCH {
@@ -156,18 +157,18 @@ impl<K: KeyStore> Timing<K> {
                 .map(|i| {
                     let class = random(i) as usize % 2;
                     let (app, sign) = claim(class, random(i + BATCH));
-                    (class, self.arriving(app.as_str(), &sign), sign)
+                    (class, self.incoming(app.as_str(), &sign), sign)
                 })
                 .collect();
             for (class, request, sign) in requests {
                 let (request, sign) = (black_box(request), black_box(sign));
                 let start = Instant::now();
-                let refusal = black_box(self.verifier.verify(request).now_or_never().unwrap());
+                let result = black_box(self.verifier.verify(request).now_or_never().unwrap());
                 if self.compares_naively {
-                    black_box(is_same(sign.as_bytes(), self.right.as_bytes()));
+                    black_box(is_same(sign.as_bytes(), self.valid_sign.as_bytes()));
                 }
                 let time = start.elapsed();
-                assert_eq!(refusal.unwrap_err().kind().code(), "invalid_signature");
+                assert_eq!(result.unwrap_err().kind().code(), "invalid_signature");
                 if batch >= WARM_UP / BATCH {
                     times[class].push(time.as_nanos() as f64);
                 }
@@ -188,7 +189,7 @@ impl<K: KeyStore> Timing<K> {
         outcome
     }
 
-    fn arriving(&self, app: &str, sign: &str) -> Request<Body> {
+    fn incoming(&self, app: &str, sign: &str) -> Request<Body> {
         let mut request = self.request.clone();
         request.headers_mut().insert("x-app-id", HeaderValue::from_str(app).unwrap());
         request.headers_mut().insert("x-sign", HeaderValue::from_str(sign).unwrap());
@@ -197,11 +198,11 @@ impl<K: KeyStore> Timing<K> {
 }
 
 impl Outcome {
-    /// Of the t-tests over all times and over those below each percentile the one with the largest |t|.
+    /// The t-test with the largest |t|, of those over all times and over the times below each percentile.
     fn of(times: &[Vec<f64>; 2]) -> Self {
         let mut all = times.concat();
         all.sort_by(f64::total_cmp);
-        // As dudect has them: more and more densely towards the end.
+        // The percentiles of dudect, which are denser towards the end.
         let percentile = |i: i32| all[((1.0 - 0.5_f64.powf(f64::from(10 * i) / 100.0)) * all.len() as f64) as usize];
         let crops = (1..=100).map(percentile).chain([f64::INFINITY]);
         let outcomes = crops.map(|crop| Self::welch(times.each_ref().map(|times| Moments::below(times, crop))));
@@ -231,7 +232,7 @@ impl Moments {
     }
 }
 
-/// What must not be done.
+/// The naive comparison of the control.
 #[inline(never)]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     for (a, b) in a.iter().zip(b) {
@@ -247,7 +248,7 @@ fn with_other_digit(sign: &str, at: usize) -> String {
     [&sign[..at], digit, &sign[at + 1..]].concat()
 }
 
-/// A sign that is nobody's.
+/// A signature of no app.
 fn hex(random: u64) -> String {
     let digits = [1, 3, 5, 7].map(|factor: u64| format!("{:016x}", random.wrapping_mul(factor)));
     digits.concat()

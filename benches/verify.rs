@@ -1,15 +1,14 @@
-//! What a verifier costs: `Verifier::verify` from end to end, with fixed keys, the system's clock and nonces in memory,
-//! beside the least that it could do, which is HMAC-SHA256 of the very same string to sign (key prepared), and for a
-//! JSON body the SHA-256 of it too.
+//! The cost of verification: `Verifier::verify` with fixed keys, the system clock and nonces in memory, compared with
+//! HMAC-SHA256 of the same string to sign with a prepared key, and for a JSON body also with its SHA-256.
 //!
 //! ```sh
 //! cargo bench --bench verify
 //! ```
 //!
-//! The works take turns in the same run. A line for each request tells the ratio of their medians, which depends less
-//! on the machine than the times do.
+//! The cases take turns in the same run. A line for each request shows the ratio of the medians, which depends less on
+//! the machine than the times do.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 mod rig;
 
@@ -33,13 +32,13 @@ fn verifier() -> Verifier<StaticKeys> {
     Verifier::new(StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap())
 }
 
-/// Nothing in it ever waits.
+/// The future never waits.
 fn verify(verifier: &Verifier<StaticKeys>, request: Request<Body>) -> Request<Body> {
     verifier.verify(request).now_or_never().unwrap().unwrap()
 }
 
-/// Requests as they arrive, and the strings that were signed.
-fn arriving(unsigned: &Request<Bytes>, count: usize) -> (Vec<Request<Body>>, Vec<Vec<u8>>) {
+/// Signed requests, and their strings to sign.
+fn incoming(unsigned: &Request<Bytes>, count: usize) -> (Vec<Request<Body>>, Vec<Vec<u8>>) {
     let (signer, bare) = (rig::signer(), Bare::new());
     let signed = (0..count).map(|_| signer.sign(unsigned.clone()).unwrap());
     let both = signed.map(|request| {
@@ -53,7 +52,7 @@ fn get(criterion: &mut Criterion) {
     let (verifier, bare, unsigned) = (verifier(), Bare::new(), rig::get());
     let works = ["verify", "the bare HMAC"];
     rig::in_turns(criterion, "verify/GET, 8 parameters", works, |count| {
-        let (requests, strings) = arriving(&unsigned, count);
+        let (requests, strings) = incoming(&unsigned, count);
         let (whole, _) = time(requests, |request| verify(&verifier, request));
         let (hmac, _) = time(&strings, |string| bare.hmac(string));
         [whole, hmac]
@@ -64,7 +63,7 @@ fn post_json(criterion: &mut Criterion) {
     let (verifier, bare, unsigned) = (verifier(), Bare::new(), rig::post_json());
     let works = ["verify", "the bare HMAC", "HMAC and the body's SHA-256"];
     rig::in_turns(criterion, "verify/POST, 1 KiB of JSON", works, |count| {
-        let (requests, strings) = arriving(&unsigned, count);
+        let (requests, strings) = incoming(&unsigned, count);
         let (whole, _) = time(requests, |request| verify(&verifier, request));
         let (hmac, _) = time(&strings, |string| bare.hmac(string));
         let (both, _) = time(&strings, |string| bare.hmac_and_sha256(string, unsigned.body()));

@@ -28,7 +28,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 fn signers_make_the_examples_and_claims_are_read_from_them() {
     let mut made = 0;
     // One in five: Miri takes a second for each.
-    for case in cases().into_iter().filter(Case::is_what_signers_send).step_by(5) {
+    for case in cases().into_iter().filter(Case::is_signer_output).step_by(5) {
         let payload = case.payload();
         let (timestamp, nonce): (Timestamp, Nonce) = (case.timestamp.parse().unwrap(), case.nonce.parse().unwrap());
         let (mut parts, ()) = case.request().map(drop).into_parts();

@@ -1,7 +1,7 @@
-//! How much memory bodies take: a streamed one a frame, however long it is, and a collected one its bytes, however many
-//! frames it comes in. Unfinished forms take what a verifier gives them, however many there are.
+//! The memory for bodies. A streamed body takes one frame of memory at any length. A buffered body takes its own
+//! length, for any number of frames. Unfinished forms take at most the verifier's form memory, for any number of forms.
 
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 
-// Counts every allocation of this process, which has no other test for that reason.
+// Counts every allocation of this process. Therefore this binary has no other test.
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
@@ -38,7 +38,7 @@ fn main() {
     let peak = peak_of(reporting.layer(service_fn(count)), signed(), FRAMES * FRAME);
     assert!(peak < 4 * FRAME, "ReportOnlyLayer: {peak} bytes at once");
 
-    // Whoever sends a body picks its frames: a byte in one of its own must not cost more than a byte.
+    // A sender chooses its frames. A frame of one byte must not take more memory than one byte.
     let length = 1024 * 1024;
     let small = Request::put("http://localhost/").body(UnverifiedBody::new(frames(1, length))).unwrap();
     let peak = peak_of(SignLayer::new(signer()).layer(service_fn(count)), small, length);
@@ -48,17 +48,17 @@ fn main() {
     unfinished_forms_over_sockets();
 }
 
-/// How many forms arrive at one time, and never end.
+/// The number of forms that arrive concurrently and never end.
 const FORMS: usize = 300;
 const FORM: usize = 250_000;
-/// A buffer that doubles by these has twice the form's length at its end.
+/// With pieces of this size, a doubling buffer has twice the form's length at its end.
 const PIECE: usize = 15_600;
-/// What a verifier gives them by default.
+/// The default form memory of a verifier.
 const BUDGET: usize = 64 * 1024 * 1024;
-/// How many do not fit, and how many if each takes an eighth more.
+/// The number of forms that do not fit, with up to an eighth of overhead for each.
 const TOO_MANY: std::ops::RangeInclusive<usize> = FORMS - BUDGET / FORM..=FORMS - BUDGET * 8 / 9 / FORM;
 
-/// The head of a form that nobody has signed, which no verifier knows before it has read it.
+/// The head of a form with an invalid signature, which the verifier detects only after it has read the body.
 fn form_head() -> http::request::Builder {
     let request = Request::post("http://localhost/").header("content-type", "application/x-www-form-urlencoded");
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -84,7 +84,7 @@ fn unfinished_forms() {
                 tokio::spawn(async move { verifier.verify(form_head().body(UnverifiedBody::new(body)).unwrap()).await })
             })
             .collect();
-        // The runtime polls this more often than it has polled them all.
+        // Enough turns of the runtime to poll all tasks.
         for _ in 0..FORMS {
             tokio::task::yield_now().await;
         }
@@ -103,10 +103,10 @@ fn unfinished_forms() {
     let ended = codes.iter().filter(|&&code| code == "unavailable").count();
     assert!(TOO_MANY.contains(&ended), "{ended} of {FORMS} were ended");
     assert!(codes.iter().all(|code| ["unavailable", "unfinished"].contains(code)), "{codes:?}");
-    assert!(codes[..ended].iter().all(|&code| code == "unavailable"), "the oldest of equals: {codes:?}");
+    assert!(codes[..ended].iter().all(|&code| code == "unavailable"), "the oldest of the equal ones: {codes:?}");
 }
 
-/// All that this process takes for them, with hyper and with the callers, which are in it too.
+/// Measures the whole process, including hyper and the callers.
 fn unfinished_forms_over_sockets() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let profiler = dhat::Profiler::builder().testing().build();
@@ -116,11 +116,11 @@ fn unfinished_forms_over_sockets() {
         for _ in 0..FORMS {
             callers.push(caller(address, FORM).await);
         }
-        // They have sent all that they send, and it is read.
+        // The callers have sent all their bytes, and the server has read them.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut small = caller(address, 100).await;
         small.write_all(&[b'a'; 1]).await.unwrap();
-        assert_eq!(status(&mut small).await, "401", "a small form gets through to its signature");
+        assert_eq!(status(&mut small).await, "401", "a small form is read and rejected for its signature");
         let mut ended = 0;
         for caller in &mut callers {
             if let Ok(status) = tokio::time::timeout(Duration::from_millis(1), status(caller)).await {
@@ -132,7 +132,7 @@ fn unfinished_forms_over_sockets() {
     });
     let peak = dhat::HeapStats::get().max_bytes;
     drop(profiler);
-    // For each connection a buffer of hyper's and one of its answers, and the timer of the form's deadline.
+    // Each connection has a read buffer and a write buffer of hyper, and the timer of the form's deadline.
     let of_others = FORMS * (2 * 16 * 1024 + 1024);
     assert!(peak < BUDGET + BUDGET / 32 + of_others, "{FORMS} connections: {peak} bytes at once");
 }
@@ -153,7 +153,7 @@ async fn serve() -> SocketAddr {
     address
 }
 
-/// Sends a form but for its last byte.
+/// Sends a form without its last byte.
 async fn caller(address: SocketAddr, length: usize) -> TcpStream {
     static BYTES: [u8; FORM] = {
         let mut bytes = [b'a'; FORM];
@@ -186,7 +186,7 @@ fn verifier() -> Verifier<StaticKeys> {
     Verifier::new(keys).with_limits(Limits::new().with_body((FRAMES * FRAME) as u64)).with_streamed_bodies()
 }
 
-/// The most bytes that are allocated at once while a request is served, all `length` bytes of which arrive.
+/// The largest number of bytes allocated at once while a request of `length` bytes is served.
 fn peak_of<S>(service: S, request: Request<UnverifiedBody>, length: usize) -> usize
 where
     S: tower::Service<Request<UnverifiedBody>, Error: std::fmt::Debug>,
@@ -229,7 +229,7 @@ fn signed() -> Request<UnverifiedBody> {
     Request::from_parts(parts, UnverifiedBody::new(frames(FRAME, FRAMES)))
 }
 
-/// Each is made when it is asked for.
+/// A body that allocates each frame when it is polled.
 fn frames(size: usize, count: usize) -> impl Body<Data = Bytes, Error = Infallible> + Send {
     StreamBody::new(stream::iter((0..count).map(move |_| Ok(Frame::data(Bytes::from(vec![0; size]))))))
 }

@@ -1,25 +1,25 @@
-//! What remembering costs at a million live nonces: the time of a claim on a fresh nonce, and of one on a live nonce (a
-//! replay, which changes nothing); beside moka's two caches, with which a service would do the same by
-//! `entry(key).or_insert_with(..).is_fresh()`. The bench `allocations` tells the bytes that a live nonce takes.
+//! The time of a claim at a million live nonces, for a fresh nonce and for a live nonce. A claim of a live nonce is a
+//! replay and changes nothing. The store is compared with moka's two caches, with which a service would use
+//! `entry(key).or_insert_with(..).is_fresh()`. The bench `allocations` measures the bytes per live nonce.
 //!
 //! ```sh
 //! cargo bench --bench nonces
 //! ```
 //!
-//! As many nonces expire as are claimed, and all stores pay for that inside their claims: moka's housekeeping is done
-//! by one write in 64, which is once in a batch; ours sweeps one claim in hundreds, for which a median makes no
-//! difference. So the table has means too, which are worth something if moka held its million all the time: after a
-//! pause of the machine it has many to expire at once.
+//! As many nonces expire as are claimed, and all stores remove expired nonces inside their claims. moka does its
+//! housekeeping in one write of 64, which is once in a batch. The memory store sweeps in one claim of hundreds, which a
+//! median does not show. The table therefore also has means. The means are valid only if moka held its million all the
+//! time. After a pause of the machine it must expire many nonces at once.
 //!
-//! Ours is told the time, and remembers for 301 seconds at 3322 nonces a second. moka's time is real: it remembers for
-//! thirty seconds at 33,333 a second, for which the bench waits between batches. The number of live nonces is
-//! the same, and each claim pays for one that expires, however long ago it came. Whatever can be granted to moka is:
+//! The memory store gets its time as an argument, and keeps nonces for 301 seconds at 3322 nonces a second. moka uses
+//! real time. It keeps nonces for thirty seconds at 33,333 a second, and the bench waits between batches. The number of
+//! live nonces is the same, and each claim pays for one expired nonce. moka gets every advantage:
 //!
-//! - It has no `max_capacity`: with one it would forget live nonces or not remember fresh ones, and let their replays
-//!   in. Without one it need not keep account of which are asked for often.
-//! - Its keys are made before the time is taken: one string each, the smallest and fastest of the owned.
+//! - It has no `max_capacity`. With one it would drop live nonces or not store fresh ones, and accept their replays.
+//!   Without one it need not track the popularity of its entries.
+//! - Its keys are created before the measurement. Each is one string, the smallest and fastest owned key.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 #[path = "../rig/mod.rs"]
 mod rig;
@@ -40,7 +40,7 @@ fn main() {
     let mut criterion = criterion.configure_from_args();
 
     let mut rig = Rig { ours: Ours::new(), sync: Sync::new(), future: Future::new(), pace: Pace::start() };
-    // Without the flag cargo only tests the bench.
+    // Without the flag, cargo runs the bench as a test.
     let before = if std::env::args().any(|argument| argument == "--bench") { LIVE * 11 / 10 } else { 6400 };
     for _ in (0..before).step_by(64) {
         rig.batch(64);
@@ -49,7 +49,7 @@ fn main() {
     let medians = rig::medians(&mut criterion, "nonces/a million live", |count| {
         let times = rig.batch(count);
         table.add(count, times);
-        table.remember([rig.ours.live(), rig.sync.live(), rig.future.live()]);
+        table.record_live([rig.ours.live(), rig.sync.live(), rig.future.live()]);
         times
     });
     if let Some(medians) = medians {
@@ -66,7 +66,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// The times of so many claims on fresh nonces, in each store, and of as many on live ones.
+    /// The times of `count` claims of fresh nonces in each store, and of as many claims of live nonces.
     fn batch(&mut self, count: usize) -> [Duration; 6] {
         let range = self.pace.next(count);
         let ours = turn(&mut self.ours, range.clone());
@@ -80,18 +80,18 @@ fn turn<S: Store>(store: &mut S, range: Range<u64>) -> [Duration; 2] {
     let fresh: Vec<_> = range.clone().map(|number| store.key(number)).collect();
     let (first, outcomes) = time(fresh, |key| store.claim(key));
     assert!(outcomes.iter().all(|is_first| *is_first));
-    // In no order.
+    // In random order.
     let earlier = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % range.start.clamp(1, LIVE / 2);
     let live: Vec<_> = range.clone().map(|number| store.key(range.end - 1 - earlier(number))).collect();
     let (again, outcomes) = time(live, |key| store.claim(key));
-    assert!(outcomes.iter().all(|is_first| !is_first), "the machine stood still for too long");
+    assert!(outcomes.iter().all(|is_first| !is_first), "the machine was paused for too long");
     [first, again]
 }
 
 struct Table {
     claims: usize,
     sums: [Duration; 6],
-    /// The fewest and the most nonces that each store held.
+    /// The minimum and the maximum number of nonces in each store.
     live: [(u64, u64); 3],
 }
 
@@ -100,7 +100,7 @@ impl Table {
         Self { claims: 0, sums: [Duration::ZERO; 6], live: [(u64::MAX, 0); 3] }
     }
 
-    fn remember(&mut self, live: [u64; 3]) {
+    fn record_live(&mut self, live: [u64; 3]) {
         for ((fewest, most), live) in self.live.iter_mut().zip(live) {
             (*fewest, *most) = (live.min(*fewest), live.max(*most));
         }
@@ -120,6 +120,6 @@ impl Table {
             println!("{name:<22} {:>15.0} ns {:>20} {:>20}", ours, beside(sync), beside(future));
         }
         let [ours, sync, future] = self.live.map(|(fewest, most)| format!("{} - {}", fewest / 1000, most / 1000));
-        println!("{:<22} {ours:>18} {sync:>20} {future:>20}", "thousands remembered");
+        println!("{:<22} {ours:>18} {sync:>20} {future:>20}", "thousands live");
     }
 }

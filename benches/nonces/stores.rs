@@ -1,4 +1,4 @@
-//! The store and moka's two caches, in the middle of their lives: as many nonces expire as come.
+//! The memory store and moka's two caches in a steady state, in which as many nonces expire as arrive.
 
 use std::{
     ops::Range,
@@ -13,15 +13,15 @@ use futures_util::FutureExt;
 
 pub(crate) const LIVE: u64 = 1_000_000;
 
-/// What a verifier with the default tolerance of 300 seconds asks for.
+/// The retention of a verifier with the default tolerance of 300 seconds.
 const SECONDS: u64 = 301;
 
-/// How long moka remembers, in real seconds.
+/// moka's time to live, in real seconds.
 const MOKA_SECONDS: u64 = 30;
 
 const APP: &str = "demo";
 
-/// Lets a million nonces come while moka remembers.
+/// Paces a million nonces over moka's time to live.
 pub(crate) struct Pace {
     start: Instant,
     come: u64,
@@ -32,7 +32,7 @@ impl Pace {
         Self { start: Instant::now(), come: 0 }
     }
 
-    /// Waits until that many more are due. Sleep would cool the caches.
+    /// Waits until this many more nonces are due. It spins, because sleeping would cool the CPU caches.
     pub(crate) fn next(&mut self, count: usize) -> Range<u64> {
         let from = self.come;
         self.come += count as u64;
@@ -45,16 +45,16 @@ impl Pace {
 }
 
 pub(crate) trait Store {
-    /// The nonce and whose it is, as the store takes it.
+    /// The nonce with its app, in the form that the store needs.
     type Key;
 
-    /// The key of the nonce with this number. The highest that was made tells the time.
+    /// The key of the nonce with this number. The highest number so far determines the time.
     fn key(&mut self, number: u64) -> Self::Key;
 
-    /// Whether it was the first of its nonce.
+    /// Whether this is the first claim of the nonce.
     fn claim(&self, key: Self::Key) -> bool;
 
-    /// How many it holds, which can be a few more than are live.
+    /// The number of stored nonces, which can exceed the live ones slightly.
     fn live(&self) -> u64;
 }
 
@@ -128,7 +128,7 @@ impl Store for Future {
         joined(number)
     }
 
-    /// Nothing in it ever waits.
+    /// The future never waits.
     fn claim(&self, key: Box<str>) -> bool {
         self.0.entry(key).or_insert_with(std::future::ready(())).now_or_never().unwrap().is_fresh()
     }
@@ -138,12 +138,12 @@ impl Store for Future {
     }
 }
 
-/// 32 hex digits, as signers make them.
+/// 32 hex digits, the format that signers use.
 fn nonce(number: u64) -> String {
     format!("{:032x}", u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
 }
 
-/// An app id has no slash.
+/// App ids contain no slash, so the key is unambiguous.
 fn joined(number: u64) -> Box<str> {
     format!("{APP}/{}", nonce(number)).into()
 }

@@ -32,7 +32,7 @@ impl Peer for Hawk {
     const REPLAYS: &'static str = Replays::NAME;
 
     type Signed = Request<Bytes>;
-    type Arrived = Request<Bytes>;
+    type Received = Request<Bytes>;
     type Verified = Request<Bytes>;
 
     fn sign(&self, mut request: Request<Bytes>) -> Self::Signed {
@@ -47,11 +47,11 @@ impl Peer for Hawk {
         signed
     }
 
-    fn arrive(request: Request<Bytes>) -> Self::Arrived {
+    fn receive(request: Request<Bytes>) -> Self::Received {
         request
     }
 
-    fn verify(&self, request: Self::Arrived) -> Option<Self::Verified> {
+    fn verify(&self, request: Self::Received) -> Option<Self::Verified> {
         let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
         let header: Header = value.strip_prefix("Hawk ")?.parse().ok()?;
         let (id, nonce) = (header.id.as_deref()?, header.nonce.as_deref()?);
@@ -68,7 +68,7 @@ fn described<'a>(request: &'a Request<Bytes>, hash: Option<&'a [u8]>) -> hawk::R
     RequestBuilder::new(request.method().as_str(), host, 443, path).hash(hash).request()
 }
 
-/// A request without a body has none.
+/// A request without a body has no hash.
 fn hash(request: &Request<Bytes>) -> Option<Vec<u8>> {
     let content_type = request.headers().get(CONTENT_TYPE)?;
     Some(PayloadHasher::hash(content_type, SHA256, request.body()).unwrap())

@@ -55,10 +55,10 @@ impl Peer for HttpSig {
     const REPLAYS: &'static str = Replays::NAME;
 
     type Signed = Request<BoxBody<Bytes, HyperDigestError>>;
-    type Arrived = Request<Full<Bytes>>;
+    type Received = Request<Full<Bytes>>;
     type Verified = Request<BoxBody<Bytes, HyperDigestError>>;
 
-    /// Nothing in it ever waits, nor in `verify`.
+    /// The futures never wait, here and in `verify`.
     fn sign(&self, request: Request<Bytes>) -> Self::Signed {
         let mut params = HttpSignatureParams::try_new(self.components(&request)).unwrap();
         params.set_alg(&AlgorithmName::HmacSha256).set_keyid(APP).set_random_nonce();
@@ -76,11 +76,11 @@ impl Peer for HttpSig {
         signed.map(|body| body.collect().now_or_never().unwrap().unwrap().to_bytes())
     }
 
-    fn arrive(request: Request<Bytes>) -> Self::Arrived {
+    fn receive(request: Request<Bytes>) -> Self::Received {
         request.map(Full::new)
     }
 
-    fn verify(&self, request: Self::Arrived) -> Option<Self::Verified> {
+    fn verify(&self, request: Self::Received) -> Option<Self::Verified> {
         let (_, params) = request.get_signature_params().ok()?.pop()?;
         let (id, nonce, created) = (params.keyid?, params.nonce?, params.created?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -1,30 +1,31 @@
-//! The same two requests signed and verified by countersign and by its peers, replay check included.
+//! Signing and verifying the same two requests with countersign and with its peers, including the replay check.
 //!
 //! ```sh
 //! cargo bench --manifest-path benches/peers/Cargo.toml
 //! ```
 //!
-//! Each is used as its own documentation shows, with its fastest way to hold a key, and takes its turn in the same run,
-//! a batch of 64. The table has the medians and their multiples of countersign's. A peer that leaves replays to its
-//! caller has them refused by `moka::sync::Cache`, for ten minutes. Before anything is measured, each peer must let its
-//! request in, refuse it the second time, and refuse a changed one.
+//! Each peer is used as in its own documentation, with its fastest way to hold a key. The peers take turns in the same
+//! run, in batches of 64. The table has the medians and their ratio to countersign's. Some peers leave replays to the
+//! caller. For those, `moka::sync::Cache` rejects replays for ten minutes. Before the measurement, each peer must
+//! accept its request, reject its replay, and reject a changed request.
 //!
-//! They do not all do the same:
+//! The peers differ in what they do:
 //!
-//! - countersign signs the method, path, parameters in an order of their own, content type and body, refuses what is
-//!   ambiguous, and hands on a request whose unsigned parameters are stripped. It collects the body itself.
-//! - hawk signs the method, host, path with query, content type and body. Its caller hashes the body. ring does its
-//!   hashing, in assembler.
-//! - httpsig-hyper, which is RFC 9421, signs what it is told to: here the method, path and query, and for a body its type
-//!   and digest. It knows no key by its id before the caller has parsed the header, which it then parses again.
-//! - standardwebhooks signs an id, the time and the body, and nothing of the head: for the GET its signature is of
-//!   no use. It has no id of a key: nothing is looked up.
-//! - AWS's SigV4 is signed by aws-sigv4 and verified by scratchstack-aws-signature: the method, path, query, headers and
-//!   body. It has no nonce: what makes a request unique is the id of the invocation, a header that AWS's clients send
-//!   too, and what is remembered is the signature. Keys are of a day: the signer derives one for each request, the
-//!   verifier has it at hand.
+//! - countersign signs the method, path, sorted parameters, content type and body. It rejects ambiguous requests and
+//!   removes unsigned parameters. It collects the body itself.
+//! - hawk signs the method, host, path with query, content type and body. The caller hashes the body. Its hashing is
+//!   done by ring, in assembler.
+//! - httpsig-hyper implements RFC 9421 and signs the chosen components: here the method, path and query, and for a body
+//!   its type and digest. It looks up no key by id before the caller has parsed the header, and then parses the header
+//!   again.
+//! - standardwebhooks signs an id, the time and the body, and no part of the head, so its signature does not protect
+//!   the GET. It has no key id, so it looks up no key.
+//! - AWS's SigV4 is signed by aws-sigv4 and verified by scratchstack-aws-signature. It signs the method, path, query,
+//!   headers and body. It has no nonce. The header with the invocation id, which AWS's clients send too, makes a
+//!   request unique, and the replay check stores the signature. Signing keys are valid for a day. The signer derives
+//!   one for each request, and the verifier has it cached.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails is no bench")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
 mod hawk;
 mod httpsig;
@@ -75,7 +76,7 @@ struct Peers {
     sigv4: SigV4,
 }
 
-/// Its name and version, what is signed, and who refuses replays.
+/// The name and version, the signed parts, and the component that rejects replays.
 type Row = [&'static str; 3];
 
 impl Peers {

@@ -27,7 +27,7 @@ impl Peer for Ours {
     const REPLAYS: &'static str = "its own";
 
     type Signed = Request<Bytes>;
-    type Arrived = Request<UnverifiedBody>;
+    type Received = Request<UnverifiedBody>;
     type Verified = Request<ServiceBody>;
 
     fn sign(&self, request: Request<Bytes>) -> Self::Signed {
@@ -38,12 +38,12 @@ impl Peer for Ours {
         signed
     }
 
-    fn arrive(request: Request<Bytes>) -> Self::Arrived {
+    fn receive(request: Request<Bytes>) -> Self::Received {
         request.map(|body| UnverifiedBody::new(Full::new(body)))
     }
 
-    /// Nothing in it ever waits.
-    fn verify(&self, request: Self::Arrived) -> Option<Self::Verified> {
+    /// The future never waits.
+    fn verify(&self, request: Self::Received) -> Option<Self::Verified> {
         self.verifier.verify(request).now_or_never().unwrap().ok()
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked of each peer, and that it does it.
+//! The interface of a peer, and a check of its behavior.
 
 use std::time::Duration;
 
@@ -14,73 +14,73 @@ pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const TOLERANCE: Duration = Duration::from_secs(300);
 
 pub(crate) trait Peer {
-    /// With its version.
+    /// The name and version.
     const NAME: &'static str;
 
-    /// What of a request its signature is of.
+    /// The signed parts of a request.
     const SIGNED: &'static str;
 
-    /// Who refuses replays.
+    /// The component that rejects replays.
     const REPLAYS: &'static str;
 
-    /// Whether a change of the path or the query is refused.
+    /// Whether a change of the path or the query is rejected.
     const SIGNS_TARGET: bool = true;
 
-    /// A request to be sent.
+    /// A signed request before sending.
     type Signed;
 
-    /// A request as the peer takes it from a server.
-    type Arrived;
+    /// A request in the form that the peer gets from a server.
+    type Received;
 
-    /// A request that was let in.
+    /// An accepted request.
     type Verified;
 
-    /// Signs for this moment, and so that no two are the same.
+    /// Signs with the current time and a unique nonce or id.
     fn sign(&self, request: Request<Bytes>) -> Self::Signed;
 
-    /// Its bytes on the wire; not measured.
+    /// Converts to the bytes on the wire. Not measured.
     fn send(signed: Self::Signed) -> Request<Bytes>;
 
     /// Not measured.
-    fn arrive(request: Request<Bytes>) -> Self::Arrived;
+    fn receive(request: Request<Bytes>) -> Self::Received;
 
-    /// `None` if it is refused: by its signature, its time, or because it was there before.
-    fn verify(&self, request: Self::Arrived) -> Option<Self::Verified>;
+    /// Returns `None` if the request is rejected for its signature, its time, or as a replay.
+    fn verify(&self, request: Self::Received) -> Option<Self::Verified>;
 }
 
-/// The times to sign and to verify so many.
+/// The times to sign and to verify `count` requests.
 pub(crate) fn turn<P: Peer>(peer: &P, unsigned: &Request<Bytes>, count: usize) -> [Duration; 2] {
     let (sign, signed) = time(vec![unsigned.clone(); count], |request| peer.sign(request));
-    let arrived: Vec<_> = signed.into_iter().map(|signed| P::arrive(P::send(signed))).collect();
-    let (verify, verified) = time(arrived, |request| peer.verify(request));
+    let received: Vec<_> = signed.into_iter().map(|signed| P::receive(P::send(signed))).collect();
+    let (verify, verified) = time(received, |request| peer.verify(request));
     assert!(verified.iter().all(Option::is_some));
     [sign, verify]
 }
 
-/// Sees the peer let a request in, and refuse it in each way that it should.
+/// Checks that the peer accepts a request, and rejects replays and changes.
 pub(crate) fn check<P: Peer>(peer: &P, unsigned: &Request<Bytes>) -> [&'static str; 3] {
     let signed = || P::send(peer.sign(unsigned.clone()));
-    let lets_in = |request| peer.verify(P::arrive(request)).is_some();
+    let accepts = |request| peer.verify(P::receive(request)).is_some();
 
     let request = signed();
-    assert!(lets_in(request.clone()), "{}: a request was refused", P::NAME);
-    assert!(!lets_in(request), "{}: a replay was let in", P::NAME);
+    assert!(accepts(request.clone()), "{}: a request was rejected", P::NAME);
+    assert!(!accepts(request), "{}: a replay was accepted", P::NAME);
 
     let mut changed = signed();
     if changed.method() == Method::POST {
         *changed.body_mut() = [b"{", &changed.body()[1..changed.body().len() - 1], b" "].concat().into();
-        assert!(!lets_in(changed), "{}: a changed body was let in", P::NAME);
+        assert!(!accepts(changed), "{}: a changed body was accepted", P::NAME);
     }
     let mut changed = signed();
     let other = changed.uri().to_string().replace("orders", "orderz").replace("BUY", "SELL");
     *changed.uri_mut() = other.parse::<Uri>().unwrap();
-    assert_eq!(!lets_in(changed), P::SIGNS_TARGET, "{}: a changed target", P::NAME);
-    // Nor was anything of that remembered in place of the request.
-    assert!(lets_in(signed()), "{}: a request was refused", P::NAME);
+    assert_eq!(!accepts(changed), P::SIGNS_TARGET, "{}: a changed target", P::NAME);
+    // The rejected requests must not count as replays of valid ones.
+    assert!(accepts(signed()), "{}: a request was rejected", P::NAME);
     [P::NAME, P::SIGNED, P::REPLAYS]
 }
 
-/// The replay check of those that have none.
+/// The replay check for peers without one.
 pub(crate) struct Replays(Cache<String, ()>);
 
 impl Replays {
@@ -95,7 +95,7 @@ impl Replays {
     }
 }
 
-/// 32 hex digits.
+/// 32 random hex digits.
 pub(crate) fn random() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).unwrap();

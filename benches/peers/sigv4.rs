@@ -17,14 +17,14 @@ use tower::{BoxError, service_fn};
 
 use crate::peer::{Peer, Replays, random};
 
-/// As long as AWS's are.
+/// The keys have the length of AWS's keys.
 const ACCESS_KEY: &str = "AKIDEXAMPLE";
 const SECRET_KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
 const REGION: &str = "us-east-1";
 const SERVICE: &str = "orders";
 
-/// A signing key of each day, by the id of its key.
+/// The daily signing keys by access key.
 type Keys = Arc<HashMap<String, Vec<(chrono::NaiveDate, KSigningKey)>>>;
 
 pub(crate) struct SigV4 {
@@ -52,7 +52,7 @@ impl Peer for SigV4 {
     const REPLAYS: &'static str = Replays::NAME;
 
     type Signed = Request<Bytes>;
-    type Arrived = Request<Bytes>;
+    type Received = Request<Bytes>;
     type Verified = Request<Bytes>;
 
     fn sign(&self, mut request: Request<Bytes>) -> Self::Signed {
@@ -80,13 +80,13 @@ impl Peer for SigV4 {
         signed
     }
 
-    fn arrive(request: Request<Bytes>) -> Self::Arrived {
+    fn receive(request: Request<Bytes>) -> Self::Received {
         request
     }
 
-    fn verify(&self, request: Self::Arrived) -> Option<Self::Verified> {
+    fn verify(&self, request: Self::Received) -> Option<Self::Verified> {
         let keys = self.keys.clone();
-        let mut look_up = service_fn(move |asked| std::future::ready(signing_key(&keys, &asked)));
+        let mut look_up = service_fn(move |request_for_key| std::future::ready(signing_key(&keys, &request_for_key)));
         let validated = sigv4_validate_request(
             request,
             REGION,
@@ -96,7 +96,7 @@ impl Peer for SigV4 {
             &NO_ADDITIONAL_SIGNED_HEADERS,
             SignatureOptions::default(),
         );
-        // Nothing in it ever waits.
+        // The future never waits.
         let (parts, body, _) = validated.now_or_never().unwrap().ok()?;
         let (_, signature) = parts.headers[AUTHORIZATION].to_str().ok()?.rsplit_once("Signature=")?;
         let first = self.replays.is_first(signature.to_owned());
@@ -104,8 +104,8 @@ impl Peer for SigV4 {
     }
 }
 
-fn signing_key(keys: &Keys, asked: &GetSigningKeyRequest) -> Result<GetSigningKeyResponse, BoxError> {
-    let days = keys.get(asked.access_key()).ok_or("no such key")?;
-    let (_, key) = days.iter().find(|(day, _)| *day == asked.request_date()).ok_or("no key of that day")?;
+fn signing_key(keys: &Keys, request_for_key: &GetSigningKeyRequest) -> Result<GetSigningKeyResponse, BoxError> {
+    let days = keys.get(request_for_key.access_key()).ok_or("no such key")?;
+    let (_, key) = days.iter().find(|(day, _)| *day == request_for_key.request_date()).ok_or("no key of that day")?;
     Ok(GetSigningKeyResponse::builder().signing_key(*key).build()?)
 }

@@ -24,7 +24,7 @@ impl Peer for StandardWebhooks {
     const SIGNS_TARGET: bool = false;
 
     type Signed = Request<Bytes>;
-    type Arrived = Request<Bytes>;
+    type Received = Request<Bytes>;
     type Verified = Request<Bytes>;
 
     fn sign(&self, mut request: Request<Bytes>) -> Self::Signed {
@@ -42,11 +42,11 @@ impl Peer for StandardWebhooks {
         signed
     }
 
-    fn arrive(request: Request<Bytes>) -> Self::Arrived {
+    fn receive(request: Request<Bytes>) -> Self::Received {
         request
     }
 
-    fn verify(&self, request: Self::Arrived) -> Option<Self::Verified> {
+    fn verify(&self, request: Self::Received) -> Option<Self::Verified> {
         self.webhook.verify(request.body(), request.headers()).ok()?;
         let id = request.headers()[HEADER_WEBHOOK_ID].to_str().ok()?;
         self.replays.is_first(id.to_owned()).then_some(request)

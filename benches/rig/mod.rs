@@ -1,6 +1,6 @@
-//! What the benches share: the two requests, the bare cryptography beside them, and timing in turns.
+//! Shared by the benches: the two requests, the bare cryptography for comparison, and interleaved timing.
 
-#![allow(dead_code, reason = "no bench needs all of it")]
+#![allow(dead_code, reason = "no bench uses all of it")]
 
 use std::{
     hint::black_box,
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// Few enough to be in the cache still when they are measured, as a request is that was just parsed.
+/// Small enough that a batch stays in the CPU caches, like a request that was just parsed.
 const BATCH: u64 = 64;
 
 /// Short, so that the nonces of a run fit into a store of the default capacity.
@@ -33,7 +33,7 @@ pub(crate) fn signer() -> Signer {
     Signer::new("demo".parse().unwrap(), secret())
 }
 
-/// A GET with 8 parameters, two of whose values have escapes.
+/// A GET with 8 parameters. Two of the values contain escapes.
 pub(crate) fn get() -> Request<Bytes> {
     let query = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=0.125&price=64000.50\
                  &note=caf%C3%A9%20au%20lait&clientOrderId=a1b2%2Fc3d4";
@@ -56,7 +56,7 @@ pub(crate) fn request(method: Method, target: &str, body: Bytes) -> Request<Byte
     request.body(body).unwrap()
 }
 
-/// HMAC-SHA256 and nothing else, its key prepared.
+/// HMAC-SHA256 alone, with a prepared key.
 pub(crate) struct Bare(Hmac<Sha256>);
 
 impl Bare {
@@ -74,7 +74,7 @@ impl Bare {
         (self.hmac(string), Sha256::digest(body).into())
     }
 
-    /// The very string that this request's signature is of.
+    /// The string to sign of this signed request.
     pub(crate) fn string_to_sign(&self, signer: &Signer, request: &Request<Bytes>) -> Vec<u8> {
         let (parts, body) = request.clone().into_parts();
         let field = |name: &str| parts.headers[name].to_str().unwrap();
@@ -87,7 +87,7 @@ impl Bare {
     }
 }
 
-/// How long each input took, without making it and without dropping what came of it.
+/// Times the work, without creating the inputs and dropping the outputs.
 pub(crate) fn time<I, O>(inputs: impl IntoIterator<Item = I>, mut work: impl FnMut(I) -> O) -> (Duration, Vec<O>) {
     let inputs = inputs.into_iter();
     let mut outputs = Vec::with_capacity(inputs.size_hint().0);
@@ -96,9 +96,9 @@ pub(crate) fn time<I, O>(inputs: impl IntoIterator<Item = I>, mut work: impl FnM
     (start.elapsed(), outputs)
 }
 
-/// Measures several works in turns, a batch of each, so that whatever else the machine does meets all alike. The first
-/// is criterion's case; at the end a line tells how many times as long as each of the others it takes, by the medians
-/// of all batches: a batch that was interrupted counts no more than any other.
+/// Measures several cases in turns, one batch each, so that noise of the machine affects all of them. The first case is
+/// reported by criterion. A final line shows its ratio to each of the others, by the medians of all batches. A median
+/// limits the effect of interrupted batches.
 pub(crate) fn in_turns<const N: usize>(
     criterion: &mut Criterion,
     name: &str,
@@ -113,7 +113,7 @@ pub(crate) fn in_turns<const N: usize>(
     println!();
 }
 
-/// The medians in nanoseconds, for a table of one's own; none if the case was filtered out, or is only tested.
+/// The medians in nanoseconds. Returns `None` if the case is filtered out, or if the bench runs as a test.
 pub(crate) fn medians<const N: usize>(
     criterion: &mut Criterion,
     name: &str,

@@ -1,4 +1,4 @@
-//! The load: bytes that were made ahead, and as little work as can be between an answer and the next request.
+//! The load generator: prepared bytes, and minimal work between a response and the next request.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -11,7 +11,7 @@ use http::Request;
 
 const CONNECTIONS: usize = 64;
 
-/// A request as it goes over the wire.
+/// A request as bytes on the wire.
 pub(crate) struct Prepared(Vec<u8>);
 
 impl Prepared {
@@ -26,13 +26,13 @@ impl Prepared {
     }
 }
 
-/// What came of a round.
+/// The result of a round.
 pub(crate) struct Load {
     pub(crate) elapsed: Duration,
-    pub(crate) in_vain: f64,
+    pub(crate) empty_polls: f64,
 }
 
-/// Connections that are kept, on each of which one request at a time is under way.
+/// Persistent connections with one request in flight each.
 pub(crate) struct Client {
     connections: Vec<TcpStream>,
 }
@@ -42,23 +42,23 @@ impl Client {
         let connect = || {
             let stream = TcpStream::connect(address).unwrap();
             stream.set_nodelay(true).unwrap();
-            // Never asleep: to wake it would be the server's work.
+            // Nonblocking, because waking a sleeping client would cost the server time.
             stream.set_nonblocking(true).unwrap();
             stream
         };
         Self { connections: (0..CONNECTIONS).map(|_| connect()).collect() }
     }
 
-    /// Returns when each request has its answer, which must be 200.
+    /// Sends the requests, and returns after the last response. Each response must be a 200.
     pub(crate) fn send(&mut self, requests: &[Prepared]) -> Load {
         let start = Instant::now();
-        let (mut unsent, mut answered, mut looks) = (requests.iter(), 0, 0_u64);
+        let (mut unsent, mut answered, mut polls) = (requests.iter(), 0, 0_u64);
         for (connection, request) in self.connections.iter_mut().zip(unsent.by_ref()) {
             connection.write_all(&request.0).unwrap();
         }
         while answered < requests.len() {
             for connection in &mut self.connections {
-                looks += 1;
+                polls += 1;
                 if !answer(connection) {
                     continue;
                 }
@@ -68,11 +68,11 @@ impl Client {
                 }
             }
         }
-        Load { elapsed: start.elapsed(), in_vain: 1.0 - requests.len() as f64 / looks as f64 }
+        Load { elapsed: start.elapsed(), empty_polls: 1.0 - requests.len() as f64 / polls as f64 }
     }
 }
 
-/// Whether an answer has come. It comes whole: the server writes it in one piece, and it is short.
+/// Whether a response has arrived. It arrives in one read, because it is short and the server writes it at once.
 fn answer(connection: &mut TcpStream) -> bool {
     let mut buffer = [0; 2048];
     match connection.read(&mut buffer) {

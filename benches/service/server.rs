@@ -1,4 +1,4 @@
-//! The services, all in one thread on one core.
+//! The services. All run in one thread on one core.
 
 use std::{
     fs,
@@ -29,12 +29,12 @@ pub(crate) struct Server {
     /// Without the layer, and with it.
     pub(crate) orders: [SocketAddr; 2],
     pub(crate) empty: [SocketAddr; 2],
-    /// Of its thread, in /proc.
+    /// The file in /proc with the processor time of the thread.
     times: PathBuf,
 }
 
 impl Server {
-    /// It ends with the process.
+    /// Starts the server. It runs until the process ends.
     pub(crate) fn start(core: CoreId) -> Self {
         let (started, starts) = mpsc::channel();
         thread::spawn(move || {
@@ -52,7 +52,7 @@ impl Server {
         starts.recv().unwrap()
     }
 
-    /// In seconds.
+    /// The processor time in seconds.
     pub(crate) fn processor_time(&self) -> f64 {
         let times = fs::read_to_string(&self.times).unwrap();
         times.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
@@ -89,10 +89,10 @@ enum Side {
     Sell,
 }
 
-/// What the GET asks for.
+/// The query of the GET.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Sought {
+struct OrderQuery {
     symbol: String,
     side: Side,
     r#type: String,
@@ -112,7 +112,7 @@ struct Order {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Placed {
+struct PlacedOrder {
     id: u64,
     symbol: String,
     client_order_id: Option<String>,
@@ -121,19 +121,19 @@ struct Placed {
     remarks: usize,
 }
 
-async fn find(State(book): Book, Query(sought): Query<Sought>) -> Json<Placed> {
-    Json(Placed {
+async fn find(State(book): Book, Query(query): Query<OrderQuery>) -> Json<PlacedOrder> {
+    Json(PlacedOrder {
         id: book.fetch_add(1, Ordering::Relaxed),
-        symbol: sought.symbol,
-        client_order_id: Some(sought.client_order_id),
-        value: sought.price * sought.quantity,
-        buys: matches!(sought.side, Side::Buy),
-        remarks: sought.note.len() + sought.r#type.len() + sought.time_in_force.len(),
+        symbol: query.symbol,
+        client_order_id: Some(query.client_order_id),
+        value: query.price * query.quantity,
+        buys: matches!(query.side, Side::Buy),
+        remarks: query.note.len() + query.r#type.len() + query.time_in_force.len(),
     })
 }
 
-async fn place(State(book): Book, Json(order): Json<Order>) -> Json<Placed> {
-    Json(Placed {
+async fn place(State(book): Book, Json(order): Json<Order>) -> Json<PlacedOrder> {
+    Json(PlacedOrder {
         id: book.fetch_add(1, Ordering::Relaxed),
         symbol: order.symbol,
         client_order_id: None,

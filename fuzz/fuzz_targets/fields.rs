@@ -1,8 +1,8 @@
-//! The fields wherever they may travel, against a second reading of PROTOCOL.md.
+//! The fields in every location, against the reference implementation of PROTOCOL.md.
 //!
-//! A right request is spoilt in some places, and signed anew in most of them. What its head then means, and which codes
-//! may be due, is worked out by the second reading: the verifier must accept it with just that meaning, or refuse it with
-//! one of those codes, naming what is at fault.
+//! A valid request is changed in some places, and signed again after most changes. The reference implementation
+//! determines the meaning of its head and the permitted error codes. The verifier must accept the request with exactly
+//! that meaning, or reject it with one of those codes and name the faulty field.
 
 #![no_main]
 
@@ -12,12 +12,12 @@ use countersign::{Caller, Field, FieldLocation, Scheme};
 use countersign_fuzz::{
     config::{COOKIE, Config},
     reference::{
-        Due, content_type,
-        fields::{self, Agreed, Claim, Head, Place},
+        ExpectedRejection, content_type,
+        fields::{self, Claim, Head, Place, Settings},
         parameters,
         string::{StringToSign, sha256},
     },
-    rig::{self, APPS, KEY, NOW, Sight},
+    rig::{self, APPS, Delivered, KEY, NOW},
     target::target,
 };
 use http::{HeaderName, HeaderValue, Request};
@@ -42,11 +42,11 @@ struct Input<'a> {
 #[derive(Arbitrary, Debug)]
 enum Change<'a> {
     Remove(u8),
-    /// In its place.
+    /// Replaces the value.
     Set(u8, Value<'a>),
-    /// One more, in either place.
+    /// Adds another value, in the query or in a header.
     Add(u8, bool, Value<'a>),
-    /// A parameter of which every byte is an escape.
+    /// Escapes every byte of the parameter.
     Spell(u8),
     Header(Other, &'a [u8]),
     Parameter(&'a [u8]),
@@ -55,9 +55,9 @@ enum Change<'a> {
 #[derive(Arbitrary, Debug)]
 enum Value<'a> {
     Bytes(&'a [u8]),
-    /// As many of one byte.
+    /// A byte, repeated this many times.
     Run(u8, u16),
-    /// So many seconds from the verifier's clock.
+    /// This many seconds from the verifier's clock.
     Seconds(i16),
     App(u8),
 }
@@ -74,10 +74,10 @@ enum Other {
     Any,
 }
 
-/// `None` is a body that is no form.
+/// `None` if the body is not a form.
 type Form = Result<Option<parameters::Parameters>, parameters::Malformed>;
 
-/// A field on its way: the sign is worked out last, unless somebody has set it.
+/// A field of the request. The signature is computed last, unless a change has set it.
 #[derive(Clone, Debug)]
 struct Placed {
     field: usize,
@@ -91,7 +91,7 @@ fuzz_target!(|input: Input| {
 });
 
 impl Input<'_> {
-    /// `None` if HTTP has no such request.
+    /// Returns `None` if HTTP has no such request.
     fn run(&self) -> Option<()> {
         let scheme = self.scheme();
         let place = match scheme.token_location() {
@@ -100,21 +100,21 @@ impl Input<'_> {
             _ => Place::Field,
         };
         let carrier = self.config.field_location();
-        let agreed = Agreed {
-            takes: (carrier != FieldLocation::Query, carrier != FieldLocation::Headers),
+        let settings = Settings {
+            accepts: (carrier != FieldLocation::Query, carrier != FieldLocation::Headers),
             headers: if self.renamed { RENAMED_HEADERS } else { HEADERS },
             parameters: if self.renamed { RENAMED } else { parameters::FIELDS },
             place,
             signed_headers: if self.config.signed_headers { &["x-extra"] } else { &[] },
         };
         let placed = self.placed();
-        let (headers, query) = self.head(&agreed, &placed, "0".repeat(64).as_bytes());
-        let sign = match fields::read(&agreed, &Head { headers: &headers, query: &query }) {
-            Ok(claim) => self.sign(&agreed, &claim, &headers, &query),
+        let (headers, query) = self.head(&settings, &placed, "0".repeat(64).as_bytes());
+        let sign = match fields::read(&settings, &Head { headers: &headers, query: &query }) {
+            Ok(claim) => self.sign(&settings, &claim, &headers, &query),
             Err(_) => None,
         };
         let sign = sign.unwrap_or_else(|| "0".repeat(64));
-        let (headers, query) = self.head(&agreed, &placed, sign.as_bytes());
+        let (headers, query) = self.head(&settings, &placed, sign.as_bytes());
 
         let mut request = Request::new(Bytes::copy_from_slice(self.body));
         *request.uri_mut() = target("", b"p", (!query.is_empty()).then_some(&query))?;
@@ -126,7 +126,7 @@ impl Input<'_> {
             request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
         }
         let verifier = rig::verifier().with_scheme(scheme);
-        let expected = self.expected(&agreed, &headers, &query, &sign);
+        let expected = self.expected(&settings, &headers, &query, &sign);
         match (rig::verify(&verifier, &request), expected) {
             (Ok(delivered), Ok((claim, query, body))) => {
                 let caller = delivered.extensions().get::<Caller>().unwrap();
@@ -134,18 +134,22 @@ impl Input<'_> {
                 assert_eq!(caller.timestamp().to_string().as_bytes(), claim.timestamp);
                 assert_eq!(caller.nonce().unwrap().as_str().as_bytes(), claim.nonce);
                 assert_eq!(caller.token().map(|token| token.expose().as_bytes()), claim.token.as_deref());
-                let seen = Sight::of(delivered);
+                let seen = Delivered::of(delivered);
                 assert_eq!(seen.query.unwrap_or_default(), query);
                 assert_eq!(seen.body, body);
             }
-            (Err(refused), Err(due)) => {
-                let is_due = |(code, field): &Due| {
-                    *code == refused.kind().code() && (field.is_empty() || Some(&**field) == refused.field())
+            (Err(rejection), Err(expected)) => {
+                let is_expected = |(code, field): &ExpectedRejection| {
+                    *code == rejection.kind().code() && (field.is_empty() || Some(&**field) == rejection.field())
                 };
-                assert!(due.iter().any(is_due), "{refused:?} of {:?}, due is {due:?}", refused.field());
+                assert!(
+                    expected.iter().any(is_expected),
+                    "{rejection:?} of {:?}, expected {expected:?}",
+                    rejection.field()
+                );
             }
-            (Ok(_), Err(due)) => panic!("accepted, due is {due:?}"),
-            (Err(refused), Ok(_)) => panic!("refused, to be accepted: {refused:?}"),
+            (Ok(_), Err(expected)) => panic!("accepted, expected {expected:?}"),
+            (Err(rejection), Ok(_)) => panic!("rejected, expected to be accepted: {rejection:?}"),
         }
         Some(())
     }
@@ -204,8 +208,8 @@ impl Input<'_> {
         placed
     }
 
-    /// Headers and query as they travel, with this sign where nobody has set one.
-    fn head(&self, agreed: &Agreed<'_>, placed: &[Placed], sign: &[u8]) -> (Vec<(String, Vec<u8>)>, Vec<u8>) {
+    /// Headers and query of the request, with this signature unless a change has set one.
+    fn head(&self, settings: &Settings<'_>, placed: &[Placed], sign: &[u8]) -> (Vec<(String, Vec<u8>)>, Vec<u8>) {
         let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
         let mut query: Vec<Vec<u8>> = Vec::new();
         for placed in placed {
@@ -215,16 +219,16 @@ impl Input<'_> {
                     true => text.iter().map(|b| format!("%{b:02x}")).collect(),
                     false => parameters::encode(text),
                 };
-                let name = spell(agreed.parameters[placed.field].as_bytes());
+                let name = spell(settings.parameters[placed.field].as_bytes());
                 query.push(format!("{name}={}", spell(value)).into_bytes());
             } else {
-                headers.push((agreed.headers[placed.field].to_owned(), value.to_vec()));
+                headers.push((settings.headers[placed.field].to_owned(), value.to_vec()));
             }
         }
         for change in &self.changes {
             match change {
-                Change::Header(other, value) => headers.push(other.header(agreed, value)),
-                // Bytes that a target cannot hold make no request.
+                Change::Header(other, value) => headers.push(other.header(settings, value)),
+                // A target cannot contain some bytes. Then there is no request.
                 Change::Parameter(text) => query.push(text.to_vec()),
                 _ => {}
             }
@@ -233,9 +237,15 @@ impl Input<'_> {
         (headers, query.join(&b'&'))
     }
 
-    /// `None` if there is nothing to sign, or nobody to sign it.
-    fn sign(&self, agreed: &Agreed<'_>, claim: &Claim, headers: &[(String, Vec<u8>)], query: &[u8]) -> Option<String> {
-        let query = self.read_query(agreed, query).ok()?;
+    /// Returns `None` if the request cannot be signed.
+    fn sign(
+        &self,
+        settings: &Settings<'_>,
+        claim: &Claim,
+        headers: &[(String, Vec<u8>)],
+        query: &[u8],
+    ) -> Option<String> {
+        let query = self.read_query(settings, query).ok()?;
         let (content_type, form) = self.form(headers)?;
         let key = APPS.iter().find(|(app, _)| app.as_bytes() == claim.app).map_or(KEY, |(_, key)| key);
         let string = StringToSign {
@@ -248,18 +258,22 @@ impl Input<'_> {
             digest: claim.digest.as_deref().unwrap_or_default(),
             headers: &claim.headers,
             app: &claim.app,
-            token: &claim.token_line(agreed.place),
+            token: &claim.token_line(settings.place),
             timestamp: &claim.timestamp,
             nonce: &claim.nonce,
         };
         Some(string.sign(key))
     }
 
-    fn read_query(&self, agreed: &Agreed<'_>, query: &[u8]) -> Result<parameters::Parameters, parameters::Malformed> {
-        parameters::read(query, if agreed.takes.1 { &agreed.parameters } else { &[] }, 256)
+    fn read_query(
+        &self,
+        settings: &Settings<'_>,
+        query: &[u8],
+    ) -> Result<parameters::Parameters, parameters::Malformed> {
+        parameters::read(query, if settings.accepts.1 { &settings.parameters } else { &[] }, 256)
     }
 
-    /// Lines 7 and 6. `None` if the content type is malformed.
+    /// Lines 7 and 6. Returns `None` if the content type is malformed.
     fn form(&self, headers: &[(String, Vec<u8>)]) -> Option<(Vec<u8>, Form)> {
         let types: Vec<&[u8]> =
             headers.iter().filter(|(name, _)| name == "content-type").map(|(_, value)| &**value).collect();
@@ -275,24 +289,24 @@ impl Input<'_> {
         Some((content_type, form))
     }
 
-    /// The claim, and the service's query and body, or what may be due at the first step that fails.
+    /// The claim with the query and body for the service, or the permitted rejections of the first failing step.
     fn expected(
         &self,
-        agreed: &Agreed<'_>,
+        settings: &Settings<'_>,
         headers: &[(String, Vec<u8>)],
         query: &[u8],
         sign: &str,
-    ) -> Result<(Claim, Vec<u8>, Vec<u8>), Vec<Due>> {
+    ) -> Result<(Claim, Vec<u8>, Vec<u8>), Vec<ExpectedRejection>> {
         let one = |code: &'static str, field: &str| vec![(code, field.to_owned())];
-        // Before all: nothing is looked for in such a query.
+        // A query that is too long is rejected before it is searched for fields.
         if query.len() > 16 * 1024 {
             return Err(one("query_too_long", ""));
         }
         // 1
         let form = self.form(headers).ok_or_else(|| one("malformed_field", "content-type"));
-        let claim = fields::read(agreed, &Head { headers, query });
+        let claim = fields::read(settings, &Head { headers, query });
         let (claim, (_, form)) = match (claim, form) {
-            (Err(due), _) if due == one("unsigned", "") => return Err(due),
+            (Err(expected), _) if expected == one("unsigned", "") => return Err(expected),
             (Ok(claim), Ok(form)) => (claim, form),
             (claim, form) => return Err([claim.err(), form.err()].into_iter().flatten().flatten().collect()),
         };
@@ -302,7 +316,7 @@ impl Input<'_> {
             return Err(one("stale_timestamp", ""));
         }
         // 3
-        let query = self.read_query(agreed, query).map_err(|_| one("malformed_parameters", ""))?;
+        let query = self.read_query(settings, query).map_err(|_| one("malformed_parameters", ""))?;
         // 5
         let form = form.map_err(|_| one("malformed_parameters", ""))?;
         if claim.digest.is_none() && !self.body.is_empty() && form.as_ref().is_some_and(|form| form.line.is_empty()) {
@@ -315,7 +329,7 @@ impl Input<'_> {
         // 9
         let body = match (&claim.digest, form) {
             (Some(digest), _) if digest != sha256(self.body).as_bytes() => return Err(one("body_mismatch", "")),
-            (None, None) if !self.body.is_empty() => return Err(one("missing_field", agreed.headers[5])),
+            (None, None) if !self.body.is_empty() => return Err(one("missing_field", settings.headers[5])),
             (None, Some(form)) => form.stripped,
             _ => self.body.to_vec(),
         };
@@ -335,12 +349,12 @@ impl Value<'_> {
 }
 
 impl Other {
-    fn header(self, agreed: &Agreed<'_>, value: &[u8]) -> (String, Vec<u8>) {
+    fn header(self, settings: &Settings<'_>, value: &[u8]) -> (String, Vec<u8>) {
         let all = ["connection", "authorization", "cookie", "x-extra", "accept"];
         let (name, value) = match self {
-            // Its name, or what the first byte picks.
+            // The first byte selects a header name, which is followed by the rest of the bytes.
             Self::Connection => {
-                let known = agreed.headers.iter().chain(&["content-type", "authorization", "cookie", "x-extra"]);
+                let known = settings.headers.iter().chain(&["content-type", "authorization", "cookie", "x-extra"]);
                 let known: Vec<&str> = known.copied().collect();
                 let picked = known[usize::from(value.first().copied().unwrap_or_default()) % known.len()];
                 ("connection", [picked.as_bytes(), value.get(1..).unwrap_or_default()].concat())

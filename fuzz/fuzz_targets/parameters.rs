@@ -1,10 +1,10 @@
-//! Queries and forms, against a second reading of PROTOCOL.md.
+//! Queries and forms, against the reference implementation of PROTOCOL.md.
 //!
-//! The request is signed by that reading, so the verifier takes it only if both make the same lines of it. Which code is
-//! due, and what the service is given, is worked out there too, and must be what comes out: refused here is refused there,
-//! by the same step. Then the lines that `Signer` makes must be the same, or both make none.
+//! The reference implementation signs the request, so the verifier accepts it only if both compute the same lines. The
+//! reference also determines the permitted codes, and the query and body for the service. The verifier must reject at
+//! the same step, or deliver exactly these. Finally, `Signer` must compute the same lines, or also fail.
 //!
-//! An input is eight bytes of settings and four texts between `FF`s: query and form as signed, then as sent.
+//! An input is eight bytes of settings and four texts separated by `FF`: query and form as signed, then as sent.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ use countersign_fuzz::{
         parameters::{self, FIELDS, field},
         string::{StringToSign, sha256},
     },
-    rig::{self, KEY, NOW, Sight},
+    rig::{self, Delivered, KEY, NOW},
     target::{tame, target},
 };
 use http::{HeaderName, HeaderValue, Request};
@@ -46,27 +46,27 @@ struct Input<'a> {
 enum Body {
     FormWithDigest,
     FormWithout,
-    /// It has another content type.
+    /// The request has another content type.
     Other,
-    /// A form with a Content-Encoding is an ordinary body.
+    /// A form with a Content-Encoding is an opaque body.
     Encoded,
 }
 
-/// The text that travels.
+/// The query and body of a request.
 #[derive(Clone, Debug)]
 struct Sent<'a> {
     query: Option<Vec<u8>>,
     body: &'a [u8],
 }
 
-/// Both lines of a request, where it has them.
+/// The query line, and the form line if the request is a form.
 struct Lines {
     query: parameters::Parameters,
     form: Option<parameters::Parameters>,
 }
 
 impl Lines {
-    /// 5 and 6.
+    /// Lines 5 and 6.
     fn both(&self) -> (Vec<u8>, Vec<u8>) {
         (self.query.line.clone(), self.form.as_ref().map(|form| form.line.clone()).unwrap_or_default())
     }
@@ -77,7 +77,7 @@ impl<'a> Input<'a> {
         let (settings, texts) = data.split_first_chunk::<8>()?;
         let mut texts = texts.split(|&b| b == 0xff);
         let bodies = [Body::FormWithDigest, Body::FormWithout, Body::Other, Body::Encoded];
-        // A small limit, or that of the protocol.
+        // A small limit, or the protocol's limit.
         let limit = |byte: u8, default: usize| if byte < 128 { usize::from(byte) } else { default };
         let limits = Limits::new()
             .with_parameters(limit(settings[4], 256))
@@ -109,21 +109,23 @@ impl<'a> Input<'a> {
             rig::verifier().with_scheme(scheme.clone()).with_limits(self.limits).with_parameters(self.policy);
         match (rig::verify(&verifier, &request), expected) {
             (Ok(delivered), Ok((query, body))) => {
-                let seen = Sight::of(delivered);
+                let seen = Delivered::of(delivered);
                 assert_eq!(seen.query.unwrap_or_default(), query);
                 assert_eq!(seen.headers["content-length"], body.len().to_string());
                 assert_eq!(seen.body, body);
             }
-            (Err(refused), Err(due)) => assert!(due.contains(&refused.kind().code()), "{refused:?}, due is {due:?}"),
-            (Ok(_), Err(due)) => panic!("accepted, due is {due:?}"),
-            (Err(refused), Ok(_)) => panic!("refused, to be accepted: {refused:?}"),
+            (Err(rejection), Err(expected)) => {
+                assert!(expected.contains(&rejection.kind().code()), "{rejection:?}, expected {expected:?}")
+            }
+            (Ok(_), Err(expected)) => panic!("accepted, expected {expected:?}"),
+            (Err(rejection), Ok(_)) => panic!("rejected, expected to be accepted: {rejection:?}"),
         }
         self.compare_signer(scheme, &self.sent);
     }
 
-    /// As sent, with the signature of what was signed.
+    /// The request as sent, with the signature over the signed texts.
     fn request(&self) -> Option<(Request<Bytes>, String)> {
-        // What cannot be signed is signed as if there were nothing.
+        // Texts that cannot be signed are replaced by empty lines.
         let (query_line, form_line) =
             self.lines_of_at_most(usize::MAX, &self.signed).map(|lines| lines.both()).unwrap_or_default();
         let is_bound = self.body != Body::FormWithout && !(self.body == Body::Other && self.signed.body.is_empty());
@@ -171,28 +173,28 @@ impl<'a> Input<'a> {
         Some((request, digest))
     }
 
-    /// What the service gets, query and body, or the codes of which one is due.
+    /// The query and body for the service, or the permitted codes.
     fn expected(&self, query: Option<&str>, digest: &str) -> Result<(Vec<u8>, Vec<u8>), Vec<&'static str>> {
         let is_form = matches!(self.body, Body::FormWithDigest | Body::FormWithout);
         // 1
-        let mut due = Vec::new();
+        let mut expected = Vec::new();
         if query.is_some_and(|query| query.len() > self.limits.query()) {
-            due.push("query_too_long");
+            expected.push("query_too_long");
         }
         let most = self.limits.body() as usize;
         let most = if is_form { most.min(self.limits.form()) } else { most };
         if self.sent.body.len() > most {
-            due.push("body_too_large");
+            expected.push("body_too_large");
         }
         let drafted = self.sent.query.as_deref().unwrap_or_default();
         if self.carrier != FieldLocation::Headers
             && drafted.split(|&b| b == b'&').any(|piece| field(piece, &FIELDS).is_some())
         {
-            // All five are there already.
-            due.push("malformed_field");
+            // The query contains a field twice.
+            expected.push("malformed_field");
         }
-        if !due.is_empty() {
-            return Err(due);
+        if !expected.is_empty() {
+            return Err(expected);
         }
         // 3 and 5
         let sent = self.lines(&self.sent).map_err(|_| vec!["malformed_parameters"])?;
@@ -240,7 +242,7 @@ impl<'a> Input<'a> {
         Ok(Lines { query, form })
     }
 
-    /// Lines 5 and 6 as the signer makes them.
+    /// Compares lines 5 and 6 with those of the signer.
     fn compare_signer(&self, scheme: Scheme, sent: &Sent<'_>) {
         let query = sent.query.as_deref().unwrap_or_default();
         if self.carrier != FieldLocation::Headers
@@ -259,10 +261,10 @@ impl<'a> Input<'a> {
         let string = signer.string_to_sign_at(&parts, Payload::Bytes(sent.body), rig::now(), NONCE.parse().unwrap());
         let lines = string.ok().map(|string| {
             let lines: Vec<Vec<u8>> = string.split('\n').map(|line| line.as_bytes().to_vec()).collect();
-            assert_eq!(lines.len(), 13, "no line but the key's can hold a LF");
+            assert_eq!(lines.len(), 13, "only the key's line could contain a LF");
             (lines[4].clone(), lines[5].clone())
         });
-        // Limits are the verifier's.
+        // The signer has no limits.
         let plain = self.lines_of_at_most(usize::MAX, sent).ok().map(|lines| lines.both());
         assert_eq!(lines, plain);
     }

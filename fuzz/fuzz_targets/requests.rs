@@ -1,12 +1,12 @@
-//! Arbitrary requests through the verifier, and signed ones.
+//! Arbitrary requests and signed requests through the verifier.
 //!
-//! What must hold of every request, under every carrier, place of the token and policy for parameters:
+//! Properties of every request, for every field location, token location and parameter policy:
 //!
-//! 1. Nothing panics, and nothing is accepted that was not signed, or not with the app's key.
-//! 2. Whatever the signer signs is accepted once, and is `replayed_nonce` afterwards.
-//! 3. Of what was signed the service sees the method, the path, the body and the headers as they were sent, less those
-//!    that would make it another request, and the query less its fields and its empty parameters.
-//! 4. A signed request of which one part was replaced is accepted only if the service sees the same as before.
+//! 1. Nothing panics. A request without a signature, or with a signature by another key, is never accepted.
+//! 2. A request signed by the signer is accepted once, and is rejected with `replayed_nonce` afterwards.
+//! 3. The service gets the method, path, body and headers of the signed request as sent, without override headers, and
+//!    the query without its fields and empty parameters.
+//! 4. A signed request with one part replaced is accepted only if the service gets the same content as before.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ use countersign::{FieldLocation, ParameterPolicy, Payload, RejectionKind, Signer
 use countersign_fuzz::{
     config::Config,
     reference::{content_type, parameters, trim},
-    rig::{self, KEY, Sight},
+    rig::{self, Delivered, KEY},
     target::{tame, target},
 };
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
@@ -75,7 +75,7 @@ enum Replacement<'a> {
 }
 
 fuzz_target!(|input: Input| {
-    // `None` if HTTP has no such request, or no signer signs it.
+    // `None` if HTTP has no such request, or if the signer does not sign it.
     let _ = run(&input);
 });
 
@@ -88,10 +88,10 @@ fn run(input: &Input<'_>) -> Option<()> {
     let impostor = if input.unknown_app { ("nobody", KEY) } else { ("demo", "a key that is not the app's") };
     if let Some(forged) = sign(&rig::signer_of(impostor.0, impostor.1).with_scheme(scheme.clone()), &request, "nonce-1")
     {
-        let refused = rig::verify(&verifier, &forged).expect_err("accepted with another key");
+        let rejection = rig::verify(&verifier, &forged).expect_err("accepted with another key");
         assert!(
-            refused.kind() == RejectionKind::InvalidSignature || may_be_malformed(&input.config, &forged),
-            "with another key: {refused:?}"
+            rejection.kind() == RejectionKind::InvalidSignature || may_be_malformed(&input.config, &forged),
+            "with another key: {rejection:?}"
         );
     }
 
@@ -99,23 +99,23 @@ fn run(input: &Input<'_>) -> Option<()> {
     let signed = sign(&signer, &request, "nonce-1")?;
     accepted_once(&input.config, &verifier, &signed);
 
-    let signed = sign(&signer, &signed, "nonce-2").expect("what was signed can be signed again");
+    let signed = sign(&signer, &signed, "nonce-2").expect("a signed request can be signed again");
     let replaced = input.replacement.apply(&signed)?;
     if let Ok(delivered) = rig::verify(&verifier, &replaced) {
-        let (seen, expected) = (Sight::of(delivered), expected(&input.config, &signed));
-        let [seen, expected] = [seen, expected].map(|sight| as_signed(&input.config, sight));
+        let (seen, expected) = (Delivered::of(delivered), expected(&input.config, &signed));
+        let [seen, expected] = [seen, expected].map(|delivered| as_signed(&input.config, delivered));
         assert_eq!(seen, expected, "accepted as another request");
     }
     Some(())
 }
 
-/// Laws 2 and 3.
+/// Checks properties 2 and 3.
 fn accepted_once(config: &Config, verifier: &Verifier<StaticKeys>, signed: &Request<Bytes>) {
     match rig::verify(verifier, signed) {
-        Ok(delivered) => assert_eq!(Sight::of(delivered), expected(config, signed)),
-        Err(refused) => {
-            assert!(may_be_malformed(config, signed), "signed, but refused: {refused:?}");
-            assert_eq!(refused.kind(), RejectionKind::MalformedParameters);
+        Ok(delivered) => assert_eq!(Delivered::of(delivered), expected(config, signed)),
+        Err(rejection) => {
+            assert!(may_be_malformed(config, signed), "signed, but rejected: {rejection:?}");
+            assert_eq!(rejection.kind(), RejectionKind::MalformedParameters);
             return;
         }
     }
@@ -123,10 +123,10 @@ fn accepted_once(config: &Config, verifier: &Verifier<StaticKeys>, signed: &Requ
     assert_eq!(replayed.kind(), RejectionKind::ReplayedNonce);
 }
 
-/// What signers do sign: an empty parameter where they are refused.
+/// Whether the policy rejects the request for an empty parameter, which signers accept.
 fn may_be_malformed(config: &Config, signed: &Request<Bytes>) -> bool {
     let query = signed.uri().query().unwrap_or_default().as_bytes();
-    // A form has no fields, whatever its parameters are called.
+    // A form contains no fields, even if its parameters have their names.
     let form_had_empty = || parameters::read(signed.body(), &[], usize::MAX).expect("it was signed").had_empty;
     config.parameters() == ParameterPolicy::Reject
         && (read(config, query).had_empty || is_form(signed) && form_had_empty())
@@ -134,7 +134,7 @@ fn may_be_malformed(config: &Config, signed: &Request<Bytes>) -> bool {
 
 fn sign(signer: &Signer, request: &Request<Bytes>, nonce: &str) -> Option<Request<Bytes>> {
     let (mut parts, body) = request.clone().into_parts();
-    // What clients make of the body when they send it.
+    // Clients set the length when they send the body.
     parts.headers.remove(header::CONTENT_LENGTH);
     signer.sign_at(&mut parts, Payload::Bytes(&body), rig::now(), nonce.parse().unwrap()).ok()?;
     if parts.headers.contains_key(header::HOST) {
@@ -144,7 +144,7 @@ fn sign(signer: &Signer, request: &Request<Bytes>, nonce: &str) -> Option<Reques
     Some(Request::from_parts(parts, body))
 }
 
-fn expected(config: &Config, signed: &Request<Bytes>) -> Sight {
+fn expected(config: &Config, signed: &Request<Bytes>) -> Delivered {
     let (parts, body) = signed.clone().into_parts();
     let query = read(config, parts.uri.query().unwrap_or_default().as_bytes());
     let query = if config.parameters() == ParameterPolicy::Canonicalize { query.line } else { query.stripped };
@@ -152,7 +152,7 @@ fn expected(config: &Config, signed: &Request<Bytes>) -> Sight {
     for name in ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"] {
         headers.remove(name);
     }
-    Sight {
+    Delivered {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: Some(query).filter(|query| !query.is_empty()),
@@ -161,14 +161,15 @@ fn expected(config: &Config, signed: &Request<Bytes>) -> Sight {
     }
 }
 
-/// What the signature covers of it: not the order of names, the spelling of escapes, and other headers.
-fn as_signed(config: &Config, sight: Sight) -> impl PartialEq + std::fmt::Debug {
-    let query = sight.query.map(|query| parameters::read(&query, &[], usize::MAX).expect("it was signed").line);
+/// The signed content in a normalized form, without the order of names, the spelling of escapes, and other headers.
+fn as_signed(config: &Config, delivered: Delivered) -> impl PartialEq + std::fmt::Debug {
+    let query = delivered.query.map(|query| parameters::read(&query, &[], usize::MAX).expect("it was signed").line);
     let names = ["content-type", "x-extra", "host"].into_iter().take(if config.signed_headers { 3 } else { 1 });
-    let headers: Vec<_> = names.map(|name| sight.headers.get(name).map(|value| signed_value(name, value))).collect();
-    // A CONNECT that has a path is signed as what proxies translate it to.
-    let method = if sight.method == Method::CONNECT { Method::GET } else { sight.method };
-    (method, sight.path, query, headers, sight.body)
+    let headers: Vec<_> =
+        names.map(|name| delivered.headers.get(name).map(|value| signed_value(name, value))).collect();
+    // A CONNECT with a path is signed as the GET that proxies translate it to.
+    let method = if delivered.method == Method::CONNECT { Method::GET } else { delivered.method };
+    (method, delivered.path, query, headers, delivered.body)
 }
 
 fn signed_value(name: &str, value: &HeaderValue) -> Vec<u8> {
@@ -190,11 +191,11 @@ fn is_form(request: &Request<Bytes>) -> bool {
 }
 
 impl Draft<'_> {
-    /// `None` if HTTP has no such request.
+    /// Returns `None` if HTTP has no such request.
     fn build(&self) -> Option<Request<Bytes>> {
         let mut request = Request::new(Bytes::copy_from_slice(self.body));
         *request.method_mut() = self.method.build()?;
-        // In which a CONNECT may have a path.
+        // HTTP/2 permits a CONNECT with a path.
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = match self.target {
             Target::Origin { path, query } => target("", path, query)?,
@@ -222,7 +223,7 @@ impl Replacement<'_> {
                 *request.uri_mut() = with_target(uri, target.into_parts().path_and_query?)?;
             }
             Self::Query(query) => {
-                // Fields that travel in the query stay, at its end.
+                // Keep the fields at the end of the query.
                 let old = uri.query().unwrap_or_default();
                 let fields = old.rfind("appId=").map(|start| &old.as_bytes()[start..]);
                 let parts: Vec<&[u8]> = query.iter().copied().chain(fields).collect();
@@ -265,7 +266,7 @@ impl Verb<'_> {
 }
 
 impl ContentType<'_> {
-    /// `None` is no content type.
+    /// Returns `None` for no content type.
     fn build(&self) -> Option<HeaderValue> {
         let all = [
             "application/x-www-form-urlencoded",

@@ -1,11 +1,11 @@
-//! A verifier's life, against a simple model: which nonces are used until when, and what is broken just now.
+//! A verifier over time, against a simple model of the used nonces, their expiry, and the current faults.
 //!
-//! Apps sign requests, send them, send old ones again and changed ones; time passes, the wall clock is set, stores fail
-//! before or after they have done their work, or never answer; the process is started anew. The model knows which answer is
-//! due each time. So no request is let in twice, none that was changed is let in at all or uses up a nonce, and an honest
-//! one is refused only with 503, and only while a store is broken or full.
+//! Apps sign requests, send them, and send earlier and changed ones again. Time passes, the wall clock is set, stores
+//! fail before or after their work or never answer, and the process is restarted. The model determines the expected
+//! result of each request. No request is accepted twice. No changed request is accepted or uses a nonce. A valid
+//! request is rejected only with 503, and only while a store is broken or full.
 //!
-//! An input is four bytes of settings, then four for each step.
+//! An input is four bytes of settings, and then four bytes for each step.
 
 #![no_main]
 
@@ -30,20 +30,20 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((settings, steps)) = data.split_first_chunk::<4>() else { return };
-    let mut life = Life::new(*settings);
-    steps.as_chunks().0.iter().take(64).for_each(|step| life.step(*step));
+    let mut scenario = Scenario::new(*settings);
+    steps.as_chunks().0.iter().take(64).for_each(|step| scenario.step(*step));
 });
 
-/// What becomes of nonces when the process ends.
+/// The fate of nonces when the process ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Memory {
-    Forgets,
-    /// And the verifier refuses what it may have forgotten, and more.
-    ForgetsStrictly,
-    Outlives,
+enum Persistence {
+    Volatile,
+    /// Like `Volatile`, and the verifier starts with a strict restart.
+    VolatileStrict,
+    Persistent,
 }
 
-/// What can be changed on a request without the key.
+/// A change of a request without the key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Change {
     Method,
@@ -53,7 +53,7 @@ enum Change {
     Timestamp,
     Nonce,
     Digest,
-    /// Bound by its digest alone, so the nonce is spent when that is seen.
+    /// Only the digest covers the body, so the nonce is used before the mismatch is detected.
     Body,
 }
 
@@ -63,12 +63,12 @@ struct Signed {
     timestamp: u64,
     nonce: String,
     request: Request<Bytes>,
-    /// In which of the process's lives it was let in last.
-    let_in: Option<usize>,
+    /// The process, counted by restarts, that accepted the request last.
+    accepted_in: Option<usize>,
 }
 
-struct Life {
-    memory: Memory,
+struct Scenario {
+    persistence: Persistence,
     tolerance: u64,
     capacity: usize,
     clock: ManualClock,
@@ -76,31 +76,32 @@ struct Life {
     faults: Arc<Mutex<Faults>>,
     verifier: Verifier<Keys, Nonces>,
     signed: Vec<Signed>,
-    /// Until when the nonces are used.
+    /// The used nonces with their expiry.
     used: HashMap<(usize, String), u64>,
-    /// The verifier's clock, and the monotonic one, as of when it was read last.
-    told: (u64, Duration),
-    /// As of when the store was allowed to forget last, in this life.
-    forget: u64,
-    /// The same as of the start.
-    born: (u64, Duration),
-    /// Whether the wall was set since.
+    /// The verifier's time and the monotonic time at the last reading.
+    last_read: (u64, Duration),
+    /// The latest time at which the store may have removed expired nonces, since the last restart.
+    purged_at: u64,
+    /// The verifier's time and the monotonic time at the start of the process.
+    started: (u64, Duration),
+    /// Whether the wall clock was set since the start.
     was_set: bool,
-    lives: usize,
+    restarts: usize,
 }
 
-impl Life {
-    fn new([memory, tolerance, capacity, _]: [u8; 4]) -> Self {
-        let memory = [Memory::Forgets, Memory::ForgetsStrictly, Memory::Outlives][usize::from(memory % 3)];
+impl Scenario {
+    fn new([persistence, tolerance, capacity, _]: [u8; 4]) -> Self {
+        let persistence =
+            [Persistence::Volatile, Persistence::VolatileStrict, Persistence::Persistent][usize::from(persistence % 3)];
         let tolerance = [300, 1, 5, 30][usize::from(tolerance % 4)];
         let capacity = [MemoryNonceStore::DEFAULT_CAPACITY, 0, 1, 8, 16, 128][usize::from(capacity % 6)];
         let clock = ManualClock::at(NOW);
         let store = Arc::new(MemoryNonceStore::with_capacity(capacity));
         let faults = Arc::<Mutex<Faults>>::default();
-        let verifier = verifier(memory, tolerance, &store, &faults, &clock);
+        let verifier = verifier(persistence, tolerance, &store, &faults, &clock);
         let start = (NOW, clock.monotonic());
         Self {
-            memory,
+            persistence,
             tolerance,
             capacity,
             clock,
@@ -109,11 +110,11 @@ impl Life {
             verifier,
             signed: Vec::new(),
             used: HashMap::new(),
-            told: start,
-            forget: 0,
-            born: start,
+            last_read: start,
+            purged_at: 0,
+            started: start,
             was_set: false,
-            lives: 0,
+            restarts: 0,
         }
     }
 
@@ -147,7 +148,7 @@ impl Life {
                 let change = all[usize::from(b) % all.len()];
                 self.send(usize::from(a) % self.signed.len(), Some(change));
             }
-            // An app that takes an old nonce again.
+            // An app reuses an earlier nonce.
             5 if !self.signed.is_empty() => {
                 let old = self.signed[usize::from(a) % self.signed.len()].clone();
                 self.sign(old.app, b, Some(old.nonce));
@@ -169,18 +170,24 @@ impl Life {
         }
     }
 
-    /// Somewhere in the window, and near its ends.
+    /// Signs with a timestamp in the window or near its ends.
     fn sign(&mut self, app: usize, skew: u8, nonce: Option<String>) {
         let tolerance = self.tolerance as i64;
         let skew = (i64::from(skew as i8) * (tolerance + 2) / 128).clamp(-tolerance - 1, tolerance + 1);
         let timestamp = self.now().saturating_add_signed(skew);
-        // Apps use the same ones.
+        // All apps use the same nonces.
         let nonce = nonce.unwrap_or_else(|| format!("nonce-{}", self.signed.iter().filter(|s| s.app == app).count()));
         let (mut parts, ()) = Request::post("/p?a=1").body(()).unwrap().into_parts();
         let body = Bytes::from_static(b"body");
         let of_request = (timestamp.try_into().unwrap(), nonce.parse().unwrap());
         signers()[app].sign_at(&mut parts, Payload::Bytes(&body), of_request.0, of_request.1).unwrap();
-        self.signed.push(Signed { app, timestamp, nonce, request: Request::from_parts(parts, body), let_in: None });
+        self.signed.push(Signed {
+            app,
+            timestamp,
+            nonce,
+            request: Request::from_parts(parts, body),
+            accepted_in: None,
+        });
     }
 
     fn send(&mut self, index: usize, change: Option<Change>) {
@@ -196,7 +203,8 @@ impl Life {
         };
         let got = rig::verify_at_once(&self.verifier, &signed.request);
         let answer = self.faults.lock().unwrap().answer.take();
-        let got = got.map_or("nothing", |result| result.map_or_else(|refused| refused.kind().code(), |_| "accepted"));
+        let got =
+            got.map_or("nothing", |result| result.map_or_else(|rejection| rejection.kind().code(), |_| "accepted"));
 
         // 2
         let (surely_stale, surely_fresh) = self.not_before(now);
@@ -219,7 +227,7 @@ impl Life {
         };
         if let Some(code) = refusal {
             assert_eq!(got, code);
-            assert_eq!(answer, None, "no nonce is claimed for a request that is refused before");
+            assert_eq!(answer, None, "an earlier step rejects the request, so it claims no nonce");
             return;
         }
         // 8
@@ -232,7 +240,7 @@ impl Life {
                 assert_eq!(answer, None);
                 "nothing"
             }
-            (_, None) => panic!("accepted or refused as {got} without its nonce being claimed"),
+            (_, None) => panic!("accepted or rejected as {got} without a nonce claim"),
             (fault, Some(answer)) => {
                 self.check_answer(&signed, now, answer);
                 match (fault, answer) {
@@ -248,18 +256,18 @@ impl Life {
         };
         assert_eq!(got, expected);
         if got == "accepted" {
-            let may_forget = self.memory == Memory::Forgets;
-            let before = self.signed[index].let_in.replace(self.lives);
-            assert!(before.is_none() || may_forget && before != Some(self.lives), "let in twice");
+            let may_forget = self.persistence == Persistence::Volatile;
+            let before = self.signed[index].accepted_in.replace(self.restarts);
+            assert!(before.is_none() || may_forget && before != Some(self.restarts), "accepted twice");
         }
     }
 
-    /// What the store may say, by the contract of stores. Notes the nonce as used.
+    /// Checks the store's answer by the contract of nonce stores, and records the nonce as used.
     fn check_answer(&mut self, signed: &Signed, now: u64, answer: Answer) {
-        let forget = self.faults.lock().unwrap().forget;
-        assert!(self.forget <= forget && forget <= now, "{} <= {forget} <= {now}", self.forget);
-        self.forget = forget;
-        self.used.retain(|_, until| *until > forget);
+        let purged_at = self.faults.lock().unwrap().purged_at;
+        assert!(self.purged_at <= purged_at && purged_at <= now, "{} <= {purged_at} <= {now}", self.purged_at);
+        self.purged_at = purged_at;
+        self.used.retain(|_, until| *until > purged_at);
         let id = (signed.app, signed.nonce.clone());
         if self.used.contains_key(&id) {
             assert_eq!(answer, Answer::Repeated, "a used nonce");
@@ -268,14 +276,14 @@ impl Life {
         let (all, of_app) = (self.used.len(), self.used.keys().filter(|(app, _)| *app == signed.app).count());
         let is_open = all < self.capacity && of_app < 3 * (self.capacity - all);
         let expected = if is_open { Answer::First } else { Answer::Full };
-        assert_eq!(answer, expected, "{all} are used, {of_app} of them the app's");
+        assert_eq!(answer, expected, "{all} nonces are used, {of_app} of them by the app");
         if answer == Answer::First {
-            let beyond = if self.memory == Memory::Outlives { 61 } else { 1 };
+            let beyond = if self.persistence == Persistence::Persistent { 61 } else { 1 };
             self.used.insert(id, signed.timestamp + self.tolerance + beyond);
         }
     }
 
-    /// Reads the verifier's clock, by a request that is stale at any time, and checks it.
+    /// Reads the verifier's clock with a request that is always stale, and checks it.
     fn now(&mut self) -> u64 {
         let request = Request::get("/")
             .header("x-app-id", "demo")
@@ -283,63 +291,66 @@ impl Life {
             .header("x-nonce", "nonce-0")
             .header("x-sign", "0".repeat(64));
         let result = rig::verify_at_once(&self.verifier, &request.body(Bytes::new()).unwrap());
-        let refused = result.expect("nothing was asked").expect_err("accepted without a signer");
-        let now = refused.server_time().expect("it is stale");
+        let rejection = result.expect("no store is called").expect_err("accepted without a signer");
+        let now = rejection.server_time().expect("the request is stale");
 
-        let ((told, then), monotonic) = (self.told, self.clock.monotonic());
+        let ((last_read, then), monotonic) = (self.last_read, self.clock.monotonic());
         let (wall, passed) = (self.clock.wall().as_secs(), (monotonic - then).as_secs());
-        assert!(now >= self.forget, "a nonce that was forgotten may be let in again");
-        assert!(now >= wall, "it is behind the wall");
-        assert!(now <= wall.max(told + passed + 1), "it ran ahead of time and of the wall");
-        self.told = (now, monotonic);
+        assert!(now >= self.purged_at, "the clock is behind the time at which nonces were removed");
+        assert!(now >= wall, "the clock is behind the wall clock");
+        assert!(now <= wall.max(last_read + passed + 1), "the clock is ahead of the elapsed time and the wall clock");
+        self.last_read = (now, monotonic);
         now
     }
 
-    /// Below the first second everything is stale, from the second one on nothing is too old for the verifier's memory.
+    /// Requests before the first second are stale. Requests from the second one on are not stale because of the
+    /// restart.
     fn not_before(&self, now: u64) -> (u64, u64) {
-        let (born, then) = self.born;
+        let (started, then) = self.started;
         let by_uptime = now.saturating_sub((self.clock.monotonic() - then).as_secs());
-        let (low, high) = if self.was_set { (born.min(by_uptime) - 2, born.max(by_uptime) + 2) } else { (born, born) };
-        match self.memory {
-            Memory::Outlives => (0, 0),
-            Memory::Forgets => (low, high),
-            Memory::ForgetsStrictly => (low + self.tolerance + 1, high + self.tolerance + 1),
+        let (low, high) =
+            if self.was_set { (started.min(by_uptime) - 2, started.max(by_uptime) + 2) } else { (started, started) };
+        match self.persistence {
+            Persistence::Persistent => (0, 0),
+            Persistence::Volatile => (low, high),
+            Persistence::VolatileStrict => (low + self.tolerance + 1, high + self.tolerance + 1),
         }
     }
 
-    /// The wall does not go backwards from one process to the next.
+    /// The wall clock does not go backwards at a restart.
     fn restart(&mut self) {
         let now = self.now();
         if self.clock.wall().as_secs() <= now {
             self.clock.set_wall(now + 1);
         }
-        if self.memory != Memory::Outlives {
+        if self.persistence != Persistence::Persistent {
             self.store = Arc::new(MemoryNonceStore::with_capacity(self.capacity));
             self.used.clear();
         }
-        self.verifier = verifier(self.memory, self.tolerance, &self.store, &self.faults, &self.clock);
-        self.told = (self.clock.wall().as_secs(), self.clock.monotonic());
-        self.born = self.told;
-        self.forget = 0;
+        self.verifier = verifier(self.persistence, self.tolerance, &self.store, &self.faults, &self.clock);
+        self.last_read = (self.clock.wall().as_secs(), self.clock.monotonic());
+        self.started = self.last_read;
+        self.purged_at = 0;
         self.was_set = false;
-        self.lives += 1;
+        self.restarts += 1;
     }
 }
 
 fn verifier(
-    memory: Memory,
+    persistence: Persistence,
     tolerance: u64,
     store: &Arc<MemoryNonceStore>,
     faults: &Arc<Mutex<Faults>>,
     clock: &ManualClock,
 ) -> Verifier<Keys, Nonces> {
     static KEYS: LazyLock<Arc<StaticKeys>> = LazyLock::new(|| Arc::new(rig::keys()));
-    let nonces = Nonces { store: store.clone(), faults: faults.clone(), outlives: memory == Memory::Outlives };
+    let nonces =
+        Nonces { store: store.clone(), faults: faults.clone(), is_persistent: persistence == Persistence::Persistent };
     let verifier = Verifier::new(Keys(KEYS.clone(), faults.clone()))
         .with_nonces(nonces)
         .with_clock(clock.clone())
         .with_tolerance(Duration::from_secs(tolerance));
-    if memory == Memory::ForgetsStrictly { verifier.with_strict_restart() } else { verifier }
+    if persistence == Persistence::VolatileStrict { verifier.with_strict_restart() } else { verifier }
 }
 
 fn signers() -> &'static [Signer; 3] {

@@ -1,4 +1,4 @@
-//! Stores that fail when they are told to, and tell what they were asked.
+//! Stores with configurable faults that record their answers.
 
 use std::{
     future::pending,
@@ -10,16 +10,16 @@ use countersign::{
     store::{KeyStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Retention, StoreError},
 };
 
-/// What is broken, what the nonce store answered last, and as of when it was allowed to forget.
+/// The current faults, the last answer of the nonce store, and the time at which it may have removed expired nonces.
 #[derive(Default)]
 pub struct Faults {
     pub keys: bool,
     pub nonces: Fault,
     pub answer: Option<Answer>,
-    pub forget: u64,
+    pub purged_at: u64,
 }
 
-/// How the nonce store fails, before or after it has done its work.
+/// The fault of the nonce store, before or after its work.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Fault {
     #[default]
@@ -49,7 +49,7 @@ impl KeyStore for Keys {
 pub struct Nonces {
     pub store: Arc<MemoryNonceStore>,
     pub faults: Arc<Mutex<Faults>>,
-    pub outlives: bool,
+    pub is_persistent: bool,
 }
 
 impl NonceStore for Nonces {
@@ -61,11 +61,11 @@ impl NonceStore for Nonces {
             _ => {}
         }
         let result = self.store.claim(claim, retention).await;
-        self.faults.lock().unwrap().forget = retention.now();
+        self.faults.lock().unwrap().purged_at = retention.now();
         self.faults.lock().unwrap().answer = Some(match &result {
             Ok(NonceStatus::New) => Answer::First,
             Ok(NonceStatus::Replayed) => Answer::Repeated,
-            Ok(other) => panic!("{other:?} of a request that was timely a moment ago"),
+            Ok(other) => panic!("{other:?} for a request that was timely before"),
             Err(_) => Answer::Full,
         });
         match fault {
@@ -76,6 +76,6 @@ impl NonceStore for Nonces {
     }
 
     fn is_persistent(&self) -> bool {
-        self.outlives
+        self.is_persistent
     }
 }

@@ -1,10 +1,10 @@
-//! How both ends are set up.
+//! The settings of signer and verifier.
 
 use arbitrary::Arbitrary;
 use countersign::{FieldLocation, ParameterPolicy, Scheme, TokenLocation};
 use http::{HeaderName, header};
 
-/// The cookie that a token may travel in.
+/// The name of the token cookie.
 pub const COOKIE: &str = "session";
 
 #[derive(Arbitrary, Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
-//! What the fuzz targets share. `scripts/fuzz` runs them.
+//! Shared by the fuzz targets. `scripts/fuzz` runs them.
 //!
-//! `reference` implements PROTOCOL.md a second time, slowly and without the crate's code. The targets compare the two.
+//! `reference` is a second implementation of PROTOCOL.md that uses none of the crate's code. The targets compare the two.
 
 pub mod broken;
 pub mod config;

@@ -1,4 +1,4 @@
-//! A verifier that has been up for an hour, on a clock that stands still, and what comes out of it.
+//! A verifier that has run for an hour, with a clock that stands still, and the requests that it delivers.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 
 pub const NOW: u64 = 1_700_000_000;
 
-/// App ids, each with its key.
+/// App ids with their keys.
 pub const APPS: [(&str, &str); 3] = [
     ("demo", "0123456789abcdef0123456789abcdef"),
     ("other", "another key of another app's"),
@@ -54,10 +54,10 @@ pub fn verify<K: KeyStore, N: NonceStore>(
     verifier: &Verifier<K, N>,
     request: &Request<Bytes>,
 ) -> Result<Request<ServiceBody>, Rejection> {
-    verify_at_once(verifier, request).expect("nothing in it waits")
+    verify_at_once(verifier, request).expect("the future does not wait")
 }
 
-/// `None` if that takes time.
+/// Returns `None` if the future waits.
 pub fn verify_at_once<K: KeyStore, N: NonceStore>(
     verifier: &Verifier<K, N>,
     request: &Request<Bytes>,
@@ -66,9 +66,9 @@ pub fn verify_at_once<K: KeyStore, N: NonceStore>(
     verifier.verify(request).now_or_never()
 }
 
-/// What a service acts on.
+/// The request that a service gets.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct Delivered {
     pub method: Method,
     pub path: String,
     pub query: Option<Vec<u8>>,
@@ -76,7 +76,7 @@ pub struct Sight {
     pub body: Vec<u8>,
 }
 
-impl Sight {
+impl Delivered {
     pub fn of(delivered: Request<ServiceBody>) -> Self {
         let (parts, body) = delivered.into_parts();
         let body = body.collect().now_or_never().unwrap().unwrap().to_bytes().to_vec();

@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-/// A path and a query under this origin, which may be empty. `None` if there is no such target.
+/// A URI of this origin, which may be empty, with a path and a query. Returns `None` if it is invalid.
 pub fn target(origin: &str, path: &[u8], query: Option<&[u8]>) -> Option<Uri> {
     let mut target = [origin.as_bytes(), b"/", &*tame(path)].concat();
     if let Some(query) = query {
@@ -12,7 +12,7 @@ pub fn target(origin: &str, path: &[u8], query: Option<&[u8]>) -> Option<Uri> {
     Uri::try_from(target).ok()
 }
 
-/// Bytes that cannot stand in a target become some that matter there.
+/// Replaces bytes that a target cannot contain with bytes that have a meaning in it.
 pub fn tame(text: &[u8]) -> Vec<u8> {
     let tame = |byte: &u8| match byte {
         b'!' | b'$'..=b'>' | b'@'..=b'~' if !b"\"<>\\^`{|}".contains(byte) => *byte,

@@ -2,7 +2,7 @@
 
 use super::{string::is_one_of, trim};
 
-/// `None` is `malformed_field`.
+/// Returns `None` for `malformed_field`.
 pub fn line(value: &[u8]) -> Option<Vec<u8>> {
     let value = trim(value);
     let (essence, parameters) = match value.iter().position(|&b| b == b';') {
@@ -24,7 +24,7 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&b| is_one_of(b, "!#$%&'*+-.^_`|~"))
 }
 
-/// The one boundary of `; name=value; name="value"`, of which the last `;` may have nothing behind it.
+/// The only boundary of `; name=value; name="value"`. A trailing `;` is permitted.
 fn boundary(parameters: &[u8]) -> Option<&[u8]> {
     let mut boundaries: Vec<&[u8]> = Vec::new();
     let mut rest = trim(parameters);

@@ -1,22 +1,22 @@
-//! "What travels" of PROTOCOL.md: the fields, read from their carrier, or what is wrong with them.
+//! "What travels" of PROTOCOL.md: reads the fields, or finds the errors in them.
 
 use super::{
-    Due,
+    ExpectedRejection,
     parameters::{decode, field, split},
     string::{is_one_of, sha256},
     trim,
 };
 
-/// What both ends have agreed on.
+/// The settings that client and server share.
 #[derive(Debug)]
-pub struct Agreed<'a> {
-    /// Whether fields are taken from headers, and from the query.
-    pub takes: (bool, bool),
-    /// Of the five fields and the body digest, lowercase.
+pub struct Settings<'a> {
+    /// Whether fields are read from headers, and from the query.
+    pub accepts: (bool, bool),
+    /// The lowercase header names of the five fields and the body digest.
     pub headers: [&'a str; 6],
     pub parameters: [&'a str; 5],
     pub place: Place<'a>,
-    /// Lowercase, in ascending order.
+    /// Lowercase and in ascending order.
     pub signed_headers: &'a [&'a str],
 }
 
@@ -27,7 +27,7 @@ pub enum Place<'a> {
     Cookie(&'a str),
 }
 
-/// A request's head, as it came.
+/// The head of a request as received.
 #[derive(Debug)]
 pub struct Head<'a> {
     /// Names are lowercase.
@@ -35,7 +35,7 @@ pub struct Head<'a> {
     pub query: &'a [u8],
 }
 
-/// What a request says of itself.
+/// The fields of a request.
 #[derive(Debug)]
 pub struct Claim {
     pub app: Vec<u8>,
@@ -59,41 +59,42 @@ impl Claim {
     }
 }
 
-/// Whatever is wrong with the head's fields; in which order that is found is nobody's business.
-pub fn read(agreed: &Agreed<'_>, head: &Head<'_>) -> Result<Claim, Vec<Due>> {
-    let mut due: Vec<Due> = Vec::new();
-    let mut malformed = |name: &str| due.push(("malformed_field", name.to_owned()));
+/// Reads the fields. Returns all errors, because the order of the checks is not specified.
+pub fn read(settings: &Settings<'_>, head: &Head<'_>) -> Result<Claim, Vec<ExpectedRejection>> {
+    let mut rejections: Vec<ExpectedRejection> = Vec::new();
+    let mut malformed = |name: &str| rejections.push(("malformed_field", name.to_owned()));
     let all = |name: &str| -> Vec<&[u8]> {
         head.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| &**value).collect()
     };
-    // A token anywhere else is no field.
-    let is_field = |index: usize| index != TOKEN || agreed.place == Place::Field;
+    // A token in another location is not a field.
+    let is_field = |index: usize| index != TOKEN || settings.place == Place::Field;
 
     let mut in_query: [Vec<Option<Vec<u8>>>; 5] = Default::default();
-    if agreed.takes.1 {
+    if settings.accepts.1 {
         for piece in head.query.split(|&b| b == b'&') {
-            let Some(name) = field(piece, &agreed.parameters) else { continue };
-            let index = agreed.parameters.iter().position(|&other| other == name).unwrap();
+            let Some(name) = field(piece, &settings.parameters) else { continue };
+            let index = settings.parameters.iter().position(|&other| other == name).unwrap();
             if is_field(index) {
                 in_query[index].push(decode(split(piece).1));
             }
         }
     }
-    let is_query = in_query.iter().any(|values| !values.is_empty()) || !agreed.takes.0;
+    let is_query = in_query.iter().any(|values| !values.is_empty()) || !settings.accepts.0;
     if in_query.iter().any(|values| !values.is_empty()) {
-        // One in each place: either may be told.
-        let mixed: Vec<usize> = (0..5).filter(|&i| is_field(i) && !all(agreed.headers[i]).is_empty()).collect();
+        // A field in each location: either may be reported.
+        let mixed: Vec<usize> = (0..5).filter(|&i| is_field(i) && !all(settings.headers[i]).is_empty()).collect();
         for index in mixed {
-            malformed(agreed.headers[index]);
+            malformed(settings.headers[index]);
         }
     }
 
-    // None of them at all, in the places that are read: nothing else is wrong then.
+    // No field in any of the locations that are read: the only error is `unsigned`.
     let required = [0, 1, 2, 4];
-    let is_there = |index: usize| {
-        agreed.takes.0 && !all(agreed.headers[index]).is_empty() || agreed.takes.1 && !in_query[index].is_empty()
+    let is_present = |index: usize| {
+        settings.accepts.0 && !all(settings.headers[index]).is_empty()
+            || settings.accepts.1 && !in_query[index].is_empty()
     };
-    if !required.into_iter().any(is_there) {
+    if !required.into_iter().any(is_present) {
         return Err(vec![("unsigned", String::new())]);
     }
 
@@ -101,7 +102,7 @@ pub fn read(agreed: &Agreed<'_>, head: &Head<'_>) -> Result<Claim, Vec<Due>> {
     let mut missing = Vec::new();
     for (index, value) in values.iter_mut().enumerate() {
         let of_query = is_query && index != DIGEST;
-        let name = if of_query { agreed.parameters[index] } else { agreed.headers[index] };
+        let name = if of_query { settings.parameters[index] } else { settings.headers[index] };
         let found: Vec<Option<Vec<u8>>> = match of_query {
             _ if !is_field(index) => continue,
             true => in_query[index].clone(),
@@ -110,12 +111,12 @@ pub fn read(agreed: &Agreed<'_>, head: &Head<'_>) -> Result<Claim, Vec<Due>> {
         match &found[..] {
             [] if [TOKEN, DIGEST].contains(&index) => {}
             [] => missing.push(("missing_field", name.to_owned())),
-            [Some(text)] if is_of_its_form(index, text) => *value = Some(text.clone()),
+            [Some(text)] if is_well_formed(index, text) => *value = Some(text.clone()),
             _ => malformed(name),
         }
     }
 
-    match agreed.place {
+    match settings.place {
         Place::Field => {}
         Place::Bearer => match bearer(&all("authorization")) {
             Ok(token) => values[TOKEN] = token,
@@ -130,14 +131,14 @@ pub fn read(agreed: &Agreed<'_>, head: &Head<'_>) -> Result<Claim, Vec<Due>> {
     for option in all("connection").iter().flat_map(|value| value.split(|&b| b == b',')) {
         let option = trim(option).to_ascii_lowercase();
         let others = ["content-type", "authorization", "cookie"];
-        let mut bound = agreed.headers.iter().chain(agreed.signed_headers).chain(&others);
+        let mut bound = settings.headers.iter().chain(settings.signed_headers).chain(&others);
         if let Some(name) = bound.find(|name| name.as_bytes() == option) {
             malformed(name);
         }
     }
 
     let mut lines = Vec::new();
-    for name in agreed.signed_headers {
+    for name in settings.signed_headers {
         match all(name)[..] {
             [] => lines.push(name.as_bytes().to_vec()),
             [value] => lines.push([name.as_bytes(), b":", trim(value)].concat()),
@@ -145,9 +146,9 @@ pub fn read(agreed: &Agreed<'_>, head: &Head<'_>) -> Result<Claim, Vec<Due>> {
         }
     }
 
-    due.append(&mut missing);
-    if !due.is_empty() {
-        return Err(due);
+    rejections.append(&mut missing);
+    if !rejections.is_empty() {
+        return Err(rejections);
     }
     let [app, timestamp, nonce, token, sign, digest] = values;
     let [app, timestamp, nonce, sign] = [app, timestamp, nonce, sign].map(Option::unwrap_or_default);
@@ -157,8 +158,8 @@ pub fn read(agreed: &Agreed<'_>, head: &Head<'_>) -> Result<Claim, Vec<Due>> {
 const TOKEN: usize = 3;
 const DIGEST: usize = 5;
 
-/// The table of fields: app id, timestamp, nonce, token, sign, body digest.
-fn is_of_its_form(field: usize, text: &[u8]) -> bool {
+/// Checks the format of a field. The indices are: app id, timestamp, nonce, token, sign, body digest.
+fn is_well_formed(field: usize, text: &[u8]) -> bool {
     let has = |lengths: std::ops::RangeInclusive<usize>, signs: &str| {
         lengths.contains(&text.len()) && text.iter().all(|&b| is_one_of(b, signs))
     };
@@ -174,7 +175,7 @@ fn is_of_its_form(field: usize, text: &[u8]) -> bool {
     }
 }
 
-/// `Authorization: Bearer TOKEN`, spaces between the two, one such header.
+/// The token of `Authorization: Bearer TOKEN`. Spaces separate the two, and there is at most one such header.
 fn bearer(values: &[&[u8]]) -> Result<Option<Vec<u8>>, ()> {
     let value = match values {
         [] => return Ok(None),
@@ -190,20 +191,20 @@ fn bearer(values: &[&[u8]]) -> Result<Option<Vec<u8>>, ()> {
         Some(&byte) if is_one_of(byte, "!#$%&'*+-.^_`|~") => Ok(None),
         Some(b' ') => {
             let token: Vec<u8> = rest.iter().copied().skip_while(|&b| b == b' ').collect();
-            if is_of_its_form(TOKEN, &token) { Ok(Some(token)) } else { Err(()) }
+            if is_well_formed(TOKEN, &token) { Ok(Some(token)) } else { Err(()) }
         }
         _ => Err(()),
     }
 }
 
-/// The cookie that the scheme names, once over all `Cookie` headers, its value without quotes.
+/// The value of the scheme's cookie, which may occur once in all `Cookie` headers, without quotes.
 fn cookie(values: &[&[u8]], name: &str) -> Result<Option<Vec<u8>>, ()> {
     let pairs = values.iter().flat_map(|value| value.split(|&b| b == b';')).map(split);
     let found: Vec<&[u8]> =
         pairs.filter(|(key, _)| trim(key) == name.as_bytes()).map(|(_, value)| trim(value)).collect();
     match found[..] {
         [] => Ok(None),
-        [token] if is_of_its_form(TOKEN, token) => Ok(Some(token.to_vec())),
+        [token] if is_well_formed(TOKEN, token) => Ok(Some(token.to_vec())),
         _ => Err(()),
     }
 }

@@ -1,26 +1,26 @@
-//! "Parameters" of PROTOCOL.md, by its numbers.
+//! "Parameters" of PROTOCOL.md. The numbers are those of the steps there.
 
 use super::string::is_one_of;
 
-/// The names of the fields in a query, where nobody has renamed them.
+/// The default names of the fields in a query.
 pub const FIELDS: [&str; 5] = ["appId", "timestamp", "nonce", "token", "sign"];
 
-/// What a query or a form means.
+/// The parsed parameters of a query or a form.
 #[derive(Debug)]
 pub struct Parameters {
     /// Line 5 or 6.
     pub line: Vec<u8>,
-    /// As sent, less what is not signed.
+    /// The text as sent, without the unsigned parameters.
     pub stripped: Vec<u8>,
     /// Whether a name or a value was empty.
     pub had_empty: bool,
 }
 
-/// An escape without its digits, or more than `most` of them: `malformed_parameters` both.
+/// An escape without two hex digits, or more than `most` parameters. Both are `malformed_parameters`.
 #[derive(Debug)]
 pub struct Malformed;
 
-/// Reads raw bytes. `fields` are the names that are no parameters.
+/// Parses raw bytes. `fields` are names that do not count as parameters.
 pub fn read(raw: &[u8], fields: &[&str], most: usize) -> Result<Parameters, Malformed> {
     // 1
     let pieces: Vec<&[u8]> = if raw.is_empty() { Vec::new() } else { raw.split(|&b| b == b'&').collect() };
@@ -53,13 +53,13 @@ pub fn read(raw: &[u8], fields: &[&str], most: usize) -> Result<Parameters, Malf
     })
 }
 
-/// Which of these fields a piece is.
+/// The field of this name, if the piece is one of `fields`.
 pub fn field<'f>(piece: &[u8], fields: &[&'f str]) -> Option<&'f str> {
     let name = decode(split(piece).0)?;
     fields.iter().find(|field| field.as_bytes() == name).copied()
 }
 
-/// A name and a value.
+/// Splits a piece into a name and a value.
 pub fn split(piece: &[u8]) -> (&[u8], &[u8]) {
     match piece.iter().position(|&b| b == b'=') {
         Some(at) => (&piece[..at], &piece[at + 1..]),
@@ -67,7 +67,7 @@ pub fn split(piece: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// `None` if a `%` has no two hex digits after it.
+/// Returns `None` if two hex digits do not follow a `%`.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::new();
     let mut at = 0;

@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// Its lines, but for the first and the key's.
+/// The lines of the string to sign, except the first line and the key's.
 #[derive(Debug)]
 pub struct StringToSign<'a> {
     pub method: &'a str,
@@ -21,7 +21,7 @@ pub struct StringToSign<'a> {
 }
 
 impl StringToSign<'_> {
-    /// `x-sign`.
+    /// The value of `x-sign`.
     pub fn sign(&self, key: &str) -> String {
         let mut lines: Vec<&[u8]> = vec![b"CS1-REQUEST", self.method.as_bytes(), self.audience.as_bytes()];
         lines.extend([self.path.as_bytes(), self.query, self.form, self.content_type, self.digest]);
@@ -31,19 +31,19 @@ impl StringToSign<'_> {
     }
 }
 
-/// In hex.
+/// The HMAC-SHA256 in hex.
 pub fn hmac_sha256(key: &str, text: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
     mac.update(text);
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// `x-content-sha256`.
+/// The value of `x-content-sha256`.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// A letter, a digit, or one of these signs.
+/// Whether the byte is a letter, a digit, or one of these signs.
 pub fn is_one_of(byte: u8, signs: &str) -> bool {
     byte.is_ascii_alphanumeric() || signs.as_bytes().contains(&byte)
 }

@@ -1,4 +1,4 @@
-//! Answers: what a caller is told, and what stays with us.
+//! Responses of the layer: what a caller can read, and what stays in the server's logs.
 
 use bytes::Bytes;
 use countersign::{Caller, Rejection, RejectionKind, Scheme, Secret, Signer, TokenLocation, VerifyLayer};
@@ -7,16 +7,16 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::rig::{self, NOW, arriving, get, post, signed, signed_by, signer, verifier};
+use crate::rig::{self, NOW, get, incoming, post, signed, signed_by, signer, verifier};
 
-/// The answer of a service that says hello, behind the layer.
-async fn answer(request: Request<&'static str>) -> Response<Bytes> {
+/// The response of a service behind the layer. The service says hello to the caller.
+async fn respond(request: Request<&'static str>) -> Response<Bytes> {
     let hello = service_fn(|request: Request<_>| async move {
-        let caller = request.extensions().get::<Caller>().expect("the layer says who it is").clone();
+        let caller = request.extensions().get::<Caller>().expect("the layer inserts the caller").clone();
         drop::<Request<countersign::server::ServiceBody>>(request);
         Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(format!("hello {}", caller.app_id())))))
     });
-    let response = verifier().0.into_layer().layer(hello).oneshot(arriving(request)).await.unwrap();
+    let response = verifier().0.into_layer().layer(hello).oneshot(incoming(request)).await.unwrap();
     let (parts, body) = response.into_parts();
     Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
 }
@@ -41,7 +41,7 @@ fn codes_and_statuses_match_the_table() {
     ];
     for (kind, code, status) in table {
         assert_eq!((kind.code(), kind.status().as_u16()), (code, status));
-        assert_eq!(RejectionKind::from_code(code), Some(kind), "clients find it by its code");
+        assert_eq!(RejectionKind::from_code(code), Some(kind), "clients look the kind up by its code");
         assert_eq!(kind.to_string(), code);
     }
 }
@@ -61,10 +61,10 @@ async fn services_and_renderers_are_tested_without_a_verifier() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_problem() {
+async fn rejection_is_a_problem_document() {
     let mut request = signed(get("/"));
     request.headers_mut().remove("x-nonce");
-    let response = answer(request).await;
+    let response = respond(request).await;
     assert_eq!(response.status(), 400);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     assert_eq!(response.headers()["cache-control"], "no-store");
@@ -78,7 +78,7 @@ async fn a_refusal_is_a_problem() {
     assert!(problem["detail"].as_str().unwrap().starts_with("x-nonce: "));
     assert_eq!(problem["type"], "urn:cs1:missing_field");
 
-    let response = answer(signed_by(&signer(), NOW - 1000, get("/"))).await;
+    let response = respond(signed_by(&signer(), NOW - 1000, get("/"))).await;
     assert_eq!(response.status(), 401);
     assert_eq!(response.headers()["www-authenticate"], "CS1-HMAC-SHA256 error=\"stale_timestamp\"");
     assert_eq!(response.headers()["x-error-code"], "stale_timestamp");
@@ -86,14 +86,14 @@ async fn a_refusal_is_a_problem() {
 }
 
 #[tokio::test]
-async fn unknown_disabled_and_wrong_are_one_answer_byte_for_byte() {
+async fn unknown_app_and_wrong_key_get_identical_responses() {
     let unknown = Signer::new("nobody".parse().unwrap(), rig::secret());
     let wrong = Signer::new("demo".parse().unwrap(), Secret::new("wrong-key-wrong-key").unwrap());
-    // The key with which the work for an unknown app is done.
-    let nobodys = Signer::new("nobody".parse().unwrap(), Secret::new(vec![0; 32]).unwrap());
+    // The dummy key with which the verifier checks signatures of unknown apps.
+    let dummy = Signer::new("nobody".parse().unwrap(), Secret::new(vec![0; 32]).unwrap());
     let mut answers = Vec::new();
-    for signer in [unknown, wrong, nobodys] {
-        let (parts, body) = answer(signed_by(&signer, NOW, post("/", "text/plain", "x"))).await.into_parts();
+    for signer in [unknown, wrong, dummy] {
+        let (parts, body) = respond(signed_by(&signer, NOW, post("/", "text/plain", "x"))).await.into_parts();
         answers.push((parts.status, parts.headers, body));
     }
     assert_eq!(answers[0].0, 401);
@@ -103,8 +103,8 @@ async fn unknown_disabled_and_wrong_are_one_answer_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_accepted_answer_is_private_unless_the_service_says_otherwise() {
-    let response = answer(signed(get("/"))).await;
+async fn accepted_response_is_private_by_default() {
+    let response = respond(signed(get("/"))).await;
     assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, &b"hello demo"[..]));
     assert_eq!(response.headers()["cache-control"], "private");
 
@@ -112,19 +112,19 @@ async fn an_accepted_answer_is_private_unless_the_service_says_otherwise() {
         let response = Response::builder().header("cache-control", "public, max-age=60");
         Ok::<_, std::convert::Infallible>(response.body(Full::new(Bytes::new())).unwrap())
     });
-    let response = verifier().0.into_layer().layer(public).oneshot(arriving(signed(get("/")))).await.unwrap();
+    let response = verifier().0.into_layer().layer(public).oneshot(incoming(signed(get("/")))).await.unwrap();
     assert_eq!(response.headers()["cache-control"], "public, max-age=60");
 }
 
 #[tokio::test]
-async fn an_answer_says_how_long_it_is() {
+async fn responses_have_an_exact_size_hint() {
     let hello = service_fn(|_: Request<countersign::server::ServiceBody>| async {
         Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from("hello"))))
     });
     let service = verifier().0.into_layer().layer(hello);
-    let response = service.clone().oneshot(arriving(signed(get("/")))).await.unwrap();
+    let response = service.clone().oneshot(incoming(signed(get("/")))).await.unwrap();
     assert_eq!((response.status().as_u16(), response.body().size_hint().exact()), (200, Some(5)));
-    let response = service.oneshot(arriving(get("/"))).await.unwrap();
+    let response = service.oneshot(incoming(get("/"))).await.unwrap();
     let length = response.body().size_hint().exact();
     assert!(!response.body().is_end_stream());
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -132,7 +132,7 @@ async fn an_answer_says_how_long_it_is() {
 }
 
 #[tokio::test]
-async fn a_service_renders_refusals_as_it_likes() {
+async fn custom_renderer_builds_the_rejection() {
     let teapot = |rejection: &Rejection| {
         let mut response = Response::new(Bytes::from(rejection.kind().code()));
         *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
@@ -142,17 +142,17 @@ async fn a_service_renders_refusals_as_it_likes() {
         Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
     });
     let layer = VerifyLayer::from(verifier().0).with_renderer(teapot);
-    let response = layer.layer(never).oneshot(arriving(get("/"))).await.unwrap();
+    let response = layer.layer(never).oneshot(incoming(get("/"))).await.unwrap();
     assert_eq!(response.status(), 418);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "unsigned");
 }
 
 #[tokio::test]
-async fn every_refusal_has_its_code_whatever_renders_it() {
+async fn rendered_rejections_have_code_challenge_and_no_store() {
     let cacheable = |rejection: &Rejection| {
-        let answer =
+        let respond =
             Response::builder().status(rejection.kind().status()).header("cache-control", "public, max-age=60");
-        answer.header("cache-control", "immutable").header("x-error-code", "mine").body(Bytes::new()).unwrap()
+        respond.header("cache-control", "immutable").header("x-error-code", "mine").body(Bytes::new()).unwrap()
     };
     let never = service_fn(|_: Request<countersign::server::ServiceBody>| async {
         Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
@@ -169,7 +169,7 @@ async fn every_refusal_has_its_code_whatever_renders_it() {
             Some("CS1-HMAC-SHA256 error=\"stale_timestamp\""),
         ),
     ] {
-        let response = layer.layer(never).oneshot(arriving(request)).await.unwrap();
+        let response = layer.layer(never).oneshot(incoming(request)).await.unwrap();
         let all = |name| Vec::from_iter(response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()));
         assert_eq!(all("x-error-code"), [code]);
         assert_eq!(all("cache-control"), ["no-store"]);
@@ -178,28 +178,28 @@ async fn every_refusal_has_its_code_whatever_renders_it() {
 }
 
 #[tokio::test]
-async fn a_renderer_keeps_its_challenge() {
+async fn renderer_keeps_its_own_challenge() {
     let basic = |rejection: &Rejection| {
-        let answer = Response::builder().status(rejection.kind().status());
-        answer.header("www-authenticate", "Basic realm=\"ours\"").body(Bytes::new()).unwrap()
+        let respond = Response::builder().status(rejection.kind().status());
+        respond.header("www-authenticate", "Basic realm=\"ours\"").body(Bytes::new()).unwrap()
     };
     let never = service_fn(|_: Request<countersign::server::ServiceBody>| async {
         Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
     });
     let layer = VerifyLayer::from(verifier().0).with_renderer(basic);
-    let response = layer.layer(never).oneshot(arriving(get("/"))).await.unwrap();
+    let response = layer.layer(never).oneshot(incoming(get("/"))).await.unwrap();
     assert_eq!(response.headers()["www-authenticate"], "Basic realm=\"ours\"");
 }
 
 #[tokio::test]
-async fn the_service_does_not_log_sign_and_token() {
+async fn debug_output_shows_no_sign_and_token() {
     let places = [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".into())];
     for (place, header) in places.into_iter().zip(["x-token", "authorization", "cookie"]) {
         let scheme = Scheme::new().with_token_location(place).unwrap();
         let signer = signer().with_scheme(scheme.clone()).with_token("tok_secret".parse().unwrap());
         let mut request = signed_by(&signer, NOW, get("/"));
         let claim = countersign::protocol::Claim::extract(&scheme, request.uri(), request.headers()).unwrap();
-        // As a client sends them, of which nobody said that they are sensitive.
+        // Clients send headers that are not marked sensitive.
         request.headers_mut().values_mut().for_each(|value| value.set_sensitive(false));
         if header == "cookie" {
             request.headers_mut().append("cookie", "other=tok_secret".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Data of an app, on its way from each key store to the handler.
+//! Data of an app reaches the handler from each key store.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn with_plan(tenant: u32) -> App {
     App::new(secret()).with_data(Plan { tenant })
 }
 
-/// The tenant that a handler behind this store sees; `None` without data of that type.
+/// The tenant that a handler behind this store reads. `None` if the app has no data of that type.
 async fn tenant<K: KeyStore>(keys: K) -> Option<u32> {
     let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW));
     let request = rig::verify(&verifier, signed(rig::get("/"))).await.unwrap();
@@ -57,7 +57,7 @@ async fn data_reaches_the_caller_from_each_store() {
 }
 
 #[tokio::test]
-async fn an_app_without_data_has_none() {
+async fn app_without_data_has_none() {
     assert_eq!(tenant(StaticKeys::new([(id(), secret())]).unwrap()).await, None);
     assert_eq!(tenant(StaticKeys::new([(id(), KeyRing::from(secret()))]).unwrap()).await, None);
     assert_eq!(
@@ -81,7 +81,7 @@ async fn cached_data_is_replaced_with_the_keys() {
 }
 
 #[tokio::test]
-async fn a_handler_reads_the_data() {
+async fn handler_reads_the_data() {
     async fn order(caller: Caller) -> String {
         format!("tenant {}", caller.data::<Plan>().unwrap().tenant)
     }
@@ -96,7 +96,7 @@ fn file(data: &str) -> KeyFile {
 }
 
 #[tokio::test]
-async fn a_key_file_has_data_of_the_services_type() {
+async fn key_file_data_has_the_services_type() {
     let with_data = file("data = { tenant = 8 }");
     let keys = FileKeys::open_with_data::<Plan>(with_data.path()).unwrap();
     assert_eq!(tenant(keys.clone()).await, Some(8));
@@ -107,7 +107,7 @@ async fn a_key_file_has_data_of_the_services_type() {
 }
 
 #[test]
-fn data_of_another_form_is_an_error_with_its_line() {
+fn invalid_data_is_an_error_with_its_line() {
     let form = "the data of app demo: it is not of the form that this service expects";
     for (data, problem) in [
         ("data = { tenant = 's3cret' }", form),

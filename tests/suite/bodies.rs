@@ -1,4 +1,4 @@
-//! Bodies: the service sees what was signed, or nothing.
+//! Bodies: the service reads exactly the signed bytes, or none.
 
 use std::{
     pin::Pin,
@@ -49,7 +49,7 @@ async fn changed_body_is_rejected() {
     }
     let mut form = signed(form("/", "a=1&b="));
     *form.body_mut() = "a=1&b=&c=";
-    assert_eq!(rig::code(&verifier().0, form).await, "body_mismatch", "a form's digest binds its empty parameters too");
+    assert_eq!(rig::code(&verifier().0, form).await, "body_mismatch", "the digest covers empty parameters");
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn content_type_is_signed() {
     assert_eq!(rig::code(&verifier().0, request).await, "invalid_signature");
     let mut encoded = form_without_digest("/", "a=1");
     encoded.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
-    assert_eq!(rig::code(&verifier().0, encoded).await, "invalid_signature", "an encoded form is no form");
+    assert_eq!(rig::code(&verifier().0, encoded).await, "invalid_signature", "an encoded form is not a form");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn body_without_digest_is_rejected() {
 }
 
 #[tokio::test]
-async fn frames_are_put_together_and_trailers_dropped() {
+async fn frames_are_joined_and_trailers_dropped() {
     let request = signed(post("/", "text/plain", "one two"));
     let body = frames(vec![data("one"), data(""), data(" two"), trailers()]);
     let verified = verifier().0.verify(request.map(|_| body)).await.unwrap();
@@ -96,7 +96,7 @@ async fn frames_are_put_together_and_trailers_dropped() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_no_verdict() {
+async fn interrupted_body_is_malformed() {
     let broken = || frames(vec![data("one"), Err(std::io::ErrorKind::ConnectionReset.into())]);
     let rejection =
         verifier().0.verify(signed(post("/", "text/plain", "one two")).map(|_| broken())).await.unwrap_err();
@@ -156,17 +156,17 @@ async fn declared_length_is_checked_before_the_signature() {
 }
 
 #[tokio::test]
-async fn the_smaller_limit_holds_for_a_form() {
+async fn smaller_limit_applies_to_a_form() {
     let limits = small_limits().with_form(1000);
     let verifier = verifier().0.with_limits(limits);
     let request = signed(form("/", "a=1").map(|_| format!("a={}", "x".repeat(100))));
     assert_eq!(rig::code(&verifier, request).await, "body_too_large");
 }
 
-/// Counts how often it is asked for data.
-struct Watched(Arc<AtomicUsize>);
+/// An endless body that counts how often it is polled.
+struct CountingBody(Arc<AtomicUsize>);
 
-impl Body for Watched {
+impl Body for CountingBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -180,15 +180,15 @@ impl Body for Watched {
     }
 }
 
-/// Sends a request with an endless body: its code, and how often the body was asked for more.
-async fn watched(request: Request<&'static str>) -> (&'static str, usize) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let code = code(request.map(|_| UnverifiedBody::new(Watched(asked.clone())))).await;
-    (code, asked.load(Ordering::Relaxed))
+/// Sends a request with an endless body. Returns the code and the number of polls.
+async fn count_polls(request: Request<&'static str>) -> (&'static str, usize) {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let code = code(request.map(|_| UnverifiedBody::new(CountingBody(polls.clone())))).await;
+    (code, polls.load(Ordering::Relaxed))
 }
 
 #[tokio::test]
-async fn a_body_whose_request_does_not_verify_is_never_read() {
+async fn body_of_a_rejected_request_is_not_read() {
     let json = || signed(post("/", "application/json", "{}"));
     let mut unsigned = json();
     unsigned.headers_mut().remove("x-sign");
@@ -204,26 +204,34 @@ async fn a_body_whose_request_does_not_verify_is_never_read() {
         (stale, "stale_timestamp"),
         (stale_form, "stale_timestamp"),
     ] {
-        assert_eq!(watched(request).await, (code, 0));
+        assert_eq!(count_polls(request).await, (code, 0));
     }
-    assert_eq!(watched(json()).await, ("body_too_large", 11), "an authentic one to its limit");
-    assert_eq!(watched(signed(form("/", "a=1"))).await, ("body_too_large", 6), "a form to its own");
-    assert_eq!(watched(signed(get("/"))).await, ("missing_field", 1), "and none at all to its first byte");
+    assert_eq!(count_polls(json()).await, ("body_too_large", 11), "an authentic body is read up to its limit");
+    assert_eq!(
+        count_polls(signed(form("/", "a=1"))).await,
+        ("body_too_large", 6),
+        "a form is read up to its own limit"
+    );
+    assert_eq!(
+        count_polls(signed(get("/"))).await,
+        ("missing_field", 1),
+        "a body without digest is read to its first byte"
+    );
 }
 
 #[tokio::test]
-async fn an_endless_replay_is_not_read_either() {
+async fn body_of_a_replay_is_not_read() {
     let (verifier, _) = verifier();
     let request = signed(post("/", "text/plain", "x"));
     assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
-    let asked = Arc::new(AtomicUsize::new(0));
-    let replay = request.map(|_| UnverifiedBody::new(Watched(asked.clone())));
+    let polls = Arc::new(AtomicUsize::new(0));
+    let replay = request.map(|_| UnverifiedBody::new(CountingBody(polls.clone())));
     assert_eq!(verifier.verify(replay).await.unwrap_err().kind().code(), "replayed_nonce");
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(polls.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
-async fn a_limit_above_the_layer_is_413_too() {
+async fn outer_body_limit_returns_413() {
     let limited = http_body_util::Limited::new(Full::new(Bytes::from("four")), 3);
     let request = signed(post("/", "text/plain", "four"));
     assert_eq!(code(request.map(|_| UnverifiedBody::new(limited))).await, "body_too_large");
@@ -231,5 +239,5 @@ async fn a_limit_above_the_layer_is_413_too() {
     let wrapped = axum::body::Body::new(limited);
     let request = signed(post("/", "text/plain", "four"));
     let rejection = verifier().0.verify(request.map(|_| wrapped)).await.unwrap_err();
-    assert_eq!(rejection.kind().code(), "body_too_large", "however often its error is wrapped");
+    assert_eq!(rejection.kind().code(), "body_too_large", "the error is wrapped once more");
 }

@@ -1,4 +1,4 @@
-//! Bodies that take their time: their deadlines, and keys that are retired while they arrive.
+//! Slow bodies: their deadlines, and keys that are retired during the upload.
 
 use std::{
     convert::Infallible,
@@ -36,12 +36,12 @@ use crate::rig::{self, KEY, NOW, form, form_without_digest, post, signed, verifi
 const FORM: &str = "a=1&b=2";
 const JSON: &str = r#"{"a":1}"#;
 
-/// A signed form, and a signed body that is none.
+/// Two signed forms, with and without a digest, and a signed JSON body.
 fn bodies() -> [Request<&'static str>; 3] {
     [signed(form("/", FORM)), form_without_digest("/", FORM), signed(post("/", "application/json", JSON))]
 }
 
-/// The request with a body that does not end before its sender is dropped, and the bytes that it needs.
+/// The request with a body that ends when its sender is dropped, and the signed bytes.
 fn slow(request: Request<&'static str>) -> (Sender<Bytes>, Request<UnverifiedBody>, Bytes) {
     let (sender, channel) = Channel::new(1);
     let bytes = Bytes::from(*request.body());
@@ -54,8 +54,8 @@ fn code(verdict: &Verdict) -> &'static str {
     verdict.as_ref().map_or_else(|rejection| rejection.kind().code(), |_| "accepted")
 }
 
-/// Tokio's clock is on hold in these tests, and goes on where everybody waits.
-async fn waits<K: KeyStore, N: NonceStore>(
+/// Verifies the request and measures the time. Tokio's clock is paused and advances when all tasks wait.
+async fn verify_timed<K: KeyStore, N: NonceStore>(
     verifier: &Verifier<K, N>,
     request: Request<UnverifiedBody>,
 ) -> (&'static str, Duration) {
@@ -65,21 +65,21 @@ async fn waits<K: KeyStore, N: NonceStore>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn body_that_never_ends_is_rejected_at_its_deadline() {
+async fn endless_body_is_rejected_at_its_deadline() {
     for (request, seconds) in bodies().into_iter().zip([15, 15, 300]) {
         for part in ["", "a"] {
             let (mut sender, slow, _) = slow(request.clone());
             sender.send_data(part.into()).await.unwrap();
-            let (code, took) = waits(&verifier().0, slow).await;
+            let (code, took) = verify_timed(&verifier().0, slow).await;
             assert_eq!((code, took.as_secs()), ("body_timeout", seconds), "{:?} after {part:?}", request.body());
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn unsigned_body_that_never_begins_is_rejected_at_its_deadline() {
+async fn unstarted_body_is_rejected_at_its_deadline() {
     let (_sender, slow, _) = slow(signed(rig::get("/")));
-    let (code, took) = waits(&verifier().0, slow).await;
+    let (code, took) = verify_timed(&verifier().0, slow).await;
     assert_eq!((code, took.as_secs()), ("body_timeout", 300));
 }
 
@@ -89,13 +89,13 @@ async fn deadlines_are_configurable() {
     assert_eq!((limits.form_timeout().as_secs(), limits.body_timeout().as_millis()), (2, 700));
     for (request, milliseconds) in bodies().into_iter().zip([2000, 2000, 700]) {
         let (_sender, slow, _) = slow(request);
-        let (code, took) = waits(&verifier().0.with_limits(limits), slow).await;
+        let (code, took) = verify_timed(&verifier().0.with_limits(limits), slow).await;
         assert_eq!((code, took.as_millis()), ("body_timeout", milliseconds));
     }
     let forever = limits.with_form_timeout(Duration::MAX).with_body_timeout(Duration::MAX);
     for request in bodies() {
         let (_sender, slow, _) = slow(request);
-        assert_eq!(waits(&verifier().0.with_limits(forever), slow).await.0, "never");
+        assert_eq!(verify_timed(&verifier().0.with_limits(forever), slow).await.0, "never");
     }
 }
 
@@ -111,7 +111,7 @@ async fn body_that_trickles_is_rejected_at_its_deadline() {
                 }
             }
         });
-        let (code, took) = waits(&verifier().0, slow).await;
+        let (code, took) = verify_timed(&verifier().0, slow).await;
         assert_eq!((code, took.as_secs()), ("body_timeout", seconds));
     }
 }
@@ -125,11 +125,11 @@ async fn time_of_the_key_lookup_counts() {
     let clock = TokioClock(Instant::now());
     let verifier = Verifier::new(keys).with_clock(clock);
     let (_sender, slow, _) = slow(signed(form("/", FORM)));
-    let (code, took) = waits(&verifier, slow).await;
+    let (code, took) = verify_timed(&verifier, slow).await;
     assert_eq!((code, took.as_secs()), ("body_timeout", 15));
 }
 
-/// Tokio's clock, as a verifier's.
+/// A verifier clock that reads Tokio's clock.
 struct TokioClock(Instant);
 
 impl Clock for TokioClock {
@@ -142,7 +142,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// Tokio's timers stand still while a machine is suspended.
+/// Tokio's timers stop while the machine is suspended.
 #[tokio::test(start_paused = true)]
 async fn body_that_ends_after_a_suspension_is_rejected() {
     for (request, deadline) in bodies().into_iter().zip([15, 15, 300]) {
@@ -152,7 +152,7 @@ async fn body_that_ends_after_a_suspension_is_rejected() {
             let (mut sender, slow, bytes) = slow(request);
             let verdict = tokio::spawn(async move { code(&verifier.verify(slow).await) });
             settle().await;
-            // The wall, and not the monotonic clock.
+            // Only the wall clock moves, not the monotonic clock.
             clock.set_wall(NOW + seconds);
             sender.send_data(bytes).await.unwrap();
             drop(sender);
@@ -171,8 +171,8 @@ fn waiting_without_timers_is_misconfigured() {
         let (_sender, waiting, _) = slow(signed(request.clone()));
         let rejection = runtime.block_on(verifier().0.verify(waiting)).unwrap_err();
         assert!(rejection.to_string().contains("enable_all"), "{rejection}");
-        // What is there at once needs none, nor does what may take forever.
-        let whole = rig::arriving(signed(request.clone()));
+        // A body that is ready at once needs no timer. A body without a deadline needs none either.
+        let whole = rig::incoming(signed(request.clone()));
         assert_eq!(code(&verifier().0.verify(whole).now_or_never().unwrap()), "accepted");
         let limits = Limits::new().with_form_timeout(Duration::MAX).with_body_timeout(Duration::MAX);
         let (_sender, waiting, _) = slow(signed(request));
@@ -180,23 +180,23 @@ fn waiting_without_timers_is_misconfigured() {
     }
 }
 
-/// Every task has done what it can do.
+/// Lets all tasks run until they wait.
 async fn settle() {
     for _ in 0..100 {
         yield_now().await;
     }
 }
 
-/// A key store whose answer can be changed, and which counts its look-ups.
+/// A key store with a replaceable answer that counts its lookups.
 #[derive(Clone)]
 struct Keys {
     answer: Arc<Mutex<Result<Option<App>, &'static str>>>,
-    look_ups: Arc<AtomicUsize>,
+    lookups: Arc<AtomicUsize>,
 }
 
 impl KeyStore for Keys {
     async fn keys(&self, _: &AppId) -> Result<Option<App>, StoreError> {
-        self.look_ups.fetch_add(1, Ordering::Relaxed);
+        self.lookups.fetch_add(1, Ordering::Relaxed);
         self.answer.lock().unwrap().clone().map_err(StoreError::new)
     }
 }
@@ -207,7 +207,7 @@ fn named(text: &str, name: &str) -> Key {
 
 const OTHER: &str = "ffffffffffffffffffffffffffffffff";
 
-/// A request whose body arrives while something happens.
+/// A request whose body is still arriving.
 struct Upload {
     keys: Keys,
     clock: ManualClock,
@@ -219,14 +219,14 @@ struct Upload {
 impl Upload {
     async fn start(request: Request<&'static str>) -> Self {
         let app = App::new(KeyRing::new([named(KEY, "old")]).unwrap()).with_data("before");
-        let keys = Keys { answer: Arc::new(Mutex::new(Ok(Some(app)))), look_ups: Arc::default() };
+        let keys = Keys { answer: Arc::new(Mutex::new(Ok(Some(app)))), lookups: Arc::default() };
         let clock = ManualClock::at(NOW - 3600);
         let verifier = Verifier::new(keys.clone()).with_clock(clock.clone());
         clock.advance(Duration::from_secs(3600));
         let (sender, slow, bytes) = slow(request);
         let verdict = tokio::spawn(async move { verifier.verify(slow).await });
         settle().await;
-        assert_eq!(keys.look_ups.load(Ordering::Relaxed), 1);
+        assert_eq!(keys.lookups.load(Ordering::Relaxed), 1);
         Self { keys, clock, sender, bytes, verdict }
     }
 
@@ -238,7 +238,7 @@ impl Upload {
         self.clock.advance(Duration::from_millis(milliseconds));
         self.sender.send_data(self.bytes).await.unwrap();
         drop(self.sender);
-        (self.verdict.await.unwrap(), self.keys.look_ups.load(Ordering::Relaxed))
+        (self.verdict.await.unwrap(), self.keys.lookups.load(Ordering::Relaxed))
     }
 }
 
@@ -250,8 +250,8 @@ async fn key_retired_while_the_body_arrives_is_rejected() {
         for answer in [None, Some(other_key()), Some(over())] {
             let upload = Upload::start(request.clone()).await;
             upload.set(Ok(answer));
-            let (verdict, look_ups) = upload.end_after(6000).await;
-            assert_eq!((code(&verdict), look_ups), ("invalid_signature", 2), "{:?}", request.body());
+            let (verdict, lookups) = upload.end_after(6000).await;
+            assert_eq!((code(&verdict), lookups), ("invalid_signature", 2), "{:?}", request.body());
             let rejection = verdict.unwrap_err();
             assert!(rejection.detail().starts_with("the app id is unknown, or the signature is not"), "{rejection}");
         }
@@ -259,20 +259,20 @@ async fn key_retired_while_the_body_arrives_is_rejected() {
 }
 
 #[tokio::test]
-async fn keys_are_not_looked_up_again_within_five_seconds() {
+async fn lookup_is_not_repeated_within_five_seconds() {
     for request in bodies() {
         let upload = Upload::start(request.clone()).await;
         upload.set(Ok(None));
-        let (verdict, look_ups) = upload.end_after(5000).await;
-        assert_eq!((code(&verdict), look_ups), ("accepted", 1));
+        let (verdict, lookups) = upload.end_after(5000).await;
+        assert_eq!((code(&verdict), lookups), ("accepted", 1));
         let upload = Upload::start(request).await;
-        let (verdict, look_ups) = upload.end_after(5001).await;
-        assert_eq!((code(&verdict), look_ups), ("accepted", 2));
+        let (verdict, lookups) = upload.end_after(5001).await;
+        assert_eq!((code(&verdict), lookups), ("accepted", 2));
     }
 }
 
 #[tokio::test]
-async fn caller_has_the_later_answer_of_the_key_store() {
+async fn caller_has_the_latest_key_store_answer() {
     for request in bodies() {
         let upload = Upload::start(request).await;
         let ring = KeyRing::new([named(OTHER, "new"), named(KEY, "renamed")]).unwrap();
@@ -285,7 +285,7 @@ async fn caller_has_the_later_answer_of_the_key_store() {
 }
 
 #[tokio::test]
-async fn key_store_that_fails_meanwhile_is_503() {
+async fn key_store_failure_during_upload_returns_503() {
     for request in bodies() {
         let upload = Upload::start(request).await;
         upload.set(Err("the database is down"));
@@ -293,10 +293,10 @@ async fn key_store_that_fails_meanwhile_is_503() {
     }
 }
 
-/// A store whose answers take as long as the test says.
-struct Slow(ManualClock, MemoryNonceStore);
+/// A nonce store whose claims take 6 seconds.
+struct SlowStore(ManualClock, MemoryNonceStore);
 
-impl NonceStore for Slow {
+impl NonceStore for SlowStore {
     async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_secs(6));
         self.1.claim(claim, retention).await
@@ -308,14 +308,14 @@ impl NonceStore for Slow {
 }
 
 #[tokio::test]
-async fn key_retired_while_a_shared_store_is_asked_is_rejected() {
-    let keys = Keys { answer: Arc::new(Mutex::new(Ok(Some(App::new(rig::secret()))))), look_ups: Arc::default() };
+async fn key_retired_during_the_nonce_claim_is_rejected() {
+    let keys = Keys { answer: Arc::new(Mutex::new(Ok(Some(App::new(rig::secret()))))), lookups: Arc::default() };
     let clock = ManualClock::at(NOW);
-    let slow = Slow(clock.clone(), MemoryNonceStore::new());
+    let slow = SlowStore(clock.clone(), MemoryNonceStore::new());
     let verifier = Verifier::new(keys.clone()).with_nonces(slow).with_clock(clock);
-    let verdict = verifier.verify(rig::arriving(signed(rig::get("/")))).await;
-    assert_eq!((code(&verdict), keys.look_ups.load(Ordering::Relaxed)), ("accepted", 2));
-    let mut verifying = Box::pin(verifier.verify(rig::arriving(signed(rig::get("/")))));
+    let verdict = verifier.verify(rig::incoming(signed(rig::get("/")))).await;
+    assert_eq!((code(&verdict), keys.lookups.load(Ordering::Relaxed)), ("accepted", 2));
+    let mut verifying = Box::pin(verifier.verify(rig::incoming(signed(rig::get("/")))));
     *keys.answer.lock().unwrap() = Ok(None);
     assert_eq!(code(&(&mut verifying).await), "invalid_signature");
 }
@@ -323,10 +323,10 @@ async fn key_retired_while_a_shared_store_is_asked_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn report_only_calls_the_service_after_the_deadline() {
     for request in bodies() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let telling = told.clone();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let reporter = reported.clone();
         let layer = ReportOnlyLayer::new(verifier().0, move |_, verdict| {
-            telling.lock().unwrap().push(verdict.map_or_else(|rejection| rejection.kind().code(), |_| "accepted"));
+            reporter.lock().unwrap().push(verdict.map_or_else(|rejection| rejection.kind().code(), |_| "accepted"));
         });
         let (sender, slow, bytes) = slow(request);
         let service = layer.layer(service_fn(|request: Request<ServiceBody>| async {
@@ -334,7 +334,7 @@ async fn report_only_calls_the_service_after_the_deadline() {
         }));
         let answer = tokio::spawn(service.oneshot(slow));
         tokio::time::sleep(Duration::from_secs(301)).await;
-        assert_eq!(*told.lock().unwrap(), ["body_timeout"]);
+        assert_eq!(*reported.lock().unwrap(), ["body_timeout"]);
         let mut sender = sender;
         sender.send_data(bytes.clone()).await.unwrap();
         drop(sender);
@@ -344,14 +344,14 @@ async fn report_only_calls_the_service_after_the_deadline() {
 
 async fn serve(limits: Limits) -> SocketAddr {
     let layer = Verifier::new(rig::keys()).with_limits(limits).with_clock(ManualClock::at(NOW)).into_layer();
-    let app = Router::new().route("/", on_post(async || "let in")).layer(layer);
+    let app = Router::new().route("/", on_post(async || "accepted")).layer(layer);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
     address
 }
 
-/// Sends a part of the body, and waits.
+/// Sends a part of the body, and then waits for the response.
 fn stall(address: SocketAddr, request: &Request<&'static str>) -> String {
     let mut head = "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".to_owned();
     for (name, value) in request.headers() {
@@ -360,7 +360,7 @@ fn stall(address: SocketAddr, request: &Request<&'static str>) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(stream, "{head}content-length: {}\r\n\r\n{}", request.body().len(), &request.body()[..3]).unwrap();
-    // The rest of the body is awaited for 5 seconds more, so that the answer is read by its length.
+    // The server drains the connection for 5 more seconds, so the test stops at the end of the JSON.
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
         let mut piece = [0; 4096];
@@ -373,7 +373,7 @@ fn stall(address: SocketAddr, request: &Request<&'static str>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stalled_upload_over_a_socket_gets_its_answer() {
+async fn stalled_upload_over_a_socket_gets_a_response() {
     let timeout = Duration::from_millis(200);
     let address = serve(Limits::new().with_form_timeout(timeout).with_body_timeout(timeout)).await;
     for request in bodies() {

@@ -1,4 +1,4 @@
-//! The memory that bodies share while they are read whole.
+//! The memory that buffered bodies share.
 
 use bytes::Bytes;
 use countersign::{Secret, Signer, StaticKeys, Verifier, server::UnverifiedBody};
@@ -16,7 +16,7 @@ fn signer(app: &str) -> Signer {
     }
 }
 
-/// A body that arrives piece by piece, and is not the signed one.
+/// A body that arrives in pieces and does not match the signed digest.
 struct Upload {
     sender: Option<Sender<Bytes>>,
     verdict: JoinHandle<&'static str>,
@@ -70,12 +70,12 @@ async fn largest_body_of_the_largest_app_is_ended() {
     largest_of_all.send(29 * KIB).await;
     assert!(!small.is_ended() && !largest_of_all.is_ended());
     largest_of_all.send(10 * KIB).await;
-    assert_eq!(largest_of_all.end().await, "unavailable", "now other has most");
+    assert_eq!(largest_of_all.end().await, "unavailable", "now other uses the most memory");
     assert_eq!(small.end().await, "body_mismatch");
 }
 
 #[tokio::test]
-async fn one_apps_uploads_do_not_end_anothers() {
+async fn flood_of_one_app_ends_only_its_uploads() {
     let verifier = verifier_with(1000 * KIB);
     let kept = Upload::start(&verifier, "demo", 100 * KIB).await;
     let mut flood = Vec::new();
@@ -85,16 +85,16 @@ async fn one_apps_uploads_do_not_end_anothers() {
     assert!(!kept.is_ended());
     let ended = flood.iter().filter(|upload| upload.is_ended()).count();
     assert!((82..=90).contains(&ended), "{ended}");
-    assert!(flood.iter().take(ended).all(Upload::is_ended), "the oldest of equals");
+    assert!(flood.iter().take(ended).all(Upload::is_ended), "the oldest of the equal ones are ended");
     assert_eq!(kept.end().await, "body_mismatch");
 }
 
 #[tokio::test]
-async fn memory_comes_back() {
+async fn body_memory_is_released() {
     let verifier = verifier_with(50 * KIB);
     for app in ["demo", "other"].into_iter().cycle().take(40) {
-        let given_up = Upload::start(&verifier, app, 40 * KIB).await;
-        given_up.verdict.abort();
+        let cancelled = Upload::start(&verifier, app, 40 * KIB).await;
+        cancelled.verdict.abort();
         assert_eq!(Upload::start(&verifier, app, 40 * KIB).await.end().await, "body_mismatch");
         let ended = Upload::start(&verifier, "demo", 45 * KIB).await;
         assert_eq!(Upload::start(&verifier, "other", 10 * KIB).await.end().await, "body_mismatch");
@@ -103,7 +103,7 @@ async fn memory_comes_back() {
 }
 
 #[tokio::test]
-async fn forms_and_bodies_are_counted_apart() {
+async fn forms_and_bodies_have_separate_memory() {
     let verifier = verifier_with(50 * KIB).with_form_memory(0);
     assert_eq!(Upload::start(&verifier, "demo", 40 * KIB).await.end().await, "body_mismatch");
 }

@@ -1,4 +1,4 @@
-//! Caches between a verifier and its callers: an answer to one of them is not served to another.
+//! HTTP caches between a verifier and its callers: a cache does not serve one caller's response to another.
 
 use std::convert::Infallible;
 
@@ -13,19 +13,19 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
     proxy::Proxy,
-    rig::{self, NOW, arriving, signed_by, signer_of, verifier},
+    rig::{self, NOW, incoming, signed_by, signer_of, verifier},
 };
 
 type Headers = &'static [(&'static str, &'static str)];
 
-/// The headers of the answer to a signed request, of a service that answers with these.
+/// The headers of the response to a signed request, when the service responds with these headers.
 async fn answer_of(scheme: &Scheme, headers: HeaderMap) -> HeaderMap {
     let service = service_fn(move |_: Request<ServiceBody>| {
         let mut response = Response::new(Full::new(Bytes::new()));
         *response.headers_mut() = headers.clone();
         async { Ok::<_, Infallible>(response) }
     });
-    let request = arriving(signed_by(&signer_of(scheme.clone()), NOW, rig::get("/")));
+    let request = incoming(signed_by(&signer_of(scheme.clone()), NOW, rig::get("/")));
     let response = verifier().0.with_scheme(scheme.clone()).into_layer().layer(service).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     response.headers().clone()
@@ -40,7 +40,7 @@ fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn answers_are_private_unless_the_service_decides() {
+async fn responses_are_private_by_default() {
     const CC: &str = "cache-control";
     let table: [(Headers, &[&str]); _] = [
         (&[], &["private"]),
@@ -50,7 +50,7 @@ async fn answers_are_private_unless_the_service_decides() {
         (&[(CC, "no-cache")], &["private, no-cache"]),
         (&[(CC, "no-transform, must-revalidate")], &["private, no-transform, must-revalidate"]),
         (&[(CC, "max-age=60"), (CC, "immutable")], &["private, max-age=60, immutable"]),
-        // The service decides who may keep it.
+        // The service decides who may store the response.
         (&[(CC, "public, max-age=60")], &["public, max-age=60"]),
         (&[(CC, "PUBLIC")], &["PUBLIC"]),
         (&[(CC, "max-age=60 ,\tS-MaxAge=5")], &["max-age=60 ,\tS-MaxAge=5"]),
@@ -59,7 +59,7 @@ async fn answers_are_private_unless_the_service_decides() {
         (&[(CC, "max-age=60"), (CC, "Private")], &["max-age=60", "Private"]),
         (&[(CC, "community=\"a, b\", private")], &["community=\"a, b\", private"]),
         (&[(CC, "community=\"a\\\", b\", private")], &["community=\"a\\\", b\", private"]),
-        // A field list, an argument or a quoted string decides nothing about the whole answer.
+        // A field list, an argument or a quoted string says nothing about the whole response.
         (&[(CC, "private=\"x-foo\"")], &["private, private=\"x-foo\""]),
         (&[(CC, "private=x-foo, max-age=60")], &["private, private=x-foo, max-age=60"]),
         (&[(CC, "private=\"\"")], &["private, private=\"\""]),
@@ -72,7 +72,7 @@ async fn answers_are_private_unless_the_service_decides() {
         (&[(CC, "s-maxage=soon")], &["private, s-maxage=soon"]),
         (&[(CC, "s-maxage=-1")], &["private, s-maxage=-1"]),
         (&[(CC, "x-public, publicly, not-private")], &["private, x-public, publicly, not-private"]),
-        // What cannot be read decides nothing, and takes nothing of what is put before it.
+        // An unparsable directive has no effect and does not change the prefix.
         (&[(CC, "max-age=60; public")], &["private, max-age=60; public"]),
         (&[(CC, "max-age=60 public")], &["private, max-age=60 public"]),
         (&[(CC, "private x, max-age=60")], &["private, private x, max-age=60"]),
@@ -85,13 +85,13 @@ async fn answers_are_private_unless_the_service_decides() {
         let answer = answer_of(&Scheme::new(), map(headers)).await;
         assert_eq!(all(&answer, CC), expected, "of {headers:?}");
     }
-    // Bytes that are no text stay, too.
+    // Values that are not UTF-8 are kept.
     let opaque = HeaderMap::from_iter([(http::header::CACHE_CONTROL, HeaderValue::from_bytes(b"x=\xff").unwrap())]);
     assert_eq!(answer_of(&Scheme::new(), opaque).await[CC], HeaderValue::from_bytes(b"private, x=\xff").unwrap());
 }
 
 #[tokio::test]
-async fn kept_answers_vary_by_the_caller() {
+async fn cacheable_responses_vary_by_the_caller() {
     let table: [(Headers, &[&str]); _] = [
         (&[], &[]),
         (&[("cache-control", "public")], &[]),
@@ -102,11 +102,11 @@ async fn kept_answers_vary_by_the_caller() {
         (&[("cache-control", "public, Max-Age=60")], &["x-app-id, x-token"]),
         (&[("cache-control", "private, max-age=60")], &["x-app-id, x-token"]),
         (&[("cache-control", "private"), ("cache-control", "max-age")], &["x-app-id, x-token"]),
-        // Another reader of what is malformed may find a lifetime in it.
+        // Another parser may find a lifetime in a malformed value.
         (&[("cache-control", "community=\"open, max-age=60")], &["x-app-id, x-token"]),
         (&[("expires", "0")], &["x-app-id, x-token"]),
         (&[("last-modified", "Tue, 15 Nov 1994 12:45:26 GMT")], &["x-app-id, x-token"]),
-        // What the service says stays, in one field.
+        // The service's own values are kept, in one field.
         (&[("expires", "0"), ("vary", "accept")], &["accept, x-app-id, x-token"]),
         (&[("expires", "0"), ("vary", "accept"), ("vary", "origin")], &["accept, origin, x-app-id, x-token"]),
         (&[("expires", "0"), ("vary", "X-Token ,accept")], &["X-Token ,accept, x-app-id"]),
@@ -122,14 +122,14 @@ async fn kept_answers_vary_by_the_caller() {
 }
 
 #[tokio::test]
-async fn answers_vary_by_where_the_fields_travel() {
+async fn vary_lists_the_locations_of_the_fields() {
     let cookie = || TokenLocation::Cookie("sid".to_owned());
     for (carrier, place, expected) in [
         (FieldLocation::Headers, TokenLocation::Field, &["x-client, x-token"][..]),
         (FieldLocation::Headers, TokenLocation::Bearer, &["x-client, authorization"]),
         (FieldLocation::Headers, cookie(), &["x-client, cookie"]),
         (FieldLocation::Either, TokenLocation::Field, &["x-client, x-token"]),
-        // An app id in the query is in the URL by which a cache finds the answer, and so is a token's field.
+        // An app id or a token in the query is part of the URL, and so of the cache key.
         (FieldLocation::Query, TokenLocation::Field, &[]),
         (FieldLocation::Query, TokenLocation::Bearer, &["authorization"]),
         (FieldLocation::Query, cookie(), &["cookie"]),
@@ -143,18 +143,18 @@ async fn answers_vary_by_where_the_fields_travel() {
 }
 
 #[tokio::test]
-async fn exempt_answers_are_left_alone() {
+async fn bypassed_responses_are_unchanged() {
     let service = service_fn(async |_: Request<ServiceBody>| {
         let response = Response::builder().header("cache-control", "max-age=60").header("vary", "accept");
         Ok::<_, Infallible>(response.body(Full::new(Bytes::new())).unwrap())
     });
     let layer = verifier().0.with_insecure_bypass(|_, _| true).into_layer();
-    let response = layer.layer(service).oneshot(arriving(rig::get("/"))).await.unwrap();
+    let response = layer.layer(service).oneshot(incoming(rig::get("/"))).await.unwrap();
     assert_eq!(all(response.headers(), "cache-control"), ["max-age=60"]);
     assert_eq!(all(response.headers(), "vary"), ["accept"]);
 }
 
-/// An nginx that keeps what it may.
+/// An nginx with a shared cache.
 struct Cache(Proxy);
 
 impl Cache {
@@ -172,7 +172,7 @@ impl Cache {
         Self(Proxy::nginx(&http))
     }
 
-    /// The status, whether it came from the cache, and the body.
+    /// Returns the status, the cache status, and the body.
     async fn send(&self, request: Request<&'static str>) -> (u16, String, Bytes) {
         let stream = TcpStream::connect(self.0.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -187,7 +187,7 @@ impl Cache {
     }
 }
 
-/// A service whose answers may be kept for a minute, behind nginx; `/open` needs no signature.
+/// A service behind nginx with this `cache-control`. `/open` needs no signature.
 async fn behind_nginx(cache_control: &'static str) -> Cache {
     let answer = move || async move { ([("cache-control", cache_control)], "for demo alone") };
     let app = Router::new().route("/own", get(answer)).layer(VerifyLayer::new(rig::keys())).route("/open", get(answer));
@@ -202,10 +202,10 @@ fn by(signer: &Signer) -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn shared_cache_serves_no_callers_answer_to_another() {
+async fn shared_cache_separates_callers() {
     let nginx = behind_nginx("max-age=60").await;
     nginx.send(rig::get("/open")).await;
-    assert_eq!(nginx.send(rig::get("/open")).await.1, "HIT", "this nginx does keep what it may");
+    assert_eq!(nginx.send(rig::get("/open")).await.1, "HIT", "this nginx caches responses");
     let own = (200, "MISS".to_owned(), Bytes::from("for demo alone"));
     assert_eq!(nginx.send(by(&rig::signer())).await, own);
     let (status, cache, body) = nginx.send(rig::get("/own")).await;
@@ -214,10 +214,10 @@ async fn shared_cache_serves_no_callers_answer_to_another() {
 }
 
 #[tokio::test]
-async fn public_answers_are_kept_by_the_caller() {
+async fn public_responses_are_cached_per_caller() {
     let nginx = behind_nginx("public, max-age=60").await;
     nginx.send(by(&rig::signer())).await;
-    assert_eq!(nginx.send(by(&rig::signer())).await.1, "HIT", "the service has decided so");
+    assert_eq!(nginx.send(by(&rig::signer())).await.1, "HIT", "the service allows shared caching");
     let (status, cache, body) = nginx.send(rig::get("/own")).await;
     assert_eq!((status, &*cache), (401, "MISS"), "{body:?}");
     let other = Signer::new("other".parse().unwrap(), rig::secret());

@@ -1,4 +1,4 @@
-//! The wall clock steps, and no request is let in twice.
+//! The wall clock steps, and no request is accepted twice.
 
 use std::{
     collections::HashSet,
@@ -25,11 +25,11 @@ fn fresh(timestamp: u64) -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn a_wrong_hour_for_one_request_is_forgotten() {
+async fn brief_clock_step_has_no_lasting_effect() {
     let (verifier, clock) = verifier();
     assert_eq!(code(&verifier, fresh(NOW)).await, "accepted");
     clock.set_wall(NOW + 3600);
-    assert_eq!(code(&verifier, fresh(NOW)).await, "stale_timestamp", "steps ahead are followed");
+    assert_eq!(code(&verifier, fresh(NOW)).await, "stale_timestamp", "the verifier follows a forward step");
     assert_eq!(code(&verifier, fresh(NOW + 3600)).await, "accepted");
     clock.set_wall(NOW);
     assert_eq!(code(&verifier, fresh(NOW)).await, "accepted");
@@ -37,7 +37,7 @@ async fn a_wrong_hour_for_one_request_is_forgotten() {
 }
 
 #[tokio::test]
-async fn four_wrong_minutes_are_forgotten() {
+async fn four_minute_clock_step_has_no_lasting_effect() {
     let (verifier, clock) = verifier();
     for (seconds, hour) in [(0, 0), (0, 3600), (240, 3600), (240, 0), (300, 0)] {
         while clock.monotonic().as_secs() < 3600 + seconds {
@@ -49,16 +49,16 @@ async fn four_wrong_minutes_are_forgotten() {
     }
 }
 
-/// What was let in during the step is remembered until its own time has passed.
+/// The nonce of a request accepted during the step is kept until the request's own window has passed.
 #[tokio::test]
-async fn a_request_of_the_wrong_hour_is_let_in_once() {
+async fn request_during_a_clock_step_is_accepted_once() {
     let (verifier, clock) = verifier();
     clock.set_wall(NOW + 3600);
-    let of_the_step = fresh(NOW + 3600);
-    assert_eq!(code(&verifier, of_the_step.clone()).await, "accepted");
+    let during_step = fresh(NOW + 3600);
+    assert_eq!(code(&verifier, during_step.clone()).await, "accepted");
     clock.set_wall(NOW);
     for second in (0..4000).step_by(10) {
-        // Enough claims for every part of the store to be swept.
+        // Enough claims to sweep every shard of the store.
         for _ in 0..40 {
             code(&verifier, fresh(NOW + second)).await;
         }
@@ -66,17 +66,17 @@ async fn a_request_of_the_wrong_hour_is_let_in_once() {
             3300..=3900 => "replayed_nonce",
             _ => "stale_timestamp",
         };
-        assert_eq!(code(&verifier, of_the_step.clone()).await, expected, "after {second} s");
+        assert_eq!(code(&verifier, during_step.clone()).await, expected, "after {second} s");
         clock.advance(Duration::from_secs(10));
     }
 }
 
-/// The store is sized for 601 seconds of requests, as its documentation says.
+/// The store is sized for 601 seconds of requests, as its documentation recommends.
 #[tokio::test]
-async fn a_step_that_stays_needs_no_larger_store() {
-    const A_SECOND: u64 = 10;
+async fn permanent_clock_step_needs_no_larger_store() {
+    const PER_SECOND: u64 = 10;
     let clock = ManualClock::at(NOW - 3600);
-    let store = MemoryNonceStore::with_capacity((A_SECOND * 601 * 4 / 3) as usize);
+    let store = MemoryNonceStore::with_capacity((PER_SECOND * 601 * 4 / 3) as usize);
     let verifier = Verifier::new(rig::keys()).with_nonces(store).with_clock(clock.clone());
     clock.advance(Duration::from_secs(3600));
     let mut ahead = 0;
@@ -85,16 +85,16 @@ async fn a_step_that_stays_needs_no_larger_store() {
             ahead = 86_400;
             clock.set_wall(NOW + second + ahead);
         }
-        for _ in 0..A_SECOND {
+        for _ in 0..PER_SECOND {
             assert_eq!(code(&verifier, fresh(NOW + second + ahead)).await, "accepted", "after {second} s");
         }
         clock.advance(Duration::from_secs(1));
     }
 }
 
-/// Its time to live reaches to the end of its window by the time that was right all along.
+/// The TTL reaches to the end of the request's window, measured by the correct time.
 #[tokio::test]
-async fn redis_keeps_a_claim_of_the_wrong_hour_for_an_hour() {
+async fn redis_ttl_covers_a_clock_step() {
     let server = RedisServer::start();
     let clock = ManualClock::at(NOW);
     let store = RedisNonceStore::new(redis::Client::open(server.url()).unwrap());
@@ -104,15 +104,15 @@ async fn redis_keeps_a_claim_of_the_wrong_hour_for_an_hour() {
     let (timestamp, nonce) = ((NOW + 3600).try_into().unwrap(), "of-the-step".parse().unwrap());
     signer().sign_at(&mut parts, Payload::Bytes(b""), timestamp, nonce).unwrap();
     assert_eq!(code(&verifier, Request::from_parts(parts, "")).await, "accepted");
-    let left: i64 = server.tell(&["TTL", "cs1:demo/of-the-step"]);
+    let left: i64 = server.command(&["TTL", "cs1:demo/of-the-step"]);
     assert!((3600 + 361 - 5..=3600 + 361).contains(&left), "{left} s");
 }
 
-/// Forgets by a time of its own, which goes on while this machine is suspended.
+/// A store that expires nonces by its own clock, which continues while this machine is suspended.
 #[derive(Clone, Default)]
-struct Elsewhere(Arc<Mutex<HashSet<String>>>);
+struct ExternalStore(Arc<Mutex<HashSet<String>>>);
 
-impl NonceStore for Elsewhere {
+impl NonceStore for ExternalStore {
     async fn claim(&self, claim: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         let is_first = self.0.lock().unwrap().insert(claim.nonce().to_string());
         Ok(if is_first { NonceStatus::New } else { NonceStatus::Replayed })
@@ -123,48 +123,48 @@ impl NonceStore for Elsewhere {
     }
 }
 
-/// After it was suspended for an hour, the wall clock is set back by that hour.
+/// The machine was suspended for an hour. Afterwards the wall clock is set back by that hour.
 #[tokio::test]
-async fn a_suspended_machine_lets_no_request_in_twice() {
-    let store = Elsewhere::default();
+async fn suspended_machine_accepts_no_request_twice() {
+    let store = ExternalStore::default();
     let (verifier, clock) = verifier_on(store.clone());
     let request = fresh(NOW);
     assert_eq!(code(&verifier, request.clone()).await, "accepted");
     clock.set_wall(NOW + 3600);
     store.0.lock().unwrap().clear();
-    assert_eq!(code(&verifier, fresh(NOW + 3600)).await, "accepted", "it woke up");
+    assert_eq!(code(&verifier, fresh(NOW + 3600)).await, "accepted", "after the resume");
     clock.set_wall(NOW);
     for second in 0..=661 {
         assert_eq!(code(&verifier, request.clone()).await, "stale_timestamp", "after {second} s");
         clock.advance(Duration::from_secs(1));
     }
     assert_eq!(code(&verifier, request).await, "stale_timestamp");
-    assert_eq!(code(&verifier, fresh(NOW + 662)).await, "accepted", "the wall is followed again");
+    assert_eq!(code(&verifier, fresh(NOW + 662)).await, "accepted", "the verifier follows the wall clock again");
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Passes(u64),
-    /// The wall is so many seconds from the right time.
-    Steps(i64),
-    /// A request is sent whose timestamp is so far from the wall.
-    Sends(i64),
+    Advance(u64),
+    /// Sets the wall clock this many seconds from the correct time.
+    StepWall(i64),
+    /// Sends a request whose timestamp differs from the wall clock by this many seconds.
+    Send(i64),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let step = prop_oneof![Just(0), Just(3600), Just(-3600), Just(400), -2000_i64..4000];
     let skew = prop_oneof![Just(0), Just(-300), Just(300), -330_i64..330];
-    let passes = prop_oneof![0_u64..20, 0_u64..700];
+    let advance = prop_oneof![0_u64..20, 0_u64..700];
     let event = prop_oneof![
-        2 => passes.prop_map(Event::Passes),
-        2 => step.prop_map(Event::Steps),
-        6 => skew.prop_map(Event::Sends),
+        2 => advance.prop_map(Event::Advance),
+        2 => step.prop_map(Event::StepWall),
+        6 => skew.prop_map(Event::Send),
     ];
     proptest::collection::vec(event, 1..120)
 }
 
-/// One request for each ten seconds, with a nonce of its own.
-fn of_the_pool(verifier: &Verifier<StaticKeys>, timestamp: u64) -> Option<u64> {
+/// Sends the one request of this span of ten seconds. Returns its timestamp if it is accepted.
+fn send_pooled(verifier: &Verifier<StaticKeys>, timestamp: u64) -> Option<u64> {
     let timestamp = timestamp / 10 * 10;
     let (mut parts, ()) = Request::get("/").body(()).unwrap().into_parts();
     let nonce = format!("nonce-{timestamp}").parse().unwrap();
@@ -175,7 +175,7 @@ fn of_the_pool(verifier: &Verifier<StaticKeys>, timestamp: u64) -> Option<u64> {
 
 proptest! {
     #[test]
-    fn no_step_of_the_wall_lets_a_request_in_twice(events in events()) {
+    fn clock_steps_accept_no_request_twice(events in events()) {
         let clock = ManualClock::at(NOW);
         let verifier = Verifier::new(rig::keys()).with_clock(clock.clone());
         let mut accepted = HashSet::new();
@@ -183,17 +183,17 @@ proptest! {
         for event in events {
             let passed = clock.monotonic().as_secs();
             match event {
-                Event::Passes(seconds) => clock.advance(Duration::from_secs(seconds)),
-                Event::Steps(seconds) => {
+                Event::Advance(seconds) => clock.advance(Duration::from_secs(seconds)),
+                Event::StepWall(seconds) => {
                     ahead = seconds;
                     clock.set_wall((NOW + passed).saturating_add_signed(ahead));
                 }
-                Event::Sends(skew) => {
+                Event::Send(skew) => {
                     let timestamp = (NOW + passed).saturating_add_signed(ahead + skew);
-                    // Many, so that the store forgets all that it may.
+                                        // Enough requests that the store sweeps all expired nonces.
                     for n in 0..40 {
-                        if let Some(timestamp) = of_the_pool(&verifier, timestamp.saturating_sub(n * 10)) {
-                            prop_assert!(accepted.insert(timestamp), "{timestamp} was let in twice");
+                        if let Some(timestamp) = send_pooled(&verifier, timestamp.saturating_sub(n * 10)) {
+                                                        prop_assert!(accepted.insert(timestamp), "{timestamp} was accepted twice");
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! What the compiler says where a user forgets something.
+//! Compiler messages for common mistakes.
 
 use std::{
     fs,
@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// What `cargo check` prints of a program in its own package.
+/// The errors that `cargo check` prints for a program in its own package.
 fn errors_of(name: &str, dependencies: &str, program: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
@@ -18,7 +18,7 @@ fn errors_of(name: &str, dependencies: &str, program: &str) -> String {
     );
     fs::write(package.join("Cargo.toml"), manifest).unwrap();
     fs::write(package.join("src/main.rs"), program).unwrap();
-    // The versions that were downloaded for this test's own build.
+    // Use the dependency versions of this test's own build.
     let _ = fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock"));
     let mut check = Command::new(env!("CARGO"));
     check.args(["check", "--quiet", "--offline", "--color", "never"]).current_dir(&package);
@@ -28,7 +28,7 @@ fn errors_of(name: &str, dependencies: &str, program: &str) -> String {
 }
 
 #[test]
-fn a_verifier_as_a_layer_names_into_layer() {
+fn verifier_as_layer_error_suggests_into_layer() {
     let dependencies = r#"
         countersign = { path = "PATH", features = ["axum"] }
         axum = { version = "0.8.4", default-features = false }
@@ -48,7 +48,7 @@ fn a_verifier_as_a_layer_names_into_layer() {
 }
 
 #[test]
-fn a_reqwest_request_without_the_feature_names_it() {
+fn missing_reqwest_feature_is_named() {
     let dependencies = r#"
         countersign = { path = "PATH" }
         reqwest = { version = "0.13.1", default-features = false }

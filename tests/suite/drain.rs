@@ -1,4 +1,4 @@
-//! Refusals of requests with large bodies arrive: the rest of the body is read and discarded.
+//! After a rejection, the layer reads and discards the rest of a large body, so that the client receives the response.
 
 use std::{
     convert::Infallible,
@@ -41,7 +41,7 @@ async fn answer(_: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, Infall
     Ok(Response::new(Full::default()))
 }
 
-/// An axum service on a socket.
+/// Serves the app on a loopback socket.
 async fn serve(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -50,10 +50,10 @@ async fn serve(app: Router) -> SocketAddr {
 }
 
 fn app(layer: VerifyLayer<StaticKeys>) -> Router {
-    Router::new().route("/", on_post(async || "let in")).layer(layer)
+    Router::new().route("/", on_post(async || "accepted")).layer(layer)
 }
 
-/// Sends the whole body before it reads, as simple clients do. The status, or 0 where the answer was lost.
+/// Sends the whole body before it reads, as simple clients do. Returns the status, or 0 if the response was lost.
 fn upload(address: SocketAddr, head: &str, length: usize) -> u16 {
     let send = || -> std::io::Result<u16> {
         let mut stream = TcpStream::connect(address)?;
@@ -73,22 +73,22 @@ fn upload(address: SocketAddr, head: &str, length: usize) -> u16 {
     send().unwrap_or(0)
 }
 
-/// How many of 20 uploads get this status.
-async fn arrived(address: SocketAddr, length: usize, status: u16) -> usize {
+/// The number of uploads, of 20, that get this status.
+async fn count_status(address: SocketAddr, length: usize, status: u16) -> usize {
     let uploads = move || (0..20).filter(|_| upload(address, "", length) == status).count();
     tokio::task::spawn_blocking(uploads).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_of_an_upload_arrives() {
+async fn upload_rejections_reach_the_client() {
     let address = serve(app(layer())).await;
     for length in [128 * KIB, MIB, 1900 * KIB, 8 * MIB, 40 * MIB] {
-        assert_eq!(arrived(address, length, 401).await, 20, "{length} bytes");
+        assert_eq!(count_status(address, length, 401).await, 20, "{length} bytes");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_arrives_from_plain_hyper() {
+async fn upload_rejections_reach_the_client_over_plain_hyper() {
     let service = layer().layer(service_fn(answer));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -99,11 +99,11 @@ async fn every_refusal_arrives_from_plain_hyper() {
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
-    assert_eq!(arrived(address, 8 * MIB, 401).await, 20);
+    assert_eq!(count_status(address, 8 * MIB, 401).await, 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_arrives_over_http2() {
+async fn upload_rejections_reach_the_client_over_http2() {
     let service = layer().layer(service_fn(answer));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -136,7 +136,7 @@ async fn every_refusal_arrives_over_http2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_arrives_through_nginx() {
+async fn upload_rejections_reach_the_client_through_nginx() {
     let address = serve(app(layer())).await;
     let nginx = Proxy::nginx(&format!(
         "upstream app {{ server {address}; keepalive 8; }}
@@ -146,13 +146,14 @@ async fn every_refusal_arrives_through_nginx() {
         }}"
     ));
     for length in [128 * KIB, MIB, 1900 * KIB, 8 * MIB, 40 * MIB] {
-        assert_eq!(arrived(nginx.address, length, 401).await, 20, "{length} bytes");
+        assert_eq!(count_status(nginx.address, length, 401).await, 20, "{length} bytes");
     }
 }
 
-/// nginx takes an upstream that breaks a connection for dead: with two of them, uploads that are refused must not keep others out.
+/// nginx marks an upstream as failed when it resets a connection. Rejected uploads must not make nginx block valid
+/// calls.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_uploads_keeps_nobody_out() {
+async fn flood_of_rejected_uploads_blocks_no_valid_call() {
     let (first, second) = (serve(app(layer())).await, serve(app(layer())).await);
     let nginx = Proxy::nginx(&format!(
         "upstream app {{ server {first}; server {second}; keepalive 8; }}
@@ -161,41 +162,41 @@ async fn a_flood_of_uploads_keeps_nobody_out() {
             location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; }}
         }}"
     ));
-    static IS_OVER: AtomicBool = AtomicBool::new(false);
-    static REFUSED: AtomicUsize = AtomicUsize::new(0);
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static REJECTED: AtomicUsize = AtomicUsize::new(0);
     let address = nginx.address;
     let flood: Vec<_> = (0..8)
         .map(|_| {
             tokio::task::spawn_blocking(move || {
-                while !IS_OVER.load(Ordering::Relaxed) {
-                    REFUSED.fetch_add(usize::from(upload(address, "", 1000 * KIB) == 401), Ordering::Relaxed);
+                while !STOP.load(Ordering::Relaxed) {
+                    REJECTED.fetch_add(usize::from(upload(address, "", 1000 * KIB) == 401), Ordering::Relaxed);
                 }
             })
         })
         .collect();
-    let good = tokio::task::spawn_blocking(move || {
+    let valid = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        let (mut let_in, mut sent) = (0, 0);
+        let (mut accepted, mut sent) = (0, 0);
         while started.elapsed() < Duration::from_secs(3) {
             let request = rig::signed(rig::post("/", "text/plain", ""));
             let field = |name: &str| format!("{name}: {}\r\n", request.headers()[name].to_str().unwrap());
             let names = ["x-app-id", "x-timestamp", "x-nonce", "x-sign", "content-type"];
-            let_in += usize::from(upload(address, &names.map(field).concat(), 0) == 200);
+            accepted += usize::from(upload(address, &names.map(field).concat(), 0) == 200);
             sent += 1;
         }
-        (let_in, sent)
+        (accepted, sent)
     });
-    let (let_in, sent) = good.await.unwrap();
-    IS_OVER.store(true, Ordering::Relaxed);
-    for poster in flood {
-        poster.await.unwrap();
+    let (accepted, sent) = valid.await.unwrap();
+    STOP.store(true, Ordering::Relaxed);
+    for upload in flood {
+        upload.await.unwrap();
     }
-    assert_eq!(let_in, sent, "good calls; {REFUSED:?} uploads were refused");
-    assert!(sent > 20 && REFUSED.load(Ordering::Relaxed) > 20, "{sent} good calls, {REFUSED:?} uploads");
+    assert_eq!(accepted, sent, "valid calls; {REJECTED:?} uploads were rejected");
+    assert!(sent > 20 && REJECTED.load(Ordering::Relaxed) > 20, "{sent} valid calls, {REJECTED:?} uploads");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expect_continue_uploads_nothing() {
+async fn expect_continue_upload_is_rejected_without_100() {
     let address = serve(app(layer())).await;
     let answer = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -203,25 +204,25 @@ async fn expect_continue_uploads_nothing() {
         let head = "POST / HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1000000\r\n\r\n";
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = String::new();
-        // The server closes the connection, for it cannot tell whether the body will come.
+        // The server closes the connection, because it does not know whether the body follows.
         stream.read_to_string(&mut answer).unwrap();
         answer
     });
-    assert!(answer.await.unwrap().starts_with("HTTP/1.1 401 "), "and no 100");
+    assert!(answer.await.unwrap().starts_with("HTTP/1.1 401 "), "no 100 Continue");
 }
 
-/// The service answers before it has read the body.
+/// The service responds before it has read the body.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_early_answer_of_the_service_arrives() {
+async fn early_service_response_reaches_the_client() {
     let verifier = verifier().0.with_streamed_bodies();
     let layer = verifier.with_insecure_bypass(|_, _| true).into_layer();
     let too_early = on_post(async |_: Request<axum::body::Body>| StatusCode::IM_A_TEAPOT);
     let address = serve(Router::new().route("/", too_early).layer(layer)).await;
-    assert_eq!(arrived(address, 8 * MIB, 418).await, 20);
+    assert_eq!(count_status(address, 8 * MIB, 418).await, 20);
 }
 
-/// An upload that is refused, and the sender of its body.
-async fn refused(layer: &VerifyLayer<StaticKeys>) -> http_body_util::channel::Sender<Bytes, Infallible> {
+/// Sends an upload that is rejected. Returns the sender of its body.
+async fn reject_upload(layer: &VerifyLayer<StaticKeys>) -> http_body_util::channel::Sender<Bytes, Infallible> {
     let (sender, body) = Channel::new(1);
     let mut service = layer.layer(service_fn(answer));
     let request = Request::post("/").body(UnverifiedBody::new(body)).unwrap();
@@ -230,8 +231,8 @@ async fn refused(layer: &VerifyLayer<StaticKeys>) -> http_body_util::channel::Se
     sender
 }
 
-/// How many frames of 1 KiB are taken.
-async fn taken(sender: &mut http_body_util::channel::Sender<Bytes, Infallible>, most: usize) -> usize {
+/// Sends up to `most` frames of 1 KiB. Returns how many the layer read.
+async fn count_read_frames(sender: &mut http_body_util::channel::Sender<Bytes, Infallible>, most: usize) -> usize {
     let frame = Bytes::from_static(&[b'x'; KIB]);
     for count in 0..most {
         if sender.send_data(frame.clone()).await.is_err() {
@@ -242,18 +243,18 @@ async fn taken(sender: &mut http_body_util::channel::Sender<Bytes, Infallible>, 
 }
 
 #[tokio::test]
-async fn no_more_bytes_are_discarded_than_the_limit() {
+async fn drained_bytes_are_limited() {
     let layer = layer().with_drain_limits(DrainLimits::new().with_bytes(100 * KIB as u64));
-    let count = taken(&mut refused(&layer).await, 1000).await;
-    // One more waits in the channel.
+    let count = count_read_frames(&mut reject_upload(&layer).await, 1000).await;
+    // The channel buffers one more frame.
     assert!((100..=102).contains(&count), "{count} KiB");
-    assert_eq!(taken(&mut refused(&self::layer()).await, 1000).await, 1000);
+    assert_eq!(count_read_frames(&mut reject_upload(&self::layer()).await, 1000).await, 1000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_body_is_dropped_after_the_timeout() {
+async fn slow_body_is_dropped_after_the_timeout() {
     let started = tokio::time::Instant::now();
-    let mut sender = refused(&layer()).await;
+    let mut sender = reject_upload(&layer()).await;
     while sender.send_data(Bytes::from_static(b"x")).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -262,12 +263,12 @@ async fn a_slow_body_is_dropped_after_the_timeout() {
 }
 
 #[tokio::test]
-async fn no_more_bodies_are_drained_than_the_limit() {
+async fn concurrent_drains_are_limited() {
     let layer = layer().with_drain_limits(DrainLimits::new().with_bodies(2));
-    let mut senders = [refused(&layer).await, refused(&layer.clone()).await, refused(&layer).await];
+    let mut senders = [reject_upload(&layer).await, reject_upload(&layer.clone()).await, reject_upload(&layer).await];
     let mut counts = Vec::new();
     for sender in &mut senders {
-        counts.push(taken(sender, 10).await);
+        counts.push(count_read_frames(sender, 10).await);
     }
     assert_eq!(counts[..2], [10, 10]);
     assert!(counts[2] <= 1, "{counts:?}");
@@ -275,21 +276,21 @@ async fn no_more_bodies_are_drained_than_the_limit() {
     drop(first);
     yield_now().await;
     yield_now().await;
-    assert_eq!(taken(&mut refused(&layer).await, 10).await, 10, "a place is free again");
+    assert_eq!(count_read_frames(&mut reject_upload(&layer).await, 10).await, 10, "a slot is free again");
 }
 
 #[tokio::test]
-async fn a_limit_of_zero_drains_nothing() {
+async fn drain_limit_of_zero_drains_nothing() {
     let limits = DrainLimits::new();
     for limits in [limits.with_bytes(0), limits.with_timeout(Duration::ZERO), limits.with_bodies(0)] {
-        let count = taken(&mut refused(&layer().with_drain_limits(limits)).await, 10).await;
+        let count = count_read_frames(&mut reject_upload(&layer().with_drain_limits(limits)).await, 10).await;
         assert!(count <= 1, "{limits:?}");
     }
 }
 
-/// hyper drops the future of a request whose client is gone.
+/// hyper drops the request's future when the client disconnects.
 #[tokio::test]
-async fn a_cancelled_request_is_drained_too() {
+async fn cancelled_request_is_drained() {
     let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
     let mut service = layer().layer(service_fn(answer));
     let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
@@ -297,11 +298,11 @@ async fn a_cancelled_request_is_drained_too() {
     let mut call = service.call(form);
     assert!(futures_util::FutureExt::now_or_never(&mut call).is_none());
     drop(call);
-    assert_eq!(taken(&mut sender, 10).await, 10);
+    assert_eq!(count_read_frames(&mut sender, 10).await, 10);
 }
 
 #[test]
-fn without_a_runtime_the_body_is_dropped() {
+fn body_is_dropped_without_a_runtime() {
     let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
     let mut service = layer().layer(service_fn(answer));
     let request = Request::post("/").body(UnverifiedBody::new(body)).unwrap();

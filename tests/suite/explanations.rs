@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::rig::{self, KEY, NOW, arriving, form, get, signed_by, signer};
+use crate::rig::{self, KEY, NOW, form, get, incoming, signed_by, signer};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -98,7 +98,7 @@ async fn answer(layer: VerifyLayer<StaticKeys>, request: Request<&'static str>) 
     let service = layer.layer(service_fn(|_: Request<ServiceBody>| async {
         Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
     }));
-    let (parts, body) = service.oneshot(arriving(request)).await.unwrap().into_parts();
+    let (parts, body) = service.oneshot(incoming(request)).await.unwrap().into_parts();
     Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
 }
 
@@ -192,7 +192,7 @@ async fn grpc_answers_are_not_explained() {
     }));
     let request =
         signed_by(&wrong, NOW, Request::post("/s/M").header("content-type", "application/grpc").body("").unwrap());
-    let response = service.oneshot(arriving(request)).await.unwrap();
+    let response = service.oneshot(incoming(request)).await.unwrap();
     assert!(!format!("{:?}", response.headers()).contains("CS1-REQUEST"));
 }
 

@@ -1,4 +1,4 @@
-//! How apps share the room of the memory store.
+//! How apps share the capacity of the memory store.
 
 use std::{
     sync::{
@@ -15,12 +15,12 @@ use crate::rig::NOW;
 
 const CAPACITY: usize = 64_000;
 
-/// Whether the claim is let in. Each nonce is new.
+/// Claims a new nonce. Returns whether the claim is accepted.
 fn claims(store: &MemoryNonceStore, app: &str) -> bool {
     claims_as(store, app, None)
 }
 
-/// The same for a user of the app.
+/// Like [`claims`], for one user of the app.
 fn claims_as(store: &MemoryNonceStore, app: &str, owner: Option<&OwnerTag>) -> bool {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let nonce = format!("nonce-{}", COUNT.fetch_add(1, Ordering::Relaxed)).parse().unwrap();
@@ -34,7 +34,7 @@ fn claims_as(store: &MemoryNonceStore, app: &str, owner: Option<&OwnerTag>) -> b
     }
 }
 
-/// How many of so many claims are let in.
+/// The number of accepted claims, of `count`.
 fn claims_of(store: &MemoryNonceStore, app: &str, count: usize) -> usize {
     (0..count).filter(|_| claims(store, app)).count()
 }
@@ -46,25 +46,25 @@ fn flooded() -> MemoryNonceStore {
 }
 
 #[test]
-fn an_app_alone_gets_three_quarters() {
+fn single_app_gets_three_quarters() {
     assert_eq!(flooded().len(), CAPACITY / 4 * 3);
 }
 
 #[test]
-fn small_apps_get_their_room_after_a_flood() {
+fn small_apps_get_their_share_after_a_flood() {
     let store = flooded();
     let held: usize = (0..200).map(|n| claims_of(&store, &format!("app-{n}"), 100)).sum();
     assert!(held >= 15_500, "{held} of 20,000");
 }
 
 #[test]
-fn small_apps_get_their_room_beside_a_flood() {
+fn small_apps_get_their_share_during_a_flood() {
     let store = MemoryNonceStore::with_capacity(CAPACITY);
-    let (start, is_over) = (Barrier::new(3), AtomicBool::new(false));
+    let (start, stop) = (Barrier::new(3), AtomicBool::new(false));
     let held: usize = thread::scope(|scope| {
         scope.spawn(|| {
             start.wait();
-            while !is_over.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 claims(&store, "flood");
             }
         });
@@ -77,7 +77,7 @@ fn small_apps_get_their_room_beside_a_flood() {
             })
         });
         let held = halves.map(|half| half.join().unwrap()).into_iter().sum();
-        is_over.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         held
     });
     assert!(held >= 15_500, "{held} of 20,000");
@@ -85,14 +85,14 @@ fn small_apps_get_their_room_beside_a_flood() {
 }
 
 #[test]
-fn an_app_of_three_percent_gets_all_its_room() {
+fn app_with_three_percent_gets_its_full_share() {
     let share = CAPACITY * 3 / 100;
     assert_eq!(claims_of(&flooded(), "modest", share), share);
 }
 
-/// Each store hashes app ids with another key.
+/// Repeated, because each store hashes app ids with another key.
 #[test]
-fn no_app_is_refused_its_first_nonce() {
+fn first_nonce_of_each_app_is_accepted() {
     for _ in 0..10 {
         let store = flooded();
         assert_eq!((0..5000).filter(|n| !claims(&store, &format!("app-{n}"))).count(), 0);
@@ -100,7 +100,7 @@ fn no_app_is_refused_its_first_nonce() {
 }
 
 #[test]
-fn the_room_is_full_when_all_apps_claim() {
+fn store_fills_when_all_apps_claim() {
     let store = flooded();
     for n in 0..CAPACITY {
         claims(&store, &format!("app-{n}"));
@@ -109,9 +109,9 @@ fn the_room_is_full_when_all_apps_claim() {
     assert!(!claims(&store, "one-more"));
 }
 
-/// Its own nonces expire, and no other app claims anything.
+/// The app's own nonces expire while no other app claims any.
 #[test]
-fn a_large_app_gets_its_room_again() {
+fn large_app_regains_its_share_after_expiry() {
     let store = flooded();
     let later = Retention::new(NOW + 601, NOW + 1202);
     for n in 0..CAPACITY / 4 * 3 {
@@ -122,7 +122,7 @@ fn a_large_app_gets_its_room_again() {
 }
 
 #[test]
-fn one_users_script_leaves_room_for_the_apps_other_users() {
+fn one_users_script_spares_the_apps_other_users() {
     let store = MemoryNonceStore::with_capacity(CAPACITY);
     let owner = |n: u128| OwnerTag::from_bytes(n.to_le_bytes());
     let script = (0..CAPACITY).take_while(|_| claims_as(&store, "pages", Some(&owner(0)))).count();
@@ -130,13 +130,13 @@ fn one_users_script_leaves_room_for_the_apps_other_users() {
     for n in 1..200 {
         assert!(
             (0..10).all(|_| claims_as(&store, "pages", Some(&owner(n)))),
-            "user {n}, beside {script} of one script"
+            "user {n}, after {script} claims of one user"
         );
     }
 }
 
 #[test]
-fn many_users_win_no_room_for_their_app() {
+fn many_users_gain_no_larger_share() {
     let store = MemoryNonceStore::with_capacity(CAPACITY);
     for n in 0..CAPACITY as u128 {
         claims_as(&store, "pages", Some(&OwnerTag::from_bytes(n.to_le_bytes())));

@@ -1,18 +1,18 @@
-//! Every field, header and target that is not as the protocol wants it has an answer of its own.
+//! Each malformed field, header and target is rejected with a specific error.
 
 use countersign::{Field, FieldLocation, Scheme, TokenLocation};
 use http::{HeaderName, HeaderValue, Request};
 
 use crate::rig::{self, NOW, get, post, signed, signed_by, signer_of, verifier};
 
-/// The code and the field's name that a request is refused with.
-async fn refusal(scheme: &Scheme, request: Request<&'static str>) -> (&'static str, String) {
+/// The code and the field name of the rejection.
+async fn rejection(scheme: &Scheme, request: Request<&'static str>) -> (&'static str, String) {
     let verifier = verifier().0.with_scheme(scheme.clone());
     match rig::verify(&verifier, request).await {
         Ok(_) => ("accepted", String::new()),
         Err(rejection) => {
             let field = rejection.field().unwrap_or_default().to_owned();
-            assert!(rejection.detail().starts_with(&field), "{rejection} names its field first");
+            assert!(rejection.detail().starts_with(&field), "{rejection} starts with its field");
             (rejection.kind().code(), field)
         }
     }
@@ -21,7 +21,7 @@ async fn refusal(scheme: &Scheme, request: Request<&'static str>) -> (&'static s
 async fn with_header(name: &'static str, value: &[u8]) -> (&'static str, String) {
     let mut request = signed(get("/"));
     request.headers_mut().insert(name, HeaderValue::from_bytes(value).unwrap());
-    refusal(&Scheme::new(), request).await
+    rejection(&Scheme::new(), request).await
 }
 
 #[tokio::test]
@@ -80,8 +80,8 @@ async fn malformed_fields_are_rejected() {
     ];
     for (name, values) in cases {
         for value in *values {
-            let refusal = with_header(name, value.as_bytes()).await;
-            assert_eq!(refusal, ("malformed_field", (*name).to_owned()), "{name}: {value:?}");
+            let rejection = with_header(name, value.as_bytes()).await;
+            assert_eq!(rejection, ("malformed_field", (*name).to_owned()), "{name}: {value:?}");
         }
         assert_eq!(
             with_header(name, b"\xff\xfe\xfd\xfc\xfb\xfa").await.0,
@@ -104,11 +104,11 @@ async fn signature_digits_are_lowercase_hex() {
 }
 
 #[tokio::test]
-async fn the_shortest_and_the_longest_values_are_well_formed() {
+async fn shortest_and_longest_values_are_well_formed() {
     for (name, shortest, longest) in [("x-app-id", 1, 64), ("x-nonce", 6, 128), ("x-token", 1, 512)] {
         for length in [shortest, longest] {
-            let refusal = with_header(name, &b"a".repeat(length)).await.0;
-            assert_eq!(refusal, "invalid_signature", "{name}: {length}");
+            let rejection = with_header(name, &b"a".repeat(length)).await.0;
+            assert_eq!(rejection, "invalid_signature", "{name}: {length}");
         }
     }
 }
@@ -121,7 +121,7 @@ async fn extreme_timestamps_are_stale() {
 }
 
 #[test]
-fn errors_name_the_field_and_what_was_found() {
+fn errors_describe_field_and_value() {
     let of = |error: countersign::FieldError| error.to_string();
     let app = |text: &str| of(text.parse::<countersign::AppId>().unwrap_err());
     let nonce = |text: &str| of(text.parse::<countersign::Nonce>().unwrap_err());
@@ -170,7 +170,7 @@ fn errors_name_the_field_and_what_was_found() {
 }
 
 #[tokio::test]
-async fn a_malformed_field_says_what_was_found() {
+async fn malformed_field_error_describes_the_value() {
     let mut request = signed(get("/"));
     request.headers_mut().insert("x-sign", "0123".parse().unwrap());
     let rejection = rig::verify(&verifier().0, request).await.unwrap_err();
@@ -178,7 +178,7 @@ async fn a_malformed_field_says_what_was_found() {
 }
 
 #[tokio::test]
-async fn smaller_units_than_seconds_are_named() {
+async fn subsecond_units_are_named() {
     for (text, unit) in [
         ("1700000000000", "milliseconds"),
         ("1700000000000000", "microseconds"),
@@ -199,25 +199,25 @@ async fn missing_or_repeated_fields_are_rejected() {
     for name in ["x-app-id", "x-timestamp", "x-nonce", "x-sign"] {
         let mut request = signed(get("/"));
         request.headers_mut().remove(name);
-        assert_eq!(refusal(&Scheme::new(), request).await, ("missing_field", name.to_owned()));
+        assert_eq!(rejection(&Scheme::new(), request).await, ("missing_field", name.to_owned()));
     }
     for name in ["x-app-id", "x-timestamp", "x-nonce", "x-sign", "x-token", "x-content-sha256", "content-type"] {
         let signer = rig::signer().with_token("token".parse().unwrap());
         let mut request = signed_by(&signer, NOW, post("/", "application/json", "{}"));
         let value = request.headers()[name].clone();
         request.headers_mut().append(name, value);
-        assert_eq!(refusal(&Scheme::new(), request).await, ("malformed_field", name.to_owned()));
+        assert_eq!(rejection(&Scheme::new(), request).await, ("malformed_field", name.to_owned()));
     }
 }
 
 #[tokio::test]
-async fn a_flipped_bit_at_either_end_is_another_signature() {
+async fn flipped_signature_digit_is_rejected() {
     for i in [0, 63] {
         let mut request = signed(get("/"));
         let mut sign = request.headers()["x-sign"].as_bytes().to_vec();
         sign[i] = if sign[i] == b'0' { b'1' } else { b'0' };
         request.headers_mut().insert("x-sign", HeaderValue::from_bytes(&sign).unwrap());
-        assert_eq!(refusal(&Scheme::new(), request).await.0, "invalid_signature");
+        assert_eq!(rejection(&Scheme::new(), request).await.0, "invalid_signature");
     }
 }
 
@@ -231,15 +231,15 @@ async fn signed_headers_named_in_connection_are_rejected() {
     ] {
         let mut request = signed(get("/"));
         request.headers_mut().insert("connection", connection.parse().unwrap());
-        assert_eq!(refusal(&Scheme::new(), request).await, ("malformed_field", field.to_owned()), "{connection}");
+        assert_eq!(rejection(&Scheme::new(), request).await, ("malformed_field", field.to_owned()), "{connection}");
     }
     let mut request = signed(get("/"));
     request.headers_mut().insert("connection", "keep-alive, Upgrade".parse().unwrap());
-    assert_eq!(refusal(&Scheme::new(), request).await.0, "accepted");
+    assert_eq!(rejection(&Scheme::new(), request).await.0, "accepted");
 }
 
 #[tokio::test]
-async fn a_content_type_is_one_type_and_subtype() {
+async fn malformed_content_type_is_rejected() {
     let unsigned = |content_type: &[u8]| {
         let mut request = signed(get("/"));
         request.headers_mut().insert("content-type", HeaderValue::from_bytes(content_type).unwrap());
@@ -270,7 +270,7 @@ async fn a_content_type_is_one_type_and_subtype() {
         "multipart/form-data; x=\"; boundary=a",
         "multipart/form-data; boundary = a",
         "multipart/form-data; ; ; y; boundary=a",
-        // Some readers undo escapes, and some do not.
+        // Some parsers resolve escapes, and others do not.
         r#"multipart/form-data; boundary="X\Y""#,
         r#"multipart/form-data; a="\"; boundary=evil; b=\""; boundary=ab"#,
         r#"multipart/form-data; a="\"; boundary=ab; b="\""#,
@@ -278,33 +278,33 @@ async fn a_content_type_is_one_type_and_subtype() {
         "multipart/form-data; boundary=\"ends with a space \"",
         "multipart/form-data; boundary=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ] {
-        let refusal = refusal(&Scheme::new(), unsigned(malformed.as_bytes())).await;
-        assert_eq!(refusal, ("malformed_field", "content-type".to_owned()), "{malformed:?}");
+        let rejection = rejection(&Scheme::new(), unsigned(malformed.as_bytes())).await;
+        assert_eq!(rejection, ("malformed_field", "content-type".to_owned()), "{malformed:?}");
     }
     for other in
         ["application/json", "text/html; charset", "a/b; ;;x=\"", "multipart/form-data; boundary=a; x=\"boundary=b\""]
     {
-        assert_eq!(refusal(&Scheme::new(), unsigned(other.as_bytes())).await.0, "invalid_signature", "{other:?}");
+        assert_eq!(rejection(&Scheme::new(), unsigned(other.as_bytes())).await.0, "invalid_signature", "{other:?}");
     }
 }
 
 #[tokio::test]
-async fn connect_has_nothing_to_sign() {
+async fn connect_request_is_rejected() {
     let request = Request::connect("example.com:443").body("").unwrap();
     let mut request = request;
     *request.headers_mut() = signed(get("/")).headers().clone();
-    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_field");
+    assert_eq!(rejection(&Scheme::new(), request).await.0, "malformed_field");
 }
 
 #[tokio::test]
-async fn an_authority_alone_is_no_target() {
+async fn authority_form_target_is_rejected() {
     let mut request = signed(get("/"));
     *request.uri_mut() = "example.com:80".parse().unwrap();
-    assert_eq!(refusal(&Scheme::new(), request).await.0, "malformed_field");
+    assert_eq!(rejection(&Scheme::new(), request).await.0, "malformed_field");
 }
 
 #[tokio::test]
-async fn the_path_of_an_absolute_target_is_signed() {
+async fn path_of_an_absolute_target_is_signed() {
     for (sent, signed_as) in [
         ("http://example.com/a/../b?x=1", "/a/../b?x=1"),
         ("http://example.com", "/"),
@@ -312,7 +312,7 @@ async fn the_path_of_an_absolute_target_is_signed() {
     ] {
         let mut request = signed(get(signed_as));
         *request.uri_mut() = sent.parse().unwrap();
-        assert_eq!(refusal(&Scheme::new(), request).await.0, "accepted", "{sent}");
+        assert_eq!(rejection(&Scheme::new(), request).await.0, "accepted", "{sent}");
     }
 }
 
@@ -321,7 +321,7 @@ fn host_scheme() -> Scheme {
 }
 
 #[tokio::test]
-async fn a_signed_host_is_the_same_wherever_it_stands() {
+async fn signed_host_may_be_header_or_authority() {
     let at = |uri: &'static str, host: Option<&'static str>| {
         let mut request = get(uri);
         if let Some(host) = host {
@@ -337,13 +337,13 @@ async fn a_signed_host_is_the_same_wherever_it_stands() {
     let mut by_both = by_authority.clone();
     by_both.headers_mut().insert("host", "EXAMPLE.com:8080".parse().unwrap());
     for request in [by_header, by_authority.clone(), by_both] {
-        assert_eq!(refusal(&host_scheme(), request).await.0, "accepted");
+        assert_eq!(rejection(&host_scheme(), request).await.0, "accepted");
     }
     by_authority.headers_mut().insert("host", "example.org".parse().unwrap());
-    assert_eq!(refusal(&host_scheme(), by_authority).await, ("malformed_field", "host".to_owned()));
+    assert_eq!(rejection(&host_scheme(), by_authority).await, ("malformed_field", "host".to_owned()));
     let mut twice = signed_by(&signer, NOW, at("/", Some("example.com")));
     twice.headers_mut().append("host", "example.com".parse().unwrap());
-    assert_eq!(refusal(&host_scheme(), twice).await, ("malformed_field", "host".to_owned()));
+    assert_eq!(rejection(&host_scheme(), twice).await, ("malformed_field", "host".to_owned()));
 }
 
 #[tokio::test]
@@ -354,16 +354,16 @@ async fn signed_headers_are_bound() {
         request.headers_mut().insert("x-tenant", value.parse().unwrap());
         signed_by(&signer_of(scheme.clone()), NOW, request)
     };
-    assert_eq!(refusal(&scheme, tenant("blue")).await.0, "accepted");
+    assert_eq!(rejection(&scheme, tenant("blue")).await.0, "accepted");
     let mut changed = tenant("blue");
     changed.headers_mut().insert("x-tenant", "red".parse().unwrap());
-    assert_eq!(refusal(&scheme, changed).await.0, "invalid_signature");
+    assert_eq!(rejection(&scheme, changed).await.0, "invalid_signature");
     let mut removed = tenant("");
     removed.headers_mut().remove("x-tenant");
-    assert_eq!(refusal(&scheme, removed).await.0, "invalid_signature");
+    assert_eq!(rejection(&scheme, removed).await.0, "invalid_signature");
     let mut twice = tenant("blue");
     twice.headers_mut().append("x-tenant", "blue".parse().unwrap());
-    assert_eq!(refusal(&scheme, twice).await, ("malformed_field", "x-tenant".to_owned()));
+    assert_eq!(rejection(&scheme, twice).await, ("malformed_field", "x-tenant".to_owned()));
 }
 
 #[tokio::test]
@@ -376,14 +376,14 @@ async fn query_fields_are_decoded_and_unique() {
         *request.uri_mut() = uri.parse().unwrap();
         request
     };
-    assert_eq!(refusal(&query, sent(|uri| uri)).await.0, "accepted");
+    assert_eq!(rejection(&query, sent(|uri| uri)).await.0, "accepted");
     assert_eq!(
-        refusal(&query, sent(|uri| uri.replace("appId", "a%70p%49d"))).await.0,
+        rejection(&query, sent(|uri| uri.replace("appId", "a%70p%49d"))).await.0,
         "accepted",
-        "names compare decoded"
+        "names are compared after decoding"
     );
     assert_eq!(
-        refusal(&query, sent(|uri| uri.replace("appId=d", "appId=%64"))).await.0,
+        rejection(&query, sent(|uri| uri.replace("appId=d", "appId=%64"))).await.0,
         "accepted",
         "values are decoded"
     );
@@ -400,14 +400,14 @@ async fn query_fields_are_decoded_and_unique() {
         (|uri| uri.replace("nonce=", "nonce=%F0%90"), "nonce"),
     ];
     for (change, field) in malformed {
-        assert_eq!(refusal(&query, sent(change)).await, ("malformed_field", field.to_owned()));
+        assert_eq!(rejection(&query, sent(change)).await, ("malformed_field", field.to_owned()));
     }
     let missing: [(Change, &str); 2] =
         [(|uri| uri.replace("appId=", "appid="), "appId"), (|uri| uri.replace("sign=", "Sign="), "sign")];
     for (change, field) in missing {
-        assert_eq!(refusal(&query, sent(change)).await, ("missing_field", field.to_owned()));
+        assert_eq!(rejection(&query, sent(change)).await, ("missing_field", field.to_owned()));
     }
-    assert_eq!(refusal(&query, signed(get("/p"))).await, ("unsigned", String::new()));
+    assert_eq!(rejection(&query, signed(get("/p"))).await, ("unsigned", String::new()));
 }
 
 #[tokio::test]
@@ -415,19 +415,19 @@ async fn fields_in_both_locations_are_rejected() {
     let either = Scheme::new().with_field_location(FieldLocation::Either);
     let query = Scheme::new().with_field_location(FieldLocation::Query);
     let by_query = || signed_by(&signer_of(query.clone()), NOW, post("/p", "text/plain", "x"));
-    assert_eq!(refusal(&either, signed(get("/p"))).await.0, "accepted");
-    assert_eq!(refusal(&either, by_query()).await.0, "accepted", "the digest is a header in any case");
+    assert_eq!(rejection(&either, signed(get("/p"))).await.0, "accepted");
+    assert_eq!(rejection(&either, by_query()).await.0, "accepted", "the digest is always a header");
     for scheme in [&either, &query] {
         for name in ["x-app-id", "x-timestamp", "x-nonce", "x-token", "x-sign"] {
             let mut both = by_query();
             both.headers_mut().insert(name, "1".parse().unwrap());
-            assert_eq!(refusal(scheme, both).await, ("malformed_field", name.to_owned()));
+            assert_eq!(rejection(scheme, both).await, ("malformed_field", name.to_owned()));
         }
     }
-    assert_eq!(refusal(&either, get("/p")).await, ("unsigned", String::new()));
-    // Where headers carry the fields, a query may have parameters of those names.
-    assert_eq!(refusal(&Scheme::new(), signed(get("/p?sign=1&appId=2"))).await.0, "accepted");
-    assert_eq!(refusal(&Scheme::new(), by_query()).await, ("unsigned", String::new()));
+    assert_eq!(rejection(&either, get("/p")).await, ("unsigned", String::new()));
+    // With fields in headers, a query may contain parameters of the same names.
+    assert_eq!(rejection(&Scheme::new(), signed(get("/p?sign=1&appId=2"))).await.0, "accepted");
+    assert_eq!(rejection(&Scheme::new(), by_query()).await, ("unsigned", String::new()));
 }
 
 #[tokio::test]
@@ -459,7 +459,7 @@ async fn unsigned_depends_on_the_field_location() {
         (&either, with("/p?token=1", &["x-app-id"]), "malformed_field"),
     ] {
         let shown = format!("{:?} {} {:?}", scheme.field_location(), request.uri(), request.headers());
-        assert_eq!(refusal(scheme, request).await.0, code, "{shown}");
+        assert_eq!(rejection(scheme, request).await.0, code, "{shown}");
     }
 }
 
@@ -480,7 +480,7 @@ async fn malformed_bearer_token_is_rejected() {
     let signer = signer_of(bearer.clone()).with_token("tok_1".parse().unwrap());
     let sent = || signed_by(&signer, NOW, get("/"));
     assert_eq!(sent().headers()["authorization"], "Bearer tok_1");
-    assert_eq!(refusal(&bearer, sent()).await.0, "accepted");
+    assert_eq!(rejection(&bearer, sent()).await.0, "accepted");
     for (authorization, code) in [
         ("bearer tok_1", "accepted"),
         ("BEARER   tok_1 ", "accepted"),
@@ -497,14 +497,14 @@ async fn malformed_bearer_token_is_rejected() {
     ] {
         let mut request = sent();
         request.headers_mut().insert("authorization", authorization.parse().unwrap());
-        assert_eq!(refusal(&bearer, request).await.0, code, "{authorization:?}");
+        assert_eq!(rejection(&bearer, request).await.0, code, "{authorization:?}");
     }
     let mut twice = sent();
     twice.headers_mut().append("authorization", "Basic eDp5".parse().unwrap());
-    assert_eq!(refusal(&bearer, twice).await, ("malformed_field", "authorization".to_owned()));
+    assert_eq!(rejection(&bearer, twice).await, ("malformed_field", "authorization".to_owned()));
     let mut ignored = sent();
     ignored.headers_mut().insert("x-token", "ignored here".parse().unwrap());
-    assert_eq!(refusal(&bearer, ignored).await.0, "accepted", "other places are ignored");
+    assert_eq!(rejection(&bearer, ignored).await.0, "accepted", "the token header is ignored here");
 }
 
 #[tokio::test]
@@ -514,9 +514,9 @@ async fn token_header_is_ignored_with_another_location() {
     let mut request = get("/");
     request.headers_mut().insert("x-token", "of somebody else's".parse().unwrap());
     let request = signed_by(&signer_of(scheme.clone()), NOW, request);
-    assert_eq!(request.headers()["x-token"], "of somebody else's", "the signer leaves it alone");
+    assert_eq!(request.headers()["x-token"], "of somebody else's", "the signer keeps the header");
     let scheme = scheme.with_field_location(FieldLocation::Either);
-    assert_eq!(refusal(&scheme, request).await.0, "accepted", "it is no field beside those in the query");
+    assert_eq!(rejection(&scheme, request).await.0, "accepted", "the header does not count as a field");
 }
 
 #[tokio::test]
@@ -541,12 +541,12 @@ async fn malformed_cookie_token_is_rejected() {
         for cookie in cookies {
             request.headers_mut().append("cookie", cookie.parse().unwrap());
         }
-        assert_eq!(refusal(&cookie, request).await.0, code, "{cookies:?}");
+        assert_eq!(rejection(&cookie, request).await.0, code, "{cookies:?}");
     }
 }
 
 #[tokio::test]
-async fn names_are_the_services_choice() {
+async fn field_names_are_configurable() {
     let scheme = Scheme::new()
         .with_header_name(Field::AppId, HeaderName::from_static("x-client"))
         .and_then(|scheme| scheme.with_header_name(Field::Sign, HeaderName::from_static("x-mac")))
@@ -554,25 +554,25 @@ async fn names_are_the_services_choice() {
         .unwrap();
     let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
     assert_eq!(request.headers()["x-client"], "demo");
-    assert_eq!(refusal(&scheme, request.clone()).await.0, "accepted");
-    assert_eq!(refusal(&Scheme::new(), request).await, ("missing_field", "x-app-id".to_owned()));
+    assert_eq!(rejection(&scheme, request.clone()).await.0, "accepted");
+    assert_eq!(rejection(&Scheme::new(), request).await, ("missing_field", "x-app-id".to_owned()));
 
     let scheme = scheme.with_field_location(FieldLocation::Query);
     let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
     assert!(request.uri().query().unwrap().contains("&n=nonce-"), "{}", request.uri());
-    assert_eq!(refusal(&scheme, request).await.0, "accepted");
+    assert_eq!(rejection(&scheme, request).await.0, "accepted");
 }
 
 #[tokio::test]
-async fn a_name_that_cannot_be_decoded_is_no_fields() {
+async fn undecodable_parameter_name_is_not_a_field() {
     let scheme =
         Scheme::new().with_field_location(FieldLocation::Query).with_parameter_name(Field::Nonce, "n%").unwrap();
     let request = signed_by(&signer_of(scheme.clone()), NOW, get("/"));
     let uri = request.uri().to_string();
-    assert_eq!(refusal(&scheme, request).await.0, "accepted");
+    assert_eq!(rejection(&scheme, request).await.0, "accepted");
     assert!(uri.contains("&n%25=nonce-"), "{uri}");
     let broken = get(&uri.replace("&n%25=", "&n%="));
-    assert_eq!(refusal(&scheme, broken).await, ("missing_field", "n%".to_owned()));
+    assert_eq!(rejection(&scheme, broken).await, ("missing_field", "n%".to_owned()));
 }
 
 #[test]
@@ -629,10 +629,10 @@ fn headers_with_another_meaning_cannot_carry_a_field() {
 }
 
 #[tokio::test]
-async fn an_audience_keeps_services_apart() {
+async fn audience_separates_services() {
     let one = Scheme::new().with_audience("one.example.com").unwrap();
     let two = Scheme::new().with_audience("two.example.com").unwrap();
     let request = signed_by(&signer_of(one.clone()), NOW, get("/"));
-    assert_eq!(refusal(&two, request.clone()).await.0, "invalid_signature");
-    assert_eq!(refusal(&one, request).await.0, "accepted");
+    assert_eq!(rejection(&two, request.clone()).await.0, "invalid_signature");
+    assert_eq!(rejection(&one, request).await.0, "accepted");
 }

@@ -1,4 +1,4 @@
-//! The suite for key stores is worth nothing if a store that breaks the contract passes.
+//! The conformance suite for key stores rejects stores that break the contract.
 
 use std::sync::{
     Mutex,
@@ -12,7 +12,7 @@ use countersign::{
 
 use crate::rig;
 
-/// Knows `demo` and whatever else it takes for it.
+/// A store that knows the ids for which `is_demo` is true.
 fn knows(is_demo: impl Fn(&str) -> bool + Send + Sync + 'static) -> impl KeyStore {
     key_fn(move |app: AppId| std::future::ready(Ok::<_, StoreError>(is_demo(app.as_str()).then(rig::secret))))
 }
@@ -23,22 +23,22 @@ async fn fails(store: impl KeyStore) -> bool {
 }
 
 #[tokio::test]
-async fn ids_that_are_nearly_known_are_found_out() {
+async fn inexact_id_matches_fail_the_suite() {
     assert!(!fails(knows(|id| id == "demo")).await);
-    assert!(fails(knows(|id| id.eq_ignore_ascii_case("demo"))).await, "a collation");
-    assert!(fails(knows(|id| id.starts_with("demo"))).await, "a key that is cut");
-    assert!(fails(knows(|id| "demo".contains(id))).await, "a search");
-    assert!(fails(knows(|id| id == "demo" || id == "dem")).await, "a letter less at the end");
-    assert!(fails(knows(|id| id == "demo" || id == "emo")).await, "or at the beginning");
-    assert!(fails(knows(|id| id.replacen('_', "d", 1) == "demo")).await, "a LIKE");
+    assert!(fails(knows(|id| id.eq_ignore_ascii_case("demo"))).await, "a collation that ignores case");
+    assert!(fails(knows(|id| id.starts_with("demo"))).await, "a truncated id");
+    assert!(fails(knows(|id| "demo".contains(id))).await, "a substring search");
+    assert!(fails(knows(|id| id == "demo" || id == "dem")).await, "the last letter is missing");
+    assert!(fails(knows(|id| id == "demo" || id == "emo")).await, "the first letter is missing");
+    assert!(fails(knows(|id| id.replacen('_', "d", 1) == "demo")).await, "a LIKE pattern");
     assert!(fails(knows(|_| false)).await);
     assert!(fails(knows(|_| true)).await);
 }
 
-/// Has so many connections, and gets back none of a look-up that is given up.
-struct LosesConnections(AtomicIsize);
+/// A store with a limited number of connections that loses the connection of each cancelled lookup.
+struct LeakingConnections(AtomicIsize);
 
-impl KeyStore for LosesConnections {
+impl KeyStore for LeakingConnections {
     async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         if self.0.fetch_sub(1, Ordering::Relaxed) <= 0 {
             return Err(StoreError::new("no connection left"));
@@ -49,10 +49,10 @@ impl KeyStore for LosesConnections {
     }
 }
 
-/// Gives the answer of the last one who asked to whoever comes for it.
-struct MixesUp(Mutex<String>);
+/// A store that returns the answer for the most recent app id to every caller.
+struct MixedUpAnswers(Mutex<String>);
 
-impl KeyStore for MixesUp {
+impl KeyStore for MixedUpAnswers {
     async fn keys(&self, app: &AppId) -> Result<Option<App>, StoreError> {
         *self.0.lock().unwrap() = app.to_string();
         tokio::task::yield_now().await;
@@ -62,18 +62,18 @@ impl KeyStore for MixesUp {
 
 #[tokio::test(start_paused = true)]
 async fn mixed_up_answers_fail_the_suite() {
-    assert!(fails(MixesUp(Mutex::default())).await);
+    assert!(fails(MixedUpAnswers(Mutex::default())).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn stores_that_fail_or_never_answer_are_found_out() {
-    assert!(fails(LosesConnections(AtomicIsize::new(64))).await);
+async fn failing_and_hanging_stores_fail_the_suite() {
+    assert!(fails(LeakingConnections(AtomicIsize::new(64))).await);
     assert!(fails(key_fn(|_| std::future::pending::<Result<Option<App>, StoreError>>())).await);
     assert!(fails(key_fn(|_| async { Err::<Option<App>, _>("no route") })).await);
 }
 
 #[test]
-fn an_app_that_is_listed_twice_is_named() {
+fn duplicate_app_is_named_in_the_error() {
     let apps = ["demo", "other", "demo"].map(|id| (id.parse().unwrap(), rig::secret()));
     let error = countersign::StaticKeys::new(apps).unwrap_err();
     assert_eq!(error.app_id().as_str(), "demo");

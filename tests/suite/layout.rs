@@ -1,19 +1,20 @@
-//! The files of `src` import downwards only, by the table in CONTRIBUTING.md. The README is short, and the glossary is used.
+//! Files in `src` import only from lower levels of the table in CONTRIBUTING.md. The README is short. The code uses
+//! every word of the glossary.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Files that are one thought, and import each other.
-const PAIRS: [&str; 3] = ["server/layer/", "client/", "store/redis/"];
+/// Folders whose files may import each other.
+const CYCLIC_FOLDERS: [&str; 3] = ["server/layer/", "client/", "store/redis/"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folders of the table, lowest first: of each line all that are named.
-fn floors() -> Vec<Vec<String>> {
+/// The levels of the table, lowest first. Each level lists the folders and files of one row.
+fn levels() -> Vec<Vec<String>> {
     let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
     let table = page.split("| folder or file | what it knows |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
@@ -34,7 +35,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The paths behind `use crate::`, each written out: `protocol/claim/fields/Claim`.
+/// The paths of all `use crate::` imports, one entry per item: `protocol/claim/fields/Claim`.
 fn imports(text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]").next().unwrap();
     let uses = text.split("use crate::").skip(1).map(|rest| rest.split(';').next().unwrap());
@@ -65,20 +66,20 @@ fn expanded(prefix: &str, tree: &str) -> Vec<String> {
     }
 }
 
-/// The floor of a path, and whether the path goes to that very folder. `protocol` as a whole is its highest folder.
-fn floor(floors: &[Vec<String>], path: &str) -> usize {
+/// The level of a path. A path that names a whole folder, such as `protocol`, has the level of its highest subfolder.
+fn level(levels: &[Vec<String>], path: &str) -> usize {
     let is_in = |name: &String| path == name || path.starts_with(&format!("{name}/"));
     let within = |name: &String| name.starts_with(&format!("{}/", path.split('/').next().unwrap()));
-    let exact = floors.iter().position(|names| names.iter().any(is_in));
-    exact.or_else(|| floors.iter().rposition(|names| names.iter().any(within))).unwrap_or_else(|| {
+    let exact = levels.iter().position(|names| names.iter().any(is_in));
+    exact.or_else(|| levels.iter().rposition(|names| names.iter().any(within))).unwrap_or_else(|| {
         panic!("{path} is not in the table of CONTRIBUTING.md");
     })
 }
 
 #[test]
 fn no_file_imports_upwards() {
-    let floors = floors();
-    assert!(floors.len() > 10, "the table is read: {floors:?}");
+    let levels = levels();
+    assert!(levels.len() > 10, "the table was not parsed: {levels:?}");
     let (mut all, mut wrong, mut count) = (vec![], vec![], 0);
     files(&root().join("src"), &mut all);
     for file in all {
@@ -87,19 +88,19 @@ fn no_file_imports_upwards() {
         if ["lib", "guide", "protocol/mod"].contains(&&*name) {
             continue;
         }
-        let own = floor(&floors, &name);
+        let own = level(&levels, &name);
         for import in imports(&fs::read_to_string(&file).unwrap()) {
             count += 1;
-            if floor(&floors, &import) > own {
+            if level(&levels, &import) > own {
                 wrong.push(format!("{name} imports {import}"));
             }
         }
     }
-    assert!(count > 300, "imports are read: {count}");
+    assert!(count > 300, "too few imports were parsed: {count}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Within a folder too, those of [`PAIRS`] aside.
+/// The rule also holds within a folder, except for the folders in [`CYCLIC_FOLDERS`].
 #[test]
 fn no_files_import_each_other() {
     let mut all = vec![];
@@ -121,7 +122,7 @@ fn no_files_import_each_other() {
         })
         .collect();
     let mut wrong = vec![];
-    for (name, _) in edges.iter().filter(|(name, _)| !PAIRS.iter().any(|pair| name.starts_with(pair))) {
+    for (name, _) in edges.iter().filter(|(name, _)| !CYCLIC_FOLDERS.iter().any(|pair| name.starts_with(pair))) {
         let (mut seen, mut next) = (vec![], vec![*name]);
         while let Some(at) = next.pop() {
             let (_, to) = edges.iter().find(|(from, _)| *from == at).unwrap();
@@ -135,14 +136,14 @@ fn no_files_import_each_other() {
             }
         }
     }
-    assert!(edges.iter().map(|(_, to)| to.len()).sum::<usize>() > 200, "imports are read");
+    assert!(edges.iter().map(|(_, to)| to.len()).sum::<usize>() > 200, "too few imports were parsed");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
 fn readme_is_short() {
     let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
-    assert!(lines <= 200, "README.md has {lines} lines, of at most 200: move a section to docs/");
+    assert!(lines <= 200, "README.md has {lines} lines, the limit is 200: move a section to docs/");
 }
 
 #[test]
@@ -157,5 +158,5 @@ fn each_word_of_the_glossary_is_used() {
     let words = rows.iter().flat_map(|row| row.split('|').nth(1).unwrap().split(','));
     let words = words.map(|word| word.trim().trim_matches('`').to_lowercase());
     let unused: Vec<String> = words.filter(|word| !source.contains(word)).collect();
-    assert!(unused.is_empty(), "no file uses {unused:?}: take them out of CONTRIBUTING.md");
+    assert!(unused.is_empty(), "no file uses {unused:?}: remove them from CONTRIBUTING.md");
 }

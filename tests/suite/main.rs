@@ -1,6 +1,6 @@
-//! Tests of the crate as its users see it.
+//! Integration tests of the public API.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod answers;
 mod app_data;

@@ -1,4 +1,4 @@
-//! Metrics: what is counted, what the guide and the dashboard say of it, and that they agree.
+//! Metrics: their values, and their agreement with the guide and the dashboard.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use http::{Request, Response};
 use serde_json::Value;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::rig::{self, NOW, arriving, get, post, signed, signed_by, verifier};
+use crate::rig::{self, NOW, get, incoming, post, signed, signed_by, verifier};
 
 #[expect(dead_code, reason = "its routes are for processes")]
 #[path = "../../examples/prometheus/exporter.rs"]
@@ -35,7 +35,7 @@ mod exporter;
 const GUIDE: &str = include_str!("../../docs/metrics.md");
 const DASHBOARD: &str = include_str!("../../examples/prometheus/dashboard.json");
 
-/// What Prometheus would read after the run.
+/// The metrics as Prometheus would scrape them after the run.
 pub(crate) fn metrics_of(run: impl Future<Output = ()>) -> String {
     let recorder = exporter::builder().unwrap().build_recorder();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -49,7 +49,7 @@ fn value(text: &str, sample: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
 }
 
-/// Of an unknown app, of an app without an active key, and of a known app.
+/// The counts of invalid signatures: of an unknown app, of an app without an active key, and of a known app.
 pub(crate) fn invalid_signatures(text: &str) -> [f64; 3] {
     ["unknown_app", "no_active_key", "wrong_signature"].map(|reason| {
         let labels = format!("code=\"invalid_signature\",enforced=\"true\",reason=\"{reason}\"");
@@ -61,12 +61,12 @@ fn requests(text: &str, code: &str) -> f64 {
     value(text, &format!("countersign_requests_total{{code=\"{code}\",enforced=\"true\"}}"))
 }
 
-/// A recorder without a field, as small as what stands in where there is none.
-struct Sizeless;
+/// A zero-sized recorder, as small as the no-op recorder.
+struct ZeroSizedRecorder;
 
 static SAMPLES: AtomicUsize = AtomicUsize::new(0);
 
-impl Recorder for Sizeless {
+impl Recorder for ZeroSizedRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -93,11 +93,11 @@ impl Recorder for Sizeless {
     }
 }
 
-/// A clock that counts how often it is asked.
+/// A clock that counts its monotonic reads.
 #[derive(Clone)]
-struct Asked(ManualClock, Arc<AtomicUsize>);
+struct CountingClock(ManualClock, Arc<AtomicUsize>);
 
-impl Clock for Asked {
+impl Clock for CountingClock {
     fn wall(&self) -> Duration {
         self.0.wall()
     }
@@ -108,9 +108,9 @@ impl Clock for Asked {
     }
 }
 
-/// How often a verifier asks the monotonic clock for one request.
-async fn readings_for_a_request() -> usize {
-    let clock = Asked(ManualClock::at(NOW), Arc::default());
+/// The number of monotonic clock reads for one request.
+async fn clock_reads_per_request() -> usize {
+    let clock = CountingClock(ManualClock::at(NOW), Arc::default());
     let verifier = Verifier::new(rig::keys()).with_clock(clock.clone());
     let before = clock.1.load(Relaxed);
     rig::verify(&verifier, signed(get("/"))).await.unwrap();
@@ -118,37 +118,37 @@ async fn readings_for_a_request() -> usize {
 }
 
 #[test]
-fn without_a_recorder_nothing_is_measured() {
+fn nothing_is_measured_without_a_recorder() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let unmeasured = runtime.block_on(readings_for_a_request());
-    assert_eq!(unmeasured, 2, "when it came, and before its signature is checked");
+    let unmeasured = runtime.block_on(clock_reads_per_request());
+    assert_eq!(unmeasured, 2, "at the start, and before the signature check");
     let mut measured = 0;
-    metrics_of(async { measured = readings_for_a_request().await });
+    metrics_of(async { measured = clock_reads_per_request().await });
     assert!(measured > unmeasured);
 }
 
 #[test]
 fn zero_sized_recorder_records_samples() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    ::metrics::with_local_recorder(&Sizeless, || runtime.block_on(readings_for_a_request()));
-    assert_eq!(SAMPLES.load(Relaxed), 4, "the skew, and the times of both stores and of it all");
+    ::metrics::with_local_recorder(&ZeroSizedRecorder, || runtime.block_on(clock_reads_per_request()));
+    assert_eq!(SAMPLES.load(Relaxed), 4, "the skew, the times of both stores, and the total time");
 }
 
-/// Whoever has it told something is in for a surprise: when it registers metrics, or when they are used.
-struct Panicking {
+/// Panics when a metric is registered, or later when it is used.
+struct PanickingRecorder {
     registers: bool,
 }
 
-impl Panicking {
+impl PanickingRecorder {
     fn register<T>(&self, registered: T) -> T {
         assert!(self.registers, "on purpose");
         registered
     }
 }
 
-struct Broken;
+struct PanickingMetric;
 
-impl CounterFn for Broken {
+impl CounterFn for PanickingMetric {
     fn increment(&self, _: u64) {
         panic!("on purpose");
     }
@@ -158,7 +158,7 @@ impl CounterFn for Broken {
     }
 }
 
-impl GaugeFn for Broken {
+impl GaugeFn for PanickingMetric {
     fn increment(&self, _: f64) {
         panic!("on purpose");
     }
@@ -172,13 +172,13 @@ impl GaugeFn for Broken {
     }
 }
 
-impl HistogramFn for Broken {
+impl HistogramFn for PanickingMetric {
     fn record(&self, _: f64) {
         panic!("on purpose");
     }
 }
 
-impl Recorder for Panicking {
+impl Recorder for PanickingRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
         self.register(());
     }
@@ -192,26 +192,26 @@ impl Recorder for Panicking {
     }
 
     fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
-        self.register(Counter::from_arc(Arc::new(Broken)))
+        self.register(Counter::from_arc(Arc::new(PanickingMetric)))
     }
 
     fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        self.register(Gauge::from_arc(Arc::new(Broken)))
+        self.register(Gauge::from_arc(Arc::new(PanickingMetric)))
     }
 
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        self.register(Histogram::from_arc(Arc::new(Broken)))
+        self.register(Histogram::from_arc(Arc::new(PanickingMetric)))
     }
 }
 
 #[test]
-fn a_recorder_that_panics_changes_no_answer() {
+fn panicking_recorder_changes_no_response() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for registers in [false, true] {
-        ::metrics::with_local_recorder(&Panicking { registers }, || {
+        ::metrics::with_local_recorder(&PanickingRecorder { registers }, || {
             runtime.block_on(async {
-                let told = Arc::new(AtomicUsize::new(0));
-                let hook = told.clone();
+                let calls = Arc::new(AtomicUsize::new(0));
+                let hook = calls.clone();
                 let verifier = verifier().0.with_observer(move |_| {
                     hook.fetch_add(1, Relaxed);
                 });
@@ -219,14 +219,14 @@ fn a_recorder_that_panics_changes_no_answer() {
                 assert!(rig::verify(&verifier, request.clone()).await.is_ok());
                 assert_eq!(rig::code(&verifier, request).await, "replayed_nonce");
                 assert_eq!(rig::code(&verifier, get("/")).await, "unsigned");
-                assert_eq!(told.load(Relaxed), 3, "the hook hears it all the same");
+                assert_eq!(calls.load(Relaxed), 3, "the hook is still called");
             });
         });
     }
 }
 
 #[test]
-fn requests_are_counted_by_what_became_of_them() {
+fn requests_are_counted_by_outcome() {
     let text = metrics_of(async {
         let verifier = verifier().0.with_insecure_bypass(|_, uri| uri.path() == "/health").with_streamed_bodies();
         let replayed = signed(get("/"));
@@ -240,14 +240,14 @@ fn requests_are_counted_by_what_became_of_them() {
     assert_eq!(requests(&text, "unsigned"), 1.0);
     assert_eq!(requests(&text, "bypassed"), 1.0);
     assert_eq!(requests(&text, "body_not_read"), 1.0);
-    // All are there from the start: an increase from nothing to one would be none for Prometheus.
+    // All series exist from the start. Prometheus does not see an increase in a series that starts at 1.
     for code in ["cancelled", "unavailable", "misconfigured", "stale_timestamp", "body_mismatch", "invalid_token"] {
         assert_eq!(requests(&text, code), 0.0);
     }
 }
 
 #[test]
-fn each_refusal_is_counted_by_its_own_code() {
+fn rejections_are_counted_by_code() {
     let text = metrics_of(async {
         let streaming = verifier().0.with_streamed_bodies();
         for (request, _) in crate::outcomes::table() {
@@ -259,7 +259,7 @@ fn each_refusal_is_counted_by_its_own_code() {
         ("replayed_nonce", 1.0),
         ("malformed_field", 3.0),
         ("malformed_parameters", 1.0),
-        // One of them is bypassed elsewhere.
+        // One of the two is bypassed in the table, but this verifier has no bypass.
         ("unsigned", 2.0),
         ("missing_field", 2.0),
         ("body_not_read", 1.0),
@@ -275,14 +275,14 @@ fn reported_requests_have_their_own_label() {
     let text = metrics_of(async {
         let answer = async |_: Request<ServiceBody>| Ok::<_, Infallible>(Response::new(()));
         let layer = ReportOnlyLayer::new(verifier().0, |_, _| {});
-        layer.layer(service_fn(answer)).oneshot(arriving(get("/"))).await.unwrap();
+        layer.layer(service_fn(answer)).oneshot(incoming(get("/"))).await.unwrap();
     });
     assert_eq!(value(&text, "countersign_requests_total{code=\"unsigned\",enforced=\"false\"}"), 1.0);
     assert!(!text.contains("enforced=\"true\""), "{text}");
 }
 
 #[test]
-fn skew_and_times_are_measured_by_verdict_and_store() {
+fn skew_and_times_have_verdict_and_store_labels() {
     let text = metrics_of(async {
         let clock = ManualClock::at(NOW);
         let in_keys = clock.clone();
@@ -291,10 +291,10 @@ fn skew_and_times_are_measured_by_verdict_and_store() {
             async move { if app.as_str() == "demo" { Ok(Some(rig::secret())) } else { Err("no route") } }
         });
         let verifier = Verifier::new(keys).with_clock(clock);
-        verifier.verify(arriving(signed_by(&rig::signer(), NOW + 100, get("/")))).await.unwrap();
-        verifier.verify(arriving(signed_by(&rig::signer(), NOW - 1000, get("/")))).await.unwrap_err();
+        verifier.verify(incoming(signed_by(&rig::signer(), NOW + 100, get("/")))).await.unwrap();
+        verifier.verify(incoming(signed_by(&rig::signer(), NOW - 1000, get("/")))).await.unwrap_err();
         let other = Signer::new("other".parse().unwrap(), rig::secret());
-        verifier.verify(arriving(signed_by(&other, NOW, get("/")))).await.unwrap_err();
+        verifier.verify(incoming(signed_by(&other, NOW, get("/")))).await.unwrap_err();
     });
     assert_eq!(value(&text, "countersign_skew_seconds_sum{verdict=\"verified\"}"), 100.0);
     assert_eq!(value(&text, "countersign_skew_seconds_sum{verdict=\"refused\"}"), -1000.0);
@@ -302,18 +302,22 @@ fn skew_and_times_are_measured_by_verdict_and_store() {
     assert_eq!(value(&text, "countersign_verify_seconds_sum{verdict=\"verified\"}"), 0.02);
     assert_eq!(value(&text, "countersign_verify_seconds_count{verdict=\"refused\"}"), 2.0);
     assert_eq!(value(&text, "countersign_store_seconds_sum{store=\"keys\"}"), 0.04);
-    assert_eq!(value(&text, "countersign_store_seconds_count{store=\"nonces\"}"), 1.0, "the others were not asked");
+    assert_eq!(
+        value(&text, "countersign_store_seconds_count{store=\"nonces\"}"),
+        1.0,
+        "the other two claimed no nonce"
+    );
     assert_eq!(value(&text, "countersign_store_errors_total{store=\"keys\"}"), 1.0);
     assert_eq!(value(&text, "countersign_store_errors_total{store=\"nonces\"}"), 0.0);
 }
 
 #[test]
-fn a_made_up_timestamp_does_not_spoil_the_sum() {
+fn extreme_skew_is_clamped_in_the_sum() {
     let text = metrics_of(async {
         let verifier = verifier().0;
-        let refused = signed_by(&rig::signer(), 999_999_999_999_999_999, get("/"));
-        verifier.verify(arriving(refused)).await.unwrap_err();
-        verifier.verify(arriving(signed_by(&rig::signer(), NOW - 1000, get("/")))).await.unwrap_err();
+        let rejected = signed_by(&rig::signer(), 999_999_999_999_999_999, get("/"));
+        verifier.verify(incoming(rejected)).await.unwrap_err();
+        verifier.verify(incoming(signed_by(&rig::signer(), NOW - 1000, get("/")))).await.unwrap_err();
     });
     assert_eq!(value(&text, "countersign_skew_seconds_sum{verdict=\"refused\"}"), 86_400.0 - 1000.0);
 }
@@ -328,7 +332,7 @@ fn request_stale_after_key_lookup_claims_no_nonce() {
             async { Ok::<_, Infallible>(Some(rig::secret())) }
         });
         let verifier = Verifier::new(keys).with_clock(clock);
-        verifier.verify(arriving(signed(get("/")))).await.unwrap_err();
+        verifier.verify(incoming(signed(get("/")))).await.unwrap_err();
     });
     assert_eq!(requests(&text, "stale_timestamp"), 1.0);
     assert_eq!(value(&text, "countersign_store_seconds_count{store=\"keys\"}"), 1.0);
@@ -336,7 +340,7 @@ fn request_stale_after_key_lookup_claims_no_nonce() {
 }
 
 #[test]
-fn a_full_store_is_seen_to_be_full() {
+fn gauges_show_a_full_store() {
     let text = metrics_of(async {
         let verifier = rig::verifier_on(MemoryNonceStore::with_capacity(2)).0;
         for _ in 0..4 {
@@ -349,10 +353,10 @@ fn a_full_store_is_seen_to_be_full() {
     assert!(requests(&text, "unavailable") > 0.0);
 }
 
-/// It answers after the request's time is over.
-struct TooLate(ManualClock);
+/// A nonce store that answers after the request has expired.
+struct SlowStore(ManualClock);
 
-impl NonceStore for TooLate {
+impl NonceStore for SlowStore {
     async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_secs(400));
         Ok(NonceStatus::New)
@@ -364,10 +368,10 @@ impl NonceStore for TooLate {
 }
 
 #[test]
-fn a_store_that_was_asked_too_late_is_measured() {
+fn slow_nonce_claim_is_measured() {
     let text = metrics_of(async {
         let clock = ManualClock::at(NOW);
-        let verifier = Verifier::new(rig::keys()).with_nonces(TooLate(clock.clone())).with_clock(clock);
+        let verifier = Verifier::new(rig::keys()).with_nonces(SlowStore(clock.clone())).with_clock(clock);
         assert_eq!(rig::code(&verifier, signed(get("/"))).await, "stale_timestamp");
     });
     assert_eq!(value(&text, "countersign_store_seconds_count{store=\"nonces\"}"), 1.0);
@@ -377,10 +381,10 @@ fn a_store_that_was_asked_too_late_is_measured() {
 #[test]
 fn store_without_occupancy_has_no_gauges() {
     let text = metrics_of(async {
-        let verifier = rig::verifier_on(crate::replay::Down).0;
+        let verifier = rig::verifier_on(crate::replay::FailingStore).0;
         let _ = rig::verify(&verifier, signed(get("/"))).await;
     });
-    assert_eq!(value(&text, "countersign_store_seconds_count{store=\"nonces\"}"), 1.0, "it was asked");
+    assert_eq!(value(&text, "countersign_store_seconds_count{store=\"nonces\"}"), 1.0, "the nonce was claimed");
     assert!(!text.contains("countersign_nonces_"), "{text}");
 }
 
@@ -391,7 +395,7 @@ fn occupancy_is_available_through_pointers() {
     assert_eq!(std::sync::Arc::new(store()).occupancy(), Some(full));
     let boxed: Box<dyn DynNonceStore> = Box::new(store());
     assert_eq!(boxed.occupancy(), Some(full));
-    assert_eq!(crate::replay::Down.occupancy(), None);
+    assert_eq!(crate::replay::FailingStore.occupancy(), None);
 }
 
 #[test]
@@ -404,16 +408,16 @@ fn only_keys_that_verified_are_counted() {
         let signer = |app: &str, secret| Signer::new(app.parse().unwrap(), secret);
         for (signer, times) in [(signer("demo", new), 3), (rig::signer(), 2), (signer("nobody", rig::secret()), 1)] {
             for _ in 0..times {
-                let _ = verifier.verify(arriving(signed_by(&signer, NOW, get("/")))).await;
+                let _ = verifier.verify(incoming(signed_by(&signer, NOW, get("/")))).await;
             }
         }
     });
     assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"#0\"}"), 3.0);
     assert_eq!(value(&text, "countersign_key_uses_total{app=\"demo\",key=\"#1\"}"), 2.0);
-    assert!(!text.contains("nobody"), "who proves nothing is no label");
+    assert!(!text.contains("nobody"), "an unverified app id is not a label");
 }
 
-/// A run in which all metrics have something to tell.
+/// A run that exports every metric.
 fn everything() -> String {
     metrics_of(async {
         let (verifier, _) = verifier();
@@ -423,12 +427,12 @@ fn everything() -> String {
     })
 }
 
-/// A histogram is exported as three.
+/// The family of a sample. A histogram has three samples.
 fn family(name: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
 }
 
-/// Each word in a text that is the name of a metric.
+/// The metric names in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     words.filter(|word| word.starts_with("countersign_")).collect()
@@ -445,7 +449,7 @@ fn guide_lists_every_metric() {
     let text = everything();
     assert_eq!(rows, families(&text));
     for name in families(&text) {
-        assert!(text.contains(&format!("# HELP {name} ")), "{name} is described");
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no description");
     }
 }
 
@@ -457,10 +461,10 @@ fn dashboard_queries_all_exported_metrics() {
     let panels = dashboard["panels"].as_array().unwrap();
     let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
     let queries: Vec<&str> = queries.map(|target| target["expr"].as_str().unwrap()).collect();
-    let asked: BTreeSet<&str> = queries.iter().flat_map(|query| names(query)).collect();
-    assert!(asked.is_subset(&exported), "{asked:?} of {exported:?}");
-    assert_eq!(asked.into_iter().map(family).collect::<BTreeSet<_>>(), families(&text));
-    // Labels by which it selects or sums are those that are exported.
+    let queried: BTreeSet<&str> = queries.iter().flat_map(|query| names(query)).collect();
+    assert!(queried.is_subset(&exported), "{queried:?} of {exported:?}");
+    assert_eq!(queried.into_iter().map(family).collect::<BTreeSet<_>>(), families(&text));
+    // The dashboard selects and sums by labels that are exported.
     for label in ["code", "enforced", "verdict", "store", "app", "key"] {
         assert!(text.contains(&format!("{label}=\"")), "{label}");
         assert!(queries.iter().any(|query| query.contains(label)), "{label}");
@@ -468,9 +472,9 @@ fn dashboard_queries_all_exported_metrics() {
 }
 
 #[test]
-fn the_dashboard_can_be_imported() {
+fn dashboard_can_be_imported() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
-    assert_eq!(dashboard["id"], Value::Null, "or it would take the place of another");
+    assert_eq!(dashboard["id"], Value::Null, "an id would overwrite another dashboard");
     assert!(dashboard["uid"].is_string() && dashboard["title"].is_string());
     assert_eq!(dashboard["__inputs"][0]["pluginId"], "prometheus");
     let source = format!("${{{}}}", dashboard["__inputs"][0]["name"].as_str().unwrap());

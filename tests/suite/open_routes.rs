@@ -1,4 +1,4 @@
-//! The functions of docs/open_routes.md, run.
+//! Runs the functions of docs/open_routes.md.
 
 use std::fs;
 
@@ -88,7 +88,7 @@ async fn is_open(app: Router, method: &str, path: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_shape_leaves_no_route_open() {
+async fn recommended_shape_leaves_no_route_open() {
     every_route_is_closed(whole_application(layer())).await;
     let request = signed(rig::get("/orders")).map(Body::from);
     let response = whole_application(layer()).oneshot(request).await.unwrap();
@@ -96,7 +96,7 @@ async fn the_shape_leaves_no_route_open() {
 }
 
 #[tokio::test]
-async fn the_page_says_which_routes_are_open() {
+async fn documented_routes_are_open_or_closed() {
     for (open, closed, method, path) in [
         (added_after_the_layer_is_open(layer()), added_before_the_layer_is_closed(layer()), "GET", "/orders"),
         (added_after_the_layer_is_open(layer()), added_before_the_layer_is_closed(layer()), "GET", "/nothing"),
@@ -124,26 +124,26 @@ async fn one_verifier_accepts_a_request_once() {
 }
 
 #[tokio::test]
-async fn a_failed_store_is_no_refusal() {
+async fn assert_closed_fails_on_a_store_error() {
     let down = countersign::store::key_fn(|_| async { Err::<Option<countersign::Secret>, _>("no route") });
     let app = Router::new()
         .route("/orders", get(async || "orders"))
         .layer(Verifier::new(down).with_clock(ManualClock::at(NOW)).into_layer());
     let request = signed(rig::get("/orders")).map(Body::from);
     let result = std::panic::AssertUnwindSafe(assert_closed(app, [request])).catch_unwind().await;
-    assert!(result.is_err(), "a 503 shows no closed route");
+    assert!(result.is_err(), "a 503 does not prove that the route is closed");
 }
 
-/// The functions here are those of the page.
+/// The functions in this file and on the page are identical.
 #[test]
-fn the_page_is_what_was_run() {
+fn documented_functions_match_the_tested_ones() {
     let read = |file: &str| fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let (page, source) = (read("docs/open_routes.md"), read("tests/suite/open_routes.rs"));
     let mut count = 0;
     for block in page.split("```rust\n").skip(1).filter_map(|block| block.split("```").next()) {
         let functions = block.split_once("\n\n").unwrap().1.trim_end();
         for function in functions.split("\n\n") {
-            assert!(source.contains(function), "it is not run:\n{function}");
+            assert!(source.contains(function), "no test runs this function:\n{function}");
             count += 1;
         }
     }

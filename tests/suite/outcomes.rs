@@ -1,4 +1,4 @@
-//! What became of a request is told once, whoever asked for it and however it ended.
+//! Each request is reported to the observer exactly once, with its outcome.
 
 use std::{
     convert::Infallible,
@@ -24,14 +24,14 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-use crate::rig::{self, NOW, arriving, get, post, signed, signed_by, signer, verifier, verifier_on};
+use crate::rig::{self, NOW, get, incoming, post, signed, signed_by, signer, verifier, verifier_on};
 
-/// Outcomes in words, as they are told.
+/// Collects outcomes as text.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<String>>>);
+pub(crate) struct OutcomeLog(Arc<Mutex<Vec<String>>>);
 
-impl Told {
-    /// Code, app id and skew.
+impl OutcomeLog {
+    /// Logs code, app id and skew.
     fn of<K: KeyStore, N: NonceStore>(verifier: Verifier<K, N>) -> (Verifier<K, N>, Self) {
         Self::by(verifier, |outcome| {
             let (app_id, skew) = (outcome.claimed_app_id().map_or("-", AppId::as_str), outcome.skew());
@@ -41,16 +41,16 @@ impl Told {
 
     pub(crate) fn by<K: KeyStore, N: NonceStore>(
         verifier: Verifier<K, N>,
-        word: impl Fn(&Outcome<'_>) -> String + Send + Sync + 'static,
+        describe: impl Fn(&Outcome<'_>) -> String + Send + Sync + 'static,
     ) -> (Verifier<K, N>, Self) {
-        let told = Self::default();
-        let telling = told.clone();
-        let observe = move |outcome: &Outcome<'_>| telling.push(word(outcome));
-        (verifier.with_observer(observe), told)
+        let log = Self::default();
+        let sink = log.clone();
+        let observe = move |outcome: &Outcome<'_>| sink.push(describe(outcome));
+        (verifier.with_observer(observe), log)
     }
 
-    pub(crate) fn push(&self, word: String) {
-        self.0.lock().unwrap().push(word);
+    pub(crate) fn push(&self, describe: String) {
+        self.0.lock().unwrap().push(describe);
     }
 
     pub(crate) fn take(&self) -> Vec<String> {
@@ -78,7 +78,7 @@ pub(crate) fn moved(target: &str) -> Request<&'static str> {
     request
 }
 
-/// Requests, and what is told of each.
+/// Requests, and the expected outcome of each.
 pub(crate) fn table() -> Vec<(Request<&'static str>, &'static str)> {
     let replayed = signed(get("/"));
     vec![
@@ -106,62 +106,62 @@ fn bypassing<N: NonceStore>(verifier: Verifier<StaticKeys, N>) -> Verifier<Stati
     verifier.with_insecure_bypass(|_, uri| uri.path() == "/health")
 }
 
-async fn answer(request: Request<ServiceBody>) -> Result<Response<ServiceBody>, Infallible> {
+async fn respond(request: Request<ServiceBody>) -> Result<Response<ServiceBody>, Infallible> {
     Ok(Response::new(request.into_body()))
 }
 
 #[tokio::test]
-async fn each_request_has_one_outcome_with_what_is_known_of_it() {
-    let (bare, told) = Told::of(bypassing(verifier().0));
+async fn each_request_has_one_outcome() {
+    let (bare, log) = OutcomeLog::of(bypassing(verifier().0));
     for (request, expected) in table() {
         let _ = rig::verify(&bare, request).await;
-        assert_eq!(told.take(), [expected]);
+        assert_eq!(log.take(), [expected]);
     }
 }
 
 #[tokio::test]
 async fn both_layers_report_the_same_outcomes() {
-    let word = |outcome: &Outcome<'_>| format!("{} {}", outcome.code(), outcome.is_enforced());
-    let (verifying, told) = Told::by(bypassing(verifier().0), word);
-    let service = verifying.into_layer().layer(service_fn(answer));
+    let describe = |outcome: &Outcome<'_>| format!("{} {}", outcome.code(), outcome.is_enforced());
+    let (enforced, log) = OutcomeLog::by(bypassing(verifier().0), describe);
+    let service = enforced.into_layer().layer(service_fn(respond));
     for (request, expected) in table() {
-        service.clone().oneshot(arriving(request)).await.unwrap();
-        assert_eq!(told.take(), [format!("{} true", expected.split(' ').next().unwrap())]);
+        service.clone().oneshot(incoming(request)).await.unwrap();
+        assert_eq!(log.take(), [format!("{} true", expected.split(' ').next().unwrap())]);
     }
-    let (reporting, told) = Told::by(bypassing(verifier().0), word);
-    let service = ReportOnlyLayer::new(reporting, |_, _| {}).layer(service_fn(answer));
+    let (report_only, log) = OutcomeLog::by(bypassing(verifier().0), describe);
+    let service = ReportOnlyLayer::new(report_only, |_, _| {}).layer(service_fn(respond));
     for (request, expected) in table() {
-        service.clone().oneshot(arriving(request)).await.unwrap();
-        assert_eq!(told.take(), [format!("{} false", expected.split(' ').next().unwrap())]);
+        service.clone().oneshot(incoming(request)).await.unwrap();
+        assert_eq!(log.take(), [format!("{} false", expected.split(' ').next().unwrap())]);
     }
 }
 
 #[tokio::test]
-async fn each_layer_of_two_tells_its_own() {
-    let (outer, of_outer) = Told::of(verifier().0);
-    let (inner, of_inner) = Told::of(verifier().0);
-    let stack = outer.into_layer().layer(inner.into_layer().layer(service_fn(answer)));
-    stack.oneshot(arriving(signed(get("/")))).await.unwrap();
-    assert_eq!(of_outer.take(), ["verified demo 0"]);
-    assert_eq!(of_inner.take(), ["misconfigured demo 0"]);
+async fn each_nested_layer_reports_its_own_outcome() {
+    let (outer, outer_log) = OutcomeLog::of(verifier().0);
+    let (inner, inner_log) = OutcomeLog::of(verifier().0);
+    let stack = outer.into_layer().layer(inner.into_layer().layer(service_fn(respond)));
+    stack.oneshot(incoming(signed(get("/")))).await.unwrap();
+    assert_eq!(outer_log.take(), ["verified demo 0"]);
+    assert_eq!(inner_log.take(), ["misconfigured demo 0"]);
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_told_as_such() {
-    let (verifier, told) = Told::of(verifier_on(crate::replay::Down).0);
+async fn failed_store_is_reported_as_unavailable() {
+    let (verifier, log) = OutcomeLog::of(verifier_on(crate::replay::FailingStore).0);
     assert_eq!(rig::code(&verifier, signed(get("/"))).await, "unavailable");
-    assert_eq!(told.take(), ["unavailable demo 0"]);
+    assert_eq!(log.take(), ["unavailable demo 0"]);
     let broken = Verifier::new(key_fn(|_| async { Err::<Option<Secret>, _>("no route") }));
-    let (broken, told) = Told::of(broken.with_clock(ManualClock::at(NOW)));
-    broken.verify(arriving(signed(get("/")))).await.unwrap_err();
-    assert_eq!(told.take(), ["unavailable demo 0"]);
+    let (broken, log) = OutcomeLog::of(broken.with_clock(ManualClock::at(NOW)));
+    broken.verify(incoming(signed(get("/")))).await.unwrap_err();
+    assert_eq!(log.take(), ["unavailable demo 0"]);
 }
 
 #[tokio::test]
 async fn query_fields_are_reported_within_the_limit() {
     let scheme = Scheme::new().with_field_location(FieldLocation::Query);
     let limits = Limits::new().with_query(300);
-    let (verifier, told) = Told::of(verifier().0.with_scheme(scheme.clone()).with_limits(limits));
+    let (verifier, log) = OutcomeLog::of(verifier().0.with_scheme(scheme.clone()).with_limits(limits));
     for (filler, code, expected) in [
         ("", "accepted", "verified demo 0"),
         ("a=%zz&", "malformed_parameters", "malformed_parameters demo 0"),
@@ -170,18 +170,18 @@ async fn query_fields_are_reported_within_the_limit() {
         let mut request = signed_by(&rig::signer_of(scheme.clone()), NOW, get("/"));
         *request.uri_mut() = format!("/?{filler}{}", request.uri().query().unwrap()).parse().unwrap();
         assert_eq!(rig::code(&verifier, request).await, code);
-        assert_eq!(told.take(), [expected]);
+        assert_eq!(log.take(), [expected]);
     }
 }
 
 #[tokio::test]
 async fn decision_carries_caller_or_rejection() {
-    // In words, since a hook that panics is not heard.
-    let (verifier, told) = Told::by(verifier().0.with_streamed_bodies(), |outcome| {
+    // The results are compared outside the hook, because panics in the hook are caught.
+    let (verifier, log) = OutcomeLog::by(verifier().0.with_streamed_bodies(), |outcome| {
         let decided = match outcome.decision() {
             Decision::Verified(caller) => format!("verified {}", caller.app_id()),
             Decision::BodyNotRead(caller) => format!("unread {}", caller.app_id()),
-            Decision::Rejected(rejection) => format!("refused {}", rejection.kind().code()),
+            Decision::Rejected(rejection) => format!("rejected {}", rejection.kind().code()),
             other => format!("{other:?}"),
         };
         let caller = outcome.caller().map(|caller| (caller.app_id().as_str(), caller.key_index()));
@@ -189,29 +189,29 @@ async fn decision_carries_caller_or_rejection() {
     });
     let request = signed(get("/"));
     rig::verify(&verifier, request.clone()).await.unwrap();
-    assert_eq!(told.take(), [r#"verified demo: Some(("demo", 0)), None"#]);
+    assert_eq!(log.take(), [r#"verified demo: Some(("demo", 0)), None"#]);
     rig::verify(&verifier, request).await.unwrap_err();
-    assert_eq!(told.take(), ["refused replayed_nonce: None, Some(ReplayedNonce)"]);
+    assert_eq!(log.take(), ["rejected replayed_nonce: None, Some(ReplayedNonce)"]);
     drop(verifier.verify(upload("two")).await.unwrap());
-    assert_eq!(told.take(), [r#"unread demo: Some(("demo", 0)), None"#]);
+    assert_eq!(log.take(), [r#"unread demo: Some(("demo", 0)), None"#]);
 }
 
 #[tokio::test]
 async fn later_options_keep_the_observer() {
-    let (observed, first) = Told::of(verifier().0);
+    let (observed, first) = OutcomeLog::of(verifier().0);
     let (_, clock) = verifier();
     let other = observed.with_nonces(MemoryNonceStore::new()).with_scheme(Scheme::new()).with_clock(clock).clone();
     rig::code(&other, get("/")).await;
     assert_eq!(first.take().len(), 1);
-    let (other, second) = Told::of(other);
+    let (other, second) = OutcomeLog::of(other);
     rig::code(&other, get("/")).await;
     assert_eq!((first.take().len(), second.take().len()), (0, 1));
 }
 
-/// A store that takes its time.
-struct Slow(ManualClock, MemoryNonceStore);
+/// A store with a delay.
+struct SlowStore(ManualClock, MemoryNonceStore);
 
-impl NonceStore for Slow {
+impl NonceStore for SlowStore {
     async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
         self.0.advance(Duration::from_millis(40));
         self.1.claim(claim, retention).await
@@ -226,16 +226,16 @@ async fn duration_includes_stores_but_not_streaming() {
         in_keys.advance(Duration::from_millis(200));
         async { Ok::<_, Infallible>(Some(rig::secret())) }
     });
-    let verifier = Verifier::new(keys).with_nonces(Slow(clock.clone(), MemoryNonceStore::new()));
+    let verifier = Verifier::new(keys).with_nonces(SlowStore(clock.clone(), MemoryNonceStore::new()));
     let verifier = verifier.with_clock(clock.clone()).with_streamed_bodies();
-    let word = |outcome: &Outcome<'_>| format!("{} {}", outcome.code(), outcome.duration().as_millis());
-    let (verifier, told) = Told::by(verifier, word);
-    verifier.verify(arriving(signed(get("/")))).await.unwrap();
-    assert_eq!(told.take(), ["verified 240"]);
-    let request = verifier.verify(arriving(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
+    let describe = |outcome: &Outcome<'_>| format!("{} {}", outcome.code(), outcome.duration().as_millis());
+    let (verifier, log) = OutcomeLog::by(verifier, describe);
+    verifier.verify(incoming(signed(get("/")))).await.unwrap();
+    assert_eq!(log.take(), ["verified 240"]);
+    let request = verifier.verify(incoming(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
     clock.advance(Duration::from_secs(10));
     request.into_body().collect().await.unwrap();
-    assert_eq!(told.take(), ["verified 240"]);
+    assert_eq!(log.take(), ["verified 240"]);
 }
 
 /// A body in two frames.
@@ -247,33 +247,33 @@ fn upload(second: &'static str) -> Request<UnverifiedBody> {
 
 #[tokio::test]
 async fn streamed_body_is_reported_at_its_end() {
-    let (verifier, told) = Told::of(verifier().0.with_streamed_bodies());
+    let (verifier, log) = OutcomeLog::of(verifier().0.with_streamed_bodies());
     for (second, expected) in [("two", "verified demo 0"), ("TWO", "body_mismatch demo 0")] {
         let mut body = verifier.verify(upload(second)).await.unwrap().into_body();
-        assert!(told.take().is_empty(), "nothing of it was read");
-        // When the end is seen, and before it is handed on.
-        while told.0.lock().unwrap().is_empty() {
+        assert!(log.take().is_empty(), "the body was not read");
+        // The outcome is reported when the verifier reads the end, before the service does.
+        while log.0.lock().unwrap().is_empty() {
             body.frame().await.unwrap().ok();
         }
         while body.frame().await.is_some() {}
         drop(body);
-        assert_eq!(told.take(), [expected], "once");
+        assert_eq!(log.take(), [expected], "reported once");
     }
-    let body = verifier.verify(arriving(signed(post("/", "text/plain", "")))).await.unwrap();
-    assert_eq!(told.take(), ["verified demo 0"], "there is nothing to wait for");
+    let body = verifier.verify(incoming(signed(post("/", "text/plain", "")))).await.unwrap();
+    assert_eq!(log.take(), ["verified demo 0"], "an empty body is reported at once");
     drop(body);
-    assert!(told.take().is_empty());
+    assert!(log.take().is_empty());
 }
 
 #[tokio::test]
-async fn a_streamed_body_that_is_dropped_before_its_end_is_unread() {
-    let (verifier, told) = Told::of(verifier().0.with_streamed_bodies());
+async fn dropped_streamed_body_is_reported_as_not_read() {
+    let (verifier, log) = OutcomeLog::of(verifier().0.with_streamed_bodies());
     drop(verifier.verify(upload("two")).await.unwrap());
-    assert_eq!(told.take(), ["body_not_read demo 0"]);
+    assert_eq!(log.take(), ["body_not_read demo 0"]);
     let mut request = verifier.verify(upload("TWO")).await.unwrap();
     request.body_mut().frame().await.unwrap().unwrap();
     drop(request);
-    assert_eq!(told.take(), ["body_not_read demo 0"]);
+    assert_eq!(log.take(), ["body_not_read demo 0"]);
 }
 
 #[tokio::test]
@@ -282,28 +282,28 @@ async fn layer_reports_a_streamed_body_once() {
         let _ = request.into_body().collect().await;
         Ok(Response::default())
     }
-    async fn shrug(_: Request<ServiceBody>) -> Result<Response<ServiceBody>, Infallible> {
+    async fn ignore_body(_: Request<ServiceBody>) -> Result<Response<ServiceBody>, Infallible> {
         Ok(Response::default())
     }
-    let (verifier, told) = Told::of(verifier().0.with_streamed_bodies());
-    let refusing = verifier.clone().into_layer();
-    let reporting = ReportOnlyLayer::new(verifier, |_, _| {});
+    let (verifier, log) = OutcomeLog::of(verifier().0.with_streamed_bodies());
+    let enforcing = verifier.clone().into_layer();
+    let report_only = ReportOnlyLayer::new(verifier, |_, _| {});
     for (second, expected) in [("two", "verified demo 0"), ("TWO", "body_mismatch demo 0")] {
-        refusing.layer(service_fn(read)).oneshot(upload(second)).await.unwrap();
-        assert_eq!(told.take(), [expected]);
-        reporting.layer(service_fn(read)).oneshot(upload(second)).await.unwrap();
-        assert_eq!(told.take(), [expected]);
-        refusing.layer(service_fn(shrug)).oneshot(upload(second)).await.unwrap();
-        assert_eq!(told.take(), ["body_not_read demo 0"]);
-        reporting.layer(service_fn(shrug)).oneshot(upload(second)).await.unwrap();
-        assert_eq!(told.take(), ["body_not_read demo 0"]);
+        enforcing.layer(service_fn(read)).oneshot(upload(second)).await.unwrap();
+        assert_eq!(log.take(), [expected]);
+        report_only.layer(service_fn(read)).oneshot(upload(second)).await.unwrap();
+        assert_eq!(log.take(), [expected]);
+        enforcing.layer(service_fn(ignore_body)).oneshot(upload(second)).await.unwrap();
+        assert_eq!(log.take(), ["body_not_read demo 0"]);
+        report_only.layer(service_fn(ignore_body)).oneshot(upload(second)).await.unwrap();
+        assert_eq!(log.take(), ["body_not_read demo 0"]);
     }
 }
 
 /// A store that never answers.
-struct Silent;
+struct HangingStore;
 
-impl NonceStore for Silent {
+impl NonceStore for HangingStore {
     async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         std::future::pending().await
     }
@@ -311,22 +311,22 @@ impl NonceStore for Silent {
 
 #[tokio::test]
 async fn dropped_verification_is_reported_as_cancelled() {
-    let (verifier, told) = Told::of(verifier_on(Silent).0);
+    let (verifier, log) = OutcomeLog::of(verifier_on(HangingStore).0);
     assert!(rig::verify(&verifier, signed(get("/"))).now_or_never().is_none());
-    assert_eq!(told.take(), ["cancelled demo 0"]);
-    let service = verifier.clone().into_layer().layer(service_fn(answer));
-    assert!(service.oneshot(arriving(signed(get("/")))).now_or_never().is_none());
-    assert_eq!(told.take(), ["cancelled demo 0"]);
+    assert_eq!(log.take(), ["cancelled demo 0"]);
+    let service = verifier.clone().into_layer().layer(service_fn(respond));
+    assert!(service.oneshot(incoming(signed(get("/")))).now_or_never().is_none());
+    assert_eq!(log.take(), ["cancelled demo 0"]);
     drop(rig::verify(&verifier, signed(get("/"))));
-    assert!(told.take().is_empty(), "what was never begun is no request");
+    assert!(log.take().is_empty(), "a future that was never polled is no request");
 }
 
 #[tokio::test]
 async fn panicking_hook_changes_no_response() {
     let verifier = verifier().0.with_streamed_bodies().with_observer(|_| panic!("on purpose"));
     for (request, outcome) in table() {
-        let answer = rig::verify(&verifier, request).await;
-        let code = answer.map_or_else(|rejection| rejection.kind().code(), |_| "accepted");
+        let respond = rig::verify(&verifier, request).await;
+        let code = respond.map_or_else(|rejection| rejection.kind().code(), |_| "accepted");
         assert!(outcome.starts_with(code) || code == "accepted" || code == "unsigned", "{code} is not {outcome}");
     }
     let mut body = verifier.verify(upload("forged")).await.unwrap().into_body();
@@ -335,14 +335,14 @@ async fn panicking_hook_changes_no_response() {
         match body.frame().await {
             Some(Ok(frame)) => data.extend(frame.into_data().unwrap()),
             Some(Err(_)) => break,
-            None => panic!("it ends as if it were signed: {data:?}"),
+            None => panic!("the body ended without an error: {data:?}"),
         }
     }
-    assert!(body.frame().await.is_none(), "nothing comes after the error");
+    assert!(body.frame().await.is_none(), "the body ends after the error");
 }
 
 #[tokio::test]
-async fn a_subscriber_that_panics_changes_no_answer() {
+async fn panicking_subscriber_changes_no_response() {
     struct Panicking;
 
     impl Subscriber for Panicking {
@@ -369,7 +369,7 @@ async fn a_subscriber_that_panics_changes_no_answer() {
 
     let _subscribed = tracing::subscriber::set_default(Panicking);
     let (verifier, clock) = verifier();
-    // Which is told of too.
+    // The clock step is logged too.
     clock.set_wall(NOW - 3600);
     let request = signed(get("/"));
     assert!(rig::verify(&verifier, request.clone()).await.is_ok());
@@ -378,8 +378,8 @@ async fn a_subscriber_that_panics_changes_no_answer() {
 
 #[tokio::test]
 async fn panicking_store_and_hook_end_one_request() {
-    let keys = key_fn(async |_: AppId| -> Result<Option<Secret>, Infallible> { panic!("out of cheese") });
+    let keys = key_fn(async |_: AppId| -> Result<Option<Secret>, Infallible> { panic!("the key store panicked") });
     let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW)).with_observer(|_| panic!("on purpose"));
-    let request = arriving(signed(get("/")));
+    let request = incoming(signed(get("/")));
     assert!(tokio::spawn(async move { verifier.verify(request).await.is_ok() }).await.unwrap_err().is_panic());
 }

@@ -1,11 +1,11 @@
-//! Parameters: no unsigned one reaches the service, whatever it is asked to get.
+//! Parameters: no unsigned parameter reaches the service, under any policy.
 
 use countersign::{Limits, ParameterPolicy, Scheme};
 use http::{HeaderValue, Request};
 
 use crate::rig::{self, NOW, form, form_without_digest, get, signed, signed_by, signer_of, verifier};
 
-/// What the service sees of the target, or the code of the refusal.
+/// The target that the service gets, or the code of the rejection.
 async fn target(parameters: ParameterPolicy, request: Request<&'static str>) -> String {
     match rig::verify(&verifier().0.with_parameters(parameters), request).await {
         Ok(request) => request.uri().to_string(),
@@ -13,8 +13,8 @@ async fn target(parameters: ParameterPolicy, request: Request<&'static str>) -> 
     }
 }
 
-/// A signed request to which somebody adds to the query.
-fn added(target: &'static str, sent: &'static str) -> Request<&'static str> {
+/// A signed request whose query was changed after signing.
+fn altered(target: &'static str, sent: &'static str) -> Request<&'static str> {
     let mut request = signed(get(target));
     *request.uri_mut() = sent.parse().unwrap();
     request
@@ -33,7 +33,7 @@ async fn strip_policy_removes_empty_parameters() {
         ("/p?b=%7e&a=x+y", "/p?b=%7e&x=&a=x+y", "/p?b=%7e&a=x+y"),
         ("/p?b=%7e&a=x+y", "/p?a=x%20y&b=~", "/p?a=x%20y&b=~"),
     ] {
-        assert_eq!(target(ParameterPolicy::Strip, added(signed_as, sent)).await, seen, "{sent}");
+        assert_eq!(target(ParameterPolicy::Strip, altered(signed_as, sent)).await, seen, "{sent}");
     }
 }
 
@@ -46,7 +46,7 @@ async fn canonicalize_policy_delivers_signed_spelling() {
         ("/p?a=%C3%A9%aB%Ab", "/p?a=%c3%a9%AB%ab", "/p?a=%C3%A9%AB%AB"),
         ("/p", "/p?", "/p"),
     ] {
-        assert_eq!(target(ParameterPolicy::Canonicalize, added(signed_as, sent)).await, seen, "{sent}");
+        assert_eq!(target(ParameterPolicy::Canonicalize, altered(signed_as, sent)).await, seen, "{sent}");
     }
 }
 
@@ -60,14 +60,14 @@ async fn reject_policy_rejects_empty_parameters() {
         ("/p?a=1&=x", "malformed_parameters"),
         ("/p?a=1&", "malformed_parameters"),
     ] {
-        assert_eq!(target(ParameterPolicy::Reject, added(sent, sent)).await, seen, "{sent}");
+        assert_eq!(target(ParameterPolicy::Reject, altered(sent, sent)).await, seen, "{sent}");
     }
     assert_eq!(target(ParameterPolicy::Reject, signed(form("/p", "a=1&b="))).await, "malformed_parameters");
     assert_eq!(target(ParameterPolicy::Reject, form_without_digest("/p", "a=1&b=")).await, "malformed_parameters");
 }
 
 #[tokio::test]
-async fn fields_in_the_query_do_not_reach_the_service() {
+async fn query_fields_do_not_reach_the_service() {
     let scheme = Scheme::new().with_field_location(countersign::FieldLocation::Query);
     for (parameters, seen) in [(ParameterPolicy::Strip, "/p?b=2&a=1"), (ParameterPolicy::Canonicalize, "/p?a=1&b=2")] {
         let verifier = verifier().0.with_scheme(scheme.clone()).with_parameters(parameters);
@@ -76,12 +76,12 @@ async fn fields_in_the_query_do_not_reach_the_service() {
     }
     let verifier = verifier().0.with_scheme(scheme.clone()).with_parameters(ParameterPolicy::Reject);
     let request = signed_by(&signer_of(scheme.clone()), NOW, get("/p"));
-    assert_eq!(*rig::verify(&verifier, request).await.unwrap().uri(), "/p", "nothing but fields leaves no ?");
+    assert_eq!(*rig::verify(&verifier, request).await.unwrap().uri(), "/p", "the empty query is removed with its ?");
 }
 
-/// Pairs of requests that mean different things, of which one must not pass for the other.
+/// Pairs of requests with different meanings. A signature of the first is invalid for the second.
 #[tokio::test]
-async fn a_signature_covers_what_the_parameters_mean() {
+async fn signature_covers_the_meaning_of_parameters() {
     for (signed_as, sent) in [
         ("/p?a=1%26b%3D2", "/p?a=1&b=2"),
         ("/p?a=1&b=2", "/p?a=1%26b%3D2"),
@@ -102,7 +102,7 @@ async fn a_signature_covers_what_the_parameters_mean() {
         ("/p?a=%00", "/p?a=0"),
     ] {
         assert_eq!(
-            target(ParameterPolicy::Strip, added(signed_as, sent)).await,
+            target(ParameterPolicy::Strip, altered(signed_as, sent)).await,
             "invalid_signature",
             "{signed_as} as {sent}"
         );
@@ -110,7 +110,7 @@ async fn a_signature_covers_what_the_parameters_mean() {
 }
 
 #[tokio::test]
-async fn query_and_form_do_not_stand_in_for_each_other() {
+async fn query_and_form_parameters_are_not_interchangeable() {
     let moved = |target: &'static str, body: &'static str, as_signed: Request<&'static str>| {
         let mut request = form(target, body);
         *request.headers_mut() = as_signed.headers().clone();
@@ -123,7 +123,7 @@ async fn query_and_form_do_not_stand_in_for_each_other() {
     assert_eq!(target(ParameterPolicy::Strip, in_query).await, "/p?a=1");
 }
 
-/// The body, its declared length and its content type as the service gets them.
+/// The body and the declared length that the service gets.
 async fn delivered(parameters: ParameterPolicy, request: Request<&'static str>) -> (String, Option<String>) {
     let verified = rig::verify(&verifier().0.with_parameters(parameters), request).await.unwrap();
     let length = verified.headers().get("content-length").map(|v| v.to_str().unwrap().to_owned());
@@ -138,7 +138,7 @@ fn with_length(mut request: Request<&'static str>) -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn a_form_without_a_digest_is_stripped_and_its_length_corrected() {
+async fn form_without_digest_is_stripped_with_correct_length() {
     let sent = || with_length(form_without_digest("/p", "to=bob&memo=&amount=1&admin&=x"));
     let stripped = ("to=bob&amount=1".to_owned(), Some("15".to_owned()));
     assert_eq!(delivered(ParameterPolicy::Strip, sent()).await, stripped);
@@ -149,7 +149,7 @@ async fn a_form_without_a_digest_is_stripped_and_its_length_corrected() {
 }
 
 #[tokio::test]
-async fn a_form_with_a_digest_is_delivered_byte_for_byte() {
+async fn form_with_digest_is_delivered_unchanged() {
     for parameters in [ParameterPolicy::Strip, ParameterPolicy::Canonicalize] {
         for body in ["to=bob&memo=&amount=1&admin", "", "memo="] {
             let delivered = delivered(parameters, with_length(signed(form("/p", body)))).await;
@@ -181,8 +181,8 @@ async fn empty_form_needs_no_digest() {
     }
     let mut filled = form_without_digest("/p", "");
     *filled.body_mut() = "a=1";
-    assert_eq!(rig::code(&verifier().0, filled).await, "invalid_signature", "its line is signed as empty");
-    assert!(signed(form("/p", "")).headers().contains_key("x-content-sha256"), "signers send it all the same");
+    assert_eq!(rig::code(&verifier().0, filled).await, "invalid_signature", "the signed form line is empty");
+    assert!(signed(form("/p", "")).headers().contains_key("x-content-sha256"), "signers send the digest anyway");
 }
 
 #[tokio::test]
@@ -198,11 +198,11 @@ async fn malformed_escapes_are_rejected() {
     }
     let mut request = signed(form("/p", "a=1"));
     *request.body_mut() = "a=%4";
-    assert_eq!(rig::code(&verifier().0, request).await, "malformed_parameters", "in a form as well");
+    assert_eq!(rig::code(&verifier().0, request).await, "malformed_parameters", "the same holds for a form");
 }
 
 #[tokio::test]
-async fn limits_come_before_any_mac() {
+async fn limits_are_checked_before_the_signature() {
     let query = |n: usize| format!("/p?{}", vec!["a=1"; n].join("&"));
     let fits: Request<&str> = signed(get(&query(256)));
     assert_eq!(rig::code(&verifier().0, fits).await, "accepted");
@@ -259,7 +259,7 @@ async fn unsigned_override_headers_are_removed() {
 }
 
 #[tokio::test]
-async fn the_prefix_that_a_proxy_took_off_is_signed() {
+async fn stripped_prefix_is_signed() {
     let verifier = verifier().0.with_prefix("/api/v1").unwrap();
     let mut request = signed(get("/api/v1/orders?a=1"));
     *request.uri_mut() = "/orders?a=1".parse().unwrap();
@@ -269,7 +269,7 @@ async fn the_prefix_that_a_proxy_took_off_is_signed() {
 }
 
 #[tokio::test]
-async fn a_prefix_alone_is_signed_with_or_without_a_slash() {
+async fn bare_prefix_is_signed_with_or_without_slash() {
     let verifier = verifier().0.with_prefix("/api").unwrap();
     for target in ["/api", "/api/", "/api?a=1", "/api/?a=1"] {
         let mut request = signed(get(target));
@@ -289,9 +289,9 @@ async fn a_prefix_alone_is_signed_with_or_without_a_slash() {
 }
 
 #[tokio::test]
-async fn a_query_that_cannot_be_delivered_spends_no_nonce() {
+async fn undeliverable_query_uses_no_nonce() {
     let verifier = verifier().0.with_limits(Limits::new().with_query(30_000));
-    // As it was signed it has three times the length, which is more than a URI holds.
+    // The canonical form has three times the length, more than a URI can hold.
     let request = signed_by(&rig::signer(), NOW, get(&format!("/?a={}", "*".repeat(25_000))));
     let as_signed = verifier.clone().with_parameters(ParameterPolicy::Canonicalize);
     assert_eq!(rig::code(&as_signed, request.clone()).await, "malformed_parameters");

@@ -1,4 +1,4 @@
-//! docs/proxies.md: its configurations run in real proxies, as they stand on the page.
+//! Runs the configurations of docs/proxies.md in real proxies.
 
 use std::{
     io::{Read, Write},
@@ -25,7 +25,7 @@ const PAGE: &str = include_str!("../../docs/proxies.md");
 /// Paths that a proxy changes if it decodes and normalizes them.
 const PATHS: [&str; 10] = ["/a%2Fb", "/%28", "/%40", "/%3D", "/%2C", "/%7E", "/%2B", "/%c3%a9", "/a//b", "/a/./b"];
 
-/// A block of the page, for this server.
+/// A block of the page, with the address of this server.
 pub(crate) fn block(language: &str, index: usize, server: SocketAddr) -> String {
     let blocks = PAGE.split("\n```").skip(1).step_by(2).filter_map(|block| block.strip_prefix(language));
     let block = blocks.into_iter().nth(index).unwrap();
@@ -38,7 +38,7 @@ fn layer() -> VerifyLayer<StaticKeys> {
     Verifier::new(keys()).into_layer()
 }
 
-/// Answers each verified request with its target, the names of its headers, and the length of its body.
+/// A server that responds to verified requests with the target, the header names, and the length of the body.
 async fn serve(layer: VerifyLayer<StaticKeys>) -> SocketAddr {
     let echo = async |uri: Uri, headers: HeaderMap, body: bytes::Bytes| {
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
@@ -51,7 +51,7 @@ async fn serve(layer: VerifyLayer<StaticKeys>) -> SocketAddr {
     address
 }
 
-/// The answer, head and all, of a server that closes the connection.
+/// The whole response, including the head, of a server that closes the connection.
 async fn send(to: SocketAddr, request: &Request<Vec<u8>>) -> String {
     let mut head = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
     if !request.headers().contains_key("host") {
@@ -125,7 +125,7 @@ async fn nginx_strips_a_prefix() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_that_caches_keeps_head() {
+async fn caching_nginx_keeps_head() {
     let page = block("nginx\n", 0, serve(layer()).await);
     let caching = |page: &str| {
         let page = page.replace("proxy_next_upstream off;", "proxy_next_upstream off; proxy_cache all;");
@@ -143,14 +143,17 @@ async fn nginx_limits_bodies() {
     let post = |size| signer().sign(Request::post("/").body(vec![b'a'; size]).unwrap()).unwrap();
     let nginx = Proxy::nginx(&page);
     assert_eq!(status_of(&send(nginx.address, &post(2 << 20)).await), 200);
-    let refused = send(nginx.address, &post((2 << 20) + 1)).await;
-    assert!(refused.starts_with("HTTP/1.1 413 ") && !refused.contains("x-error-code"), "nginx refuses: {refused}");
+    let rejected = send(nginx.address, &post((2 << 20) + 1)).await;
+    assert!(
+        rejected.starts_with("HTTP/1.1 413 ") && !rejected.contains("x-error-code"),
+        "nginx rejects it: {rejected}"
+    );
     let nginx = Proxy::nginx(&page.replace("client_max_body_size 2m;", ""));
-    assert_eq!(status_of(&send(nginx.address, &post((1 << 20) + 1)).await), 413, "1 MiB is nginx's own limit");
+    assert_eq!(status_of(&send(nginx.address, &post((1 << 20) + 1)).await), 413, "nginx's default limit is 1 MiB");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_passes_the_host_on() {
+async fn nginx_forwards_the_host() {
     let scheme = Scheme::new().with_signed_headers([http::header::HOST]).unwrap();
     let page = block("nginx\n", 0, serve(Verifier::new(keys()).with_scheme(scheme.clone()).into_layer()).await);
     let signer: Signer = signer_of(scheme);
@@ -179,7 +182,7 @@ async fn nginx_drops_some_headers() {
     }
 }
 
-/// nginx asks for the body itself, and reads all of it before it sends the request on.
+/// nginx sends the 100 Continue itself, and reads the whole body before it forwards the request.
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_buffers_bodies() {
     let nginx = Proxy::nginx(&block("nginx\n", 0, serve(layer()).await));
@@ -194,10 +197,10 @@ async fn nginx_buffers_bodies() {
         answer
     };
     let answer = tokio::task::spawn_blocking(exchange).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n", "the service would have refused it");
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n", "the service would have rejected the request");
 }
 
-/// A server that takes requests and answers none.
+/// A server that reads requests and never responds.
 fn silent_server() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));

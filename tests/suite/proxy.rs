@@ -1,4 +1,4 @@
-//! A real proxy in front of a service: it ends with the test.
+//! A real proxy in front of a service. It is stopped at the end of the test.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ impl Proxy {
             let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
                 .map(|name| format!("{name}_temp_path {name};\n"))
                 .concat();
-            // One process, so that its end is the end of all of it.
+            // A single process, so that killing it stops nginx completely.
             format!(
                 "daemon off; master_process off; pid nginx.pid; error_log error.log error;\n\
                  events {{ worker_connections 512; }}\n\
@@ -60,7 +60,7 @@ impl Proxy {
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             let ended = proxy.process.try_wait().unwrap();
-            assert!(ended.is_none() && start.elapsed() < Duration::from_secs(10), "{program} does not start");
+            assert!(ended.is_none() && start.elapsed() < Duration::from_secs(10), "{program} did not start");
             std::thread::sleep(Duration::from_millis(5));
         }
         proxy

@@ -1,4 +1,4 @@
-//! Used once: the contract of nonces, in the store and through the verifier.
+//! Replay protection: the contract of nonce stores, and the verifier's use of it.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use http::Request;
 use crate::rig::{self, NOW, get, keys, signed, signed_by, signer, verifier};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn the_memory_store_conforms() {
+async fn memory_store_conforms() {
     conformance::nonce_store(MemoryNonceStore::new).await;
     conformance::bounded_nonce_store(MemoryNonceStore::with_capacity).await;
 }
@@ -35,10 +35,10 @@ async fn pointers_to_stores_conform() {
     conformance::nonce_store(|| Box::new(MemoryNonceStore::new()) as Box<dyn DynNonceStore>).await;
 }
 
-/// A store that says so.
-struct Outlives(bool);
+/// A store with this value of `is_persistent`.
+struct Persistence(bool);
 
-impl NonceStore for Outlives {
+impl NonceStore for Persistence {
     async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         Ok(NonceStatus::New)
     }
@@ -49,12 +49,12 @@ impl NonceStore for Outlives {
 }
 
 #[test]
-fn pointers_to_stores_say_whether_claims_outlive_the_process() {
-    for it_does in [true, false] {
-        assert_eq!(Arc::new(Outlives(it_does)).is_persistent(), it_does);
-        assert_eq!(Box::new(Outlives(it_does)).is_persistent(), it_does);
-        assert_eq!((Arc::new(Outlives(it_does)) as Arc<dyn DynNonceStore>).is_persistent(), it_does);
-        assert_eq!((Box::new(Outlives(it_does)) as Box<dyn DynNonceStore>).is_persistent(), it_does);
+fn pointers_to_stores_forward_is_persistent() {
+    for is_persistent in [true, false] {
+        assert_eq!(Arc::new(Persistence(is_persistent)).is_persistent(), is_persistent);
+        assert_eq!(Box::new(Persistence(is_persistent)).is_persistent(), is_persistent);
+        assert_eq!((Arc::new(Persistence(is_persistent)) as Arc<dyn DynNonceStore>).is_persistent(), is_persistent);
+        assert_eq!((Box::new(Persistence(is_persistent)) as Box<dyn DynNonceStore>).is_persistent(), is_persistent);
     }
 }
 
@@ -68,7 +68,7 @@ async fn key_stores_conform() {
     conformance::key_store(&store, &known, &unknown).await;
 }
 
-/// The suite is worth nothing if a store that breaks the contract passes.
+/// The conformance suite rejects stores that break the contract.
 mod broken {
     use std::{
         collections::{HashMap, hash_map::Entry},
@@ -96,10 +96,10 @@ mod broken {
         assert!(failure.contains(message), "expected a failure with {message:?}: {failure:?}");
     }
 
-    /// Until when.
+    /// The expiry by key.
     type Claims = HashMap<String, u64>;
 
-    /// Get, then set.
+    /// Reads and writes without holding the lock in between.
     #[derive(Default)]
     struct Racy(Mutex<Claims>);
 
@@ -107,7 +107,7 @@ mod broken {
         async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
             let key = claim.key().to_string();
             let live = self.0.lock().unwrap().get(&key).is_some_and(|until| *until > retention.now());
-            // Long enough for the others to get here, however few threads there are.
+            // Gives the other tasks time to read, even with few threads.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
@@ -139,7 +139,7 @@ mod broken {
         }
     }
 
-    /// Takes the purpose for an app.
+    /// Stores links under one app, instead of under a separate purpose.
     struct PurposeAsApp(MemoryNonceStore);
 
     impl NonceStore for PurposeAsApp {
@@ -161,30 +161,30 @@ mod broken {
         }
     }
 
-    /// So many seconds from now, whatever the timestamp.
-    struct Forgetful(u64, MemoryNonceStore);
+    /// Keeps each nonce for this many seconds from now, for any timestamp.
+    struct FixedTtl(u64, MemoryNonceStore);
 
-    impl NonceStore for Forgetful {
+    impl NonceStore for FixedTtl {
         async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
             self.1.claim(claim, Retention::new(retention.now(), retention.now() + self.0)).await
         }
     }
 
-    /// Forgets so many seconds early, and takes what it may have forgotten for what has ended by some second of this
-    /// claim's `now` and the latest one.
-    struct Careless {
+    /// Forgets nonces `early` seconds too early. Reports a claim as expired if it ends by the second that `is_late_at`
+    /// returns for the `now` of the claim and the latest `now`.
+    struct EarlyExpiry {
         early: u64,
         is_late_at: fn(u64, u64) -> u64,
         claims: Mutex<(u64, Claims)>,
     }
 
-    impl Careless {
+    impl EarlyExpiry {
         fn new(early: u64, is_late_at: fn(u64, u64) -> u64) -> Self {
             Self { early, is_late_at, claims: Mutex::default() }
         }
     }
 
-    impl NonceStore for Careless {
+    impl NonceStore for EarlyExpiry {
         async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
             let (latest, claims) = &mut *self.claims.lock().unwrap();
             *latest = retention.now().max(*latest);
@@ -202,7 +202,7 @@ mod broken {
         }
     }
 
-    /// On one thread: `yield_now` alone decides which claim goes on, so the race is met in each run.
+    /// Runs on one thread. `yield_now` determines the order of the tasks, so every run has the race.
     #[tokio::test]
     async fn broken_nonce_stores_fail_the_suite() {
         let memory = MemoryNonceStore::new;
@@ -213,11 +213,11 @@ mod broken {
         expect("met one for another purpose", failure(move || WithoutPurpose(memory())).await);
         expect("met a link of another app", failure(move || PurposeAsApp(memory())).await);
         expect("used a nonce of the app again", failure(ByUser::default).await);
-        expect("a claim was dead", failure(move || Forgetful(300, memory())).await);
-        assert_eq!(failure(|| Careless::new(0, |_, latest| latest)).await, "");
-        expect("a claim was dead 1 s before its end", failure(|| Careless::new(1, |_, latest| latest)).await);
-        expect("the second time after its end", failure(|| Careless::new(0, |_, _| 0)).await);
-        expect("the second time after its end", failure(|| Careless::new(0, |now, _| now)).await);
+        expect("a claim was dead", failure(move || FixedTtl(300, memory())).await);
+        assert_eq!(failure(|| EarlyExpiry::new(0, |_, latest| latest)).await, "");
+        expect("a claim was dead 1 s before its end", failure(|| EarlyExpiry::new(1, |_, latest| latest)).await);
+        expect("the second time after its end", failure(|| EarlyExpiry::new(0, |_, _| 0)).await);
+        expect("the second time after its end", failure(|| EarlyExpiry::new(0, |now, _| now)).await);
     }
 
     async fn bounded_failure<S: NonceStore>(new: impl Fn(usize) -> S + Send + Sync + 'static) -> String {
@@ -230,12 +230,12 @@ mod broken {
         assert_eq!(bounded_failure(of).await, "");
         expect("took more than it holds", bounded_failure(move |size| of(size * 2)).await);
         expect("the store was full with", bounded_failure(move |size| of(size / 4)).await);
-        expect("a full store forgot a live nonce", bounded_failure(move |size| Forgetful(600, of(size))).await);
-        expect("the store failed", bounded_failure(move |size| Forgetful(700, of(size))).await);
+        expect("a full store forgot a live nonce", bounded_failure(move |size| FixedTtl(600, of(size))).await);
+        expect("the store failed", bounded_failure(move |size| FixedTtl(700, of(size))).await);
     }
 }
 
-/// Whoever polls a future that never waits.
+/// Claims a nonce synchronously. The future of the memory store never waits.
 fn claim(store: &MemoryNonceStore, app: &str, nonce: &str, now: u64, until: u64) -> Result<NonceStatus, StoreError> {
     let (app, nonce) = (app.parse().unwrap(), nonce.parse().unwrap());
     futures_util::FutureExt::now_or_never(store.claim(&NonceClaim::new(&app, &nonce), Retention::new(now, until)))
@@ -243,7 +243,7 @@ fn claim(store: &MemoryNonceStore, app: &str, nonce: &str, now: u64, until: u64)
 }
 
 #[test]
-fn eight_threads_race_for_100_000_nonces() {
+fn racing_threads_claim_each_nonce_once() {
     const NONCES: usize = 100_000;
     let store = MemoryNonceStore::new();
     let wins: Vec<AtomicUsize> = (0..NONCES).map(|_| AtomicUsize::new(0)).collect();
@@ -262,8 +262,8 @@ fn eight_threads_race_for_100_000_nonces() {
     assert_eq!(store.len(), NONCES);
 }
 
-/// Their timestamps lie all over the window, and the clock goes through the rest of it while they are claimed again, by
-/// threads that are not in step.
+/// The timestamps cover the whole window. While unsynchronized threads claim the nonces again, the clock passes through
+/// the rest of the window.
 #[test]
 fn million_replayed_nonces_are_rejected() {
     const NONCES: u64 = 1_000_000;
@@ -287,7 +287,7 @@ fn million_replayed_nonces_are_rejected() {
     assert_eq!(claim_all(|n| NOW + n * 601 / NONCES), 0);
 }
 
-/// A million of them with `--release`.
+/// Uses a million requests with `--release`.
 #[test]
 fn replayed_requests_are_rejected() {
     const REQUESTS: u64 = if cfg!(debug_assertions) { 10_000 } else { 1_000_000 };
@@ -316,7 +316,7 @@ fn replayed_requests_are_rejected() {
 }
 
 #[test]
-fn memory_is_given_back_after_expiry() {
+fn memory_is_freed_after_expiry() {
     const NONCES: usize = 200_000;
     let store = MemoryNonceStore::new();
     for n in 0..NONCES {
@@ -327,12 +327,12 @@ fn memory_is_given_back_after_expiry() {
     for n in 0..32 {
         claim(&store, "demo", &format!("later-{n}"), NOW + 601, NOW + 1202).unwrap();
     }
-    assert_eq!(store.len(), 32, "what has expired is gone without a task of its own");
+    assert_eq!(store.len(), 32, "expired nonces are removed without a background task");
     assert!(store.allocated_bytes() < full / 100, "{} of {full} bytes are left", store.allocated_bytes());
 }
 
 #[test]
-fn one_claim_gives_back_a_small_part() {
+fn each_claim_frees_a_small_part() {
     const NONCES: usize = 10_000;
     let store = MemoryNonceStore::new();
     for n in 0..NONCES {
@@ -340,15 +340,15 @@ fn one_claim_gives_back_a_small_part() {
     }
     assert!(!store.is_empty());
     claim(&store, "demo", "nonce-later", NOW + 601, NOW + 1202).unwrap();
-    assert!(store.len() < NONCES, "some is given back");
-    assert!(store.len() > NONCES * 9 / 10, "nobody waits for all of it: {} of {NONCES} are left", store.len());
+    assert!(store.len() < NONCES, "a claim frees some memory");
+    assert!(store.len() > NONCES * 9 / 10, "a claim does not free all of it: {} of {NONCES} are left", store.len());
 }
 
 #[test]
-fn churn_neither_forgets_nor_grows() {
+fn churn_loses_no_nonce_and_bounds_memory() {
     let store = MemoryNonceStore::new();
     let mut largest = 0;
-    // 20 minutes of 500 nonces a second, each tried again at the ends of its life.
+    // 500 nonces a second for 20 minutes. Each is claimed again at the beginning, middle and end of its lifetime.
     for second in 0..1200 {
         let now = NOW + second;
         for n in 0..500 {
@@ -369,7 +369,7 @@ fn churn_neither_forgets_nor_grows() {
 }
 
 #[test]
-fn the_end_of_time_fails_closed() {
+fn unrepresentable_times_fail_closed() {
     let store = MemoryNonceStore::new();
     for until in [1 << 34, u64::MAX] {
         assert!(claim(&store, "demo", "nonce-1", until - 1, until).is_err());
@@ -382,7 +382,7 @@ fn the_end_of_time_fails_closed() {
 }
 
 #[tokio::test]
-async fn a_full_store_is_503_and_well_again_after_expiry() {
+async fn full_store_returns_503_until_expiry() {
     let (verifier, clock) = verifier();
     let verifier = verifier.with_nonces(MemoryNonceStore::with_capacity(80));
     clock.advance(Duration::from_secs(1));
@@ -396,7 +396,7 @@ async fn a_full_store_is_503_and_well_again_after_expiry() {
     assert_eq!(rejection.kind(), RejectionKind::Unavailable);
     let response = rejection.to_response();
     assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
-    assert_eq!(rig::code(&verifier, first).await, "replayed_nonce", "what is live is not dropped to make room");
+    assert_eq!(rig::code(&verifier, first).await, "replayed_nonce", "a full store evicts no live nonce");
     clock.advance(Duration::from_secs(301));
     for _ in 0..60 {
         assert_eq!(rig::code(&verifier, request(NOW + 302)).await, "accepted");
@@ -404,22 +404,22 @@ async fn a_full_store_is_503_and_well_again_after_expiry() {
 }
 
 #[tokio::test]
-async fn forged_requests_burn_no_nonces() {
+async fn forged_requests_claim_no_nonces() {
     let (verifier, _) = verifier();
     let store = Arc::new(MemoryNonceStore::new());
     let verifier = verifier.with_nonces(store.clone());
-    let honest = signed_by(&signer(), NOW, get("/"));
-    let mut forged = honest.clone();
+    let valid = signed_by(&signer(), NOW, get("/"));
+    let mut forged = valid.clone();
     *forged.uri_mut() = "/other".parse().unwrap();
     for _ in 0..100 {
         assert_eq!(rig::code(&verifier, forged.clone()).await, "invalid_signature");
     }
-    assert!(store.is_empty(), "nothing is remembered for a request that did not prove itself");
-    assert_eq!(rig::code(&verifier, honest).await, "accepted");
+    assert!(store.is_empty(), "a forged request stores nothing");
+    assert_eq!(rig::code(&verifier, valid).await, "accepted");
 }
 
 #[tokio::test]
-async fn two_apps_may_use_the_same_nonce() {
+async fn two_apps_can_use_the_same_nonce() {
     let (verifier, _) = verifier();
     let other = countersign::Signer::new("other".parse().unwrap(), Secret::new("f".repeat(32)).unwrap());
     for signer in [signer(), other] {
@@ -431,7 +431,7 @@ async fn two_apps_may_use_the_same_nonce() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_request_sent_many_times_at_once_is_let_in_once() {
+async fn concurrent_copies_are_accepted_once() {
     let (verifier, _) = verifier();
     for _ in 0..50 {
         let request = signed(get("/"));
@@ -447,15 +447,15 @@ async fn one_request_sent_many_times_at_once_is_let_in_once() {
     }
 }
 
-pub(crate) struct Down;
+pub(crate) struct FailingStore;
 
-impl NonceStore for Down {
+impl NonceStore for FailingStore {
     async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         Err(StoreError::new("connection refused by 10.1.2.3"))
     }
 }
 
-impl KeyStore for Down {
+impl KeyStore for FailingStore {
     async fn keys(&self, _: &AppId) -> Result<Option<App>, StoreError> {
         Err(StoreError::new("connection refused by 10.1.2.3"))
     }
@@ -464,23 +464,23 @@ impl KeyStore for Down {
 #[tokio::test]
 async fn failed_store_returns_503() {
     let (verifier, _) = verifier();
-    let rejection = rig::verify(&verifier.clone().with_nonces(Down), signed(get("/"))).await.unwrap_err();
-    let keyless = Verifier::new(Down).with_clock(countersign::clock::ManualClock::at(NOW));
+    let rejection = rig::verify(&verifier.clone().with_nonces(FailingStore), signed(get("/"))).await.unwrap_err();
+    let keyless = Verifier::new(FailingStore).with_clock(countersign::clock::ManualClock::at(NOW));
     let request = signed(get("/")).map(|body| UnverifiedBody::new(body.to_owned()));
     let other = keyless.verify(request).await.unwrap_err();
     for rejection in [rejection, other] {
         assert_eq!(rejection.kind(), RejectionKind::Unavailable);
         let store_error = std::error::Error::source(&rejection).expect("the store's error");
-        let source = store_error.source().expect("operators see what is down").to_string();
+        let source = store_error.source().expect("operators see the cause").to_string();
         assert!(source.contains("10.1.2.3"));
         let response = rejection.to_response();
         assert_eq!(response.status(), 503);
-        assert!(!String::from_utf8_lossy(response.body()).contains("10.1.2.3"), "callers do not");
+        assert!(!String::from_utf8_lossy(response.body()).contains("10.1.2.3"), "callers must not see the cause");
     }
 }
 
 #[tokio::test]
-async fn any_active_key_signs_and_a_retired_one_does_not() {
+async fn only_active_keys_verify() {
     let secrets = ["a", "b", "c", "d"].map(|letter| Secret::new(letter.repeat(32)).unwrap());
     let keys = StaticKeys::new([("demo".parse().unwrap(), KeyRing::new(secrets.clone()).unwrap())]).unwrap();
     let verifier = Verifier::new(keys).with_clock(countersign::clock::ManualClock::at(NOW));

@@ -1,4 +1,4 @@
-//! The layer that refuses nothing: what the service sees, and what is told.
+//! The report-only layer: the requests that the service gets, and the reported verdicts.
 
 use std::{
     convert::Infallible,
@@ -20,16 +20,16 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_http::limit::RequestBodyLimitLayer;
 
-use crate::rig::{self, arriving, form, get, post, signed, signed_by, verifier, verifier_on};
+use crate::rig::{self, form, get, incoming, post, signed, signed_by, verifier, verifier_on};
 
-/// What the service saw of a request, and what was told of it.
+/// The request that the service got, and its reports.
 struct Outcome {
-    request: Request<Seen>,
-    told: Vec<String>,
+    request: Request<ReceivedBody>,
+    reports: Vec<String>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct ReceivedBody {
     length: Option<u64>,
     is_empty: bool,
     data: String,
@@ -47,33 +47,33 @@ impl Outcome {
     }
 }
 
-async fn look(request: Request<ServiceBody>) -> Result<Response<Request<Seen>>, Infallible> {
+async fn record_body(request: Request<ServiceBody>) -> Result<Response<Request<ReceivedBody>>, Infallible> {
     let (parts, mut body) = request.into_parts();
     let (length, is_empty) = (body.size_hint().exact(), body.is_end_stream());
-    let mut seen = Seen { length, is_empty, ..Seen::default() };
+    let mut received = ReceivedBody { length, is_empty, ..ReceivedBody::default() };
     while let Some(frame) = body.frame().await {
         match frame.map(Frame::into_data) {
-            Ok(Ok(data)) => seen.data.push_str(std::str::from_utf8(&data).unwrap()),
-            Ok(Err(frame)) => seen.trailers = Some(frame.into_trailers().unwrap()),
-            Err(error) => seen.error = Some(error.rejection().kind().code()),
+            Ok(Ok(data)) => received.data.push_str(std::str::from_utf8(&data).unwrap()),
+            Ok(Err(frame)) => received.trailers = Some(frame.into_trailers().unwrap()),
+            Err(error) => received.error = Some(error.rejection().kind().code()),
         }
     }
-    Ok(Response::new(Request::from_parts(parts, seen)))
+    Ok(Response::new(Request::from_parts(parts, received)))
 }
 
-async fn pass_by<N: NonceStore>(verifier: &Verifier<StaticKeys, N>, request: Request<UnverifiedBody>) -> Outcome {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let telling = told.clone();
+async fn send_through<N: NonceStore>(verifier: &Verifier<StaticKeys, N>, request: Request<UnverifiedBody>) -> Outcome {
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let sink = reports.clone();
     let layer = ReportOnlyLayer::new(verifier.clone(), move |head, verdict| {
         let verdict = match verdict {
             Ok(caller) => caller.app_id().to_string(),
             Err(rejection) => rejection.kind().code().to_owned(),
         };
-        telling.lock().unwrap().push(format!("{} {verdict}", head.uri));
+        sink.lock().unwrap().push(format!("{} {verdict}", head.uri));
     });
-    let response = layer.layer(service_fn(look)).oneshot(request).await.unwrap();
-    let told = told.lock().unwrap().clone();
-    Outcome { request: response.into_body(), told }
+    let response = layer.layer(service_fn(record_body)).oneshot(request).await.unwrap();
+    let reports = reports.lock().unwrap().clone();
+    Outcome { request: response.into_body(), reports }
 }
 
 fn small(limit: u32) -> Verifier<StaticKeys> {
@@ -91,11 +91,11 @@ fn body(frames: Frames) -> UnverifiedBody {
 }
 
 #[tokio::test]
-async fn a_verified_request_arrives_as_behind_the_verifier() {
+async fn verified_request_is_forwarded_like_the_verifier() {
     let mut request = signed(post("/p?a=1", "text/plain", "text"));
     *request.uri_mut() = "/p?a=1&admin".parse().unwrap();
-    let outcome = pass_by(&verifier().0, arriving(request)).await;
-    assert_eq!(outcome.told, ["/p?a=1&admin demo"], "the head is told as it came");
+    let outcome = send_through(&verifier().0, incoming(request)).await;
+    assert_eq!(outcome.reports, ["/p?a=1&admin demo"], "the head is reported as it arrived");
     assert_eq!((outcome.caller(), outcome.kind()), (Some("demo"), None));
     assert_eq!(outcome.request.uri(), "/p?a=1");
     assert_eq!(outcome.request.body().data, "text");
@@ -114,26 +114,26 @@ async fn rejected_request_is_forwarded_unchanged() {
         (swapped, "body_mismatch"),
         (replayed, "replayed_nonce"),
     ] {
-        let mut request = arriving(request);
+        let mut request = incoming(request);
         request.headers_mut().insert("x-original-url", "/other".parse().unwrap());
         request.headers_mut().insert("content-length", 4.into());
         let headers = request.headers().clone();
-        let outcome = pass_by(&verifier, request).await;
-        assert_eq!(outcome.told, [format!("/p?a=1&admin {code}")]);
+        let outcome = send_through(&verifier, request).await;
+        assert_eq!(outcome.reports, [format!("/p?a=1&admin {code}")]);
         assert_eq!(outcome.caller(), None);
         assert_eq!(outcome.kind().unwrap().code(), code);
         assert_eq!(outcome.request.uri(), "/p?a=1&admin");
         assert_eq!(outcome.request.headers(), &headers);
-        let seen = outcome.request.body();
-        assert_eq!((&*seen.data, seen.length, seen.is_empty), ("text", Some(4), false));
+        let received = outcome.request.body();
+        assert_eq!((&*received.data, received.length, received.is_empty), ("text", Some(4), false));
     }
 }
 
 #[tokio::test]
-async fn a_body_that_was_read_arrives_whole() {
+async fn buffered_body_is_forwarded_whole() {
     let trailers = || HeaderMap::from_iter([(http::HeaderName::from_static("x-sum"), "1".parse().unwrap())]);
     let frames = || vec![data("one"), data(""), data("two"), Ok(Frame::trailers(trailers()))];
-    // Signed for another body; a form is read before its signature is checked.
+    // The signature covers another body. A form is read before its signature is checked.
     let upload = || signed(post("/", "text/plain", "other")).map(|_| body(frames()));
     let forged_form = || {
         let mut request = signed(form("/", "a=1"));
@@ -147,37 +147,41 @@ async fn a_body_that_was_read_arrives_whole() {
         (forged_form(), 100, "invalid_signature"),
         (forged_form(), 5, "body_too_large"),
     ] {
-        let outcome = pass_by(&small(limit), request).await;
-        assert_eq!(outcome.told, [format!("/ {code}")]);
-        let seen = outcome.request.body();
-        assert_eq!((&*seen.data, &seen.trailers, seen.error), ("onetwo", &Some(trailers()), None), "{code}, {limit}");
+        let outcome = send_through(&small(limit), request).await;
+        assert_eq!(outcome.reports, [format!("/ {code}")]);
+        let received = outcome.request.body();
+        assert_eq!(
+            (&*received.data, &received.trailers, received.error),
+            ("onetwo", &Some(trailers()), None),
+            "{code}, {limit}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_breaks_off_there_for_the_service_too() {
+async fn interrupted_body_is_forwarded_up_to_the_error() {
     let broken = || signed(post("/", "text/plain", "onetwo")).map(|_| body(vec![data("one"), Err("reset")]));
-    let outcome = pass_by(&verifier().0, broken()).await;
-    assert_eq!(outcome.told, ["/ malformed_field"]);
+    let outcome = send_through(&verifier().0, broken()).await;
+    assert_eq!(outcome.reports, ["/ malformed_field"]);
     ReportOnlyLayer::new(verifier().0, |_, verdict| {
-        let cause = verdict.unwrap_err().source().expect("why it broke off");
+        let cause = verdict.unwrap_err().source().expect("the error has its cause");
         assert_eq!(cause.to_string(), "reset");
     })
-    .layer(service_fn(look))
+    .layer(service_fn(record_body))
     .oneshot(broken())
     .await
     .unwrap();
-    let seen = outcome.request.body();
-    assert_eq!((&*seen.data, seen.error), ("one", Some("malformed_field")));
+    let received = outcome.request.body();
+    assert_eq!((&*received.data, received.error), ("one", Some("malformed_field")));
 
     let limited = || http_body_util::Limited::new(Full::new(Bytes::from("onetwo")), 3);
     let request = signed(post("/", "text/plain", "onetwo")).map(|_| UnverifiedBody::new(limited()));
-    let outcome = pass_by(&verifier().0, request).await;
-    assert_eq!(outcome.told, ["/ body_too_large"], "somebody else's limit is known through the recording");
+    let outcome = send_through(&verifier().0, request).await;
+    assert_eq!(outcome.reports, ["/ body_too_large"], "the error of an outer limit is recognized");
     assert_eq!(outcome.request.body().error, Some("body_too_large"));
 }
 
-/// axum's extractors look for a limit's error no deeper than axum itself wraps it.
+/// axum's extractors find the error of a body limit only at the depth at which axum itself wraps it.
 #[tokio::test]
 async fn outer_body_limit_still_returns_413() {
     let too_long = || {
@@ -205,7 +209,7 @@ async fn outer_body_limit_still_returns_413() {
 #[tokio::test]
 async fn signature_and_token_are_marked_sensitive() {
     let plain = |request: Request<&'static str>| {
-        let mut request = arriving(request);
+        let mut request = incoming(request);
         for value in request.headers_mut().values_mut() {
             value.set_sensitive(false);
         }
@@ -219,13 +223,17 @@ async fn signature_and_token_are_marked_sensitive() {
         *swapped.body_mut() = "text";
         let good = signed_by(&signer, rig::NOW, post("/", "text/plain", "text"));
         for request in [swapped, good] {
-            let outcome = pass_by(&verifier(), plain(request.clone())).await;
+            let outcome = send_through(&verifier(), plain(request.clone())).await;
             assert!(outcome.request.headers()["x-sign"].is_sensitive());
             assert!(outcome.request.headers()[name].is_sensitive());
-            let tell = move |head: &http::request::Parts, _: Result<&Caller, &_>| {
+            let report = move |head: &http::request::Parts, _: Result<&Caller, &_>| {
                 assert!(head.headers["x-sign"].is_sensitive() && head.headers[name].is_sensitive());
             };
-            ReportOnlyLayer::new(verifier(), tell).layer(service_fn(look)).oneshot(plain(request)).await.unwrap();
+            ReportOnlyLayer::new(verifier(), report)
+                .layer(service_fn(record_body))
+                .oneshot(plain(request))
+                .await
+                .unwrap();
         }
     }
 }
@@ -233,66 +241,66 @@ async fn signature_and_token_are_marked_sensitive() {
 #[tokio::test]
 async fn inner_layer_sets_the_verdict() {
     let counting = |verifier| {
-        let told = Arc::new(Mutex::new(0));
-        let telling = told.clone();
-        (ReportOnlyLayer::new(verifier, move |_, _| *telling.lock().unwrap() += 1), told)
+        let reports = Arc::new(Mutex::new(0));
+        let sink = reports.clone();
+        (ReportOnlyLayer::new(verifier, move |_, _| *sink.lock().unwrap() += 1), reports)
     };
-    let elsewhere = verifier().0.with_scheme(Scheme::new().with_audience("elsewhere").unwrap());
-    let (refusing, _) = counting(elsewhere);
+    let other_audience = verifier().0.with_scheme(Scheme::new().with_audience("elsewhere").unwrap());
+    let (rejecting, _) = counting(other_audience);
     let (verifying, _) = counting(verifier().0);
-    let stack = refusing.layer(verifying.layer(service_fn(look)));
-    let request = stack.oneshot(arriving(signed(get("/")))).await.unwrap().into_body();
+    let stack = rejecting.layer(verifying.layer(service_fn(record_body)));
+    let request = stack.oneshot(incoming(signed(get("/")))).await.unwrap().into_body();
     assert!(request.extensions().get::<Caller>().is_some());
     assert!(request.extensions().get::<Rejection>().is_none());
 
-    // What the layer above has verified is no verdict of the one below, which it bypasses.
-    let (bypassing, told) = counting(verifier().0.with_insecure_bypass(|_, _| true));
+    // The verdict of the outer layer is not reported by the inner layer, which bypasses the request.
+    let (bypassing, reports) = counting(verifier().0.with_insecure_bypass(|_, _| true));
     let stack = verifier().0.into_layer().layer(bypassing.layer(service_fn(async |_: Request<ServiceBody>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     })));
-    stack.oneshot(arriving(signed(get("/")))).await.unwrap();
-    assert_eq!(*told.lock().unwrap(), 0);
+    stack.oneshot(incoming(signed(get("/")))).await.unwrap();
+    assert_eq!(*reports.lock().unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_body_goes_through_two_layers_whatever_they_say() {
+async fn body_passes_two_layers_with_any_verdicts() {
     let layer = |audience: &str| {
         let verifier = verifier().0.with_scheme(Scheme::new().with_audience(audience).unwrap());
         ReportOnlyLayer::new(verifier, |_, _| {})
     };
     for (outer, inner) in [("", ""), ("", "elsewhere"), ("elsewhere", ""), ("elsewhere", "elsewhere")] {
-        let stack = layer(outer).layer(layer(inner).layer(service_fn(look)));
-        let seen = stack.oneshot(arriving(signed(post("/", "text/plain", "text")))).await.unwrap().into_body();
-        assert_eq!(seen.body().data, "text", "{outer:?}, {inner:?}");
+        let stack = layer(outer).layer(layer(inner).layer(service_fn(record_body)));
+        let received = stack.oneshot(incoming(signed(post("/", "text/plain", "text")))).await.unwrap().into_body();
+        assert_eq!(received.body().data, "text", "{outer:?}, {inner:?}");
     }
 }
 
 #[tokio::test]
-async fn the_service_is_called_when_it_is_ready() {
+async fn service_is_called_only_when_ready() {
     let layer = ReportOnlyLayer::new(verifier().0, |_, _| {});
-    let mut service = layer.layer(ConcurrencyLimit::new(service_fn(look), 1));
-    let first = ServiceExt::<Request<UnverifiedBody>>::ready(&mut service).await.unwrap().call(arriving(get("/")));
-    let mut another = service.oneshot(arriving(get("/")));
-    assert!((&mut another).now_or_never().is_none(), "the first holds the permit");
+    let mut service = layer.layer(ConcurrencyLimit::new(service_fn(record_body), 1));
+    let first = ServiceExt::<Request<UnverifiedBody>>::ready(&mut service).await.unwrap().call(incoming(get("/")));
+    let mut another = service.oneshot(incoming(get("/")));
+    assert!((&mut another).now_or_never().is_none(), "the first call holds the permit");
     first.await.unwrap();
     assert!(another.now_or_never().is_some());
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_refuses_nobody() {
-    let (verifier, _) = verifier_on(crate::replay::Down);
-    let outcome = pass_by(&verifier, arriving(signed(post("/", "text/plain", "text")))).await;
-    assert_eq!(outcome.told, ["/ unavailable"]);
+async fn failed_store_rejects_no_request() {
+    let (verifier, _) = verifier_on(crate::replay::FailingStore);
+    let outcome = send_through(&verifier, incoming(signed(post("/", "text/plain", "text")))).await;
+    assert_eq!(outcome.reports, ["/ unavailable"]);
     assert_eq!((outcome.caller(), &*outcome.request.body().data), (None, "text"));
-    let outcome = pass_by(&verifier, arriving(get("/"))).await;
-    assert!(outcome.request.body().is_empty, "and nobody waits for a body that there is none of");
+    let outcome = send_through(&verifier, incoming(get("/"))).await;
+    assert!(outcome.request.body().is_empty, "an empty body stays empty");
 }
 
 #[tokio::test]
 async fn streamed_body_is_reported_at_its_end() {
     let pass = async |frames: Frames| {
         let request = signed(post("/", "text/plain", "onetwo")).map(|_| body(frames));
-        pass_by(&small(10).with_streamed_bodies(), request).await
+        send_through(&small(10).with_streamed_bodies(), request).await
     };
     for (frames, expected, code) in [
         (vec![data("one"), data("two")], "onetwo", "demo"),
@@ -301,29 +309,29 @@ async fn streamed_body_is_reported_at_its_end() {
         (vec![data("one"), Err("reset")], "one", "malformed_field"),
     ] {
         let outcome = pass(frames).await;
-        assert_eq!(outcome.told, [format!("/ {code}")], "told once");
-        let seen = outcome.request.body();
-        assert_eq!((&*seen.data, seen.is_empty), (expected, false));
-        assert_eq!(outcome.caller(), Some("demo"), "the head is verified");
+        assert_eq!(outcome.reports, [format!("/ {code}")], "reported once");
+        let received = outcome.request.body();
+        assert_eq!((&*received.data, received.is_empty), (expected, false));
+        assert_eq!(outcome.caller(), Some("demo"), "the head is verified before the body");
     }
 }
 
-/// Nobody may ever ask for the end of a body that says that it has none.
+/// A service may never poll a body that reports itself as ended.
 #[tokio::test]
 async fn empty_body_is_reported_before_the_service() {
     let mut request = signed(post("/", "text/plain", "onetwo"));
     *request.body_mut() = "";
-    let outcome = pass_by(&small(10).with_streamed_bodies(), arriving(request)).await;
-    assert_eq!(outcome.told, ["/ body_mismatch"]);
+    let outcome = send_through(&small(10).with_streamed_bodies(), incoming(request)).await;
+    assert_eq!(outcome.reports, ["/ body_mismatch"]);
     assert_eq!((outcome.caller(), outcome.request.body().is_empty), (None, true));
 }
 
 #[tokio::test]
 async fn verdict_is_reported_at_the_known_length() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let telling = told.clone();
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let sink = reports.clone();
     let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {
-        telling.lock().unwrap().push(verdict.is_ok());
+        sink.lock().unwrap().push(verdict.is_ok());
     });
     let service = layer.layer(service_fn(async |mut request: Request<ServiceBody>| {
         assert_eq!(request.body().size_hint().exact(), Some(6));
@@ -331,17 +339,18 @@ async fn verdict_is_reported_at_the_known_length() {
         assert!(request.body().is_end_stream());
         Ok::<_, Infallible>(Response::new(()))
     }));
-    service.oneshot(arriving(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
-    assert_eq!(*told.lock().unwrap(), [true]);
+    service.oneshot(incoming(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
+    assert_eq!(*reports.lock().unwrap(), [true]);
 }
 
-/// Over HTTP/2 the end comes after the last byte, and who forwards it over HTTP/1 does not wait for it.
+/// Over HTTP/2 the end of stream can follow the last byte. A service that forwards the body over HTTP/1 does not poll
+/// for it.
 #[tokio::test]
 async fn verdict_is_reported_at_content_length() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let telling = told.clone();
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let sink = reports.clone();
     let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {
-        telling.lock().unwrap().push(verdict.is_ok());
+        sink.lock().unwrap().push(verdict.is_ok());
     });
     let service = layer.layer(service_fn(async |mut request: Request<ServiceBody>| {
         for _ in 0..2 {
@@ -354,56 +363,57 @@ async fn verdict_is_reported_at_content_length() {
         request.headers_mut().insert("content-length", 6.into());
         service.clone().oneshot(request).await.unwrap();
     }
-    assert_eq!(*told.lock().unwrap(), [true, false]);
+    assert_eq!(*reports.lock().unwrap(), [true, false]);
 }
 
 #[tokio::test]
-async fn a_streamed_body_that_the_service_does_not_read_is_not_refused() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let telling = told.clone();
+async fn unread_streamed_body_is_not_reported_as_rejected() {
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let sink = reports.clone();
     let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, verdict| {
-        telling.lock().unwrap().push(verdict.is_ok());
+        sink.lock().unwrap().push(verdict.is_ok());
     });
     let service = layer.layer(service_fn(async |_: Request<ServiceBody>| Ok::<_, Infallible>(Response::new(()))));
-    service.oneshot(arriving(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
-    assert_eq!(*told.lock().unwrap(), [true], "nor would it be behind the verifying layer");
+    service.oneshot(incoming(signed(post("/", "text/plain", "onetwo")))).await.unwrap();
+    assert_eq!(*reports.lock().unwrap(), [true], "the verifying layer would accept it too");
 }
 
 #[tokio::test]
 async fn bypassed_requests_are_not_reported() {
     let verifier = verifier().0.with_insecure_bypass(|_, uri| uri.path() == "/health");
-    let outcome = pass_by(&verifier, arriving(get("/health"))).await;
-    assert!(outcome.told.is_empty());
-    let outcome = pass_by(&verifier, arriving(get("/healthy"))).await;
-    assert_eq!(outcome.told, ["/healthy unsigned"]);
+    let outcome = send_through(&verifier, incoming(get("/health"))).await;
+    assert!(outcome.reports.is_empty());
+    let outcome = send_through(&verifier, incoming(get("/healthy"))).await;
+    assert_eq!(outcome.reports, ["/healthy unsigned"]);
 }
 
 #[tokio::test]
-async fn a_report_that_panics_loses_no_request() {
+async fn panicking_report_loses_no_request() {
     for verifier in [verifier().0, verifier().0.with_streamed_bodies()] {
-        let layer = ReportOnlyLayer::new(verifier, |_, _| panic!("a report of the service's own"));
-        let service = layer.layer(service_fn(look));
+        let layer = ReportOnlyLayer::new(verifier, |_, _| panic!("the service's report panicked"));
+        let service = layer.layer(service_fn(record_body));
         for request in [signed(post("/", "text/plain", "onetwo")), post("/", "text/plain", "onetwo")] {
-            let response = service.clone().oneshot(arriving(request)).await.unwrap();
+            let response = service.clone().oneshot(incoming(request)).await.unwrap();
             assert_eq!(response.into_body().into_body().data, "onetwo");
         }
     }
 }
 
-/// A body that is dropped while a panic unwinds is reported then. A second panic that is not caught would abort the process.
+/// A body that is dropped during unwinding is reported at that moment. An uncaught second panic would abort the
+/// process.
 #[tokio::test]
-async fn a_report_may_panic_while_a_panic_unwinds() {
+async fn report_can_panic_during_unwinding() {
     let reports = Arc::new(Mutex::new(0));
     let counted = reports.clone();
     let layer = ReportOnlyLayer::new(verifier().0.with_streamed_bodies(), move |_, _| {
         *counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += 1;
-        panic!("a report of the service's own");
+        panic!("the service's report panicked");
     });
     let service = layer.layer(service_fn(async |request: Request<ServiceBody>| -> Result<Response<()>, Infallible> {
         let _body = request.into_body();
         panic!("a service that fails");
     }));
-    let request = arriving(signed(post("/", "text/plain", "onetwo")));
+    let request = incoming(signed(post("/", "text/plain", "onetwo")));
     std::panic::AssertUnwindSafe(service.oneshot(request)).catch_unwind().await.unwrap_err();
     assert_eq!(*reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 1);
 }

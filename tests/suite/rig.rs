@@ -1,4 +1,4 @@
-//! A verifier on a clock that stands still, and requests to try it with.
+//! A verifier with a manual clock, and helpers that build requests for it.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -29,12 +29,12 @@ pub(crate) fn secret() -> Secret {
     Secret::new(KEY).unwrap()
 }
 
-/// A verifier that has been up for an hour, and its clock at [`NOW`].
+/// A verifier that has run for an hour. Its clock stands at [`NOW`].
 pub(crate) fn verifier() -> (Verifier<StaticKeys>, ManualClock) {
     verifier_on(MemoryNonceStore::new())
 }
 
-/// The same with this store.
+/// Like [`verifier`], with this nonce store.
 pub(crate) fn verifier_on<N: NonceStore>(nonces: N) -> (Verifier<StaticKeys, N>, ManualClock) {
     let clock = ManualClock::at(NOW - 3600);
     let verifier = Verifier::new(keys()).with_nonces(nonces).with_clock(clock.clone());
@@ -55,7 +55,7 @@ pub(crate) fn fresh_nonce() -> Nonce {
     format!("nonce-{}", COUNT.fetch_add(1, Ordering::Relaxed)).parse().unwrap()
 }
 
-/// Signs as of [`NOW`], with a nonce of its own.
+/// Signs the request at [`NOW`] with a fresh nonce.
 pub(crate) fn signed<B: AsRef<[u8]>>(request: Request<B>) -> Request<B> {
     signed_by(&signer(), NOW, request)
 }
@@ -79,10 +79,9 @@ pub(crate) fn form(target: &str, body: &'static str) -> Request<&'static str> {
     post(target, "application/x-www-form-urlencoded", body)
 }
 
-/// A signed form as sent by a client that knows only the parameters.
+/// A signed form without the digest header. A client that can sign only parameters sends such a form.
 pub(crate) fn form_without_digest(target: &str, body: &'static str) -> Request<&'static str> {
-    // A digest is signed where its header travels, so the string to sign must be made without it: sign an empty form
-    // of the same parameters by hand.
+    // The signer always signs a digest when it sends the header, so this helper signs the parameters by hand.
     let mut request = form(target, body);
     sign_by_hand(&mut request, &form_lines(target, body));
     request
@@ -111,8 +110,8 @@ fn sign_by_hand(request: &mut Request<&'static str>, [query, form]: &[String; 2]
     headers.insert("x-sign", string::hmac_sha256(KEY, string.as_bytes()).parse().unwrap());
 }
 
-/// A request as the verifier takes it.
-pub(crate) fn arriving<B: Into<Bytes>>(request: Request<B>) -> Request<UnverifiedBody> {
+/// Wraps the body in the type that the verifier accepts.
+pub(crate) fn incoming<B: Into<Bytes>>(request: Request<B>) -> Request<UnverifiedBody> {
     request.map(|body| UnverifiedBody::new(Full::new(body.into())))
 }
 
@@ -120,7 +119,7 @@ pub(crate) async fn verify<B: Into<Bytes>, K: KeyStore, N: NonceStore>(
     verifier: &Verifier<K, N>,
     request: Request<B>,
 ) -> Result<Request<ServiceBody>, Rejection> {
-    verifier.verify(arriving(request)).await
+    verifier.verify(incoming(request)).await
 }
 
 pub(crate) async fn code<B: Into<Bytes>, N: NonceStore>(

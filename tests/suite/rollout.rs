@@ -1,4 +1,4 @@
-//! The steps of docs/rollout.md, walked with an old client and a new one: whoever may still call is never refused.
+//! The steps of docs/rollout.md with an old client and a new one. No permitted request is rejected at any step.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use tower::{ServiceBuilder, ServiceExt};
 
 use crate::rig;
 
-/// Verdicts by code.
+/// Counts verdicts by code.
 #[derive(Clone, Default)]
 struct Counts(Arc<Mutex<BTreeMap<String, u32>>>);
 
@@ -56,7 +56,7 @@ fn health() -> Router {
     Router::new().route("/health", on_get(async || "well"))
 }
 
-fn watching(verifier: Verifier<StaticKeys>, counts: &Counts) -> ReportOnlyLayer<StaticKeys> {
+fn report_only(verifier: Verifier<StaticKeys>, counts: &Counts) -> ReportOnlyLayer<StaticKeys> {
     let counts = counts.clone();
     ReportOnlyLayer::new(verifier, move |_, verdict| match verdict {
         Ok(_) => counts.count("verified"),
@@ -76,12 +76,12 @@ async fn status_and_text<B: Body<Data = Bytes, Error: Debug>>(response: Response
     (status, String::from_utf8(rig::bytes(response.into_body()).await.to_vec()).unwrap())
 }
 
-/// Orders, asks for the report and for health; as the old client, or as the new one, which signs.
+/// Creates an order, and gets the report and the health. The new client signs, the old one does not.
 async fn call(service: SocketAddr, signs: bool) -> [(u16, String); 3] {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let signing = Client::builder(TokioExecutor::new()).build_http();
     let signing = ServiceBuilder::new().layer(SignLayer::new(rig::signer())).service(signing);
-    let ask = async |method: Method, path, body| {
+    let send = async |method: Method, path, body| {
         let request = Request::builder().method(method).uri(format!("http://{service}{path}"));
         let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
         let (status, text) = match signs {
@@ -91,9 +91,9 @@ async fn call(service: SocketAddr, signs: bool) -> [(u16, String); 3] {
         (status, if status == 200 { text } else { String::new() })
     };
     [
-        ask(Method::POST, "/orders", b"1").await,
-        ask(Method::GET, "/reports", b"").await,
-        ask(Method::GET, "/health", b"").await,
+        send(Method::POST, "/orders", b"1").await,
+        send(Method::GET, "/reports", b"").await,
+        send(Method::GET, "/health", b"").await,
     ]
 }
 
@@ -108,32 +108,32 @@ async fn rollout_rejects_no_request() {
     let by_old = [ok("ordered 1"), ok("the public report"), ok("well")];
     let by_new = [ok("ordered 1"), ok("the report of demo"), ok("well")];
 
-    // Before.
+    // Before the rollout.
     let service = deploy(orders().merge(reports()).merge(health())).await;
     assert_eq!(call(service, false).await, by_old);
 
-    // 1. Watch: the old client sees no difference, and is seen.
+    // 1. Report only: the old client gets the same responses and is counted.
     let verifier = || Verifier::new(rig::keys());
-    let service = deploy(orders().merge(reports()).layer(watching(verifier(), &counts)).merge(health())).await;
+    let service = deploy(orders().merge(reports()).layer(report_only(verifier(), &counts)).merge(health())).await;
     assert_eq!(call(service, false).await, by_old);
     assert_eq!(counts.take(), verdicts(&[("unsigned", 2)]));
 
-    // 2. A client signs, 3. and the service uses who it is; the other one goes on.
+    // 2. A client signs. 3. The service uses its identity. The old client still works.
     assert_eq!(call(service, true).await, by_new);
     assert_eq!(call(service, false).await, by_old);
     assert_eq!(counts.take(), verdicts(&[("unsigned", 2), ("verified", 2)]));
 
-    // 4. Orders are refused unless they are signed; reports are for both.
+    // 4. Orders require a signature. Reports accept both clients.
     let one = verifier();
-    let refusing = VerifyLayer::from(one.clone());
-    let app = orders().layer(refusing).merge(reports().layer(watching(one, &counts))).merge(health());
+    let enforcing = VerifyLayer::from(one.clone());
+    let app = orders().layer(enforcing).merge(reports().layer(report_only(one, &counts))).merge(health());
     let service = deploy(app).await;
     assert_eq!(call(service, true).await, by_new);
     assert_eq!(counts.take(), verdicts(&[("verified", 1)]));
     let [order, report, health_check] = call(service, false).await;
     assert_eq!((order.0, report, health_check), (401, ok("the public report"), ok("well")));
 
-    // 5. Everywhere, except where a bypass covers the request.
+    // 5. All routes require a signature, except where a bypass covers the request.
     let verifier = verifier().with_insecure_bypass(|_, uri| uri.path() == "/health");
     let service = deploy(orders().merge(reports()).merge(health()).layer(VerifyLayer::from(verifier))).await;
     assert_eq!(call(service, true).await, by_new);
@@ -141,14 +141,14 @@ async fn rollout_rejects_no_request() {
     assert_eq!((order.0, report.0, health_check), (401, 401, ok("well")));
 }
 
-/// Clones of one verifier share their nonces, whichever layer they stand in.
+/// Clones of one verifier share their nonces, also in different layers.
 #[tokio::test]
 async fn both_layers_accept_a_request_once() {
     let verifier = Verifier::new(rig::keys());
-    let watching = orders().layer(watching(verifier.clone(), &Counts::default()));
-    let refusing = orders().layer(VerifyLayer::from(verifier));
+    let report_only = orders().layer(report_only(verifier.clone(), &Counts::default()));
+    let enforcing = orders().layer(VerifyLayer::from(verifier));
     let request = rig::signer().sign(Request::post("/orders").body("1").unwrap()).unwrap();
     let request = || request.clone().map(axum::body::Body::from);
-    assert_eq!(watching.oneshot(request()).await.unwrap().status(), 200);
-    assert_eq!(refusing.oneshot(request()).await.unwrap().status(), 401);
+    assert_eq!(report_only.oneshot(request()).await.unwrap().status(), 200);
+    assert_eq!(enforcing.oneshot(request()).await.unwrap().status(), 401);
 }

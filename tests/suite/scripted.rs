@@ -1,4 +1,4 @@
-//! Streamed and reported bodies against a model: whatever frames a body comes in, and whatever it says of itself.
+//! Streamed and report-only bodies against a model, for any frames, size hints and declared lengths.
 
 use std::{
     collections::VecDeque,
@@ -33,12 +33,12 @@ enum Step {
     Fail,
 }
 
-/// A body that does these steps, then ends, and must not be asked again.
+/// A body that performs these steps and then ends. It must not be polled after its end.
 struct Script {
     steps: VecDeque<Step>,
-    is_over: bool,
-    tells_end: bool,
-    tells_length: bool,
+    has_ended: bool,
+    knows_end: bool,
+    knows_length: bool,
 }
 
 impl Body for Script {
@@ -49,7 +49,7 @@ impl Body for Script {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        assert!(!self.is_over, "asked for more after its end");
+        assert!(!self.has_ended, "polled after its end");
         match self.steps.pop_front() {
             Some(Step::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data.into())))),
             Some(Step::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new())))),
@@ -58,22 +58,22 @@ impl Body for Script {
                 Poll::Pending
             }
             Some(Step::Fail) => {
-                self.is_over = true;
+                self.has_ended = true;
                 Poll::Ready(Some(Err(std::io::Error::other("reset"))))
             }
             None => {
-                self.is_over = true;
+                self.has_ended = true;
                 Poll::Ready(None)
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.tells_end && self.steps.is_empty()
+        self.knows_end && self.steps.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.tells_length {
+        match self.knows_length {
             true => SizeHint::with_exact(sent(self.steps.iter()).len() as u64),
             false => SizeHint::new(),
         }
@@ -88,12 +88,12 @@ fn sent<'a>(steps: impl Iterator<Item = &'a Step>) -> Vec<u8> {
 #[derive(Clone, Debug)]
 struct Case {
     steps: Vec<Step>,
-    /// What was signed, if it is not what is sent.
+    /// The signed bytes, if they differ from the sent ones.
     signed: Option<Vec<u8>>,
-    /// How far Content-Length is from the truth, where there is one.
+    /// The difference between Content-Length and the real length, if the header is present.
     declared: Option<i64>,
-    tells_end: bool,
-    tells_length: bool,
+    knows_end: bool,
+    knows_length: bool,
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -102,11 +102,11 @@ fn case() -> impl Strategy<Value = Case> {
     let signed = option::weighted(0.4, vec(prop::sample::select(&b"ab"[..]), 0..12));
     let declared = option::of(prop_oneof![4 => Just(0_i64), 1 => -3..3_i64]);
     (vec(step, 0..7), signed, declared, any::<bool>(), any::<bool>()).prop_map(
-        |(mut steps, signed, declared, tells_end, tells_length)| {
-            // What comes after it broke off never comes.
+        |(mut steps, signed, declared, knows_end, knows_length)| {
+            // Drop the steps after a failure.
             let failed = steps.iter().position(|step| matches!(step, Step::Fail));
             steps.truncate(failed.map_or(steps.len(), |at| at + 1));
-            Case { steps, signed, declared, tells_end, tells_length: tells_length && failed.is_none() }
+            Case { steps, signed, declared, knows_end, knows_length: knows_length && failed.is_none() }
         },
     )
 }
@@ -116,7 +116,7 @@ impl Case {
         sent(self.steps.iter())
     }
 
-    fn breaks_off(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         matches!(self.steps.last(), Some(Step::Fail))
     }
 
@@ -124,15 +124,15 @@ impl Case {
         self.declared.map(|error| self.sent().len().saturating_add_signed(error as isize) as u64)
     }
 
-    /// Whether it is the body that was signed, as long as it says, and no longer than it may be.
-    fn is_right(&self) -> bool {
+    /// Whether the body is the signed one, has its declared length, and is within the limit.
+    fn is_valid(&self) -> bool {
         let (sent, declared) = (self.sent(), self.declared());
         let length = sent.len() as u64;
-        // What is known to be empty is read whole, and held to no word. Of two lengths the lesser counts, and the
-        // body's own is the truth.
-        let is_known = self.tells_length || (self.tells_end && self.steps.is_empty());
+        // A body that is known to be empty is buffered, so its declared length is not enforced. The verifier takes the
+        // smaller of two lengths. The length that the body itself reports is correct.
+        let is_known = self.knows_length || (self.knows_end && self.steps.is_empty());
         let is_as_long = declared.is_none_or(|declared| declared == length || is_known && declared > length);
-        !self.breaks_off()
+        !self.is_interrupted()
             && self.signed.as_ref().is_none_or(|signed| *signed == sent)
             && is_as_long
             && length.max(declared.unwrap_or(0)) <= LIMIT
@@ -147,17 +147,17 @@ impl Case {
             parts.headers.insert("content-length", declared.into());
         }
         let steps = self.steps.clone().into();
-        let (tells_end, tells_length) = (self.tells_end, self.tells_length);
-        Request::from_parts(parts, UnverifiedBody::new(Script { steps, is_over: false, tells_end, tells_length }))
+        let (knows_end, knows_length) = (self.knows_end, self.knows_length);
+        Request::from_parts(parts, UnverifiedBody::new(Script { steps, has_ended: false, knows_end, knows_length }))
     }
 }
 
-fn whole() -> Verifier<StaticKeys> {
-    // Its bodies wait now and then, and the runtime has no timers.
+fn buffering() -> Verifier<StaticKeys> {
+    // The bodies are pending at times, and the runtime has no timers.
     verifier().0.with_limits(Limits::new().with_body(LIMIT).with_body_timeout(Duration::MAX))
 }
 
-/// What a service gets of a body: its bytes, and whether it ended well.
+/// The bytes that a service gets, and whether the body ended without an error.
 async fn read(body: &mut ServiceBody) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -180,25 +180,25 @@ proptest! {
     #[test]
     fn only_the_signed_streamed_body_ends_without_error(case in case()) {
         block_on(async {
-            let verified = whole().with_streamed_bodies().verify(case.request()).await;
+            let verified = buffering().with_streamed_bodies().verify(case.request()).await;
             let Ok(request) = verified else {
-                prop_assert!(!case.is_right());
+                prop_assert!(!case.is_valid());
                 return Ok(());
             };
             let forwarded: Option<usize> = request.headers().get("content-length").map(|n| n.to_str().unwrap().parse().unwrap());
             let (sent, mut body) = (case.sent(), request.into_body());
             let exact = body.size_hint().exact();
-            prop_assert!(!body.is_end_stream() || case.is_right());
-            let (bytes, ended_well) = read(&mut body).await;
-            prop_assert_eq!(ended_well, case.is_right());
+            prop_assert!(!body.is_end_stream() || case.is_valid());
+            let (bytes, ended_without_error) = read(&mut body).await;
+            prop_assert_eq!(ended_without_error, case.is_valid());
             prop_assert!(body.is_end_stream());
             prop_assert!(sent.starts_with(&bytes));
-            if ended_well {
+            if ended_without_error {
                 prop_assert_eq!(&bytes, &sent);
                 prop_assert!(forwarded.is_none_or(|length| length == bytes.len()));
                 prop_assert!(exact.is_none_or(|exact| exact == bytes.len() as u64));
             } else if !sent.is_empty() {
-                // Never as many bytes as whoever forwards it waits for.
+                // Fewer bytes than a forwarding service expects.
                 prop_assert!(forwarded.is_none_or(|length| bytes.len() < length.max(1)));
                 prop_assert!(exact.is_none_or(|exact| (bytes.len() as u64) < exact.max(1)));
             }
@@ -209,24 +209,24 @@ proptest! {
     #[test]
     fn reported_body_is_unchanged_and_reported_once(case in case(), streams in any::<bool>()) {
         block_on(async {
-            let verifier = if streams { whole().with_streamed_bodies() } else { whole() };
-            let told = Arc::new(Mutex::new(Vec::new()));
-            let telling = told.clone();
-            let layer = ReportOnlyLayer::new(verifier, move |_, verdict| telling.lock().unwrap().push(verdict.is_ok()));
+            let verifier = if streams { buffering().with_streamed_bodies() } else { buffering() };
+            let reports = Arc::new(Mutex::new(Vec::new()));
+            let sink = reports.clone();
+            let layer = ReportOnlyLayer::new(verifier, move |_, verdict| sink.lock().unwrap().push(verdict.is_ok()));
             let service = layer.layer(service_fn(async |request: Request<ServiceBody>| {
                 Ok::<_, Infallible>(Response::new(read(&mut request.into_body()).await))
             }));
-            let (bytes, ended_well) = service.oneshot(case.request()).await.unwrap().into_body();
+            let (bytes, ended_without_error) = service.oneshot(case.request()).await.unwrap().into_body();
             prop_assert_eq!(bytes, case.sent());
-            prop_assert_eq!(ended_well, !case.breaks_off());
-            // Read whole, a body needs no Content-Length to be right, so only what is streamed is held to its word.
-            let told = told.lock().unwrap().clone();
-            prop_assert_eq!(told.len(), 1);
-            // What comes after as many bytes as were declared, whoever forwards it does not see.
+            prop_assert_eq!(ended_without_error, !case.is_interrupted());
+            // A buffered body may have a wrong Content-Length. Only streamed bodies must match it.
+            let reports = reports.lock().unwrap().clone();
+            prop_assert_eq!(reports.len(), 1);
+            // A forwarding service stops after the declared number of bytes.
             let left = case.declared().map(|declared| declared as i64 - case.sent().len() as i64);
-            let is_seen_whole = left.is_none_or(|left| left > 0 || left == 0 && !case.breaks_off());
+            let is_seen_whole = left.is_none_or(|left| left > 0 || left == 0 && !case.is_interrupted());
             if is_seen_whole && (streams || case.declared.is_none()) {
-                prop_assert_eq!(told[0], case.is_right());
+                prop_assert_eq!(reports[0], case.is_valid());
             }
             Ok(())
         })?;

@@ -1,4 +1,4 @@
-//! What must not be shown is not shown.
+//! Secrets do not appear in output, errors, logs or metrics.
 
 use std::{
     convert::Infallible,
@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
     metrics::metrics_of,
-    outcomes::{Told, moved},
+    outcomes::{OutcomeLog, moved},
     rig::{self, KEY, NOW, get, keys, signed_by, verifier},
 };
 
@@ -52,12 +52,12 @@ async fn debug_shows_no_secret() {
     for secret in [KEY, TOKEN, &sign] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
-    // The header's own Debug shows what travels in the clear; nothing of ours does.
+    // The nonce appears once, in the Debug output of the plain header. The crate's own types hide it.
     assert_eq!(shown.matches(NONCE).count(), 1, "{shown}");
 }
 
 #[test]
-fn the_string_to_sign_is_shown_without_its_key() {
+fn string_to_sign_shows_no_key() {
     let (parts, ()) = Request::get("/p?a=1").body(()).unwrap().into_parts();
     let string =
         rig::signer().string_to_sign_at(&parts, Payload::Bytes(b""), NOW.try_into().unwrap(), rig::fresh_nonce());
@@ -66,7 +66,7 @@ fn the_string_to_sign_is_shown_without_its_key() {
 }
 
 #[tokio::test]
-async fn no_refusal_repeats_what_it_was_given() {
+async fn rejections_repeat_no_request_content() {
     let (verifier, _) = verifier();
     for name in ["x-app-id", "x-timestamp", "x-nonce", "x-token", "x-sign", "x-content-sha256", "content-type"] {
         let mut request = rig::signed(get("/"));
@@ -78,7 +78,7 @@ async fn no_refusal_repeats_what_it_was_given() {
 }
 
 #[test]
-fn secrets_are_long_enough_or_refused() {
+fn short_secrets_are_rejected() {
     for short in ["", "x", "fifteen bytes !"] {
         let error = Secret::new(short).unwrap_err().to_string();
         assert!(error.contains("at least 16"), "{error}");
@@ -111,7 +111,7 @@ fn key_with_surrounding_characters_is_rejected() {
             assert!(error.to_string().contains(found), "{text:?}: {error}");
             assert!(!shown.contains(BARE) && !shown.contains("3031"), "{shown}");
         }
-        assert!(Secret::from_bytes(text).is_ok(), "decoded bytes may begin or end with anything");
+        assert!(Secret::from_bytes(text).is_ok(), "decoded bytes may begin and end with any byte");
     }
     let utf16: Vec<u8> = b"\xff\xfe".iter().copied().chain(BARE.bytes().flat_map(|byte| [byte, 0])).collect();
     assert!(Secret::new(utf16).unwrap_err().to_string().contains("byte order mark"));
@@ -139,7 +139,7 @@ fn written_secrets_sign_like_their_bytes() {
 }
 
 #[test]
-fn misspelt_secrets_are_refused_without_being_shown() {
+fn malformed_secrets_are_rejected_without_being_shown() {
     for (written, part) in [
         ("0123456789abcdef", "begins with text:, hex: or base64:"),
         ("Hex:30313233343536373839616263646566", "begins with text:, hex: or base64:"),
@@ -175,11 +175,11 @@ fn signing_errors_name_the_field_and_no_secret() {
     assert!(error.to_string().contains("Payload::Bytes"), "{error}");
 }
 
-/// Everything that is written, for a look at it.
+/// A buffer for log output.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Log {
+impl Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -189,13 +189,13 @@ impl Write for Log {
     }
 }
 
-/// All that is logged, at every level.
+/// The log output of a run, at all levels.
 pub(crate) fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
-    /// Where there is one subscriber only, tracing takes a thread without it for one that nobody listens to, and forgets
-    /// events for all threads.
+    /// With a single subscriber, tracing disables events globally when they first occur on a thread without a
+    /// subscriber. A second subscriber prevents that.
     static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing_subscriber::fmt().with_writer(sink).into());
     LazyLock::force(&SECOND);
-    let log = Log::default();
+    let log = LogBuffer::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
@@ -205,8 +205,8 @@ pub(crate) fn log_of(run: impl FnOnce(&tokio::runtime::Runtime)) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Each way in which a request can end; a hook, events and metrics hear of all. Returns the signs and nonces that went in.
-async fn everything(heard: Told) -> Vec<String> {
+/// Sends requests with every possible outcome to hooks, logs and metrics. Returns the signatures and nonces it used.
+async fn everything(outcomes: OutcomeLog) -> Vec<String> {
     let scheme =
         Scheme::new().with_token_location(TokenLocation::Bearer).unwrap().with_field_location(FieldLocation::Either);
     let signer: Signer = rig::signer_of(scheme.clone()).with_token(TOKEN.parse().unwrap());
@@ -221,7 +221,7 @@ async fn everything(heard: Told) -> Vec<String> {
     let clock = ManualClock::at(NOW);
     let verifier = Verifier::new(keys()).with_clock(clock.clone()).with_scheme(scheme.clone());
     let verifier = verifier.with_insecure_bypass(|_, uri| uri.path() == "/health");
-    let (verifier, of_verifier) = Told::by(verifier, |outcome| format!("{outcome:?} {outcome:#?}"));
+    let (verifier, verifier_log) = OutcomeLog::by(verifier, |outcome| format!("{outcome:?} {outcome:#?}"));
     let replayed = signed("/", NOW, "text");
     let mut swapped = signed("/", NOW, "text");
     *swapped.body_mut() = "TEXT";
@@ -249,35 +249,37 @@ async fn everything(heard: Told) -> Vec<String> {
     rig::bytes(rig::verify(&uploads, signed("/", NOW, "read")).await.unwrap().into_body()).await;
     let reporting = ReportOnlyLayer::new(uploads.clone(), |_, _| {}).layer(service_fn(async |request: Request<_>| {
         let (mut parts, body): (_, countersign::server::ServiceBody) = request.into_parts();
-        // Whatever the service does with it.
+        // A service may change the headers.
         parts.headers.clear();
         Ok::<_, Infallible>(Response::new(Full::new(rig::bytes(body).await)))
     }));
-    reporting.oneshot(rig::arriving(signed("/", NOW, "reported"))).await.unwrap();
-    let silent = key_fn(|_| std::future::pending::<Result<Option<Secret>, Infallible>>());
-    let silent = Verifier::new(silent).with_clock(ManualClock::at(NOW)).with_scheme(scheme.clone());
-    let (silent, of_silent) = Told::by(silent, |outcome| format!("{outcome:?}"));
-    assert!(silent.verify(rig::arriving(signed("/", NOW, "text"))).now_or_never().is_none());
-    let (down, of_down) =
-        Told::by(rig::verifier_on(crate::replay::Down).0.with_scheme(scheme), |outcome| format!("{outcome:?}"));
+    reporting.oneshot(rig::incoming(signed("/", NOW, "reported"))).await.unwrap();
+    let hanging = key_fn(|_| std::future::pending::<Result<Option<Secret>, Infallible>>());
+    let hanging = Verifier::new(hanging).with_clock(ManualClock::at(NOW)).with_scheme(scheme.clone());
+    let (hanging, hanging_log) = OutcomeLog::by(hanging, |outcome| format!("{outcome:?}"));
+    assert!(hanging.verify(rig::incoming(signed("/", NOW, "text"))).now_or_never().is_none());
+    let (down, failing_log) =
+        OutcomeLog::by(rig::verifier_on(crate::replay::FailingStore).0.with_scheme(scheme), |outcome| {
+            format!("{outcome:?}")
+        });
     let _ = rig::verify(&down, signed("/", NOW, "text")).await;
     clock.set_wall(NOW - 3600);
     for _ in 0..3 {
         let _ = rig::verify(&verifier, signed("/", NOW, "text")).await;
     }
-    for told in [of_verifier, of_silent, of_down] {
-        told.take().into_iter().for_each(|line| heard.push(line));
+    for log in [verifier_log, hanging_log, failing_log] {
+        log.take().into_iter().for_each(|line| outcomes.push(line));
     }
     signs
 }
 
 #[test]
 fn observers_logs_and_metrics_show_no_secret() {
-    let (heard, mut signs, mut metrics) = (Told::default(), Vec::new(), String::new());
-    let hook = heard.clone();
+    let (outcomes, mut signs, mut metrics) = (OutcomeLog::default(), Vec::new(), String::new());
+    let hook = outcomes.clone();
     let log = log_of(|_| metrics = metrics_of(async { signs = everything(hook).await }));
-    assert_eq!(log.matches("the wall clock stepped back").count(), 1, "told once: {log}");
-    let hook = heard.take().join("\n");
+    assert_eq!(log.matches("the wall clock stepped back").count(), 1, "logged once: {log}");
+    let hook = outcomes.take().join("\n");
     let codes = [
         "verified",
         "replayed_nonce",
@@ -313,7 +315,7 @@ fn server_side_errors_are_logged() {
     let broken = Verifier::new(key_fn(|_| async { Err::<Option<Secret>, _>("no route to the database") }));
     let service = broken.with_clock(ManualClock::at(NOW)).into_layer().layer(service_fn(never));
     let text = log_of(|runtime| {
-        let response = runtime.block_on(service.oneshot(rig::arriving(rig::signed(get("/")))));
+        let response = runtime.block_on(service.oneshot(rig::incoming(rig::signed(get("/")))));
         assert_eq!(
             response.unwrap().extensions().get().map(countersign::Rejection::kind),
             Some(RejectionKind::Unavailable)
@@ -321,16 +323,16 @@ fn server_side_errors_are_logged() {
     });
     assert!(text.contains("WARN") && text.contains("no route to the database"), "{text}");
     let service = verifier().0.into_layer().layer(service_fn(never));
-    let text = log_of(|runtime| drop(runtime.block_on(service.oneshot(rig::arriving(moved("/?a=%zz"))))));
+    let text = log_of(|runtime| drop(runtime.block_on(service.oneshot(rig::incoming(moved("/?a=%zz"))))));
     let [line] = text.lines().collect::<Vec<_>>()[..] else { panic!("one event: {text}") };
     for part in ["DEBUG", "code=\"malformed_parameters\" app_id=\"demo\" skew=0 seconds=", "is_enforced=true"] {
         assert!(line.contains(part), "{part} in {line}");
     }
     let twice = verifier().0.into_layer().layer(verifier().0.into_layer().layer(service_fn(never)));
-    let text = log_of(|runtime| drop(runtime.block_on(twice.oneshot(rig::arriving(rig::signed(get("/")))))));
+    let text = log_of(|runtime| drop(runtime.block_on(twice.oneshot(rig::incoming(rig::signed(get("/")))))));
     assert!(text.contains("ERROR") && text.contains("code=\"misconfigured\""), "{text}");
     let text = log_of(|runtime| drop(runtime.block_on(rig::verify(&verifier().0, rig::signed(get("/"))))));
-    assert!(text.contains("TRACE") && text.lines().count() == 1, "what is let in is told at no higher level: {text}");
+    assert!(text.contains("TRACE") && text.lines().count() == 1, "accepted requests are logged only at TRACE: {text}");
     let text = log_of(|runtime| {
         let handler = axum::Router::new().route("/", axum::routing::get(async |_: countersign::Caller| ""));
         let response = runtime.block_on(handler.oneshot(Request::new(axum::body::Body::empty()))).unwrap();
@@ -340,5 +342,5 @@ fn server_side_errors_are_logged() {
 }
 
 async fn never(_: Request<countersign::server::ServiceBody>) -> Result<Response<Full<Bytes>>, Infallible> {
-    unreachable!("the request is refused")
+    unreachable!("the request is rejected")
 }

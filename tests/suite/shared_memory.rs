@@ -1,4 +1,4 @@
-//! Verifiers of one process that share a nonce store: how long nonces are kept, and since when they are remembered.
+//! Verifiers of one process that share a nonce store: the retention of nonces, and the age of the store.
 
 use std::{
     sync::{Arc, Mutex},
@@ -34,7 +34,7 @@ fn wait(clock: &ManualClock, seconds: u64) {
 }
 
 #[tokio::test]
-async fn most_tolerant_verifier_decides_how_long_nonces_are_kept() {
+async fn largest_tolerance_determines_nonce_retention() {
     for tolerances in [(60, 300), (0, 1), (60, 86_400)] {
         let clock = ManualClock::at(NOW);
         let store = store();
@@ -53,7 +53,7 @@ async fn most_tolerant_verifier_decides_how_long_nonces_are_kept() {
 }
 
 #[tokio::test]
-async fn later_tolerant_verifier_accepts_no_forgotten_nonce() {
+async fn more_tolerant_verifier_added_later_accepts_no_replay() {
     let clock = ManualClock::at(NOW);
     let store = store();
     let strict = on(store.clone(), &clock, 60);
@@ -70,18 +70,18 @@ async fn later_tolerant_verifier_accepts_no_forgotten_nonce() {
         assert_eq!(code(verifier, ahead.clone()).await, "replayed_nonce");
         assert_eq!(code(verifier, signed_at(NOW + 61)).await, "accepted");
     }
-    assert_eq!(code(&tolerant, unused.clone()).await, "accepted", "it is as new as the strict verifier allows");
+    assert_eq!(code(&tolerant, unused.clone()).await, "accepted", "the strict verifier would accept it as well");
     let later = signed_at(NOW + 61);
     wait(&clock, 60);
     for verifier in [&tolerant, &clone] {
         assert_eq!(code(verifier, ahead.clone()).await, "stale_timestamp");
     }
     wait(&clock, 200);
-    assert_eq!(code(&tolerant, later.clone()).await, "accepted", "after the last that was claimed before");
+    assert_eq!(code(&tolerant, later.clone()).await, "accepted", "it is newer than every earlier claim");
     assert_eq!(code(&clone, later).await, "replayed_nonce");
 }
 
-/// What a store was asked.
+/// Records the expiry of each claim.
 #[derive(Default)]
 struct Recorder(Mutex<Vec<u64>>, VerifierRegistry);
 
@@ -97,7 +97,7 @@ impl NonceStore for Recorder {
 }
 
 #[tokio::test]
-async fn verifier_that_is_gone_has_no_nonces_kept() {
+async fn dropped_verifier_no_longer_extends_retention() {
     let clock = ManualClock::at(NOW);
     let store = Arc::new(Recorder::default());
     let strict = on(store.clone(), &clock, 60);
@@ -114,7 +114,7 @@ async fn verifier_that_is_gone_has_no_nonces_kept() {
 }
 
 #[tokio::test]
-async fn younger_verifier_accepts_what_the_store_remembers() {
+async fn new_verifier_uses_the_age_of_the_store() {
     let clock = ManualClock::at(NOW);
     let store = store();
     let older = on(store.clone(), &clock, 300);
@@ -127,7 +127,7 @@ async fn younger_verifier_accepts_what_the_store_remembers() {
     for younger in [&older, &by_clock_last, &by_store_last, &clone, &moved] {
         assert_eq!(code(younger, signed_at(NOW + 50)).await, "accepted");
         assert_eq!(code(younger, signed_at(NOW)).await, "accepted");
-        assert_eq!(code(younger, signed_at(NOW - 1)).await, "stale_timestamp", "before the store was used");
+        assert_eq!(code(younger, signed_at(NOW - 1)).await, "stale_timestamp", "signed before the store's first use");
     }
     assert_eq!(code(&strict, signed_at(NOW + 300)).await, "stale_timestamp");
     assert_eq!(code(&strict, signed_at(NOW + 301)).await, "accepted");
@@ -137,7 +137,7 @@ async fn younger_verifier_accepts_what_the_store_remembers() {
 }
 
 #[tokio::test]
-async fn another_store_is_remembered_since_it_was_given() {
+async fn replaced_store_counts_from_its_replacement() {
     let clock = ManualClock::at(NOW);
     let older = on(store(), &clock, 300);
     wait(&clock, 100);
@@ -148,19 +148,19 @@ async fn another_store_is_remembered_since_it_was_given() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A verifier of its own, or a clone of another one.
+    /// Adds a new verifier, or a clone of an existing one.
     Join {
         tolerance: u64,
         of: Option<usize>,
     },
     Leave(usize),
     Wait(u64),
-    /// A new request, stamped so many seconds off.
+    /// Sends a new request whose timestamp differs from now by `skew` seconds.
     Sign {
         by: usize,
         skew: i64,
     },
-    /// One that was sent before.
+    /// Sends an earlier request again.
     Repeat {
         at: usize,
         which: usize,

@@ -1,4 +1,4 @@
-//! Why a signature is invalid: operators see it, callers do not.
+//! The reason of an invalid signature is visible to operators, and not to callers.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ fn verifier() -> Verifier<StaticKeys> {
     Verifier::new(keys).with_clock(ManualClock::at(NOW))
 }
 
-/// In the order of [`REASONS`].
+/// One request for each of [`REASONS`].
 fn requests() -> [Request<&'static str>; 3] {
     ["unknown", "expired", "known"].map(|app| {
         let signer = Signer::new(app.parse().unwrap(), secret());
@@ -30,7 +30,7 @@ fn requests() -> [Request<&'static str>; 3] {
 }
 
 #[tokio::test]
-async fn callers_get_one_answer_for_all_reasons() {
+async fn callers_get_the_same_response_for_all_reasons() {
     let mut answers = Vec::new();
     for request in requests() {
         let rejection = rig::verify(&verifier(), request).await.unwrap_err();
@@ -47,15 +47,15 @@ async fn callers_get_one_answer_for_all_reasons() {
 
 #[tokio::test]
 async fn observers_get_the_reason() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink = seen.clone();
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let sink = reasons.clone();
     let verifier = verifier().with_observer(move |outcome| sink.lock().unwrap().push(outcome.signature_error()));
     for request in requests().into_iter().chain([get("/")]) {
         rig::verify(&verifier, request).await.unwrap_err();
     }
     let [unknown, inactive, wrong] =
         [SignatureError::UnknownApp, SignatureError::NoActiveKey, SignatureError::WrongSignature].map(Some);
-    assert_eq!(*seen.lock().unwrap(), [unknown, inactive, wrong, None]);
+    assert_eq!(*reasons.lock().unwrap(), [unknown, inactive, wrong, None]);
     assert_eq!([unknown, inactive, wrong].map(|error| error.unwrap().as_str()), REASONS);
 }
 

@@ -1,4 +1,4 @@
-//! Bodies that are handed on while they are checked: the service never sees the end of a wrong one.
+//! Streamed bodies: they are forwarded during verification, and the service never gets the end of an invalid one.
 
 use std::{
     convert::Infallible,
@@ -39,7 +39,7 @@ fn streaming_up_to(limit: u64) -> Verifier<StaticKeys> {
     verifier().0.with_limits(Limits::new().with_body(limit)).with_streamed_bodies()
 }
 
-/// A request signed for the body `signed`, which brings another one perhaps.
+/// A request signed for the body `signed` that carries the given body.
 fn upload<B>(signed: &str, body: B) -> Request<UnverifiedBody>
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
@@ -54,26 +54,26 @@ fn frames<const N: usize>(data: [&'static str; N]) -> impl http_body::Body<Data 
     StreamBody::new(futures_util::stream::iter(data.map(|data| Ok(Frame::data(Bytes::from(data))))))
 }
 
-/// Every frame that the service sees, `!` and the code for an error, and whether the body said that it ends.
-async fn seen(request: Request<ServiceBody>) -> Vec<String> {
+/// The frames that the service gets. An error is shown as `!` with its code.
+async fn read_all(request: Request<ServiceBody>) -> Vec<String> {
     let mut body = request.into_body();
-    let mut seen = Vec::new();
+    let mut read_all = Vec::new();
     while let Some(frame) = body.frame().await {
-        seen.push(match frame {
+        read_all.push(match frame {
             Ok(frame) => String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap(),
             Err(error) => format!("!{}", error.rejection().kind().code()),
         });
     }
     assert!(body.is_end_stream());
     assert_eq!(body.size_hint().exact(), Some(0));
-    seen
+    read_all
 }
 
-async fn seen_of<B>(signed: &str, body: B) -> Vec<String>
+async fn read_all_of<B>(signed: &str, body: B) -> Vec<String>
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
-    seen(streaming().verify(upload(signed, body)).await.unwrap()).await
+    read_all(streaming().verify(upload(signed, body)).await.unwrap()).await
 }
 
 fn next(body: &mut ServiceBody) -> Option<String> {
@@ -93,7 +93,7 @@ async fn frame_is_delivered_when_the_next_arrives() {
     let mut body = request.into_body();
     assert_eq!(next(&mut body), None);
     send(&mut sender, "one").await;
-    assert_eq!(next(&mut body), None, "it may be the last");
+    assert_eq!(next(&mut body), None, "the frame may be the last one");
     assert_eq!(body.size_hint().lower(), 3);
     send(&mut sender, "two").await;
     assert_eq!(next(&mut body).unwrap(), "one");
@@ -109,13 +109,13 @@ async fn frame_is_delivered_when_the_next_arrives() {
 
 #[tokio::test]
 async fn error_replaces_the_last_frame_on_mismatch() {
-    assert_eq!(seen_of("onetwo", frames(["one", "two"])).await, ["one", "two"]);
-    assert_eq!(seen_of("onetwo", frames(["one", "TWO"])).await, ["one", "!body_mismatch"]);
-    assert_eq!(seen_of("onetwo", frames(["one"])).await, ["!body_mismatch"]);
-    assert_eq!(seen_of("onetwo", frames(["one", "two", "three"])).await, ["one", "two", "!body_mismatch"]);
-    assert_eq!(seen_of("onetwo", frames([])).await, ["!body_mismatch"]);
-    assert_eq!(seen_of("", frames([])).await, [""; 0]);
-    assert_eq!(seen_of("", frames(["one"])).await, ["!body_mismatch"]);
+    assert_eq!(read_all_of("onetwo", frames(["one", "two"])).await, ["one", "two"]);
+    assert_eq!(read_all_of("onetwo", frames(["one", "TWO"])).await, ["one", "!body_mismatch"]);
+    assert_eq!(read_all_of("onetwo", frames(["one"])).await, ["!body_mismatch"]);
+    assert_eq!(read_all_of("onetwo", frames(["one", "two", "three"])).await, ["one", "two", "!body_mismatch"]);
+    assert_eq!(read_all_of("onetwo", frames([])).await, ["!body_mismatch"]);
+    assert_eq!(read_all_of("", frames([])).await, [""; 0]);
+    assert_eq!(read_all_of("", frames(["one"])).await, ["!body_mismatch"]);
 }
 
 #[tokio::test]
@@ -126,8 +126,8 @@ async fn trailing_frames_do_not_release_the_last_frame() {
         let frames = [data("one"), data(text), data(""), data(""), Ok(Frame::trailers(trailers.clone())), data("")];
         StreamBody::new(futures_util::stream::iter(frames))
     };
-    assert_eq!(seen_of("onetwo", end("two")).await, ["one", "two"], "trailers are dropped");
-    assert_eq!(seen_of("onetwo", end("TWO")).await, ["one", "!body_mismatch"]);
+    assert_eq!(read_all_of("onetwo", end("two")).await, ["one", "two"], "trailers are dropped");
+    assert_eq!(read_all_of("onetwo", end("TWO")).await, ["one", "!body_mismatch"]);
 }
 
 #[tokio::test]
@@ -136,24 +136,24 @@ async fn truncated_body_is_malformed_and_withheld() {
     let body = StreamBody::new(futures_util::stream::iter(broken));
     let request = upload("onetwo", Full::default()).map(|_| UnverifiedBody::new(body));
     let request = streaming().verify(request).await.unwrap();
-    assert_eq!(seen(request).await, ["one", "!malformed_field"]);
+    assert_eq!(read_all(request).await, ["one", "!malformed_field"]);
 }
 
 #[tokio::test]
 async fn streamed_body_beyond_the_limit_is_rejected() {
     let verify = async |limit, body| streaming_up_to(limit).verify(upload("onetwo", body)).await;
-    assert_eq!(seen(verify(6, frames(["one", "two"])).await.unwrap()).await, ["one", "two"]);
-    assert_eq!(seen(verify(5, frames(["one", "two"])).await.unwrap()).await, ["!body_too_large"]);
+    assert_eq!(read_all(verify(6, frames(["one", "two"])).await.unwrap()).await, ["one", "two"]);
+    assert_eq!(read_all(verify(5, frames(["one", "two"])).await.unwrap()).await, ["!body_too_large"]);
     let known = streaming_up_to(5).verify(upload("onetwo", Full::from("onetwo"))).await;
-    assert_eq!(known.unwrap_err().kind(), RejectionKind::BodyTooLarge, "its length is known before it comes");
+    assert_eq!(known.unwrap_err().kind(), RejectionKind::BodyTooLarge, "its length is known in advance");
     let mut declared = upload("onetwo", frames(["one", "two"]));
     declared.headers_mut().insert("content-length", 6.into());
     assert_eq!(streaming_up_to(5).verify(declared).await.unwrap_err().kind(), RejectionKind::BodyTooLarge);
 }
 
-/// Whoever forwards three bytes is done when three bytes are there.
+/// A service that forwards three declared bytes stops after the third byte.
 #[tokio::test]
-async fn no_more_bytes_come_than_were_declared() {
+async fn excess_bytes_are_malformed() {
     fn with_length<B>(length: u64, signed: &str, body: B) -> Request<UnverifiedBody>
     where
         B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
@@ -162,13 +162,13 @@ async fn no_more_bytes_come_than_were_declared() {
         request.headers_mut().insert("content-length", length.into());
         request
     }
-    let verify = async |request| seen(streaming().verify(request).await.unwrap()).await;
+    let verify = async |request| read_all(streaming().verify(request).await.unwrap()).await;
     assert_eq!(verify(with_length(3, "onetwo", frames(["one", "two"]))).await, ["!malformed_field"]);
     assert_eq!(verify(with_length(3, "one", frames(["one", ""]))).await, ["one"]);
 
-    /// Says three bytes, and has six.
-    struct Liar(UnsyncBoxBody<Bytes, Infallible>);
-    impl http_body::Body for Liar {
+    /// Reports a length of three bytes, but has six.
+    struct WrongSizeHint(UnsyncBoxBody<Bytes, Infallible>);
+    impl http_body::Body for WrongSizeHint {
         type Data = Bytes;
         type Error = Infallible;
         fn poll_frame(
@@ -181,34 +181,38 @@ async fn no_more_bytes_come_than_were_declared() {
             http_body::SizeHint::with_exact(3)
         }
     }
-    let liar = || Liar(frames(["one", "two"]).boxed_unsync());
-    assert_eq!(verify(upload("onetwo", liar())).await, ["!malformed_field"]);
-    assert_eq!(verify(with_length(6, "onetwo", liar())).await, ["!malformed_field"], "the lesser of the two");
+    let wrong_size_hint = || WrongSizeHint(frames(["one", "two"]).boxed_unsync());
+    assert_eq!(verify(upload("onetwo", wrong_size_hint())).await, ["!malformed_field"]);
+    assert_eq!(
+        verify(with_length(6, "onetwo", wrong_size_hint())).await,
+        ["!malformed_field"],
+        "the smaller length applies"
+    );
 }
 
-/// Why a service reads to the end before it acts.
+/// A service must read to the end of the body before it acts on it.
 #[tokio::test]
 async fn early_parser_can_see_unsigned_bytes() {
     let forged = frames(["{\"to\":\"eve\"}", "junk"]);
     let mut body = streaming().verify(upload("{\"to\":\"bob\"}", forged)).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!(first, "{\"to\":\"eve\"}", "a whole value, and not the signed one");
+    assert_eq!(first, "{\"to\":\"eve\"}", "a complete value that was not signed");
     assert!(!body.is_end_stream());
     let error = body.frame().await.unwrap().unwrap_err();
     assert_eq!(error.rejection().kind(), RejectionKind::BodyMismatch);
     assert_eq!(error.to_string(), "the request's body was refused before its end");
-    assert_eq!(error.source().unwrap().to_string(), error.rejection().to_string(), "and why");
+    assert_eq!(error.source().unwrap().to_string(), error.rejection().to_string(), "the source is the rejection");
 }
 
 #[tokio::test]
-async fn a_body_shorter_than_it_says_broke_off() {
+async fn body_shorter_than_declared_is_malformed() {
     let mut request = upload("onetwo", frames(["one"]));
     request.headers_mut().insert("content-length", 6.into());
-    assert_eq!(seen(streaming().verify(request).await.unwrap()).await, ["!malformed_field"]);
+    assert_eq!(read_all(streaming().verify(request).await.unwrap()).await, ["!malformed_field"]);
 }
 
 #[tokio::test]
-async fn the_length_that_was_declared_is_forwarded() {
+async fn declared_length_is_forwarded() {
     let mut request = upload("onetwo", Full::from("onetwo"));
     request.headers_mut().insert("content-length", 6.into());
     let mut request = streaming().verify(request).await.unwrap();
@@ -220,7 +224,7 @@ async fn the_length_that_was_declared_is_forwarded() {
     assert_eq!(unknown.body().size_hint().exact(), None);
 }
 
-/// Counts itself, for as long as somebody holds a frame of it.
+/// A buffer that is counted as long as a frame of it is alive.
 struct Counted(Arc<AtomicUsize>);
 
 impl AsRef<[u8]> for Counted {
@@ -248,7 +252,7 @@ async fn memory_holds_one_frame_of_a_thousand() {
     let mut body = streaming_up_to(16_000).verify(upload(&text, body)).await.unwrap().into_body();
     let mut count = 0;
     while let Some(frame) = body.frame().await {
-        // The one that the service has, and the one that is held back.
+        // The frame that the service has, and the frame that is withheld.
         assert!(live.load(Ordering::Relaxed) <= 2);
         drop(frame.unwrap());
         count += 1;
@@ -273,7 +277,7 @@ async fn forms_and_empty_bodies_are_checked_first() {
 
 #[tokio::test]
 async fn caller_gets_the_rejection_despite_the_service() {
-    async fn shrugs(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, BodyError> {
+    async fn ignores_the_error(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, BodyError> {
         let _ = request.into_body().collect().await;
         Ok(Response::new(Full::from("stored")))
     }
@@ -284,7 +288,7 @@ async fn caller_gets_the_rejection_despite_the_service() {
     let layer = || VerifyLayer::from(streaming());
     for wrong in ["onetwo", "one"] {
         for answer in [
-            layer().layer(service_fn(shrugs)).oneshot(upload(wrong, frames(["one", "TWO"]))).await.unwrap(),
+            layer().layer(service_fn(ignores_the_error)).oneshot(upload(wrong, frames(["one", "TWO"]))).await.unwrap(),
             layer().layer(service_fn(fails)).oneshot(upload(wrong, frames(["one", "TWO"]))).await.unwrap(),
         ] {
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
@@ -293,25 +297,25 @@ async fn caller_gets_the_rejection_despite_the_service() {
             assert!(text.windows(13).any(|window| window == b"body_mismatch"), "{text:?}");
         }
     }
-    let good = layer().layer(service_fn(fails)).oneshot(upload("onetwo", frames(["one", "two"]))).await.unwrap();
-    assert_eq!(rig::bytes(good.into_body()).await, "stored");
+    let valid = layer().layer(service_fn(fails)).oneshot(upload("onetwo", frames(["one", "two"]))).await.unwrap();
+    assert_eq!(rig::bytes(valid.into_body()).await, "stored");
 }
 
-/// Tells what arrives: the body, or that it broke off.
+/// A server that reports each body that it receives, or an error for an incomplete one.
 async fn upstream() -> (SocketAddr, mpsc::UnboundedReceiver<Result<Bytes, ()>>) {
-    let (told, received) = mpsc::unbounded_channel();
-    async fn receive(State(told): State<mpsc::UnboundedSender<Result<Bytes, ()>>>, body: Body) {
+    let (sender, received) = mpsc::unbounded_channel();
+    async fn receive(State(sender): State<mpsc::UnboundedSender<Result<Bytes, ()>>>, body: Body) {
         let body = body.collect().await.map(|body| body.to_bytes()).map_err(|_| ());
-        told.send(body).unwrap();
+        sender.send(body).unwrap();
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = Router::new().fallback(receive).with_state(told);
+    let app = Router::new().fallback(receive).with_state(sender);
     tokio::spawn(async move { axum::serve(listener, app).await });
     (address, received)
 }
 
-/// Verifies and forwards, with the length that was declared or without any.
+/// Verifies and forwards requests, with the declared length or without one.
 async fn proxy(upstream: SocketAddr) -> SocketAddr {
     async fn forward(State(upstream): State<SocketAddr>, mut request: Request<Body>) -> Response<Body> {
         *request.uri_mut() = format!("http://{upstream}/").parse().unwrap();
@@ -329,7 +333,7 @@ async fn proxy(upstream: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Sends a head signed for `signed`, then the body in two parts, and returns the status.
+/// Sends a head signed for `signed` and the body in two parts. Returns the status.
 async fn send_in_two_parts(proxy: SocketAddr, signed: &[u8], parts: [&[u8]; 2], chunked: bool) -> String {
     let (mut head, ()) = Request::post("/files/1").body(()).unwrap().into_parts();
     rig::signer().sign_parts(&mut head, Payload::Digest(BodyDigest::of(signed))).unwrap();
@@ -360,7 +364,7 @@ async fn send_in_two_parts(proxy: SocketAddr, signed: &[u8], parts: [&[u8]; 2], 
     }
     let mut answer = String::new();
     let reading = stream.read_to_string(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), reading).await.expect("an answer");
+    let _ = tokio::time::timeout(Duration::from_secs(10), reading).await.expect("a response in time");
     answer.split(' ').nth(1).unwrap().to_owned()
 }
 
@@ -374,11 +378,11 @@ async fn forwarded_wrong_body_is_never_completed() {
     wrong[999] = b'b';
     for chunked in [false, true] {
         assert_eq!(send_in_two_parts(proxy, &whole, [first, last], chunked).await, "200");
-        let arrived = tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap();
-        assert_eq!(arrived.unwrap(), whole);
+        let body = tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap();
+        assert_eq!(body.unwrap(), whole);
 
         assert_eq!(send_in_two_parts(proxy, &whole, [first, &wrong], chunked).await, "401");
-        let arrived = tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap();
-        assert_eq!(arrived, Err(()), "chunked: {chunked}");
+        let body = tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap();
+        assert_eq!(body, Err(()), "chunked: {chunked}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the compiler knows of the public types: stacks are put together by it alone.
+//! Traits of the public types. Users rely on them to build stacks.
 
 use std::fmt::Debug;
 
@@ -26,7 +26,7 @@ use tower::{
     util::BoxCloneSyncService,
 };
 
-/// Neither can be cloned, nor shown: the types around them can all the same.
+/// Stores without `Clone` and `Debug`. The types around them implement both.
 struct Keys;
 struct Nonces;
 
@@ -51,7 +51,7 @@ assert_impl_all!(UnverifiedBody: http_body::Body<Data = Bytes>, RequestBody, Deb
 assert_impl_all!(axum::body::Body: RequestBody);
 assert_impl_all!(hyper::body::Incoming: RequestBody);
 assert_impl_all!(ResponseBody<Full<Bytes>>: http_body::Body<Data = Bytes>, Debug, Default, Send, Sync, Unpin);
-// A stream need not be shared between threads, and is not.
+// A body stream need not be shared between threads.
 assert_not_impl_any!(ServiceBody: Sync);
 
 assert_impl_all!(Rejection: std::error::Error, Send, Sync, Unpin);
@@ -80,7 +80,7 @@ assert_impl_all!(KeyFn<fn()>: Clone, Debug, Send, Sync, Unpin);
 assert_impl_all!(ProblemJson: Clone, Debug, Default, Send, Sync, Unpin);
 assert_impl_all!(GrpcRejections: Clone, Debug, Default, Send, Sync, Unpin);
 
-// What is secret is not compared byte by byte, nor hashed into a table by chance.
+// Secrets have no byte-by-byte comparison, and cannot become keys of a hash table by accident.
 assert_impl_all!(Secret: Debug, Send, Sync, Unpin);
 assert_not_impl_any!(Secret: PartialEq, std::hash::Hash, std::fmt::Display);
 assert_not_impl_any!(Key: PartialEq, std::hash::Hash, std::fmt::Display);
@@ -89,7 +89,7 @@ assert_not_impl_any!(Token: PartialEq, std::hash::Hash, std::fmt::Display);
 
 type Renderer = fn(&Rejection) -> Response<Bytes>;
 
-/// A layer that a service keeps in a struct of its own, whatever its stores are.
+/// Layers and services that a user can store in struct fields, for any stores.
 struct Stacks {
     fixed: VerifyLayer<StaticKeys>,
     chosen: VerifyLayer<Box<dyn DynKeyStore>, Box<dyn DynNonceStore>, Renderer>,
@@ -98,7 +98,7 @@ struct Stacks {
 }
 
 #[test]
-fn ids_and_timestamps_are_taken_where_text_is() {
+fn app_ids_and_timestamps_convert_to_text() {
     let id: AppId = "demo".parse().unwrap();
     let text: &str = id.as_ref();
     assert_eq!((text, id.as_str()), ("demo", "demo"));

@@ -1,4 +1,4 @@
-//! The protocol's worked examples, each stage of them.
+//! Each stage of the protocol's worked examples.
 
 use countersign::{
     FieldLocation, Nonce, Payload, Scheme, Secret, Signer, StaticKeys, TokenLocation, Verifier, clock::ManualClock,
@@ -36,7 +36,7 @@ async fn each_example_is_accepted_once() {
 }
 
 #[tokio::test]
-async fn one_other_byte_in_any_line_is_another_signature() {
+async fn changed_byte_in_any_line_is_rejected() {
     for case in cases() {
         let keys = StaticKeys::new([(case.app_id.parse().unwrap(), Secret::new(&*case.key).unwrap())]).unwrap();
         let verifier = Verifier::new(keys).with_scheme(case.scheme()).with_clock(ManualClock::at(NOW));
@@ -53,9 +53,9 @@ async fn one_other_byte_in_any_line_is_another_signature() {
 }
 
 #[test]
-fn signers_make_the_examples() {
+fn signers_reproduce_the_examples() {
     let mut made = 0;
-    for case in cases().into_iter().filter(Case::is_what_signers_send) {
+    for case in cases().into_iter().filter(Case::is_signer_output) {
         let (mut parts, ()) = case.request().map(drop).into_parts();
         let (timestamp, nonce): (_, Nonce) = (case.timestamp.parse().unwrap(), case.nonce.parse().unwrap());
         let string = case.signer().string_to_sign_at(&parts, case.payload(), timestamp, nonce.clone()).unwrap();
@@ -65,7 +65,7 @@ fn signers_make_the_examples() {
         assert_eq!(parts.uri, *case.target, "{}", case.name);
         made += 1;
     }
-    assert!(made >= 25, "only {made} examples were made");
+    assert!(made >= 25, "only {made} examples were checked");
 }
 
 #[derive(Deserialize)]
@@ -80,7 +80,7 @@ struct QueryCarrier {
 }
 
 #[tokio::test]
-async fn the_query_carries_the_fields() {
+async fn fields_can_be_sent_in_the_query() {
     let example: QueryCarrier = serde_json::from_str(include_str!("../vectors/query_carrier.json")).unwrap();
     let scheme = Scheme::new().with_field_location(FieldLocation::Query);
     let signer = Signer::new(example.app_id.parse().unwrap(), Secret::new(&*example.key).unwrap());
@@ -103,7 +103,7 @@ struct CookieToken {
 }
 
 #[tokio::test]
-async fn a_token_in_a_cookie_is_signed_by_its_digest() {
+async fn cookie_token_is_signed_by_its_digest() {
     let example: CookieToken = serde_json::from_str(include_str!("../vectors/cookie_token.json")).unwrap();
     let scheme = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
     let signer = rig::signer_of(scheme.clone()).with_token(example.token.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Time: the window, what is remembered for how long, and clocks that misbehave.
+//! The time window, the retention of nonces, and clock steps.
 
 use std::{
     pin::Pin,
@@ -20,7 +20,7 @@ use http_body_util::StreamBody;
 use crate::rig::{self, NOW, get, keys, signed_by, signer, verifier};
 
 #[test]
-fn the_systems_clock_goes_on() {
+fn system_clock_advances() {
     let clock = SystemClock::new();
     let (monotonic, began) = (clock.monotonic(), Instant::now());
     while began.elapsed() < Duration::from_millis(2) {
@@ -30,7 +30,7 @@ fn the_systems_clock_goes_on() {
 }
 
 #[tokio::test]
-async fn both_bounds_are_inside() {
+async fn both_bounds_of_the_window_are_inclusive() {
     let (verifier, _) = verifier();
     for (skew, code) in [
         (-301, "stale_timestamp"),
@@ -47,7 +47,7 @@ async fn both_bounds_are_inside() {
 }
 
 #[tokio::test]
-async fn the_clock_counts_whole_seconds_rounded_down() {
+async fn clock_is_rounded_down_to_seconds() {
     let (verifier, clock) = verifier();
     clock.advance(Duration::from_millis(999));
     let request = signed_by(&signer(), NOW - 300, get("/"));
@@ -67,7 +67,7 @@ async fn tolerance_is_configurable() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_tells_the_servers_time() {
+async fn stale_rejection_has_the_server_time() {
     let (verifier, _) = verifier();
     let request = signed_by(&signer(), NOW - 412, get("/"));
     let rejection = rig::verify(&verifier, request).await.unwrap_err();
@@ -76,9 +76,9 @@ async fn a_stale_answer_tells_the_servers_time() {
     assert_eq!(rejection.to_response().headers()["x-server-time"], NOW.to_string());
 }
 
-/// A timestamp 300 s ahead passes for 601 seconds. At none of them, nor ever after, does it pass again.
+/// A timestamp 300 s ahead is valid for 601 seconds. The request is rejected in each of them and afterwards.
 #[tokio::test]
-async fn a_request_stamped_ahead_is_never_let_in_twice() {
+async fn request_stamped_ahead_is_accepted_once() {
     let (verifier, clock) = verifier();
     let request = signed_by(&signer(), NOW + 300, get("/"));
     assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
@@ -89,9 +89,9 @@ async fn a_request_stamped_ahead_is_never_let_in_twice() {
     }
 }
 
-/// The same from every side of the window, at its last moments.
+/// Covers timestamps from the whole window, in their last second and after it.
 #[tokio::test]
-async fn no_side_of_the_window_forgets_early() {
+async fn nonces_are_kept_for_the_whole_window() {
     for skew in [-300, -299, -1, 0, 1, 150, 299, 300] {
         let (verifier, clock) = verifier();
         let timestamp = NOW.checked_add_signed(skew).unwrap();
@@ -100,11 +100,11 @@ async fn no_side_of_the_window_forgets_early() {
         clock.advance(Duration::from_secs(timestamp + 300 - NOW));
         assert_eq!(rig::code(&verifier, request.clone()).await, "replayed_nonce", "{skew} s: in the last second");
         clock.advance(Duration::from_secs(1));
-        assert_eq!(rig::code(&verifier, request).await, "stale_timestamp", "{skew} s: after it");
+        assert_eq!(rig::code(&verifier, request).await, "stale_timestamp", "{skew} s: after the last second");
     }
 }
 
-/// A body that lets time pass before its only frame.
+/// A body that advances the clock before its only frame.
 struct Trickle {
     clock: ManualClock,
     takes: Duration,
@@ -125,7 +125,7 @@ impl Body for Trickle {
 }
 
 #[tokio::test]
-async fn a_form_that_trickles_past_the_windows_end_is_stale() {
+async fn form_completed_after_the_window_is_stale() {
     for (takes, code) in [(10, "accepted"), (11, "stale_timestamp")] {
         for store in [Box::new(MemoryNonceStore::new()) as Box<dyn DynNonceStore>, Box::new(Recorder::default())] {
             let (verifier, clock) = rig::verifier_on(store);
@@ -140,7 +140,7 @@ async fn a_form_that_trickles_past_the_windows_end_is_stale() {
     }
 }
 
-/// Has so many requests let in that every part of a memory store forgets what has expired.
+/// Sends enough requests that every shard of a memory store removes expired nonces.
 async fn sweep<N: NonceStore>(verifier: &Verifier<countersign::StaticKeys, N>, now: u64) {
     for _ in 0..1000 {
         assert_eq!(rig::code(verifier, signed_by(&signer(), now, get("/"))).await, "accepted");
@@ -148,7 +148,7 @@ async fn sweep<N: NonceStore>(verifier: &Verifier<countersign::StaticKeys, N>, n
 }
 
 #[tokio::test]
-async fn a_clock_set_back_brings_no_nonce_back_to_life() {
+async fn clock_step_back_revives_no_nonce() {
     let (verifier, clock) = verifier();
     let request = signed_by(&signer(), NOW, get("/"));
     assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
@@ -159,11 +159,11 @@ async fn a_clock_set_back_brings_no_nonce_back_to_life() {
     clock.advance(Duration::from_secs(10));
     assert_eq!(rig::code(&verifier, request).await, "stale_timestamp");
     let fresh = signed_by(&signer(), NOW + 311, get("/"));
-    assert_eq!(rig::code(&verifier, fresh).await, "accepted", "honest clocks go on being served");
+    assert_eq!(rig::code(&verifier, fresh).await, "accepted", "clients with correct clocks are still accepted");
 }
 
 #[tokio::test]
-async fn a_clock_set_ahead_is_followed() {
+async fn clock_step_ahead_is_followed() {
     let (verifier, clock) = verifier();
     clock.set_wall(NOW + 86_400);
     let request = signed_by(&signer(), NOW + 86_400, get("/"));
@@ -177,17 +177,17 @@ fn restarted() -> Verifier<countersign::StaticKeys> {
 }
 
 #[tokio::test]
-async fn a_restarted_process_refuses_what_it_may_have_forgotten() {
+async fn restarted_process_rejects_earlier_requests() {
     let before = signed_by(&signer(), NOW - 1, get("/"));
     let rejection = rig::verify(&restarted(), before).await.unwrap_err();
     assert_eq!(rejection.kind(), RejectionKind::StaleTimestamp);
     assert_eq!(rejection.server_time(), Some(NOW));
-    let at_birth = signed_by(&signer(), NOW, get("/"));
-    assert_eq!(rig::code(&restarted(), at_birth).await, "accepted");
+    let at_start = signed_by(&signer(), NOW, get("/"));
+    assert_eq!(rig::code(&restarted(), at_start).await, "accepted");
 }
 
 #[tokio::test]
-async fn a_strict_restart_refuses_what_was_stamped_ahead_of_it() {
+async fn strict_restart_rejects_requests_stamped_ahead() {
     let clock = ManualClock::at(NOW);
     let verifier = Verifier::new(keys()).with_clock(clock.clone()).with_strict_restart();
     for ahead in [0, 1, 300] {
@@ -199,7 +199,7 @@ async fn a_strict_restart_refuses_what_was_stamped_ahead_of_it() {
     assert_eq!(rig::code(&verifier, request).await, "accepted");
 }
 
-/// A store that lives on elsewhere.
+/// A store that outlives the process.
 struct Shared(MemoryNonceStore);
 
 impl NonceStore for Shared {
@@ -221,7 +221,7 @@ async fn persistent_store_ignores_the_process_start() {
     }
 }
 
-/// The machine starts with a slow clock, which is set right a minute later.
+/// The machine starts with a slow clock that is corrected a minute later.
 #[tokio::test]
 async fn start_with_a_slow_clock_is_corrected() {
     for strict in [false, true] {
@@ -238,21 +238,21 @@ async fn start_with_a_slow_clock_is_corrected() {
     }
 }
 
-/// A service that is set up anew from a verifier that ran for an hour.
+/// A new service is built from a verifier that ran for an hour.
 #[tokio::test]
-async fn a_new_store_remembers_from_when_it_was_given() {
+async fn new_store_rejects_earlier_requests() {
     let (verifier, clock) = verifier();
     let request = signed_by(&signer(), NOW, get("/"));
     assert_eq!(rig::code(&verifier, request.clone()).await, "accepted");
     clock.advance(Duration::from_secs(10));
-    let anew = verifier.with_nonces(MemoryNonceStore::new());
-    assert_eq!(rig::code(&anew, request).await, "stale_timestamp");
-    assert_eq!(rig::code(&anew, signed_by(&signer(), NOW + 10, get("/"))).await, "accepted");
+    let replaced = verifier.with_nonces(MemoryNonceStore::new());
+    assert_eq!(rig::code(&replaced, request).await, "stale_timestamp");
+    assert_eq!(rig::code(&replaced, signed_by(&signer(), NOW + 10, get("/"))).await, "accepted");
 }
 
-/// Two verifiers in one process share a store; the second is made after the wall clock stepped back.
+/// Two verifiers in one process share a store. The second is created after the wall clock stepped back.
 #[tokio::test]
-async fn a_store_remembers_the_latest_time_that_any_verifier_told() {
+async fn store_keeps_the_latest_time_of_all_verifiers() {
     let store = std::sync::Arc::new(MemoryNonceStore::new());
     let clock = ManualClock::at(NOW);
     let verifier = Verifier::new(keys()).with_nonces(store.clone()).with_clock(clock.clone());
@@ -270,7 +270,7 @@ async fn nonces_are_retained_for_the_most_tolerant_process() {
     for (retention, expected) in [(None, "accepted"), (Some(301), "replayed_nonce")] {
         let store = std::sync::Arc::new(Shared(MemoryNonceStore::new()));
         let clock = ManualClock::at(NOW);
-        // The store tells neither of the other, as if they were processes.
+        // The store has no registry, so the verifiers do not know each other, like separate processes.
         let verifier = || Verifier::new(keys()).with_nonces(store.clone()).with_clock(clock.clone());
         let tolerant = verifier();
         let strict = verifier().with_tolerance(Duration::from_secs(30));
@@ -285,7 +285,7 @@ async fn nonces_are_retained_for_the_most_tolerant_process() {
     }
 }
 
-/// What the store was asked to do, and for how long.
+/// Records the retention of each claim.
 #[derive(Default)]
 struct Recorder(std::sync::Mutex<Vec<Retention>>, bool);
 
@@ -314,9 +314,9 @@ async fn shared_store_keeps_claims_longer() {
     }
 }
 
-/// The monotonic clock of a suspended machine stands still, and its wall does not.
+/// While a machine is suspended, the monotonic clock stops and the wall clock continues.
 #[tokio::test]
-async fn what_waited_on_a_suspended_machine_is_stale() {
+async fn request_delayed_by_a_suspension_is_stale() {
     let clock = ManualClock::at(NOW);
     let in_keys = clock.clone();
     let keys = countersign::store::key_fn(move |_| {
@@ -324,7 +324,7 @@ async fn what_waited_on_a_suspended_machine_is_stale() {
         std::future::ready(Ok::<_, std::convert::Infallible>(Some(rig::secret())))
     });
     let verifier = Verifier::new(keys).with_nonces(Recorder::default()).with_clock(clock);
-    let rejection = verifier.verify(rig::arriving(signed_by(&signer(), NOW, get("/")))).await.unwrap_err();
+    let rejection = verifier.verify(rig::incoming(signed_by(&signer(), NOW, get("/")))).await.unwrap_err();
     assert_eq!(rejection.kind().code(), "stale_timestamp");
 
     let (verifier, clock) = rig::verifier_on(Recorder::default());
@@ -338,7 +338,7 @@ async fn what_waited_on_a_suspended_machine_is_stale() {
     assert_eq!(rejection.kind().code(), "stale_timestamp");
 }
 
-/// As one does that blocks.
+/// The lookup advances the clock, as a blocking lookup does.
 #[tokio::test]
 async fn blocking_key_lookup_counts_toward_the_window() {
     let clock = ManualClock::at(NOW);
@@ -348,11 +348,11 @@ async fn blocking_key_lookup_counts_toward_the_window() {
         std::future::ready(Ok::<_, std::convert::Infallible>(Some(rig::secret())))
     });
     let verifier = Verifier::new(keys).with_nonces(Recorder::default()).with_clock(clock);
-    let rejection = verifier.verify(rig::arriving(signed_by(&signer(), NOW, get("/")))).await.unwrap_err();
+    let rejection = verifier.verify(rig::incoming(signed_by(&signer(), NOW, get("/")))).await.unwrap_err();
     assert_eq!(rejection.kind().code(), "stale_timestamp");
 }
 
-/// Lets the machine stand still while a claim is on its way, after which another machine's claim has ended.
+/// A store whose claim is interrupted by a pause of the machine. Meanwhile the claim of another machine expires.
 struct Paused(ManualClock, Duration, bool);
 
 impl NonceStore for Paused {
@@ -367,17 +367,17 @@ impl NonceStore for Paused {
 }
 
 #[tokio::test]
-async fn a_machine_that_stood_still_lets_nothing_in() {
-    for (seconds, outlives, expected) in [
+async fn request_paused_during_its_claim_is_stale() {
+    for (seconds, is_persistent, expected) in [
         (300, true, "accepted"),
         (301, true, "stale_timestamp"),
         (362, true, "stale_timestamp"),
         (362, false, "accepted"),
     ] {
         let clock = ManualClock::at(NOW);
-        let store = Paused(clock.clone(), Duration::from_secs(seconds), outlives);
+        let store = Paused(clock.clone(), Duration::from_secs(seconds), is_persistent);
         let verifier = Verifier::new(keys()).with_nonces(store).with_clock(clock);
         let request = signed_by(&signer(), NOW, get("/"));
-        assert_eq!(rig::code(&verifier, request).await, expected, "{seconds} s, {outlives}");
+        assert_eq!(rig::code(&verifier, request).await, expected, "{seconds} s, {is_persistent}");
     }
 }

@@ -1,4 +1,4 @@
-//! The protocol's worked examples, as they stand in `tests/vectors`.
+//! The protocol's worked examples of `tests/vectors`.
 
 use countersign::{Payload, Scheme, Secret, Signer};
 use http::{HeaderName, Request};
@@ -43,7 +43,7 @@ impl Case {
         }
     }
 
-    /// Without a field.
+    /// The request without signature fields.
     pub(crate) fn request(&self) -> Request<String> {
         let mut request = Request::builder().method(&*self.method).uri(&*self.target);
         if let Some(content_type) = &self.content_type {
@@ -57,7 +57,7 @@ impl Case {
         request.body(self.body.clone()).unwrap()
     }
 
-    /// As a client sends it that has nothing but the example.
+    /// The request as a client sends it that uses only the values of the example.
     pub(crate) fn sent(&self) -> Request<String> {
         let mut request = self.request();
         let fields = [
@@ -78,8 +78,8 @@ impl Case {
         self.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
     }
 
-    /// Whether signers, who send a digest with every body and form, would make this very request.
-    pub(crate) fn is_what_signers_send(&self) -> bool {
+    /// Whether signers produce exactly this request. Signers send a digest with every body and form.
+    pub(crate) fn is_signer_output(&self) -> bool {
         self.body_digest.is_empty() == (self.body.is_empty() && !self.is_form())
     }
 
@@ -91,7 +91,7 @@ impl Case {
     }
 }
 
-/// All of them.
+/// All worked examples.
 pub(crate) fn cases() -> Vec<Case> {
     let files = [include_str!("../vectors/requests.json"), include_str!("../vectors/more_requests.json")];
     files.into_iter().flat_map(|file| serde_json::from_str::<File>(file).unwrap().cases).collect()

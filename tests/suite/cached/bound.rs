@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order: how old may an answer be?
+//! A cached answer never exceeds its maximum age, for any sequence of events.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -8,40 +8,40 @@ const GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 enum Step {
-    Ask,
+    LookUp,
     Rotate,
     Remove,
-    Break(Mood),
-    Mend,
+    Break(Behavior),
+    Repair,
     Invalidate,
-    Pass(u64),
+    Advance(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let broken = prop::sample::select(vec![Mood::Failing, Mood::Hanging, Mood::Panicking]);
+    let broken = prop::sample::select(vec![Behavior::Failing, Behavior::Hanging, Behavior::Panicking]);
     prop_oneof![
-        8 => Just(Step::Ask),
+        8 => Just(Step::LookUp),
         2 => Just(Step::Rotate),
         1 => Just(Step::Remove),
         1 => broken.prop_map(Step::Break),
-        2 => Just(Step::Mend),
+        2 => Just(Step::Repair),
         1 => Just(Step::Invalidate),
-        4 => prop_oneof![0..200_u64, 0..70_000_u64].prop_map(Step::Pass),
+        4 => prop_oneof![0..200_u64, 0..70_000_u64].prop_map(Step::Advance),
     ]
 }
 
-/// What the database held, and what may be known of it.
+/// The answers of the database over time, as a model of the cache's permitted answers.
 #[derive(Default)]
 struct History {
     now: Duration,
-    /// From when on, and what.
+    /// Each answer, with the time since when the database has given it.
     held: Vec<(Duration, String)>,
-    /// What was held before this was invalidated.
+    /// The index of the oldest answer that is valid after the last invalidation.
     first: usize,
 }
 
 impl History {
-    fn hold(&mut self, what: String) {
+    fn record(&mut self, what: String) {
         self.held.push((self.now, what));
     }
 
@@ -49,7 +49,7 @@ impl History {
         self.first = self.held.len() - 1;
     }
 
-    /// Whether the database held this less than `age` ago, and not only before the last invalidation.
+    /// Whether the database gave this answer less than `age` ago, and not only before the last invalidation.
     fn held(&self, what: &str, age: Duration) -> bool {
         let ends = self.held.iter().skip(1).map(|(from, _)| *from).chain([Duration::MAX]);
         let mut held = self.held.iter().zip(ends).skip(self.first);
@@ -61,13 +61,13 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let (keys, database, clock) = cached();
     let keys = keys.with_grace(GRACE);
     let mut history = History::default();
-    history.hold("key 1".to_owned());
+    history.record("key 1".to_owned());
     let (mut key, mut is_broken, mut failed) = (1, false, None);
     for step in steps {
         match step {
-            Step::Ask => {
-                let asked = database.asked();
-                let answer = ask(&keys, "demo").await;
+            Step::LookUp => {
+                let lookups = database.lookups();
+                let answer = look_up(&keys, "demo").await;
                 settle().await;
                 let is_outage = is_broken || failed.is_some_and(|at| history.now - at < SECOND + DEADLINE + SECOND);
                 let age = match &*answer {
@@ -79,34 +79,34 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     true => prop_assert!(is_outage, "{answer}"),
                     false => prop_assert!(history.held(&answer, age), "{} at {:?}", answer, history.now),
                 }
-                if database.asked() > asked {
+                if database.lookups() > lookups {
                     failed = is_broken.then_some(history.now);
                 }
             }
             Step::Rotate => {
                 key = key % 12 + 1;
                 database.set("demo", key);
-                history.hold(format!("key {key}"));
+                history.record(format!("key {key}"));
             }
             Step::Remove => {
                 database.remove("demo");
-                history.hold("none".to_owned());
+                history.record("none".to_owned());
             }
-            Step::Break(mood) => {
-                database.is(mood);
+            Step::Break(behavior) => {
+                database.set_behavior(behavior);
                 is_broken = true;
             }
-            Step::Mend => {
-                database.is(Mood::Well);
+            Step::Repair => {
+                database.set_behavior(Behavior::Healthy);
                 is_broken = false;
             }
             Step::Invalidate => {
                 keys.invalidate(&app("demo"));
                 history.invalidate();
             }
-            Step::Pass(milliseconds) => {
+            Step::Advance(milliseconds) => {
                 let time = Duration::from_millis(milliseconds);
-                // Look-ups that hang go by another clock, and end in time.
+                // Tokio's clock, not the manual one, ends a hanging lookup at its deadline.
                 let until_deadlines = time.min(DEADLINE + Duration::from_millis(1));
                 for part in [until_deadlines, time - until_deadlines] {
                     history.now += part;

@@ -1,4 +1,4 @@
-//! A database that does as it is told, and counts.
+//! A database with a configurable behavior that counts its lookups.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use tokio::sync::Semaphore;
 use super::secret;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Mood {
-    Well,
+pub(super) enum Behavior {
+    Healthy,
     Slow(Duration),
     Failing,
     Hanging,
     Panicking,
-    /// Has read, and does not answer before it is [released](Database::release); then it fails if it is failing.
+    /// Reads the key and waits until it is [released](Database::release). Fails if the database is failing by then.
     Held,
 }
 
@@ -35,10 +35,10 @@ struct State {
 
 struct Table {
     apps: HashMap<String, u64>,
-    mood: Mood,
-    /// What mood it has for single apps.
-    moods: HashMap<String, Mood>,
-    asked: HashMap<String, usize>,
+    behavior: Behavior,
+    /// Behaviors for single apps.
+    behaviors: HashMap<String, Behavior>,
+    lookups: HashMap<String, usize>,
     in_flight: usize,
     max_in_flight: usize,
 }
@@ -47,9 +47,9 @@ impl Database {
     pub(super) fn new() -> Self {
         let table = Table {
             apps: HashMap::new(),
-            mood: Mood::Well,
-            moods: HashMap::new(),
-            asked: HashMap::new(),
+            behavior: Behavior::Healthy,
+            behaviors: HashMap::new(),
+            lookups: HashMap::new(),
             in_flight: 0,
             max_in_flight: 0,
         };
@@ -68,30 +68,30 @@ impl Database {
         self.with(|table| table.apps.remove(app));
     }
 
-    pub(super) fn is(&self, mood: Mood) {
-        self.with(|table| table.mood = mood);
+    pub(super) fn set_behavior(&self, behavior: Behavior) {
+        self.with(|table| table.behavior = behavior);
     }
 
-    pub(super) fn is_for(&self, app: &str, mood: Mood) {
-        self.with(|table| table.moods.insert(app.to_owned(), mood));
+    pub(super) fn set_behavior_for(&self, app: &str, behavior: Behavior) {
+        self.with(|table| table.behaviors.insert(app.to_owned(), behavior));
     }
 
-    /// Lets so many look-ups go that are held.
+    /// Releases this number of held lookups.
     pub(super) fn release(&self, look_ups: usize) {
         self.0.gate.add_permits(look_ups);
     }
 
-    /// How often it was asked in all.
-    pub(super) fn asked(&self) -> usize {
-        self.with(|table| table.asked.values().sum())
+    /// The number of lookups of all apps.
+    pub(super) fn lookups(&self) -> usize {
+        self.with(|table| table.lookups.values().sum())
     }
 
-    pub(super) fn asked_for(&self, app: &str) -> usize {
-        self.with(|table| table.asked.get(app).copied().unwrap_or(0))
+    pub(super) fn lookups_of(&self, app: &str) -> usize {
+        self.with(|table| table.lookups.get(app).copied().unwrap_or(0))
     }
 
-    pub(super) fn most_asked_for_one(&self) -> usize {
-        self.with(|table| table.asked.values().copied().max().unwrap_or(0))
+    pub(super) fn max_lookups_of_one_app(&self) -> usize {
+        self.with(|table| table.lookups.values().copied().max().unwrap_or(0))
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -103,13 +103,13 @@ impl Database {
     }
 }
 
-/// A look-up that has not ended, or was not given up, yet.
+/// A lookup that has neither ended nor been cancelled.
 struct InFlight(Database);
 
 impl InFlight {
     fn new(database: &Database, app: &str) -> Self {
         database.with(|table| {
-            *table.asked.entry(app.to_owned()).or_default() += 1;
+            *table.lookups.entry(app.to_owned()).or_default() += 1;
             table.in_flight += 1;
             table.max_in_flight = table.max_in_flight.max(table.in_flight);
         });
@@ -128,17 +128,17 @@ impl KeyStore for Database {
         let app = app.as_str();
         let _in_flight = InFlight::new(self, app);
         let key = self.with(|table| table.apps.get(app).copied());
-        let mood = self.with(|table| table.moods.get(app).copied().unwrap_or(table.mood));
-        match mood {
-            // Never at once: no store behind a network is.
-            Mood::Well => tokio::task::yield_now().await,
-            Mood::Slow(time) => tokio::time::sleep(time).await,
-            Mood::Failing => return Err(StoreError::new("no route to the database")),
-            Mood::Hanging => std::future::pending().await,
-            Mood::Panicking => panic!("out of cheese"),
-            Mood::Held => {
+        let behavior = self.with(|table| table.behaviors.get(app).copied().unwrap_or(table.behavior));
+        match behavior {
+            // It waits at least once, as a store behind a network does.
+            Behavior::Healthy => tokio::task::yield_now().await,
+            Behavior::Slow(time) => tokio::time::sleep(time).await,
+            Behavior::Failing => return Err(StoreError::new("no route to the database")),
+            Behavior::Hanging => std::future::pending().await,
+            Behavior::Panicking => panic!("the database panicked"),
+            Behavior::Held => {
                 self.0.gate.acquire().await.unwrap().forget();
-                if self.with(|table| table.mood == Mood::Failing) {
+                if self.with(|table| table.behavior == Behavior::Failing) {
                     return Err(StoreError::new("no route to the database"));
                 }
             }

@@ -1,4 +1,4 @@
-//! Keys that are remembered: for how long, and what they do when the store behind them does not.
+//! `CachedKeys`: TTLs, lookups in flight, invalidation, and outages of the store behind it.
 
 mod bound;
 mod database;
@@ -16,7 +16,7 @@ use countersign::{
 };
 use tokio::time::Instant;
 
-use self::database::{Database, Mood};
+use self::database::{Behavior, Database};
 use crate::rig::{self, NOW};
 
 const MS: Duration = Duration::from_millis(1);
@@ -25,14 +25,14 @@ const TTL: Duration = Duration::from_secs(60);
 const UNKNOWN_TTL: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_millis(250);
 
-/// Where time is the machine's: it may be busy with other tests.
+/// A deadline for tests on the real clock, where other tests may keep the machine busy.
 const PATIENT: Duration = Duration::from_secs(30);
 
 fn app(id: &str) -> AppId {
     id.parse().unwrap()
 }
 
-/// The defaults, over a database that knows `demo` by key 1.
+/// A cache with the default settings over a database in which `demo` has key 1.
 fn cached() -> (CachedKeys<Database>, Database, ManualClock) {
     let (database, clock) = (Database::new(), ManualClock::at(NOW));
     database.set("demo", 1);
@@ -43,8 +43,8 @@ fn secret(key: u64) -> Secret {
     Secret::new(format!("{key:0>32}")).unwrap()
 }
 
-/// What comes of asking: `key 7`, `none`, or an error.
-async fn ask(keys: &impl KeyStore, id: &str) -> String {
+/// Looks the app up. Returns `key 7`, `none`, or an error.
+async fn look_up(keys: &impl KeyStore, id: &str) -> String {
     match keys.keys(&app(id)).await {
         Ok(Some(ring)) => match which(&ring).await {
             Some(key) => format!("key {key}"),
@@ -55,10 +55,10 @@ async fn ask(keys: &impl KeyStore, id: &str) -> String {
     }
 }
 
-/// [`ask`], and that nothing was waited for.
-async fn ask_at_once(keys: &impl KeyStore, id: &str) -> String {
+/// Like [`look_up`], and asserts that it does not wait.
+async fn look_up_now(keys: &impl KeyStore, id: &str) -> String {
     let start = Instant::now();
-    let answer = ask(keys, id).await;
+    let answer = look_up(keys, id).await;
     assert_eq!(start.elapsed(), Duration::ZERO, "{answer}");
     answer
 }
@@ -72,7 +72,7 @@ async fn which(app: &App) -> Option<u64> {
     None
 }
 
-/// Whether a request that this key signed is let in.
+/// Whether the verifier accepts a request signed with this key.
 async fn signs(known: &App, key: u64) -> bool {
     let clock = ManualClock::at(NOW);
     let verifier = Verifier::new(StaticKeys::new([(app("demo"), known.clone())]).unwrap()).with_clock(clock);
@@ -80,7 +80,7 @@ async fn signs(known: &App, key: u64) -> bool {
     rig::verify(&verifier, request).await.is_ok()
 }
 
-/// Lets all tasks go as far as they can.
+/// Lets all tasks run until they wait.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;

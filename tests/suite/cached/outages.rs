@@ -10,98 +10,98 @@ const LATE: &str = "the key store did not answer within 250 ms";
 const PANICKED: &str = "the key store panicked";
 const GRACE: Duration = Duration::from_secs(300);
 
-/// Knows `demo` by key 1, whose TTL is over.
+/// A cache that has `demo` with key 1, whose TTL has expired.
 async fn expired_with_grace(grace: Duration) -> (CachedKeys<Database>, Database, ManualClock) {
     let (keys, database, clock) = cached();
     let keys = keys.with_grace(grace);
-    assert_eq!(ask(&keys, "demo").await, "key 1");
+    assert_eq!(look_up(&keys, "demo").await, "key 1");
     clock.advance(TTL);
     (keys, database, clock)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_store_has_until_the_deadline() {
+async fn slow_store_can_answer_until_the_deadline() {
     let (keys, database, clock) = cached();
-    database.is(Mood::Slow(DEADLINE - MS));
-    assert_eq!(ask(&keys, "demo").await, "key 1");
+    database.set_behavior(Behavior::Slow(DEADLINE - MS));
+    assert_eq!(look_up(&keys, "demo").await, "key 1");
     clock.advance(TTL);
-    database.is(Mood::Slow(DEADLINE + MS));
+    database.set_behavior(Behavior::Slow(DEADLINE + MS));
     let start = Instant::now();
-    assert_eq!(ask(&keys, "demo").await, LATE);
+    assert_eq!(look_up(&keys, "demo").await, LATE);
     assert!(start.elapsed() <= DEADLINE + MS, "{:?}", start.elapsed());
     settle().await;
-    assert_eq!(database.in_flight(), 0, "the look-up was given up");
+    assert_eq!(database.in_flight(), 0, "the lookup was cancelled");
 }
 
 #[tokio::test(start_paused = true)]
 async fn hung_store_fails_all_callers_at_deadline() {
     let (keys, database, _) = cached();
-    database.is(Mood::Hanging);
+    database.set_behavior(Behavior::Hanging);
     let start = Instant::now();
-    let answers = join_all((0..1000).map(|_| ask(&keys, "demo"))).await;
+    let answers = join_all((0..1000).map(|_| look_up(&keys, "demo"))).await;
     assert!(start.elapsed() <= DEADLINE + MS, "{:?}", start.elapsed());
     assert!(answers.iter().all(|answer| answer == LATE));
-    assert_eq!((database.asked(), database.max_in_flight()), (1, 1));
+    assert_eq!((database.lookups(), database.max_in_flight()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn failed_lookup_is_retried_with_backoff() {
     let (keys, database, clock) = cached();
-    database.is(Mood::Failing);
-    let mut asked = 0;
+    database.set_behavior(Behavior::Failing);
+    let mut lookups = 0;
     for pause in [100, 200, 400, 800, 1000, 1000] {
-        assert_eq!(ask_at_once(&keys, "demo").await, FAILED);
-        asked += 1;
+        assert_eq!(look_up_now(&keys, "demo").await, FAILED);
+        lookups += 1;
         clock.advance(pause * MS - MS);
         for _ in 0..10 {
-            let answer = ask(&keys, "demo").now_or_never();
-            assert_eq!(answer.as_deref(), Some(FAILED), "without a task of its own");
+            let answer = look_up(&keys, "demo").now_or_never();
+            assert_eq!(answer.as_deref(), Some(FAILED), "the error needs no task");
         }
-        assert_eq!(database.asked(), asked, "not before {pause} ms have passed");
+        assert_eq!(database.lookups(), lookups, "no retry before {pause} ms");
         clock.advance(MS);
     }
-    database.is(Mood::Well);
-    assert_eq!(ask(&keys, "demo").await, "key 1", "well again");
+    database.set_behavior(Behavior::Healthy);
+    assert_eq!(look_up(&keys, "demo").await, "key 1", "the store has recovered");
     clock.advance(TTL);
-    database.is(Mood::Failing);
-    ask(&keys, "demo").await;
+    database.set_behavior(Behavior::Failing);
+    look_up(&keys, "demo").await;
     clock.advance(100 * MS);
-    database.is(Mood::Well);
-    assert_eq!(ask(&keys, "demo").await, "key 1", "the first pause is the shortest again");
+    database.set_behavior(Behavior::Healthy);
+    assert_eq!(look_up(&keys, "demo").await, "key 1", "the backoff starts again with its shortest pause");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_app_that_fails_leaves_the_others_alone() {
+async fn failing_app_does_not_affect_other_apps() {
     let (keys, database, _) = cached();
-    database.is_for("broken", Mood::Failing);
+    database.set_behavior_for("broken", Behavior::Failing);
     for n in 1..=10 {
         database.set(&format!("app-{n}"), n);
-        assert_eq!(ask(&keys, "broken").await, FAILED);
-        assert_eq!(ask(&keys, &format!("app-{n}")).await, format!("key {n}"));
+        assert_eq!(look_up(&keys, "broken").await, FAILED);
+        assert_eq!(look_up(&keys, &format!("app-{n}")).await, format!("key {n}"));
     }
-    assert_eq!(database.asked_for("broken"), 1);
+    assert_eq!(database.lookups_of("broken"), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_has_failed() {
+async fn panicking_store_is_a_failure() {
     let (keys, database, clock) = cached();
-    database.is(Mood::Panicking);
-    let answers = join_all((0..10).map(|_| ask(&keys, "demo"))).await;
+    database.set_behavior(Behavior::Panicking);
+    let answers = join_all((0..10).map(|_| look_up(&keys, "demo"))).await;
     assert!(answers.iter().all(|answer| answer == PANICKED), "{answers:?}");
-    assert_eq!(ask_at_once(&keys, "demo").await, PANICKED);
-    assert_eq!(database.asked(), 1);
-    database.is(Mood::Well);
+    assert_eq!(look_up_now(&keys, "demo").await, PANICKED);
+    assert_eq!(database.lookups(), 1);
+    database.set_behavior(Behavior::Healthy);
     clock.advance(100 * MS);
-    assert_eq!(ask(&keys, "demo").await, "key 1");
+    assert_eq!(look_up(&keys, "demo").await, "key 1");
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_grace_expired_keys_fail() {
-    for mood in [Mood::Failing, Mood::Hanging, Mood::Panicking] {
+    for behavior in [Behavior::Failing, Behavior::Hanging, Behavior::Panicking] {
         let (keys, database, clock) = expired_with_grace(Duration::ZERO).await;
-        database.is(mood);
+        database.set_behavior(behavior);
         for _ in 0..3 {
-            let answer = ask(&keys, "demo").await;
+            let answer = look_up(&keys, "demo").await;
             assert!([FAILED, LATE, PANICKED].contains(&&*answer), "{answer}");
             clock.advance(SECOND);
         }
@@ -109,84 +109,84 @@ async fn without_grace_expired_keys_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_caller_gets_a_503() {
+async fn key_store_failure_returns_503() {
     let (keys, database, clock) = expired_with_grace(Duration::ZERO).await;
-    database.is(Mood::Hanging);
+    database.set_behavior(Behavior::Hanging);
     let verifier = Verifier::new(keys).with_clock(clock.clone());
     let signer = Signer::new(app("demo"), secret(1));
     let request = rig::signed_by(&signer, NOW + TTL.as_secs(), rig::get("/"));
-    let rejection = verifier.verify(rig::arriving(request)).await.unwrap_err();
+    let rejection = verifier.verify(rig::incoming(request)).await.unwrap_err();
     assert_eq!(rejection.kind(), RejectionKind::Unavailable);
     let detail = format!("{:?}", rejection.to_response());
-    assert!(!detail.contains("250 ms"), "the cause is for operators: {detail}");
+    assert!(!detail.contains("250 ms"), "callers must not see the cause: {detail}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn stale_keys_are_returned_during_grace() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
-    database.is(Mood::Hanging);
+    database.set_behavior(Behavior::Hanging);
     let start = Instant::now();
-    let answers = join_all((0..10).map(|_| ask(&keys, "demo"))).await;
+    let answers = join_all((0..10).map(|_| look_up(&keys, "demo"))).await;
     assert!(answers.iter().all(|answer| answer == "key 1"), "{answers:?}");
     assert!(start.elapsed() <= DEADLINE + MS && start.elapsed() >= DEADLINE, "{:?}", start.elapsed());
     settle().await;
-    assert_eq!(database.asked(), 2);
+    assert_eq!(database.lookups(), 2);
     clock.advance(SECOND);
     for _ in 0..100 {
-        assert_eq!(ask_at_once(&keys, "demo").await, "key 1");
+        assert_eq!(look_up_now(&keys, "demo").await, "key 1");
         settle().await;
     }
-    assert_eq!((database.asked(), database.in_flight()), (3, 1), "one at a time finds out");
+    assert_eq!((database.lookups(), database.in_flight()), (3, 1), "one retry at a time");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_store_that_is_back_is_believed() {
+async fn recovered_store_replaces_stale_keys() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
-    database.is(Mood::Failing);
-    assert_eq!(ask(&keys, "demo").await, "key 1");
+    database.set_behavior(Behavior::Failing);
+    assert_eq!(look_up(&keys, "demo").await, "key 1");
     clock.advance(SECOND);
-    assert_eq!(ask(&keys, "demo").await, "key 1");
+    assert_eq!(look_up(&keys, "demo").await, "key 1");
     settle().await;
-    database.is(Mood::Well);
+    database.set_behavior(Behavior::Healthy);
     database.set("demo", 2);
     clock.advance(SECOND);
-    assert_eq!(ask_at_once(&keys, "demo").await, "key 1", "nobody waits for the look-up that finds it well");
+    assert_eq!(look_up_now(&keys, "demo").await, "key 1", "no caller waits for the retry that succeeds");
     settle().await;
-    assert_eq!(ask(&keys, "demo").await, "key 2");
+    assert_eq!(look_up(&keys, "demo").await, "key 2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_up_that_failed_long_ago_is_no_outage() {
+async fn old_lookup_failure_is_not_an_outage() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
-    database.is(Mood::Failing);
-    assert_eq!(ask(&keys, "demo").await, "key 1");
-    database.is(Mood::Well);
+    database.set_behavior(Behavior::Failing);
+    assert_eq!(look_up(&keys, "demo").await, "key 1");
+    database.set_behavior(Behavior::Healthy);
     database.set("demo", 2);
     clock.advance(100 * MS + DEADLINE + SECOND);
-    assert_eq!(ask(&keys, "demo").await, "key 2", "the store is asked before old keys are used");
+    assert_eq!(look_up(&keys, "demo").await, "key 2", "the store is read before stale keys are used");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retired_key_fails_when_the_grace_is_over() {
-    for mood in [Mood::Failing, Mood::Hanging, Mood::Panicking] {
+async fn stale_key_fails_after_the_grace() {
+    for behavior in [Behavior::Failing, Behavior::Hanging, Behavior::Panicking] {
         let (keys, database, clock) = expired_with_grace(GRACE).await;
-        database.is(mood);
-        assert_eq!(ask(&keys, "demo").await, "key 1");
+        database.set_behavior(behavior);
+        assert_eq!(look_up(&keys, "demo").await, "key 1");
         clock.advance(GRACE - MS);
-        assert_eq!(ask(&keys, "demo").await, "key 1");
+        assert_eq!(look_up(&keys, "demo").await, "key 1");
         settle().await;
         clock.advance(MS);
-        let answer = ask(&keys, "demo").await;
+        let answer = look_up(&keys, "demo").await;
         assert!([FAILED, LATE, PANICKED].contains(&&*answer), "{answer}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grace_may_end_while_a_look_up_is_waited_for() {
+async fn grace_can_end_during_a_lookup() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
-    database.is(Mood::Hanging);
+    database.set_behavior(Behavior::Hanging);
     clock.advance(GRACE - MS);
-    let (answer, ()) = tokio::join!(ask(&keys, "demo"), async {
+    let (answer, ()) = tokio::join!(look_up(&keys, "demo"), async {
         settle().await;
         clock.advance(MS);
     });
@@ -197,58 +197,58 @@ async fn the_grace_may_end_while_a_look_up_is_waited_for() {
 async fn grace_does_not_revive_a_disabled_app() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
     database.remove("demo");
-    assert_eq!(ask(&keys, "demo").await, "none");
-    database.is(Mood::Failing);
-    assert_eq!(ask(&keys, "demo").await, "none");
+    assert_eq!(look_up(&keys, "demo").await, "none");
+    database.set_behavior(Behavior::Failing);
+    assert_eq!(look_up(&keys, "demo").await, "none");
     clock.advance(UNKNOWN_TTL);
     for _ in 0..3 {
-        assert_eq!(ask(&keys, "demo").await, FAILED);
+        assert_eq!(look_up(&keys, "demo").await, FAILED);
         clock.advance(SECOND);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_is_disabled_during_an_outage_is_refused_after_it() {
+async fn app_disabled_during_an_outage_is_rejected_afterwards() {
     let (keys, database, clock) = expired_with_grace(GRACE).await;
-    database.is(Mood::Failing);
-    assert_eq!(ask(&keys, "demo").await, "key 1");
+    database.set_behavior(Behavior::Failing);
+    assert_eq!(look_up(&keys, "demo").await, "key 1");
     database.remove("demo");
-    database.is(Mood::Well);
+    database.set_behavior(Behavior::Healthy);
     clock.advance(SECOND);
-    ask(&keys, "demo").await;
+    look_up(&keys, "demo").await;
     settle().await;
-    assert_eq!(ask(&keys, "demo").await, "none");
+    assert_eq!(look_up(&keys, "demo").await, "none");
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_no_grace_for_an_app_that_had_no_keys() {
+async fn unknown_app_has_no_grace() {
     let (keys, database, clock) = cached();
     let keys = keys.with_grace(GRACE);
-    assert_eq!(ask(&keys, "stranger").await, "none");
-    database.is(Mood::Failing);
+    assert_eq!(look_up(&keys, "stranger").await, "none");
+    database.set_behavior(Behavior::Failing);
     clock.advance(UNKNOWN_TTL);
-    assert_eq!(ask(&keys, "stranger").await, FAILED);
-    assert_eq!(ask(&keys, "another").await, FAILED);
+    assert_eq!(look_up(&keys, "stranger").await, FAILED);
+    assert_eq!(look_up(&keys, "another").await, FAILED);
 }
 
 #[test]
 fn stale_keys_are_logged_once_a_minute() {
-    // One in six seconds.
-    for (requests, told) in [(0, 0), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3), (30, 3)] {
+    // One request every six seconds.
+    for (requests, logged) in [(0, 0), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3), (30, 3)] {
         let log = crate::secrets::log_of(|_| {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
                 let (keys, database, clock) = expired_with_grace(GRACE).await;
-                database.is(Mood::Failing);
+                database.set_behavior(Behavior::Failing);
                 for _ in 0..requests {
-                    ask(&keys, "demo").await;
+                    look_up(&keys, "demo").await;
                     settle().await;
                     clock.advance(6 * SECOND);
                 }
             });
         });
-        assert_eq!(log.matches("keys are used beyond their time").count(), told, "{requests}: {log}");
-        assert_eq!(log.contains("no route to the database"), told > 0, "{log}");
+        assert_eq!(log.matches("keys are used beyond their time").count(), logged, "{requests}: {log}");
+        assert_eq!(log.contains("no route to the database"), logged > 0, "{log}");
     }
 }

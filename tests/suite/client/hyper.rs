@@ -9,7 +9,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use super::{client, server};
 use crate::rig::{self, signer, signer_of};
 
-const NASTY: [&str; 8] = [
+const UNUSUAL_TARGETS: [&str; 8] = [
     "/p;x/%2e%2e/a%20b/./c?q='a|b",
     "/a/../b//c?x=*~!+",
     "/%e4%F6?%C3%A9=1&a=%41",
@@ -21,9 +21,9 @@ const NASTY: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn the_layer_signs_what_hyper_sends() {
+async fn layer_signs_hyper_requests() {
     let address = server(Scheme::new()).await;
-    for target in NASTY {
+    for target in UNUSUAL_TARGETS {
         for body in ["", "{\"a\":1}"] {
             let request = Request::post(format!("http://{address}{target}"))
                 .header("content-type", "Application/JSON; charset=utf-8")
@@ -39,7 +39,7 @@ async fn the_layer_signs_what_hyper_sends() {
 }
 
 #[tokio::test]
-async fn a_form_over_the_wire() {
+async fn signed_form_is_accepted_over_the_wire() {
     let address = server(Scheme::new()).await;
     let form = |body: &'static str| {
         Request::post(format!("http://{address}/pay?x=1"))
@@ -54,7 +54,7 @@ async fn a_form_over_the_wire() {
 }
 
 #[tokio::test]
-async fn every_carrier_and_place_over_the_wire() {
+async fn each_field_and_token_location_is_accepted() {
     let host = || [HeaderName::from_static("host"), HeaderName::from_static("idempotency-key")];
     let schemes = [
         Scheme::new().with_field_location(FieldLocation::Query),
@@ -78,7 +78,7 @@ async fn every_carrier_and_place_over_the_wire() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_signed_is_not_sent() {
+async fn body_over_the_limit_is_not_sent() {
     let never = service_fn(|_: Request<countersign::client::SignedBody>| async {
         Ok::<_, std::convert::Infallible>(Response::new("sent".to_owned()))
     });
@@ -91,7 +91,7 @@ async fn a_body_that_cannot_be_signed_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_host_header_of_the_callers_own_is_what_is_signed() {
+async fn callers_own_host_header_is_signed() {
     let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
     let address = server(scheme.clone()).await;
     let request = Request::get(format!("http://{address}/p?a=1"))

@@ -1,5 +1,5 @@
-//! The client: what is signed arrives byte for byte as it was signed, each attempt has a nonce of its own, and nobody
-//! sees a signature whom it is not for.
+//! The client. A signed request arrives byte for byte as it was signed. Each attempt has its own nonce. Signatures are
+//! sent only to the configured origins.
 
 mod clock;
 mod hyper;
@@ -34,23 +34,23 @@ use tower::ServiceBuilder;
 
 use crate::rig;
 
-/// hyper-util's client.
-fn unsigning() -> Client<HttpConnector, SignedBody> {
+/// hyper-util's client, without signing.
+fn plain_client() -> Client<HttpConnector, SignedBody> {
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// The same, signing.
+/// hyper-util's client under the signing layer.
 fn client(signer: Signer) -> Sign<Client<HttpConnector, SignedBody>> {
-    ServiceBuilder::new().layer(SignLayer::new(signer)).service(unsigning())
+    ServiceBuilder::new().layer(SignLayer::new(signer)).service(plain_client())
 }
 
-/// An axum service behind the verifier that answers the target and the body it saw.
+/// An axum service behind the verifier that returns the target and the body of the request.
 async fn server(scheme: Scheme) -> SocketAddr {
-    serve(Router::new().fallback(echo).layer(verifying(scheme))).await
+    serve(Router::new().fallback(echo).layer(verify_layer(scheme))).await
 }
 
-/// On the system's clock, for what clients sign.
-fn verifying(scheme: Scheme) -> VerifyLayer<StaticKeys> {
+/// Uses the system clock, because the clients sign with it.
+fn verify_layer(scheme: Scheme) -> VerifyLayer<StaticKeys> {
     Verifier::new(rig::keys()).with_scheme(scheme).into_layer()
 }
 
@@ -66,37 +66,37 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// The requests that a server got, as they came off the wire.
+/// Records the requests that a server receives.
 #[derive(Clone, Default)]
-struct Arrived(Arc<Mutex<Vec<(Uri, HeaderMap)>>>);
+struct RequestLog(Arc<Mutex<Vec<(Uri, HeaderMap)>>>);
 
-impl Arrived {
-    /// Writes down what comes to this app.
-    fn at(&self, app: Router) -> Router {
-        app.layer(axum::middleware::from_fn_with_state(self.clone(), write_down))
+impl RequestLog {
+    /// Records all requests to this app.
+    fn recording(&self, app: Router) -> Router {
+        app.layer(axum::middleware::from_fn_with_state(self.clone(), record_request))
     }
 
     fn all(&self) -> Vec<(Uri, HeaderMap)> {
         self.0.lock().unwrap().clone()
     }
 
-    /// One header of each.
+    /// The values of one header, one entry per request.
     fn values_of(&self, name: &str) -> Vec<Option<String>> {
         let text = |headers: &HeaderMap| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         self.all().iter().map(|(_, headers)| text(headers)).collect()
     }
 }
 
-async fn write_down(
-    State(arrived): State<Arrived>,
+async fn record_request(
+    State(log): State<RequestLog>,
     request: axum::extract::Request,
     next: Next,
 ) -> axum::response::Response {
-    arrived.0.lock().unwrap().push((request.uri().clone(), request.headers().clone()));
+    log.0.lock().unwrap().push((request.uri().clone(), request.headers().clone()));
     next.run(request).await
 }
 
-/// A status and, of a refusal, its code: of anything else its text.
+/// The status, with the error code of a rejection or the text of any other response.
 async fn outcome<B>(response: http::Response<B>) -> (u16, String)
 where
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,

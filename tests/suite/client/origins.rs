@@ -1,4 +1,4 @@
-//! The origins that a client signs for, and what it does for the others.
+//! The origins that a client signs for, and requests to other origins.
 
 use std::convert::Infallible;
 
@@ -13,7 +13,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::rig::{get, signer, signer_of};
 
-/// The request as it leaves the layer.
+/// The request as the layer sends it.
 async fn sent(
     signer: Signer,
     origins: &[&str],
@@ -31,7 +31,7 @@ async fn sent(
 }
 
 #[tokio::test]
-async fn case_and_a_default_port_make_no_other_origin() {
+async fn origins_ignore_case_and_default_port() {
     for (origin, url, is_signed) in [
         ("http://a", "http://a/p?x=1", true),
         ("http://a", "HTTP://A:80/", true),
@@ -63,8 +63,8 @@ async fn case_and_a_default_port_make_no_other_origin() {
 }
 
 #[test]
-fn what_is_more_or_less_than_an_origin_is_refused() {
-    let refusal = |origin: &str| SignLayer::new(signer()).with_origins(["http://a", origin]).unwrap_err();
+fn malformed_origins_are_rejected() {
+    let rejection = |origin: &str| SignLayer::new(signer()).with_origins(["http://a", origin]).unwrap_err();
     for text in [
         "",
         "a",
@@ -85,9 +85,9 @@ fn what_is_more_or_less_than_an_origin_is_refused() {
         "http://a,http://b",
         "*",
     ] {
-        assert_eq!(refusal(text), OriginError::Malformed(text.to_owned()));
+        assert_eq!(rejection(text), OriginError::Malformed(text.to_owned()));
     }
-    let with_password = refusal("http://user:hunter2@a");
+    let with_password = rejection("http://user:hunter2@a");
     assert_eq!(with_password, OriginError::UserInfo);
     assert!(!format!("{with_password} {with_password:?}").contains("hunter2"));
     assert_eq!(SignLayer::new(signer()).with_origins([""; 0]).unwrap_err(), OriginError::Empty);
@@ -125,7 +125,7 @@ async fn caller_fields_are_removed_for_other_origins() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_stays_as_the_caller_put_it() {
+async fn only_the_token_is_removed_for_other_origins() {
     let cookie = TokenLocation::Cookie("sid".into());
     for (place, name, before, after) in [
         (TokenLocation::Bearer, "authorization", vec!["Bearer tok"], vec![]),
@@ -150,7 +150,7 @@ async fn what_is_no_token_stays_as_the_caller_put_it() {
 }
 
 #[tokio::test]
-async fn a_url_without_an_origin_is_not_sent() {
+async fn url_without_an_origin_is_not_sent() {
     for target in ["/p?a=1", "*", "a:80"] {
         let error = sent(signer(), &["http://a"], get(target)).await.unwrap_err();
         assert!(

@@ -1,4 +1,4 @@
-//! Redirects above the layer are signed anew, for the layer's origins alone.
+//! Redirects above the layer are signed again, but only for the layer's origins.
 
 use std::net::SocketAddr;
 
@@ -14,36 +14,36 @@ use tower_http::follow_redirect::{
     policy::{Limited, PolicyExt, clone_body_fn},
 };
 
-use super::{Arrived, echo, outcome, serve, unsigning, verifying};
+use super::{RequestLog, echo, outcome, plain_client, serve, verify_layer};
 use crate::rig::{signer, signer_of};
 
-/// A verified service that redirects from `/old`, to anywhere.
-async fn home(scheme: Scheme, status: StatusCode, to: &str) -> (SocketAddr, Arrived) {
-    let (arrived, to) = (Arrived::default(), to.to_owned());
+/// A verified service that redirects `/old` to this URL.
+async fn home(scheme: Scheme, status: StatusCode, to: &str) -> (SocketAddr, RequestLog) {
+    let (log, to) = (RequestLog::default(), to.to_owned());
     let old = any(move || async move { (status, [(LOCATION, to)]) });
-    let app = Router::new().route("/old", old).fallback(echo).layer(verifying(scheme));
-    (serve(arrived.at(app)).await, arrived)
+    let app = Router::new().route("/old", old).fallback(echo).layer(verify_layer(scheme));
+    (serve(log.recording(app)).await, log)
 }
 
-/// A service of somebody else, who looks at what comes.
-async fn elsewhere() -> (SocketAddr, Arrived) {
-    let arrived = Arrived::default();
-    (serve(arrived.at(Router::new().fallback(echo))).await, arrived)
+/// A server of another origin that records its requests.
+async fn other_server() -> (SocketAddr, RequestLog) {
+    let log = RequestLog::default();
+    (serve(log.recording(Router::new().fallback(echo))).await, log)
 }
 
-/// Follows wherever it is sent, with all that it has: no policy here filters credentials.
+/// Follows every redirect with all headers. The policy filters no credentials.
 fn follow() -> FollowRedirectLayer<impl tower_http::follow_redirect::policy::Policy<Full<Bytes>, SendError> + Clone> {
     let bodies = clone_body_fn(|body: &Full<Bytes>| Some(body.clone()));
     FollowRedirectLayer::with_policy(bodies.and::<_, Full<Bytes>, SendError>(Limited::new(3)))
 }
 
-/// Redirects above the signature, which is for this origin.
+/// A client that follows redirects above the signing layer, which signs for this origin.
 fn following(
     signer: Signer,
     origin: SocketAddr,
 ) -> impl Service<Request<Full<Bytes>>, Response = Response<ResponseBody<Incoming>>, Error = SendError> {
     let sign = SignLayer::new(signer).with_origins([format!("http://{origin}")]).unwrap();
-    ServiceBuilder::new().layer(follow()).layer(sign).service(unsigning())
+    ServiceBuilder::new().layer(follow()).layer(sign).service(plain_client())
 }
 
 fn post(url: &str) -> Request<Full<Bytes>> {
@@ -51,19 +51,19 @@ fn post(url: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_redirect_within_the_origin_is_signed_anew_and_let_in() {
+async fn redirect_within_the_origin_is_signed_again() {
     for (status, seen) in [(StatusCode::FOUND, "/new?x=1 "), (StatusCode::TEMPORARY_REDIRECT, "/new?x=1 body")] {
-        let (address, arrived) = home(Scheme::new(), status, "/new?x=1").await;
+        let (address, log) = home(Scheme::new(), status, "/new?x=1").await;
         let request = post(&format!("http://{address}/old"));
         let response = following(signer(), address).oneshot(request).await.unwrap();
         assert_eq!(outcome(response).await, (200, seen.into()));
-        let nonces = arrived.values_of("x-nonce");
+        let nonces = log.values_of("x-nonce");
         assert!(nonces.len() == 2 && nonces[0].is_some() && nonces[0] != nonces[1], "{nonces:?}");
     }
 }
 
-/// The token where a caller puts it for this place.
-fn bring_token(request: &mut Request<Full<Bytes>>, place: &TokenLocation, carrier: FieldLocation) {
+/// Adds the token to the request at this location.
+fn add_token(request: &mut Request<Full<Bytes>>, place: &TokenLocation, carrier: FieldLocation) {
     let (name, value) = match (place, carrier) {
         (TokenLocation::Field, FieldLocation::Query) => {
             *request.uri_mut() = format!("{}&token=tok-en", request.uri()).parse().unwrap();
@@ -76,7 +76,7 @@ fn bring_token(request: &mut Request<Full<Bytes>>, place: &TokenLocation, carrie
     request.headers_mut().insert(name, value.parse().unwrap());
 }
 
-/// All that tells of a signature in a request to the signer's origin.
+/// All signature fields of a request to the signer's origin, and the token.
 fn secrets((uri, headers): &(Uri, HeaderMap)) -> Vec<String> {
     let names = ["x-app-id", "x-timestamp", "x-nonce", "x-sign", "x-content-sha256"];
     let fields = names.iter().filter_map(|name| headers.get(*name)).map(|value| value.to_str().unwrap().to_owned());
@@ -86,26 +86,26 @@ fn secrets((uri, headers): &(Uri, HeaderMap)) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn another_origin_sees_nothing_of_the_signature_or_the_token() {
+async fn cross_origin_redirect_sends_no_signature_or_token() {
     let places = [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".into())];
     for carrier in [FieldLocation::Headers, FieldLocation::Query, FieldLocation::Either] {
-        for (place, brought) in places.iter().flat_map(|place| [(place, true), (place, false)]) {
+        for (place, is_in_request) in places.iter().flat_map(|place| [(place, true), (place, false)]) {
             let scheme = Scheme::new().with_field_location(carrier).with_token_location(place.clone()).unwrap();
-            let (other, seen_there) = elsewhere().await;
+            let (other, other_log) = other_server().await;
             let to = format!("http://{other}/new?x=1");
-            let (address, seen_here) = home(scheme.clone(), StatusCode::TEMPORARY_REDIRECT, &to).await;
+            let (address, home_log) = home(scheme.clone(), StatusCode::TEMPORARY_REDIRECT, &to).await;
             let mut request = post(&format!("http://{address}/old?a=1"));
             let mut signer = signer_of(scheme);
-            match brought {
-                true => bring_token(&mut request, place, carrier),
+            match is_in_request {
+                true => add_token(&mut request, place, carrier),
                 false => signer = signer.with_token("tok-en".parse().unwrap()),
             }
             let response = following(signer, address).oneshot(request).await.unwrap();
             assert_eq!(outcome(response).await, (200, "/new?x=1 body".into()));
 
-            let secrets = secrets(&seen_here.all()[0]);
+            let secrets = secrets(&home_log.all()[0]);
             assert!(secrets.len() >= 6, "{secrets:?}");
-            let (uri, headers) = &seen_there.all()[0];
+            let (uri, headers) = &other_log.all()[0];
             let values = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
             let there: Vec<_> = values.chain([uri.to_string()]).collect();
             for secret in secrets {
@@ -118,15 +118,15 @@ async fn another_origin_sees_nothing_of_the_signature_or_the_token() {
                 !headers.keys().any(|name| name == "authorization" || name.as_str().starts_with("x-")),
                 "{there:?}"
             );
-            let is_cookie = brought && matches!(place, TokenLocation::Cookie(_));
+            let is_cookie = is_in_request && matches!(place, TokenLocation::Cookie(_));
             assert_eq!(headers.get("cookie").map(|value| value == "theme=dark"), is_cookie.then_some(true));
         }
     }
 }
 
 #[tokio::test]
-async fn a_location_that_repeats_the_query_takes_no_field_along() {
-    let (other, seen_there) = elsewhere().await;
+async fn redirect_location_repeats_no_signature_field() {
+    let (other, other_log) = other_server().await;
     let repeat = move |uri: Uri| async move {
         let to = format!("http://{other}/new?{}", uri.query().unwrap());
         (StatusCode::FOUND, [(LOCATION, to)])
@@ -135,31 +135,31 @@ async fn a_location_that_repeats_the_query_takes_no_field_along() {
     let signer =
         signer_of(Scheme::new().with_field_location(FieldLocation::Query)).with_token("tok-en".parse().unwrap());
     following(signer, address).oneshot(post(&format!("http://{address}/old?a=1&b="))).await.unwrap();
-    assert_eq!(seen_there.all()[0].0, "/new?a=1&b=");
+    assert_eq!(other_log.all()[0].0, "/new?a=1&b=");
 }
 
 #[tokio::test]
-async fn without_origins_another_origin_is_signed_for() {
-    let (other, seen_there) = elsewhere().await;
+async fn without_origins_every_origin_is_signed() {
+    let (other, other_log) = other_server().await;
     let (address, _) = home(Scheme::new(), StatusCode::FOUND, &format!("http://{other}/new")).await;
-    let client = ServiceBuilder::new().layer(follow()).layer(SignLayer::new(signer())).service(unsigning());
+    let client = ServiceBuilder::new().layer(follow()).layer(SignLayer::new(signer())).service(plain_client());
     client.oneshot(post(&format!("http://{address}/old"))).await.unwrap();
-    assert!(seen_there.values_of("x-sign")[0].is_some());
+    assert!(other_log.values_of("x-sign")[0].is_some());
 }
 
 #[tokio::test]
 async fn redirect_below_the_layer_reuses_the_signature() {
     let follow = || FollowRedirectLayer::with_policy(Limited::new(3));
-    let client = ServiceBuilder::new().layer(SignLayer::new(signer())).layer(follow()).service(unsigning());
+    let client = ServiceBuilder::new().layer(SignLayer::new(signer())).layer(follow()).service(plain_client());
     for (to, code) in [("/new", "invalid_signature"), ("/old", "replayed_nonce")] {
         let (address, _) = home(Scheme::new(), StatusCode::FOUND, to).await;
         let request = Request::get(format!("http://{address}/old")).body(Full::default()).unwrap();
         assert_eq!(outcome(client.clone().oneshot(request).await.unwrap()).await, (401, code.into()));
     }
-    let (other, seen_there) = elsewhere().await;
-    let (address, seen_here) = home(Scheme::new(), StatusCode::FOUND, &format!("http://{other}/new")).await;
+    let (other, other_log) = other_server().await;
+    let (address, home_log) = home(Scheme::new(), StatusCode::FOUND, &format!("http://{other}/new")).await;
     let request = Request::get(format!("http://{address}/old")).body(Full::default()).unwrap();
     client.oneshot(request).await.unwrap();
-    assert!(seen_there.values_of("x-sign")[0].is_some());
-    assert_eq!(seen_there.values_of("x-sign"), seen_here.values_of("x-sign"));
+    assert!(other_log.values_of("x-sign")[0].is_some());
+    assert_eq!(other_log.values_of("x-sign"), home_log.values_of("x-sign"));
 }

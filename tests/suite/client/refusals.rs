@@ -13,11 +13,13 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use super::{client, echo, serve, unsigning};
+use super::{client, echo, plain_client, serve};
 use crate::rig::{self, signer, signer_of};
 
+type Rewrite = fn(&Uri) -> String;
+
 /// A service that explains, behind something that rewrites the URL of each request.
-async fn explaining(rewrite: fn(&Uri) -> String) -> std::net::SocketAddr {
+async fn explaining(rewrite: Rewrite) -> std::net::SocketAddr {
     let verifier = Verifier::new(rig::keys()).with_explanations();
     let app = Router::new().fallback(echo).layer(verifier.into_layer());
     let app = tower::util::MapRequest::new(app, move |mut request: Request<Body>| {
@@ -37,7 +39,7 @@ fn unchanged(uri: &Uri) -> String {
 async fn sign_layer_names_the_cause_of_an_invalid_signature() {
     let audience = || signer_of(Scheme::new().with_audience("other").unwrap());
     let wrong_key = || Signer::new("demo".parse().unwrap(), Secret::new("w".repeat(32)).unwrap());
-    let cases: [(fn(&Uri) -> String, Signer, Cause); 5] = [
+    let cases: [(Rewrite, Signer, Cause); 5] = [
         (|uri| uri.to_string().replace("/api", ""), signer(), Cause::PrefixRemoved),
         (|uri| uri.to_string().replace("%20", "%2B"), signer(), Cause::PlusAndSpace),
         (|uri| format!("{uri}&added=1"), signer(), Cause::ParameterAdded),
@@ -277,7 +279,7 @@ async fn a_retry_policy_reads_the_refusal() {
 #[tokio::test]
 async fn the_error_of_the_client_below_keeps_its_type() {
     let request = Request::get("http://127.0.0.1:1/").body(Full::<Bytes>::default()).unwrap();
-    let error = SignLayer::new(signer()).layer(unsigning()).oneshot(request).await.unwrap_err();
+    let error = SignLayer::new(signer()).layer(plain_client()).oneshot(request).await.unwrap_err();
     assert!(error.client_error::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()));
     assert!(error.sign_error().is_none());
 }

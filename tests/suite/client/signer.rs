@@ -1,4 +1,4 @@
-//! The signer by itself: what it writes on a request, and what it takes off.
+//! The signer alone: the fields that it writes to a request, and those that it removes.
 
 use std::{collections::HashSet, io::Write};
 
@@ -17,7 +17,7 @@ async fn signing_again_replaces_the_fields() {
         let mut again = signed_by(&signer, NOW, once);
         let verified = rig::verify(&verifier().0.with_scheme(scheme.clone()), again.clone()).await.unwrap();
         assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().token().unwrap().expose(), "new");
-        // Without a body the digest of the old one goes.
+        // A request without a body has no digest.
         *again.body_mut() = "";
         let again = signed_by(&signer, NOW, again);
         assert!(!again.headers().contains_key("x-content-sha256"));
@@ -26,7 +26,7 @@ async fn signing_again_replaces_the_fields() {
 }
 
 #[tokio::test]
-async fn signing_for_the_query_takes_the_fields_out_of_the_headers() {
+async fn signing_the_query_removes_fields_from_headers() {
     let query = Scheme::new().with_field_location(FieldLocation::Query);
     let by_headers = signed_by(&signer().with_token("old".parse().unwrap()), NOW, get("/p?a=1"));
     let by_query = signed_by(&signer_of(query.clone()), NOW, by_headers);
@@ -35,7 +35,7 @@ async fn signing_for_the_query_takes_the_fields_out_of_the_headers() {
 }
 
 #[test]
-fn signing_for_the_query_leaves_the_empty_parameters_where_they_are() {
+fn signing_the_query_keeps_empty_parameters() {
     let signer = signer_of(Scheme::new().with_field_location(FieldLocation::Query));
     for query in ["&a=1", "&", "&&=&b", "a=1&&b=&"] {
         let request = signed_by(&signer, NOW, get(&format!("/p?{query}")));
@@ -45,7 +45,7 @@ fn signing_for_the_query_leaves_the_empty_parameters_where_they_are() {
 }
 
 #[tokio::test]
-async fn a_request_may_bring_its_own_token() {
+async fn request_can_carry_its_own_token() {
     let places = [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".into())];
     let headers = [("x-token", "tok_1"), ("authorization", "Bearer tok_1"), ("cookie", "a=1; sid=tok_1")];
     for (place, (name, value)) in places.into_iter().zip(headers) {
@@ -59,7 +59,7 @@ async fn a_request_may_bring_its_own_token() {
 }
 
 #[test]
-fn a_token_in_a_cookie_leaves_the_others_alone() {
+fn token_cookie_keeps_other_cookies() {
     let scheme = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
     let mut request = get("/");
     request.headers_mut().insert("cookie", "a=1; sid=old; b=2".parse().unwrap());
@@ -68,7 +68,7 @@ fn a_token_in_a_cookie_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_hasher_is_written_to_like_a_file() {
+fn body_hasher_implements_write() {
     let mut hasher = BodyHasher::new();
     assert_eq!(hasher.write(b"a large").unwrap(), 7);
     hasher.write_all(b" file").unwrap();
@@ -78,7 +78,7 @@ fn a_hasher_is_written_to_like_a_file() {
 }
 
 #[tokio::test]
-async fn a_file_is_signed_by_its_digest() {
+async fn file_is_signed_by_its_digest() {
     let (mut parts, ()) = Request::put("/files/1").body(()).unwrap().into_parts();
     let payload = Payload::Digest(BodyDigest::of(b"a large file"));
     signer().sign_at(&mut parts, payload, NOW.try_into().unwrap(), rig::fresh_nonce()).unwrap();
@@ -87,7 +87,7 @@ async fn a_file_is_signed_by_its_digest() {
 }
 
 #[test]
-fn each_signature_has_a_nonce_of_its_own() {
+fn each_signature_has_its_own_nonce() {
     let nonces: HashSet<_> = (0..10_000)
         .map(|_| {
             let nonce = signer().sign(get("/")).unwrap().headers()["x-nonce"].to_str().unwrap().to_owned();
@@ -99,7 +99,7 @@ fn each_signature_has_a_nonce_of_its_own() {
 }
 
 #[test]
-fn a_host_that_could_be_sent_in_two_ways_is_not_signed() {
+fn ambiguous_host_is_not_signed() {
     let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
     for (uri, is_signed) in [
         ("http://example.com/", true),
@@ -111,7 +111,7 @@ fn a_host_that_could_be_sent_in_two_ways_is_not_signed() {
     ] {
         let result = signer_of(scheme.clone()).sign(get(uri));
         assert_eq!(result.is_ok(), is_signed, "{uri}");
-        assert!(signer().sign(get(uri)).is_ok(), "{uri}: where the host is not signed it does not matter");
+        assert!(signer().sign(get(uri)).is_ok(), "{uri}: the host is not signed here");
     }
 }
 
@@ -126,14 +126,14 @@ fn missing_signed_host_is_an_error() {
 }
 
 #[test]
-fn a_parameter_named_like_a_field_is_not_dropped_in_silence() {
+fn parameter_named_like_a_field_is_an_error() {
     let either = signer_of(Scheme::new().with_field_location(FieldLocation::Either));
     let error = either.sign(get("/?token=abc&x=1")).unwrap_err();
     assert!(error.to_string().contains("token: "), "{error}");
 }
 
 #[tokio::test]
-async fn secrets_travel_in_sensitive_headers() {
+async fn secrets_are_in_sensitive_headers() {
     let scheme = Scheme::new().with_token_location(TokenLocation::Bearer).unwrap();
     let bearer = signer_of(scheme).with_token("tok".parse().unwrap()).sign(get("/")).unwrap();
     let field = signer().with_token("tok".parse().unwrap()).sign(get("/")).unwrap();

@@ -22,12 +22,12 @@ use http_body_util::Full;
 use reqwest::multipart::{Form, Part};
 use tower::{ServiceBuilder, ServiceExt, retry::Policy, service_fn};
 
-use super::{outcome, serve, server, unsigning};
+use super::{outcome, plain_client, serve, server};
 use crate::rig::{self, signer};
 
 const LENGTH: usize = 5 * 1024 * 1024;
 
-/// A file of 5 MiB, which is more than is read of a body by default.
+/// A file of 5 MiB, more than the default body limit.
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
@@ -52,7 +52,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// Reads a file while it is sent. A clone begins at its start again.
+/// Reads the file while it is sent. A clone starts again at the beginning.
 struct FileBody {
     path: PathBuf,
     file: Option<File>,
@@ -79,9 +79,9 @@ impl Body for FileBody {
 }
 
 #[derive(Clone)]
-struct Once;
+struct RetryOn503;
 
-impl<R, E> Policy<Request<FileBody>, Response<R>, E> for Once {
+impl<R, E> Policy<Request<FileBody>, Response<R>, E> for RetryOn503 {
     type Future = std::future::Ready<()>;
 
     fn retry(&mut self, _: &mut Request<FileBody>, result: &mut Result<Response<R>, E>) -> Option<Self::Future> {
@@ -94,13 +94,13 @@ impl<R, E> Policy<Request<FileBody>, Response<R>, E> for Once {
     }
 }
 
-/// A service that streams uploads, is busy at first, and answers with the length of each.
+/// A service that streams uploads. It returns 503 to the first upload, and the length of each later one.
 async fn uploads() -> String {
     let verifier = Verifier::new(rig::keys()).with_limits(Limits::new().with_body(u64::MAX)).with_streamed_bodies();
     let count = Arc::new(AtomicUsize::new(0));
     let store = async move |body: AxumBody| {
         let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
-            return (StatusCode::BAD_REQUEST, "not the body that was signed".to_owned());
+            return (StatusCode::BAD_REQUEST, "the body does not match its signature".to_owned());
         };
         match count.fetch_add(1, Ordering::Relaxed) {
             0 => (StatusCode::SERVICE_UNAVAILABLE, "busy".to_owned()),
@@ -112,25 +112,25 @@ async fn uploads() -> String {
 }
 
 #[tokio::test]
-async fn a_file_is_streamed_and_signed_anew_by_a_retry() {
+async fn streamed_file_is_signed_again_on_retry() {
     let (file, url) = (TemporaryFile::new(), uploads().await);
     let body = FileBody { path: file.0.clone(), file: None };
     let request = Request::put(&url).extension(file.digest()).body(body).unwrap();
     let origin = url.strip_suffix("/files/1").unwrap();
     let signing = SignLayer::new(signer()).with_origins([origin]).unwrap();
-    let again = tower::retry::RetryLayer::new(Once);
-    let client = ServiceBuilder::new().layer(again).layer(signing).service(unsigning());
+    let retry = tower::retry::RetryLayer::new(RetryOn503);
+    let client = ServiceBuilder::new().layer(retry).layer(signing).service(plain_client());
     assert_eq!(outcome(client.oneshot(request).await.unwrap()).await, (200, format!("{LENGTH} bytes")));
 }
 
 #[tokio::test]
-async fn a_file_for_another_origin_is_streamed_unsigned() {
+async fn file_for_another_origin_is_streamed_unsigned() {
     let file = TemporaryFile::new();
     let body = FileBody { path: file.0.clone(), file: None };
     let request = Request::put("http://127.0.0.1:1/").header("x-content-sha256", "old").body(body).unwrap();
     let wire = service_fn(async |request: Request<SignedBody>| {
         assert!(!request.headers().contains_key("x-sign") && !request.headers().contains_key("x-content-sha256"));
-        assert!(request.body().try_clone().is_none(), "it streams");
+        assert!(request.body().try_clone().is_none(), "the body is streamed");
         let length = rig::bytes(request.into_body()).await.len();
         Ok::<_, std::convert::Infallible>(Response::new(length.to_string()))
     });
@@ -141,7 +141,7 @@ async fn a_file_for_another_origin_is_streamed_unsigned() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_not_sent() {
+async fn body_beyond_max_body_is_not_sent() {
     let never = service_fn(|_: Request<SignedBody>| async {
         Ok::<_, std::convert::Infallible>(Response::new("sent".to_owned()))
     });
@@ -156,7 +156,7 @@ async fn a_body_beyond_the_limit_is_not_sent() {
 }
 
 #[tokio::test]
-async fn reqwest_streams_a_file_by_the_digest_in_its_header() {
+async fn reqwest_streams_a_file_with_a_digest_header() {
     let (file, url) = (TemporaryFile::new(), uploads().await);
     let inner = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let client = ServiceBuilder::new().layer(SignLayer::new(signer())).service(inner.clone());
@@ -170,18 +170,18 @@ async fn reqwest_streams_a_file_by_the_digest_in_its_header() {
         }
     };
     let digest = file.digest().to_string();
-    assert_eq!(client.clone().oneshot(request(Some(digest.clone()))).await.unwrap().status(), 503, "it was let in");
+    assert_eq!(client.clone().oneshot(request(Some(digest.clone()))).await.unwrap().status(), 503, "it was accepted");
     assert_eq!(client.clone().oneshot(request(Some(digest))).await.unwrap().status(), 200);
     let wrong = BodyDigest::of(b"another file").to_string();
-    let refused = client.clone().oneshot(request(Some(wrong))).await;
-    assert!(refused.is_ok_and(|response| response.status() == 401));
+    let rejected = client.clone().oneshot(request(Some(wrong))).await;
+    assert!(rejected.is_ok_and(|response| response.status() == 401));
     assert!(client.clone().oneshot(request(None)).await.unwrap_err().to_string().contains("x-content-sha256"));
     assert!(client.oneshot(request(Some("no digest".into()))).await.unwrap_err().to_string().contains("malformed"));
 }
 
-/// As the documentation of `sign_reqwest` has it.
+/// The example in the documentation of `sign_reqwest`.
 #[tokio::test]
-async fn a_multipart_form_of_reqwest_is_signed_as_bytes() {
+async fn reqwest_multipart_form_is_signed_as_bytes() {
     let address = server(Scheme::new()).await;
     let form = Form::new().text("symbol", "BTC").part("file", Part::bytes(&b"\x00\xff"[..]).file_name("a b.bin"));
     let content_type = format!("multipart/form-data; boundary={}", form.boundary());

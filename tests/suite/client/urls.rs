@@ -1,4 +1,4 @@
-//! URLs that are not sent as they are written, or that have parameters named like fields.
+//! URLs that a client normalizes before sending, and URLs with parameters named like fields.
 
 use countersign::{Field, FieldLocation, Limits, Payload, Scheme, SignLayer, Signer, client::SignedBody};
 use http::{HeaderName, Request, Response, Uri};
@@ -19,7 +19,7 @@ fn with_host() -> Scheme {
 }
 
 #[tokio::test]
-async fn a_signed_host_is_let_in_or_not_signed() {
+async fn signed_host_with_padded_port_is_rejected() {
     let address = server(with_host()).await;
     let port = address.port();
     let send = async |authority: String| {
@@ -36,7 +36,7 @@ async fn a_signed_host_is_let_in_or_not_signed() {
 }
 
 #[test]
-fn ports_that_clients_do_not_send_are_not_signed() {
+fn unsendable_ports_are_not_signed() {
     for url in
         ["http://h:/", "http://h:x/", "http://h:65536/", "http://h:00080/", "http://[::1]:08080/", "http://[::1]:/"]
     {
@@ -62,7 +62,7 @@ fn parameters_named_like_fields_are_not_dropped() {
     }
     let renamed = query().with_parameter_name(Field::Sign, "signature").unwrap();
     assert!(sign(renamed, "/p?sign=cdn").unwrap().query().unwrap().starts_with("sign=cdn&"));
-    assert!(sign(query(), "/p?token=mine").is_ok(), "the caller's own token");
+    assert!(sign(query(), "/p?token=mine").is_ok(), "the caller's own token is signed");
     let with_token = signer_of(query()).with_token("ours".parse().unwrap());
     let sign_with_token = |url: &str| {
         let (mut parts, ()) = Request::get(url).body(()).unwrap().into_parts();
@@ -74,7 +74,7 @@ fn parameters_named_like_fields_are_not_dropped() {
 }
 
 #[tokio::test]
-async fn an_earlier_signature_in_the_query_is_replaced() {
+async fn earlier_query_signature_is_replaced() {
     let scheme = Scheme::new().with_field_location(FieldLocation::Query);
     let once = signed_by(&signer_of(scheme.clone()), NOW - 1000, get("/p?a=1"));
     let twice = signed_by(&signer_of(scheme.clone()), NOW, once);
@@ -83,7 +83,7 @@ async fn an_earlier_signature_in_the_query_is_replaced() {
 }
 
 #[tokio::test]
-async fn parameters_of_another_service_arrive() {
+async fn parameters_of_another_service_are_kept() {
     for carrier in [FieldLocation::Query, FieldLocation::Either] {
         let signer: Signer = signer_of(Scheme::new().with_field_location(carrier));
         let wire = service_fn(async |request: Request<SignedBody>| {
@@ -91,22 +91,22 @@ async fn parameters_of_another_service_arrive() {
         });
         let layer = SignLayer::new(signer.clone()).with_origins(["http://api.example.com"]).unwrap();
         let client = ServiceBuilder::new().layer(layer).service(wire);
-        let arrived = async |url: &str| {
+        let sent = async |url: &str| {
             let request = Request::get(url).body(Full::<bytes::Bytes>::default()).unwrap();
             rig::bytes(client.clone().oneshot(request).await.unwrap().into_body()).await
         };
         for url in ["http://cdn.example.com/f?sign=abc&timestamp=1", "http://cdn.example.com/f?token=t&nonce=n&sign=s"]
         {
-            assert_eq!(arrived(url).await, url);
+            assert_eq!(sent(url).await, url);
         }
         let signed = signed_by(&signer_of(Scheme::new().with_field_location(FieldLocation::Query)), NOW, get("/f?a=1"));
         let url = format!("http://cdn.example.com{}", signed.uri());
-        assert_eq!(arrived(&url).await, "http://cdn.example.com/f?a=1", "a whole signature does not");
+        assert_eq!(sent(&url).await, "http://cdn.example.com/f?a=1", "a complete signature is removed");
     }
 }
 
 #[tokio::test]
-async fn signers_have_no_limits_of_their_own() {
+async fn signers_have_no_limits() {
     let many = (0..300).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
     let limits = Limits::new().with_parameters(1000).with_query(1 << 20).with_form(1 << 20);
     let verifier = verifier().0.with_limits(limits);
@@ -115,9 +115,9 @@ async fn signers_have_no_limits_of_their_own() {
     assert_eq!(code(&verifier, signed_by(&signer(), NOW, form)).await, "accepted");
 }
 
-/// reqwest's URLs rewrite what `Signer::sign` has signed.
+/// reqwest's URL type rewrites URLs that `Signer::sign` has signed.
 #[tokio::test]
-async fn only_sign_reqwest_signs_what_reqwest_sends() {
+async fn only_sign_reqwest_signs_the_normalized_url() {
     let address = server(Scheme::new()).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     for path in ["/a/./b", "/a/%2e%2e/b", "/a/../b"] {
@@ -131,7 +131,7 @@ async fn only_sign_reqwest_signs_what_reqwest_sends() {
         let signed = signer().sign_reqwest(request).unwrap();
         assert_eq!(client.execute(signed).await.unwrap().status(), 200, "{path}");
     }
-    // What is not rewritten can be converted.
+    // A URL that reqwest does not rewrite can be converted.
     let signed = signer().sign(Request::get(format!("http://{address}/a%2Fb?c=%7E")).body("").unwrap()).unwrap();
     assert_eq!(client.execute(reqwest::Request::try_from(signed).unwrap()).await.unwrap().status(), 200);
 }

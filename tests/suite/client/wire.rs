@@ -1,4 +1,4 @@
-//! What a client sends is what was signed: the bytes on the wire, read and signed again by hand.
+//! The bytes on the wire match the signature. The tests parse the request and compute its signature by hand.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ use crate::{
     rig::{self, KEY, signer_of},
 };
 
-/// Sends with hyper-util, to this address whatever the URL says.
+/// Sends with hyper-util, to this address for every URL.
 async fn by_hyper(address: SocketAddr, signer: Signer, url: String) -> Result<u16, BoxError> {
     let connect =
         service_fn(move |_: Uri| Box::pin(async move { TcpStream::connect(address).await.map(TokioIo::new) }));
@@ -30,7 +30,7 @@ async fn by_hyper(address: SocketAddr, signer: Signer, url: String) -> Result<u1
     Ok(response.status().as_u16())
 }
 
-/// Sends with reqwest, to this address where the URL says `example.com` and no port but a default one.
+/// Sends with reqwest, to this address for URLs of `example.com` with a default port.
 async fn by_reqwest(address: SocketAddr, signer: Signer, url: String) -> Result<u16, BoxError> {
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let client = client.resolve("example.com", address).build()?;
@@ -39,14 +39,14 @@ async fn by_reqwest(address: SocketAddr, signer: Signer, url: String) -> Result<
     Ok(response.status().as_u16())
 }
 
-/// A request as it came off the wire.
+/// A request as read from the wire.
 struct Sent {
     target: String,
     headers: Vec<(String, String)>,
 }
 
 impl Sent {
-    /// The one request that this sends, which is answered 204.
+    /// Receives the single request of this future and responds with 204.
     async fn by<F>(listener: &TcpListener, sending: F) -> Self
     where
         F: Future<Output = Result<u16, BoxError>> + Send + 'static,
@@ -54,7 +54,7 @@ impl Sent {
         let mut sending = tokio::spawn(sending);
         let mut stream = tokio::select! {
             accepted = listener.accept() => accepted.unwrap().0,
-            nothing = &mut sending => panic!("nothing was sent: {nothing:?}"),
+                        nothing = &mut sending => panic!("no request was sent: {nothing:?}"),
         };
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -75,7 +75,7 @@ impl Sent {
         self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
-    /// One of the fields, by its name in headers and in a query.
+    /// The value of a field, by its header name or its parameter name.
     fn field(&self, header: &str, parameter: &str) -> &str {
         let query = self.target.split_once('?').map_or("", |(_, query)| query);
         let value = query.split('&').find_map(|pair| pair.strip_prefix(parameter)?.strip_prefix('='));
@@ -93,7 +93,7 @@ impl Sent {
         }
     }
 
-    /// Signs it again, without a line of the crate's.
+    /// Computes the signature with the reference implementation and compares.
     fn assert_signed(&self, signed_headers: &str) {
         let target = self.target_without_fields();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
@@ -113,7 +113,7 @@ impl Sent {
     }
 }
 
-/// Targets that both send as they were written.
+/// Targets that hyper and reqwest send unchanged.
 const FOR_BOTH: [&str; 8] = [
     "/%e4%F6?%C3%A9=1&a=%41",
     "/p?b=2&a=1&b=1",
@@ -125,7 +125,7 @@ const FOR_BOTH: [&str; 8] = [
     "/*",
 ];
 
-/// URLs, and the targets that hyper makes of them: a URI is sent as it was written.
+/// URLs, and the targets that hyper sends for them. hyper sends a URI unchanged.
 const FOR_HYPER: [(&str, &str); 10] = [
     ("http://example.com/p;x/%2e%2e/a%20b/./c?q='a|b", "/p;x/%2e%2e/a%20b/./c?q='a|b"),
     ("http://example.com/a/../b//c?x=*~!+", "/a/../b//c?x=*~!+"),
@@ -139,7 +139,7 @@ const FOR_HYPER: [(&str, &str); 10] = [
     ("http://user:pw@example.com/p", "/p"),
 ];
 
-/// The same for reqwest: its URL escapes, resolves dots and turns backslashes.
+/// URLs, and the targets that reqwest sends for them. reqwest escapes, resolves dots and replaces backslashes.
 const FOR_REQWEST: [(&str, &str); 9] = [
     ("http://example.com/p;x/%2e%2e/a%20b/./c?q='a|b", "/a%20b/c?q=%27a|b"),
     ("http://example.com/a/../b//c?x=*~!+", "/b//c?x=*~!+"),
@@ -153,7 +153,7 @@ const FOR_REQWEST: [(&str, &str); 9] = [
 ];
 
 #[tokio::test]
-async fn the_bytes_on_the_wire_are_those_that_were_signed() {
+async fn wire_bytes_match_the_signature() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let verifier = Verifier::new(rig::keys());
@@ -161,7 +161,7 @@ async fn the_bytes_on_the_wire_are_those_that_were_signed() {
         let scheme = Scheme::new().with_field_location(carrier);
         let signer = || signer_of(scheme.clone());
         let check = async |sent: Sent, url: &str, target: &str| {
-            // An empty query is filled by the fields.
+            // With fields in the query, an empty query does not stay empty.
             let target = if carrier == FieldLocation::Query { target.trim_end_matches('?') } else { target };
             assert_eq!(sent.target_without_fields(), target, "{url}");
             sent.assert_signed("");
@@ -179,7 +179,7 @@ async fn the_bytes_on_the_wire_are_those_that_were_signed() {
 }
 
 #[tokio::test]
-async fn the_host_on_the_wire_is_the_one_that_was_signed() {
+async fn wire_host_matches_the_signature() {
     let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
     let verifier = Verifier::new(rig::keys());
     let check = async |sent: Sent, host: &str| {
@@ -197,7 +197,7 @@ async fn the_host_on_the_wire_is_the_one_that_was_signed() {
         let sending = by_reqwest(address, signer_of(scheme.clone()), format!("http://{host}/p"));
         check(Sent::by(&listener, sending).await, "example.com").await;
     }
-    // Not every machine has IPv6.
+    // IPv6 is not available on every machine.
     let Ok(listener) = TcpListener::bind("[::1]:0").await else {
         return;
     };

@@ -1,4 +1,4 @@
-//! A document, as far as it points somewhere.
+//! Parses the links, code spans and headings of a document.
 
 use std::{fmt, fs, path::PathBuf};
 
@@ -9,9 +9,9 @@ use super::root;
 pub(super) struct Page {
     pub(super) path: PathBuf,
     pub(super) links: Vec<Link>,
-    /// What stands in backquotes, outside links.
+    /// Code spans outside links.
     pub(super) code: Vec<String>,
-    /// The anchors of its headings.
+    /// The anchors of the headings.
     pub(super) headings: Vec<String>,
     /// The labels of links whose target is missing.
     pub(super) undefined: Vec<String>,
@@ -19,11 +19,11 @@ pub(super) struct Page {
 
 pub(super) struct Link {
     pub(super) target: String,
-    /// Its text, if that is one piece of code.
+    /// The text of the link, if it is a single code span.
     pub(super) code: Option<String>,
 }
 
-/// Those of the root and of docs.
+/// The pages in the root and in docs.
 pub(super) fn pages() -> Vec<Page> {
     let folders = [root().to_owned(), root().join("docs")];
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
@@ -34,7 +34,7 @@ impl Page {
     fn read(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).unwrap();
         let (mut links, mut code, mut headings, mut undefined) = (vec![], vec![], vec![], vec![]);
-        // The pieces of the link and of the heading that are open, code or not.
+        // The parts of the open link and of the open heading. The flag marks code.
         let mut link: Option<(String, Vec<(bool, String)>)> = None;
         let mut heading: Option<String> = None;
         let broken = |link: BrokenLink<'_>| {
@@ -68,8 +68,8 @@ impl Page {
         Self { path, links, code, headings, undefined }
     }
 
-    /// The file that a link leads to, and the anchor there.
-    pub(super) fn followed<'l>(&self, link: &'l Link) -> (PathBuf, Option<&'l str>) {
+    /// The file that a link points to, and the anchor in it.
+    pub(super) fn resolve<'l>(&self, link: &'l Link) -> (PathBuf, Option<&'l str>) {
         let (file, anchor) = link.target.split_once('#').map_or((&link.target[..], None), |(file, a)| (file, Some(a)));
         let file = if file.is_empty() { self.path.clone() } else { self.path.with_file_name(file) };
         (file, anchor)
@@ -82,7 +82,7 @@ impl fmt::Display for Page {
     }
 }
 
-/// What GitHub makes of a heading.
+/// The anchor that GitHub generates for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")

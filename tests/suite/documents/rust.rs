@@ -1,11 +1,12 @@
-//! Whether a name in a document is that of something in a file of Rust.
+//! Checks whether a name in a document exists in a Rust file.
 
 use std::{fs, path::Path};
 
 use super::root;
 
-/// What is wrong with a name: it is to be a module, a test in it, or a type with an example that must not compile.
-pub(super) fn fault(name: &str, file: &Path) -> Option<String> {
+/// The error in a name. A name is valid if it is a module, a test in it, or a type with an example that must not
+/// compile.
+pub(super) fn error_in(name: &str, file: &Path) -> Option<String> {
     let module = module(file);
     if name == module {
         return None;
@@ -36,7 +37,7 @@ enum Item {
     Type,
 }
 
-/// What a line declares under a name.
+/// The kind of item that a line declares with this name.
 fn item(line: &str, name: &str) -> Option<Item> {
     let (declared, item) = match line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")) {
         Some(declared) => (declared, Item::Function),

@@ -1,16 +1,16 @@
-//! What a key file says, and what it must not say.
+//! The format of key files, and the errors of invalid ones.
 
 use countersign::{Secret, Signer, Verifier, clock::ManualClock, store::conformance};
 
-use super::{KeyFile, caller, ring, secret, written};
+use super::{KeyFile, caller, ring, secret, secret_line};
 use crate::rig::{self, NOW, get, signed_by};
 
 #[tokio::test]
-async fn it_passes_the_suite_for_key_stores() {
+async fn key_file_passes_the_conformance_suite() {
     let file = KeyFile::new(format!(
         "[apps.demo]\nkeys = [{{ {} }}]\n[apps.off]\nenabled = false\nkeys = [{{ {} }}]\n",
-        written('a'),
-        written('b')
+        secret_line('a'),
+        secret_line('b')
     ));
     let keys = file.open().unwrap();
     for unknown in ["off", "nobody"] {
@@ -19,8 +19,9 @@ async fn it_passes_the_suite_for_key_stores() {
 }
 
 #[tokio::test]
-async fn apps_are_enabled_unless_it_says_otherwise() {
-    let app = |id: &str, line: &str, letter| format!("[apps.{id}]\n{line}\n[[apps.{id}.keys]]\n{}\n", written(letter));
+async fn apps_are_enabled_by_default() {
+    let app =
+        |id: &str, line: &str, letter| format!("[apps.{id}]\n{line}\n[[apps.{id}.keys]]\n{}\n", secret_line(letter));
     let file = KeyFile::new(
         app("plain", "", 'a') + &app("\"dot.ted\"", "enabled = true", 'b') + &app("off", "enabled = false", 'c'),
     );
@@ -30,7 +31,7 @@ async fn apps_are_enabled_unless_it_says_otherwise() {
 }
 
 #[tokio::test]
-async fn a_secret_is_text_or_hex_or_base64() {
+async fn secret_can_be_text_hex_or_base64() {
     let bytes: Vec<u8> = (0xe0..=0xff).chain([0, b'\n', b':']).collect();
     let cases = [
         ("text:colons: and ünïcödé too".to_owned(), "colons: and ünïcödé too".as_bytes().to_vec()),
@@ -39,12 +40,12 @@ async fn a_secret_is_text_or_hex_or_base64() {
         ("base64:4OHi4+Tl5ufo6err7O3u7/Dx8vP09fb3+Pn6+/z9/v8ACjo=".to_owned(), bytes.clone()),
         ("base64:bm90IHBhZGRlZCBhdCBhbGwu".to_owned(), b"not padded at all.".to_vec()),
     ];
-    for (written, bytes) in cases {
-        let file = KeyFile::new(format!("[apps.demo]\nkeys = [{{ secret = '{written}' }}]"));
+    for (secret, bytes) in cases {
+        let file = KeyFile::new(format!("[apps.demo]\nkeys = [{{ secret = '{secret}' }}]"));
         let verifier = Verifier::new(file.open().unwrap()).with_clock(ManualClock::at(NOW));
         let signer = Signer::new("demo".parse().unwrap(), Secret::from_bytes(bytes).unwrap());
-        let verdict = verifier.verify(rig::arriving(signed_by(&signer, NOW, get("/")))).await;
-        assert!(verdict.is_ok(), "{written}");
+        let verdict = verifier.verify(rig::incoming(signed_by(&signer, NOW, get("/")))).await;
+        assert!(verdict.is_ok(), "{secret}");
     }
 }
 
@@ -66,33 +67,34 @@ async fn key_names_and_spans_are_read() {
         ("not-before = 2023-11-01T00:00:00Z, not-after = 2023-12-01T00:00:00Z", true),
     ];
     for (span, is_active) in cases {
-        let file = KeyFile::new(format!("[apps.demo]\nkeys = [{{ {}, name = \"2023.q4\", {span} }}]", written('a')));
+        let file =
+            KeyFile::new(format!("[apps.demo]\nkeys = [{{ {}, name = \"2023.q4\", {span} }}]", secret_line('a')));
         let verifier = Verifier::new(file.open().unwrap()).with_clock(ManualClock::at(NOW));
         let signer = Signer::new("demo".parse().unwrap(), secret('a'));
-        let verdict = caller(verifier.verify(rig::arriving(signed_by(&signer, NOW, get("/")))).await);
+        let verdict = caller(verifier.verify(rig::incoming(signed_by(&signer, NOW, get("/")))).await);
         assert_eq!(verdict.is_ok(), is_active, "{span}");
         assert!(verdict.is_err() || verdict.unwrap().key_name() == Some("2023.q4"));
     }
 }
 
-/// Five keys of one app, each on a line of its own from line 2 on.
+/// Five keys of one app, one per line from line 2 on.
 fn five() -> String {
-    let lines = ['a', 'b', 'c', 'd', 'e'].map(|letter| format!("{{ {} }},\n", written(letter)));
+    let lines = ['a', 'b', 'c', 'd', 'e'].map(|letter| format!("{{ {} }},\n", secret_line(letter)));
     format!("[apps.demo]\nkeys = [{}]\n", lines.concat())
 }
 
 #[test]
 fn invalid_file_error_names_line_and_column() {
-    let key = |rest: &str| format!("[apps.demo]\nkeys = [\n  {{ {}{rest} }},\n]\n", written('a'));
-    let secret = |written: &str| format!("[apps.demo]\n[[apps.demo.keys]]\nsecret = {written}\n");
-    let app = format!("[apps.demo]\nkeys = [{{ {} }}]\n", written('a'));
+    let key = |rest: &str| format!("[apps.demo]\nkeys = [\n  {{ {}{rest} }},\n]\n", secret_line('a'));
+    let secret = |value: &str| format!("[apps.demo]\n[[apps.demo.keys]]\nsecret = {value}\n");
+    let app = format!("[apps.demo]\nkeys = [{{ {} }}]\n", secret_line('a'));
     let cases = [
-        // Nobody in it.
+        // No apps or keys.
         ("# nobody\n".to_owned(), (1, 1), "there is no app"),
         ("[apps]\n".to_owned(), (1, 1), "there is no app"),
         ("[apps.demo]\n".to_owned(), (1, 1), "app demo has no keys"),
         ("\n[apps.demo]\nkeys = []\n".to_owned(), (3, 8), "app demo: a key ring needs at least one key"),
-        // Names that nobody has.
+        // Unknown names.
         (format!("{app}\n[app.other]\n"), (4, 2), "unknown name: expected apps"),
         (format!("{app}enabeld = false\n"), (3, 1), "unknown name: expected data, enabled, keys"),
         (key(", nmae = 'x'"), (3, 55), "unknown name: expected name, not-after, not-before, secret"),
@@ -104,13 +106,13 @@ fn invalid_file_error_names_line_and_column() {
         (format!("{app}enabled = true\nenabled = false\n"), (4, 1), "duplicate key"),
         (secret("text:0123456789abcdef"), (3, 10), "invalid boolean"),
         (secret("'text:0123456789abcdef"), (3, 32), "invalid literal string"),
-        // Other types than are expected.
+        // Unexpected types.
         (format!("{app}enabled = \"false\"\n"), (3, 11), "expected true or false"),
         ("apps = 1\n".to_owned(), (1, 8), "expected a table of apps"),
         ("[apps]\ndemo = 'text:0123456789abcdef'\n".to_owned(), (2, 8), "expected an app"),
         ("[apps.demo]\nkeys = 'text:0123456789abcdef'\n".to_owned(), (2, 8), "expected [[apps.ID.keys]]"),
         ("[apps.demo]\nkeys = ['text:0123456789abcdef']\n".to_owned(), (2, 9), "expected a key"),
-        (format!("[apps.demo.keys]\n{}\n", written('a')), (1, 1), "expected [[apps.ID.keys]]"),
+        (format!("[apps.demo.keys]\n{}\n", secret_line('a')), (1, 1), "expected [[apps.ID.keys]]"),
         ("[apps.demo]\nkeys = [{ name = 'x' }]\n".to_owned(), (2, 9), "the key has no secret"),
         ("[apps.'no id']\n".to_owned(), (1, 7), "the app's id: expected 1 to 64 of"),
         (key(", name = 5"), (3, 62), "expected a text in quotes"),
@@ -137,16 +139,16 @@ fn invalid_file_error_names_line_and_column() {
         (key(", not-after = 2026-10-01T00:00:00.5Z"), (3, 67), "in whole seconds"),
         (key(", not-after = 1969-12-31T23:59:59Z"), (3, 67), "since 1970"),
         (key(", not-after = 2026-02-29T00:00:00Z"), (3, 67), ""),
-        // Rings.
+        // Invalid key rings.
         (five(), (2, 8), "app demo: at most 4 keys may be active at once"),
-        (key(&format!(" }}, {{ {}", written('a'))), (3, 57), "the keys at index 0 and 1 have the same secret"),
+        (key(&format!(" }}, {{ {}", secret_line('a'))), (3, 57), "the keys at index 0 and 1 have the same secret"),
         (
             key(", not-before = 2026-10-01T00:00:00Z, not-after = 2026-09-30T00:00:00Z"),
             (3, 3),
             "app demo: the key at index 0 would never be active",
         ),
-        (key(&format!(", name = 'x' }}, {{ name = 'x', {}", written('b'))), (2, 8), "two keys are named x"),
-        // Characters are counted, not bytes.
+        (key(&format!(", name = 'x' }}, {{ name = 'x', {}", secret_line('b'))), (2, 8), "two keys are named x"),
+        // Columns count characters, not bytes.
         (format!("{app}# ä\n'ä' = 1 ü\n"), (4, 7), ""),
     ];
     for (text, place, reason) in cases {
@@ -162,9 +164,9 @@ fn invalid_file_error_names_line_and_column() {
     }
 }
 
-/// A slip of the pen anywhere in a file does not get any of it into a log.
+/// A typing error anywhere in the file puts no content of the file into a log.
 #[test]
-fn no_error_repeats_what_stands_in_the_file() {
+fn errors_repeat_no_file_content() {
     let text = concat!(
         "[apps.demo]\nenabled = true\n",
         "[[apps.demo.keys]]\nname = 'q4'\nsecret = 'text:hush-hush-hush-hush'\nnot-before = 2031-10-01T00:00:00Z\n",
@@ -172,11 +174,11 @@ fn no_error_repeats_what_stands_in_the_file() {
     );
     let file = KeyFile::new(text);
     let keys = file.open().unwrap().with_interval(std::time::Duration::MAX);
-    let mut refused = 0;
+    let mut rejected = 0;
     let mut check = |broken: &[u8]| {
         file.write(broken);
         let Err(error) = keys.reload() else { return };
-        refused += 1;
+        rejected += 1;
         let shown = format!("{error} {error:?} {keys:?}");
         for piece in ["hush", "huxh", "6875", "7368", "2031"] {
             assert!(!shown.contains(piece), "{shown}");
@@ -191,5 +193,5 @@ fn no_error_repeats_what_stands_in_the_file() {
             check(&broken);
         }
     }
-    assert!(refused > 1000, "{refused} of them were refused");
+    assert!(rejected > 1000, "only {rejected} files were rejected");
 }

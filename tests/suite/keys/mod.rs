@@ -1,4 +1,4 @@
-//! Keys: which of them sign, where they come from, and how one is changed for another.
+//! Keys: active spans, key files, and rotation.
 
 mod changes;
 mod file;
@@ -20,13 +20,13 @@ use countersign::{
 };
 use http::Request;
 
-/// A secret of its own for each letter, 32 bytes long.
+/// A distinct secret of 32 bytes for each letter.
 fn secret(letter: char) -> Secret {
     Secret::new(letter.to_string().repeat(32)).unwrap()
 }
 
-/// The same as a line of a key file.
-fn written(letter: char) -> String {
+/// The same secret as a line of a key file.
+fn secret_line(letter: char) -> String {
     format!("secret = \"text:{}\"", letter.to_string().repeat(32))
 }
 
@@ -38,7 +38,7 @@ fn signer(app: &str, letter: char) -> Signer {
     Signer::new(app.parse().unwrap(), secret(letter))
 }
 
-/// Whom the verifier let in, or why not.
+/// The caller of an accepted request, or the rejection.
 fn caller(verdict: Result<Request<ServiceBody>, Rejection>) -> Result<Caller, Rejection> {
     verdict.map(|request| request.extensions().get::<Caller>().unwrap().clone())
 }
@@ -47,7 +47,7 @@ async fn ring(keys: &FileKeys, app: &str) -> Option<App> {
     keys.keys(&app.parse().unwrap()).await.unwrap()
 }
 
-/// A key file in a folder of its own, which goes with it.
+/// A key file in its own folder. Dropping it removes the folder.
 pub(crate) struct KeyFile {
     folder: PathBuf,
 }
@@ -71,17 +71,17 @@ impl KeyFile {
         &self.folder
     }
 
-    /// In place.
+    /// Writes the file in place.
     pub(crate) fn write(&self, text: impl AsRef<[u8]>) {
         fs::write(self.path(), text).unwrap();
     }
 
-    /// As one should: beside it, and renamed into its place.
+    /// Writes a new file and renames it, as operators should.
     pub(crate) fn replace(&self, text: impl AsRef<[u8]>) {
-        let beside = self.folder.join("keys.toml.new");
-        fs::write(&beside, text).unwrap();
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::rename(beside, self.path()).unwrap();
+        let new_path = self.folder.join("keys.toml.new");
+        fs::write(&new_path, text).unwrap();
+        fs::set_permissions(&new_path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new_path, self.path()).unwrap();
     }
 
     fn open(&self) -> Result<FileKeys, FileKeysError> {
@@ -91,7 +91,7 @@ impl KeyFile {
 
 impl Drop for KeyFile {
     fn drop(&mut self) {
-        // What is left in the temporary folder does no harm.
+        // A folder that stays in the temporary directory does no harm.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,4 +1,4 @@
-//! docs/keys.md: its files, its recipe, and the bounds that it states.
+//! docs/keys.md: its example files, its rotation steps, and its documented bounds.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ const NEW_BEGINS: u64 = 1_790_812_800;
 /// 2026-10-31T23:59:59Z.
 const OLD_ENDS: u64 = 1_793_491_199;
 
-/// The page's files, in order: before, with both keys, with an end for the old one.
+/// The example files of the page, in order: the old key, both keys, both keys with an end for the old one.
 fn files() -> [&'static str; 3] {
     let blocks = PAGE.split("\n```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("toml\n"));
     let blocks: Vec<&str> = blocks.collect();
@@ -38,18 +38,18 @@ fn signer(key: &str) -> Signer {
     Signer::new("demo".parse().unwrap(), format!("hex:{key}").parse().unwrap())
 }
 
-/// A service on a key file, with clients that sign without a pause.
+/// A verifier with a key file, and clients that sign requests in a loop.
 struct Load {
     verifier: Verifier<FileKeys>,
     clock: ManualClock,
-    /// The clock moves between requests: one that was under way for a month would be stale.
-    still: RwLock<()>,
-    /// Of each client, whether it has the new key.
-    rolled: [AtomicBool; 4],
-    /// By client and name of the key.
+    /// Prevents a clock step during a request, which would make the request stale.
+    clock_lock: RwLock<()>,
+    /// For each client, whether it signs with the new key.
+    has_new_key: [AtomicBool; 4],
+    /// The number of requests by client and key name.
     signed_with: Mutex<HashMap<(usize, String), usize>>,
     accepted: AtomicUsize,
-    is_over: AtomicBool,
+    stop: AtomicBool,
 }
 
 impl Load {
@@ -60,74 +60,74 @@ impl Load {
         let load = Arc::new(Self {
             verifier,
             clock,
-            still: RwLock::default(),
-            rolled: Default::default(),
+            clock_lock: RwLock::default(),
+            has_new_key: Default::default(),
             signed_with: Mutex::default(),
             accepted: AtomicUsize::new(0),
-            is_over: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
         });
-        let clients = (0..load.rolled.len()).map(|client| load.clone().run(client)).collect();
+        let clients = (0..load.has_new_key.len()).map(|client| load.clone().run(client)).collect();
         (load, clients)
     }
 
     async fn run(self: Arc<Self>, client: usize) {
         let signers = [signer(OLD), signer(NEW)];
-        while !self.is_over.load(Relaxed) {
-            let signer = &signers[usize::from(self.rolled[client].load(Relaxed))];
-            let name = self.send(signer).await.unwrap_or_else(|code| panic!("an honest request was refused: {code}"));
+        while !self.stop.load(Relaxed) {
+            let signer = &signers[usize::from(self.has_new_key[client].load(Relaxed))];
+            let name = self.send(signer).await.unwrap_or_else(|code| panic!("a valid request was rejected: {code}"));
             *self.signed_with.lock().unwrap().entry((client, name)).or_default() += 1;
             self.accepted.fetch_add(1, Relaxed);
             tokio::task::yield_now().await;
         }
     }
 
-    /// The name of the key that signed, or the code of the refusal.
+    /// The name of the key that signed, or the code of the rejection.
     async fn send(&self, signer: &Signer) -> Result<String, &'static str> {
-        let _still = self.still.read().await;
+        let _guard = self.clock_lock.read().await;
         let request = signed_by(signer, self.clock.wall().as_secs(), get("/"));
-        match caller(self.verifier.verify(rig::arriving(request)).await) {
+        match caller(self.verifier.verify(rig::incoming(request)).await) {
             Ok(caller) => Ok(caller.key_name().unwrap_or_default().to_owned()),
             Err(rejection) => Err(rejection.kind().code()),
         }
     }
 
     async fn set_clock(&self, now: u64) {
-        let _still = self.still.write().await;
+        let _guard = self.clock_lock.write().await;
         self.clock.set_wall(now);
     }
 
-    /// Lets so many more requests in.
-    async fn go_on(&self, requests: usize) {
+    /// Waits until this many more requests are accepted.
+    async fn accept_more(&self, requests: usize) {
         let end = self.accepted.load(Relaxed) + requests;
-        eventually(async || self.accepted.load(Relaxed) >= end).await;
+        wait_until(async || self.accepted.load(Relaxed) >= end).await;
     }
 
     fn signed_with(&self, name: &str) -> usize {
-        (0..self.rolled.len()).map(|client| self.signed_by(client, name)).sum()
+        (0..self.has_new_key.len()).map(|client| self.signed_by(client, name)).sum()
     }
 
     fn signed_by(&self, client: usize, name: &str) -> usize {
         self.signed_with.lock().unwrap().get(&(client, name.to_owned())).copied().unwrap_or_default()
     }
 
-    /// Every client is well to the end.
+    /// Stops the clients and checks that none of them failed.
     async fn end(&self, clients: JoinSet<()>) {
-        self.go_on(100).await;
-        self.is_over.store(true, Relaxed);
+        self.accept_more(100).await;
+        self.stop.store(true, Relaxed);
         clients.join_all().await;
     }
 }
 
-async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
-    while !is_so().await {
-        assert!(Instant::now() < end, "never");
+    while !condition().await {
+        assert!(Instant::now() < end, "timeout");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
 #[test]
-fn the_files_of_the_page_can_be_read() {
+fn documented_key_files_can_be_read() {
     for text in files() {
         KeyFile::new(text).open().unwrap();
     }
@@ -139,29 +139,29 @@ async fn rotation_under_load_rejects_no_request() {
     let file = KeyFile::new(before);
     let keys = file.open().unwrap().with_interval(Duration::from_millis(5));
     let (load, clients) = Load::start(keys.clone(), NEW_BEGINS - 60);
-    load.go_on(100).await;
+    load.accept_more(100).await;
 
-    // 1. The new key beside the old one; not before its time.
+    // 1. Add the new key beside the old one. It is rejected before its `not-before`.
     file.replace(both);
-    eventually(async || format!("{:?}", ring(&keys, "demo").await).contains("2 keys")).await;
+    wait_until(async || format!("{:?}", ring(&keys, "demo").await).contains("2 keys")).await;
     assert_eq!(load.send(&signer(NEW)).await, Err("invalid_signature"));
     load.set_clock(NEW_BEGINS).await;
     assert_eq!(load.send(&signer(NEW)).await.as_deref(), Ok("2026-q4"));
 
-    // 2. The clients, one by one.
-    for (client, rolled) in load.rolled.iter().enumerate() {
-        load.go_on(50).await;
+    // 2. Switch the clients one by one.
+    for (client, has_new_key) in load.has_new_key.iter().enumerate() {
+        load.accept_more(50).await;
         assert!(load.signed_with("2026-q3") > 0 && (client == 0) == (load.signed_with("2026-q4") == 0));
-        rolled.store(true, Relaxed);
-        eventually(async || load.signed_by(client, "2026-q4") > 0).await;
+        has_new_key.store(true, Relaxed);
+        wait_until(async || load.signed_by(client, "2026-q4") > 0).await;
     }
 
-    // 3. Which key verifies.
+    // 3. Check that no client uses the old key.
     let with_old = load.signed_with("2026-q3");
-    load.go_on(200).await;
-    assert_eq!(load.signed_with("2026-q3"), with_old, "nobody has the old key any more");
+    load.accept_more(200).await;
+    assert_eq!(load.signed_with("2026-q3"), with_old, "no client signs with the old key");
 
-    // 4. The old one ends in its second.
+    // 4. The old key ends at its `not-after`.
     file.replace(ending);
     keys.reload().unwrap();
     load.set_clock(OLD_ENDS).await;
@@ -171,7 +171,7 @@ async fn rotation_under_load_rejects_no_request() {
     load.end(clients).await;
 }
 
-/// With the interval that is the default. The slack is for a busy machine.
+/// Uses the default interval. The slack allows for a busy machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn removed_key_is_rejected_within_documented_bound() {
     const BOUND: Duration = Duration::from_millis(1100);
@@ -182,10 +182,10 @@ async fn removed_key_is_rejected_within_documented_bound() {
     let file = KeyFile::new(both);
     let keys = file.open().unwrap();
     let (load, clients) = Load::start(keys.clone(), NEW_BEGINS);
-    load.rolled.iter().for_each(|rolled| rolled.store(true, Relaxed));
-    eventually(async || (0..4).all(|client| load.signed_by(client, "2026-q4") > 0)).await;
+    load.has_new_key.iter().for_each(|has_new_key| has_new_key.store(true, Relaxed));
+    wait_until(async || (0..4).all(|client| load.signed_by(client, "2026-q4") > 0)).await;
 
-    // A machine that stands still for a while is no proof against it: the best of three turns counts.
+    // The best of three runs counts, because a busy machine can pause any single run.
     let mut took = Duration::MAX;
     for _ in 0..3 {
         file.replace(both);
@@ -193,7 +193,7 @@ async fn removed_key_is_rejected_within_documented_bound() {
         assert_eq!(load.send(&signer(OLD)).await.as_deref(), Ok("2026-q3"));
         file.replace(&without_old);
         let written = Instant::now();
-        eventually(async || load.send(&signer(OLD)).await == Err("invalid_signature")).await;
+        wait_until(async || load.send(&signer(OLD)).await == Err("invalid_signature")).await;
         took = took.min(written.elapsed());
         if took < BOUND + SLACK {
             break;
@@ -201,7 +201,7 @@ async fn removed_key_is_rejected_within_documented_bound() {
     }
     assert!(took < BOUND + SLACK, "{took:?}");
 
-    // And at once, if it is asked for.
+    // `reload` applies the change at once.
     file.replace(both);
     keys.reload().unwrap();
     assert_eq!(load.send(&signer(OLD)).await.as_deref(), Ok("2026-q3"));
@@ -211,20 +211,20 @@ async fn removed_key_is_rejected_within_documented_bound() {
     load.end(clients).await;
 }
 
-/// The alarm that the page asks for: a file with a slip in it retires nothing, and says so.
+/// A broken file retires no key and is reported by `last_failure`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn broken_file_during_rotation_rejects_no_request() {
     let [before, both, _] = files();
     let file = KeyFile::new(before);
     let keys = file.open().unwrap().with_interval(Duration::from_millis(5));
     let (load, clients) = Load::start(keys.clone(), NEW_BEGINS);
-    load.go_on(50).await;
+    load.accept_more(50).await;
     file.replace(both.replace("secret", "sceret"));
-    eventually(async || keys.last_failure().is_some()).await;
+    wait_until(async || keys.last_failure().is_some()).await;
     assert_eq!(keys.last_failure().unwrap().line(), Some(3));
-    load.go_on(50).await;
+    load.accept_more(50).await;
     file.replace(both);
-    eventually(async || keys.last_failure().is_none()).await;
+    wait_until(async || keys.last_failure().is_none()).await;
     assert_eq!(load.send(&signer(NEW)).await.as_deref(), Ok("2026-q4"));
     load.end(clients).await;
 }

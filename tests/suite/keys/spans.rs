@@ -1,4 +1,4 @@
-//! Keys that sign at their time only, and how they are told apart.
+//! Keys with a limited span, and the identification of the signing key.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn verifier(spans: &[(char, Bounds)]) -> (Verifier<StaticKeys>, ManualClock) {
     verifier_at(NOW, spans)
 }
 
-/// It has been up for an hour.
+/// A verifier that has run for an hour.
 fn verifier_at(now: u64, spans: &[(char, Bounds)]) -> (Verifier<StaticKeys>, ManualClock) {
     let clock = ManualClock::at(now - 3600);
     let verifier = Verifier::new(StaticKeys::new([("demo".parse().unwrap(), ring(spans).unwrap())]).unwrap());
@@ -33,7 +33,7 @@ fn verifier_at(now: u64, spans: &[(char, Bounds)]) -> (Verifier<StaticKeys>, Man
     (verifier, clock)
 }
 
-/// The name of the key that signed, or the code of the refusal.
+/// The name of the key that signed, or the code of the rejection.
 async fn verdict(verifier: &Verifier<StaticKeys>, letter: char) -> String {
     let request = signed_by(&signer("demo", letter), NOW, get("/"));
     match caller(rig::verify(verifier, request).await) {
@@ -43,7 +43,7 @@ async fn verdict(verifier: &Verifier<StaticKeys>, letter: char) -> String {
 }
 
 #[tokio::test]
-async fn both_bounds_of_a_span_are_inside() {
+async fn both_bounds_of_a_span_are_inclusive() {
     let spans = [('a', (Some(NOW), Some(NOW + 10))), ('b', (None, None))];
     for (now, expected) in [
         (NOW - 1, "invalid_signature"),
@@ -67,28 +67,28 @@ async fn inactive_key_is_rejected_like_unknown_app() {
         &[('a', (Some(NOW - 9), Some(NOW - 1))), ('b', (Some(NOW + 1), None))],
     ];
     let (known, _) = verifier(&[('b', (None, None))]);
-    let stranger = signed_by(&signer("nobody", 'a'), NOW, get("/"));
-    let stranger = rig::verify(&known, stranger).await.unwrap_err().to_response();
+    let unknown = signed_by(&signer("nobody", 'a'), NOW, get("/"));
+    let unknown = rig::verify(&known, unknown).await.unwrap_err().to_response();
     for spans in outside {
         let (verifier, _) = verifier(spans);
         let request = signed_by(&signer("demo", 'a'), NOW, get("/"));
         let response = rig::verify(&verifier, request).await.unwrap_err().to_response();
-        assert_eq!(response.status(), stranger.status());
-        assert_eq!(response.headers(), stranger.headers());
-        assert_eq!(response.body(), stranger.body(), "{spans:?}");
+        assert_eq!(response.status(), unknown.status());
+        assert_eq!(response.headers(), unknown.headers());
+        assert_eq!(response.body(), unknown.body(), "{spans:?}");
     }
 }
 
-/// What verifies for an app without an active key is the key of nobody. Whoever guesses that one is refused too.
+/// An app without an active key is verified with a dummy key. A request signed with the dummy key is rejected too.
 #[tokio::test]
 async fn dummy_key_verifies_nothing() {
     let (verifier, _) = verifier(&[('a', (Some(NOW + 1), None))]);
-    let nobody = countersign::Signer::new("demo".parse().unwrap(), countersign::Secret::new(vec![0; 32]).unwrap());
-    assert_eq!(rig::code(&verifier, signed_by(&nobody, NOW, get("/"))).await, "invalid_signature");
+    let dummy = countersign::Signer::new("demo".parse().unwrap(), countersign::Secret::new(vec![0; 32]).unwrap());
+    assert_eq!(rig::code(&verifier, signed_by(&dummy, NOW, get("/"))).await, "invalid_signature");
 }
 
 #[tokio::test]
-async fn a_form_that_trickles_past_the_keys_end_is_refused() {
+async fn form_completed_after_key_expiry_is_rejected() {
     let (verifier, clock) = verifier(&[('a', (None, Some(NOW + 10)))]);
     let form = rig::form("/", "a=1");
     for (seconds, expected) in [(10, "accepted"), (1, "invalid_signature")] {
@@ -108,7 +108,7 @@ async fn a_form_that_trickles_past_the_keys_end_is_refused() {
 }
 
 #[tokio::test]
-async fn a_caller_tells_which_key_signed_by_place_and_name() {
+async fn caller_has_index_and_name_of_the_key() {
     let keys = [Key::from(secret('a')).with_not_after(NOW - 1), Key::from(secret('b')), key('c', (None, None))];
     let keys = StaticKeys::new([("demo".parse().unwrap(), KeyRing::new(keys).unwrap())]).unwrap();
     let verifier = Verifier::new(keys).with_clock(ManualClock::at(NOW));
@@ -125,7 +125,7 @@ async fn a_caller_tells_which_key_signed_by_place_and_name() {
 }
 
 #[test]
-fn at_most_four_keys_are_active_in_any_one_second() {
+fn at_most_four_keys_are_active_at_once() {
     let at = |from: u64, to: u64| (Some(from), Some(to));
     let four = [('a', (None, None)), ('b', (None, None)), ('c', (None, None))];
     let with = |more: &[(char, Bounds)]| ring(&[&four[..], more].concat());
@@ -134,7 +134,7 @@ fn at_most_four_keys_are_active_in_any_one_second() {
     assert_eq!(error, KeyRingError::TooManyActive { at: 10 });
     let error = with(&[('d', at(20, 30)), ('e', at(10, 20)), ('f', at(30, 40))]).unwrap_err();
     assert_eq!(error, KeyRingError::TooManyActive { at: 20 });
-    // A year of months ahead is no more than one at a time.
+    // Keys for twelve consecutive months are never active together.
     let months: Vec<_> = ('a'..'m').zip(1..).map(|(letter, n)| (letter, at(n * 100, n * 100 + 99))).collect();
     assert!(ring(&months).is_ok());
     let crowd =
@@ -145,7 +145,7 @@ fn at_most_four_keys_are_active_in_any_one_second() {
 }
 
 #[test]
-fn a_ring_that_cannot_be_meant_is_refused() {
+fn invalid_key_ring_is_rejected() {
     assert_eq!(KeyRing::new::<Key>([]).unwrap_err(), KeyRingError::Empty);
     let error = ring(&[('a', (None, None)), ('b', (Some(11), Some(10)))]).unwrap_err();
     assert_eq!(error, KeyRingError::NeverActive { index: 1 });
@@ -153,11 +153,11 @@ fn a_ring_that_cannot_be_meant_is_refused() {
     assert_eq!(KeyRing::new(same_name).unwrap_err(), KeyRingError::SameName(name("k")));
     let error = KeyRing::new([secret('a'), secret('b'), secret('a')]).unwrap_err();
     assert_eq!(error, KeyRingError::SameSecret { indices: [0, 2] });
-    assert!(ring(&[('a', (Some(10), Some(10)))]).is_ok(), "a second is a span");
+    assert!(ring(&[('a', (Some(10), Some(10)))]).is_ok(), "a span of one second is valid");
 }
 
 #[test]
-fn a_name_is_checked_and_shown_and_the_secret_is_not() {
+fn key_name_is_shown_and_secret_is_not() {
     for bad in ["", "two words", "naïve", "a/b", "line\n", &"x".repeat(65)] {
         let error = bad.parse::<KeyName>().unwrap_err();
         assert!(error.to_string().starts_with("key name: expected 1 to 64 of A-Z a-z 0-9 . _ -, found "), "{error}");

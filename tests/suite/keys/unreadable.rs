@@ -1,14 +1,14 @@
-//! Key files that cannot be read, and who may read them.
+//! Unreadable key files, and the permissions of key files.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use countersign::store::FileKeys;
 
-use super::{KeyFile, ring, written};
+use super::{KeyFile, ring, secret_line};
 use crate::secrets::log_of;
 
 fn text(letter: char) -> String {
-    format!("[apps.demo]\nkeys = [{{ {} }}]\n", written(letter))
+    format!("[apps.demo]\nkeys = [{{ {} }}]\n", secret_line(letter))
 }
 
 fn reason(file: &KeyFile) -> String {
@@ -25,7 +25,7 @@ fn unreadable_files_are_rejected_with_a_reason() {
     assert_eq!(reason(&file), "it is not valid UTF-8");
     let padding = "#".repeat((1 << 20) - text('a').len());
     file.write(text('a') + &padding);
-    assert!(file.open().is_ok(), "1 MiB is not too large");
+    assert!(file.open().is_ok(), "1 MiB is accepted");
     file.write(text('a') + &padding + "#");
     assert_eq!(reason(&file), "it is longer than 1048576 bytes, which is the most that is read");
     fs::remove_file(file.path()).unwrap();
@@ -37,7 +37,7 @@ fn unreadable_files_are_rejected_with_a_reason() {
     assert_eq!(reason(&file), "it cannot be read: it is no regular file");
 }
 
-/// A file of `/proc` has no length, and so never the one that was read.
+/// A file in `/proc` reports a length of 0, which differs from the number of bytes read.
 #[cfg(target_os = "linux")]
 #[test]
 fn file_that_changes_while_read_is_rejected() {
@@ -69,7 +69,7 @@ async fn failed_reload_keeps_the_keys() {
     assert!(ring(&keys, "demo").await.is_none() && ring(&keys, "other").await.is_some());
 }
 
-/// Root may read anything; then there is nothing to see.
+/// The test checks nothing if it runs as root, because root can read every file.
 #[test]
 fn file_without_read_permission_is_rejected() {
     let file = KeyFile::new(text('a'));
@@ -92,7 +92,7 @@ fn world_accessible_key_file_is_warned_about() {
         assert_eq!(log.contains("WARN") && log.contains("every user of this machine"), is_warned, "{mode:o}: {log}");
     }
     let broken = KeyFile::new("[apps");
-    assert_eq!(log_of(|_| drop(broken.open())), "", "who opens it is told by the error");
+    assert_eq!(log_of(|_| drop(broken.open())), "", "the caller gets the error, so nothing is logged");
     let keys = file.open().unwrap().with_interval(Duration::MAX);
     file.replace("[apps.demo]\nkeys = 'text:hush-hush-hush-hush'\n");
     let log = log_of(|_| drop(keys.reload()));

@@ -8,28 +8,28 @@ async fn health_counts_accepted_requests() {
     let health = async || server.send(get("/health")).await.json();
     assert_eq!(health().await, json!({ "handled": 0 }));
 
-    server.send(get("/")).await.is(401, "unsigned");
+    server.send(get("/")).await.assert_outcome(401, "unsigned");
     let replayed = signer().sign(get("/")).unwrap();
-    server.send(replayed.clone()).await.is(200, "");
-    server.send(replayed).await.is(401, "replayed_nonce");
+    server.send(replayed.clone()).await.assert_outcome(200, "");
+    server.send(replayed).await.assert_outcome(401, "replayed_nonce");
     assert_eq!(health().await, json!({ "handled": 1 }));
-    server.send_signed(&signer(), post("/health", "x")).await.is(200, "");
+    server.send_signed(&signer(), post("/health", "x")).await.assert_outcome(200, "");
     assert_eq!(health().await, json!({ "handled": 2 }));
 }
 
 #[tokio::test]
-async fn health_is_open_to_get_alone() {
+async fn only_get_health_is_open() {
     let server = EchoServer::start(&[]);
-    server.send(post("/health", "")).await.is(401, "unsigned");
+    server.send(post("/health", "")).await.assert_outcome(401, "unsigned");
     let head = server.send(Request::head("/health").body(Bytes::new()).unwrap()).await;
     assert_eq!((head.status.as_u16(), head.body.len()), (401, 0));
-    assert_eq!(head.headers["x-error-code"], "unsigned", "a refused HEAD says why");
+    assert_eq!(head.headers["x-error-code"], "unsigned", "a rejected HEAD request has a code");
     assert_eq!(head.headers["www-authenticate"], "CS1-HMAC-SHA256 error=\"unsigned\"");
-    server.send(get("/health/")).await.is(401, "unsigned");
+    server.send(get("/health/")).await.assert_outcome(401, "unsigned");
 }
 
 #[tokio::test]
-async fn the_echo_tells_what_was_sent() {
+async fn echo_describes_the_request() {
     let server = EchoServer::start(&[]);
     let body = r#"{"amount":10}"#;
     let request = Request::put("/a%20b/./c?side=BUY&q=x+y%2f&empty=")
@@ -61,7 +61,7 @@ async fn the_echo_tells_what_was_sent() {
 }
 
 #[tokio::test]
-async fn the_carrier_can_be_set() {
+async fn field_location_can_be_set() {
     let in_query = signer_of(Scheme::new().with_field_location(FieldLocation::Query));
     let cases = [("headers", [200, 401]), ("query", [401, 200]), ("either", [200, 200])];
     for (carrier, expected) in cases {
@@ -70,7 +70,7 @@ async fn the_carrier_can_be_set() {
             let answer = server.send_signed(signer, get("/orders?side=BUY")).await;
             match expected {
                 200 => assert_eq!(answer.json()["query"], "side=BUY", "{carrier}: {answer:?}"),
-                _ => answer.is(401, "unsigned"),
+                _ => answer.assert_outcome(401, "unsigned"),
             }
         }
     }
@@ -84,37 +84,37 @@ async fn parameter_policy_can_be_set() {
         assert_eq!(server.send_signed(&signer(), get(target)).await.json()["query"], expected, "{parameters}");
     }
     let server = EchoServer::start(&["--parameters", "refuse-empty"]);
-    server.send_signed(&signer(), get(target)).await.is(400, "malformed_parameters");
-    server.send_signed(&signer(), get("/?b=%31&a=x+y")).await.is(200, "");
+    server.send_signed(&signer(), get(target)).await.assert_outcome(400, "malformed_parameters");
+    server.send_signed(&signer(), get("/?b=%31&a=x+y")).await.assert_outcome(200, "");
 }
 
 #[tokio::test]
-async fn the_largest_body_can_be_set() {
+async fn body_limit_can_be_set() {
     let server = EchoServer::start(&["--body-limit", "10"]);
-    server.send_signed(&signer(), post("/", "0123456789")).await.is(200, "");
-    server.send_signed(&signer(), post("/", "0123456789a")).await.is(413, "body_too_large");
+    server.send_signed(&signer(), post("/", "0123456789")).await.assert_outcome(200, "");
+    server.send_signed(&signer(), post("/", "0123456789a")).await.assert_outcome(413, "body_too_large");
 }
 
 #[tokio::test]
-async fn a_full_memory_of_nonces_lets_nobody_in() {
-    // An app alone gets three quarters of the room.
+async fn full_nonce_store_returns_503() {
+    // A single app can use three quarters of the capacity.
     let server = EchoServer::start(&["--max-nonces", "8"]);
     for _ in 0..6 {
-        server.send_signed(&signer(), get("/")).await.is(200, "");
+        server.send_signed(&signer(), get("/")).await.assert_outcome(200, "");
     }
     let seventh = server.send_signed(&signer(), get("/")).await;
-    seventh.is(503, "unavailable");
+    seventh.assert_outcome(503, "unavailable");
     assert_eq!(seventh.headers["retry-after"], "1");
     assert_eq!(server.send(get("/health")).await.json(), json!({ "handled": 6 }));
 }
 
 #[tokio::test]
-async fn operators_see_metrics_where_callers_do_not() {
+async fn metrics_have_a_separate_address() {
     let server = EchoServer::start(&["--metrics", "127.0.0.1:0"]);
     let replayed = signer().sign(get("/")).unwrap();
-    server.send(replayed.clone()).await.is(200, "");
-    server.send(replayed).await.is(401, "replayed_nonce");
-    server.send(get("/metrics")).await.is(401, "unsigned");
+    server.send(replayed.clone()).await.assert_outcome(200, "");
+    server.send(replayed).await.assert_outcome(401, "replayed_nonce");
+    server.send(get("/metrics")).await.assert_outcome(401, "unsigned");
     let metrics = server.metrics.as_ref().unwrap();
     let (base, path) = metrics.split_at(metrics.rfind('/').unwrap());
     assert_eq!(path, "/metrics");
@@ -132,29 +132,29 @@ async fn operators_see_metrics_where_callers_do_not() {
         assert!(samples.contains(&format!("countersign_{sample}\n")), "{sample} in {samples}");
     }
     assert!(!samples.contains(KEY));
-    assert_eq!(send_to(base, get("/")).await.status, 404, "nothing else is there");
+    assert_eq!(send_to(base, get("/")).await.status, 404, "the address serves only metrics");
 }
 
 #[tokio::test]
-async fn the_tolerance_can_be_set() {
-    EchoServer::start(&[]).send(signed_ahead(200)).await.is(200, "");
+async fn tolerance_can_be_set() {
+    EchoServer::start(&[]).send(signed_ahead(200)).await.assert_outcome(200, "");
     let server = EchoServer::start(&["--tolerance", "60"]);
-    server.send(signed_ahead(30)).await.is(200, "");
+    server.send(signed_ahead(30)).await.assert_outcome(200, "");
     let answer = server.send(signed_ahead(200)).await;
-    answer.is(401, "stale_timestamp");
+    answer.assert_outcome(401, "stale_timestamp");
     assert!(answer.headers.contains_key("x-server-time"));
 }
 
 #[tokio::test]
-async fn the_audience_can_be_set() {
+async fn audience_can_be_set() {
     let server = EchoServer::start(&["--audience", "orders.example.com"]);
     let here = signer_of(Scheme::new().with_audience("orders.example.com").unwrap());
-    server.send_signed(&here, get("/")).await.is(200, "");
-    server.send_signed(&signer(), get("/")).await.is(401, "invalid_signature");
+    server.send_signed(&here, get("/")).await.assert_outcome(200, "");
+    server.send_signed(&signer(), get("/")).await.assert_outcome(401, "invalid_signature");
 }
 
 #[tokio::test]
-async fn the_tokens_place_and_the_signed_headers_can_be_set() {
+async fn token_location_and_signed_headers_can_be_set() {
     for (argument, place) in [("bearer", TokenLocation::Bearer), ("cookie:sid", TokenLocation::Cookie("sid".into()))] {
         let server = EchoServer::start(&["--token-place", argument, "--signed-header", "x-tenant"]);
         let signed_headers = [http::HeaderName::from_static("x-tenant")];
@@ -165,29 +165,29 @@ async fn the_tokens_place_and_the_signed_headers_can_be_set() {
         let mut request = signer.sign(request).unwrap();
         assert_eq!(server.send(request.clone()).await.json()["token"], "tok_1");
         request.headers_mut().insert("x-tenant", "red".parse().unwrap());
-        server.send(request).await.is(401, "invalid_signature");
+        server.send(request).await.assert_outcome(401, "invalid_signature");
     }
 }
 
 #[tokio::test]
-async fn the_prefix_can_be_set() {
+async fn prefix_can_be_set() {
     let server = EchoServer::start(&["--prefix", "/api"]);
     let mut request = signer().sign(get("/api/orders")).unwrap();
     *request.uri_mut() = "/orders".parse().unwrap();
     let answer = server.send(request).await;
     assert_eq!(answer.json()["path"], "/orders", "{answer:?}");
-    server.send_signed(&signer(), get("/orders")).await.is(401, "invalid_signature");
+    server.send_signed(&signer(), get("/orders")).await.assert_outcome(401, "invalid_signature");
 }
 
 #[tokio::test]
-async fn a_key_can_be_rotated() {
+async fn key_can_be_rotated() {
     let new = "fedcba9876543210fedcba9876543210";
     let server = EchoServer::with_app(&format!("demo:{new},{KEY}"), &[]);
     let signer_with = |key: &str| Signer::new("demo".parse().unwrap(), Secret::new(key).unwrap());
-    server.send_signed(&signer_with(new), get("/")).await.is(200, "");
-    server.send_signed(&signer_with(KEY), get("/")).await.is(200, "");
+    server.send_signed(&signer_with(new), get("/")).await.assert_outcome(200, "");
+    server.send_signed(&signer_with(KEY), get("/")).await.assert_outcome(200, "");
     let retired = signer_with("00000000000000000000000000000000");
-    server.send_signed(&retired, get("/")).await.is(401, "invalid_signature");
+    server.send_signed(&retired, get("/")).await.assert_outcome(401, "invalid_signature");
 }
 
 #[tokio::test]
@@ -199,22 +199,22 @@ async fn changed_key_file_is_reloaded() {
     let server = EchoServer::with_keys_from(["--keys", file.path().to_str().unwrap()], &[]);
     let signer_with = |key: &str| Signer::new("demo".parse().unwrap(), Secret::new(key).unwrap());
     let (old, new_signer) = (signer_with(KEY), signer_with(new));
-    server.send_signed(&old, get("/")).await.is(200, "");
-    server.send_signed(&new_signer, get("/")).await.is(401, "invalid_signature");
-    let eventually = async |signer: &Signer, status: u16| {
+    server.send_signed(&old, get("/")).await.assert_outcome(200, "");
+    server.send_signed(&new_signer, get("/")).await.assert_outcome(401, "invalid_signature");
+    let wait_for_status = async |signer: &Signer, status: u16| {
         let end = Instant::now() + PATIENCE;
         while server.send_signed(signer, get("/")).await.status != status {
-            assert!(Instant::now() < end, "the file is not read again");
+            assert!(Instant::now() < end, "the file was not reloaded");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     file.replace(app(&(key(KEY) + &key(new))));
-    eventually(&new_signer, 200).await;
-    server.send_signed(&old, get("/")).await.is(200, "");
+    wait_for_status(&new_signer, 200).await;
+    server.send_signed(&old, get("/")).await.assert_outcome(200, "");
     file.replace("[apps.demo]\nenabeld = false\n");
     file.replace(app(&key(new)));
-    eventually(&old, 401).await;
-    server.send_signed(&new_signer, get("/")).await.is(200, "");
+    wait_for_status(&old, 401).await;
+    server.send_signed(&new_signer, get("/")).await.assert_outcome(200, "");
 }
 
 #[test]
@@ -241,23 +241,23 @@ fn invalid_key_file_ends_the_server() {
 }
 
 #[tokio::test]
-async fn several_apps_have_keys_of_their_own() {
+async fn each_app_has_its_own_keys() {
     let other = "fedcba9876543210fedcba9876543210";
     let server = EchoServer::start(&["--app", &format!("other:{other}")]);
     let signer_of = |app: &str, key: &str| Signer::new(app.parse().unwrap(), Secret::new(key).unwrap());
     let answer = server.send_signed(&signer_of("other", other), get("/")).await;
     assert_eq!(answer.json()["app_id"], "other", "{answer:?}");
-    server.send_signed(&signer_of("other", KEY), get("/")).await.is(401, "invalid_signature");
+    server.send_signed(&signer_of("other", KEY), get("/")).await.assert_outcome(401, "invalid_signature");
 }
 
 #[tokio::test]
 async fn signal_ends_the_server_within_a_second() {
     for name in ["TERM", "INT"] {
         let server = EchoServer::start(&[]);
-        // A connection that is kept alive does not hold it up.
+        // An open keep-alive connection does not delay the shutdown.
         let address = server.base.strip_prefix("http://").unwrap();
         let connection = tokio::net::TcpStream::connect(address).await.unwrap();
-        server.send_signed(&signer(), get("/")).await.is(200, "");
+        server.send_signed(&signer(), get("/")).await.assert_outcome(200, "");
         assert_eq!(server.end_by(name).code(), Some(0), "{name}");
         drop(connection);
     }
@@ -292,7 +292,7 @@ fn invalid_arguments_show_no_secret() {
         &["--app", app, "--token-place", "cookie:a=b"],
         &["--app", app, "--signed-header", "cookie"],
         &["--app", app, "--signed-header", "no name"],
-        // Secrets in the wrong place.
+        // A secret in the place of another argument.
         &[app],
         &["--app", app, app],
         &["--listen", app],
@@ -310,7 +310,7 @@ fn invalid_arguments_show_no_secret() {
 }
 
 #[test]
-fn help_is_no_error() {
+fn help_exits_successfully() {
     let output = output_of(echo_server().arg("--help"));
     assert!(output.status.success() && output.stderr.is_empty());
     assert!(text(&output.stdout).contains("Usage: countersign serve "));

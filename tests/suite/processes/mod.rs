@@ -1,4 +1,4 @@
-//! The examples as processes of their own, and the shell blocks of PROTOCOL.md.
+//! The examples as separate processes, and the shell blocks of PROTOCOL.md.
 
 mod echo_server;
 mod protocol;
@@ -25,7 +25,7 @@ use crate::{
     rig::{self, KEY, NOW, fresh_nonce, signer, signer_of},
 };
 
-/// No process and no call takes longer.
+/// The longest time for any process or call.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An example. Cargo puts examples beside the directory of the tests.
@@ -48,22 +48,22 @@ pub(crate) fn countersign() -> Command {
 fn built(name: &str, build: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
     let path: PathBuf = tests.parent().and_then(|deps| deps.parent()).unwrap().join(name);
-    assert!(path.exists(), "{} is missing: run `{build}` first", path.display());
+    assert!(path.exists(), "{} does not exist: run `{build}` first", path.display());
     Command::new(path)
 }
 
-/// Runs a command to its end.
+/// Runs a command until it exits.
 pub(crate) fn output_of(command: &mut Command) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
     bounded(pid, PATIENCE, move || child.wait_with_output().unwrap())
 }
 
-/// Waits for what a process does, and kills it if that takes too long.
+/// Waits for a process, and kills it after the limit.
 fn bounded<T: Send + 'static>(pid: u32, limit: Duration, wait: impl FnOnce() -> T + Send + 'static) -> T {
-    let (tell, hear) = mpsc::channel();
-    thread::spawn(move || tell.send(wait()));
-    hear.recv_timeout(limit).unwrap_or_else(|_| {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(wait()));
+    receiver.recv_timeout(limit).unwrap_or_else(|_| {
         signal(pid, "KILL");
         panic!("the process took longer than {limit:?}");
     })
@@ -78,7 +78,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A running echo server, which is killed when dropped.
+/// A running echo server. Dropping it kills the process.
 pub(crate) struct EchoServer {
     child: Option<Child>,
     base: String,
@@ -86,7 +86,7 @@ pub(crate) struct EchoServer {
 }
 
 impl EchoServer {
-    /// It knows the app `demo` with the rig's key.
+    /// Starts a server with the app `demo` and the key of the rig.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::with_app(&format!("demo:{KEY}"), arguments)
     }
@@ -105,14 +105,14 @@ impl EchoServer {
         let lines = 1 + usize::from(arguments.contains(&"--metrics"));
         let lines = bounded(pid, PATIENCE, move || BufReader::new(stdout).lines().take(lines).collect::<Vec<_>>());
         let mut lines = lines.into_iter().map(Result::unwrap);
-        let line = lines.next().expect("it tells its address");
+        let line = lines.next().expect("the server prints its address");
         server.metrics = lines.next().map(|line| line.strip_prefix("metrics on ").unwrap().to_owned());
         server.base = line.strip_prefix("listening on ").unwrap().to_owned();
         assert!(server.base.starts_with("http://127.0.0.1:"), "{line}");
         server
     }
 
-    /// Sends a request as it is.
+    /// Sends the request unchanged.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
         send_to(&self.base, request).await
     }
@@ -132,7 +132,7 @@ impl EchoServer {
 impl Drop for EchoServer {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // It may have ended by itself.
+            // The process may already have exited.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -162,13 +162,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
-    /// The status, and of a refusal the code.
+    /// The status, with the code of a rejection.
     fn outcome(&self) -> (u16, String) {
         let json = self.json();
         (self.status.as_u16(), json["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    fn is(&self, status: u16, code: &str) {
+    fn assert_outcome(&self, status: u16, code: &str) {
         assert_eq!(self.outcome(), (status, code.to_owned()), "{:?}", self.body);
     }
 }
@@ -181,7 +181,7 @@ fn post(target: &str, body: &'static str) -> Request<Bytes> {
     Request::post(target).header("content-type", "text/plain").body(Bytes::from(body)).unwrap()
 }
 
-/// Signed for so many seconds from now.
+/// A request signed with a timestamp this many seconds ahead.
 fn signed_ahead(seconds: u64) -> Request<Bytes> {
     let (mut parts, body) = get("/").into_parts();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -4,7 +4,7 @@ use super::*;
 
 const PROTOCOL: &str = include_str!("../../../PROTOCOL.md");
 
-/// The one fenced block of PROTOCOL.md in this language that holds this text.
+/// The only fenced block of PROTOCOL.md in this language that contains this text.
 fn block(language: &str, with: &str) -> &'static str {
     let blocks = PROTOCOL.split("\n```").skip(1).step_by(2);
     let blocks = blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
@@ -39,7 +39,7 @@ fn protocol_example_prints_the_documented_signature() {
 }
 
 #[test]
-fn the_table_of_parameters_is_what_the_crate_signs() {
+fn documented_parameter_table_matches_the_signer() {
     let (_, table) = PROTOCOL.split_once("| sent | line |\n|---|---|\n").unwrap();
     let rows = table.split_once("\n\n").unwrap().0.lines();
     let mut cases = 0;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_quickstart_shows_eight_calls() {
+fn quickstart_shows_eight_calls() {
     let output = output_of(&mut example("quickstart"));
     assert!(output.status.success(), "{output:?}");
     let stdout = text(&output.stdout);

@@ -1,4 +1,4 @@
-//! A request that is signed without the crate's code.
+//! Requests signed by the reference implementation, without the crate's code.
 
 use countersign::{
     Field, FieldLocation, Payload, Scheme, Secret, Signer, StaticKeys, TokenLocation, Verifier, clock::ManualClock,
@@ -15,10 +15,10 @@ use crate::{
 
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A request, and all that goes into its signature.
+/// A request and all inputs of its signature.
 #[derive(Clone, Debug)]
-pub(super) struct ByHand {
-    /// Its carrier is where the fields are put: headers or the query.
+pub(super) struct ReferenceRequest {
+    /// Its field location decides whether the fields are sent in headers or in the query.
     pub(super) scheme: Scheme,
     pub(super) method: String,
     pub(super) target: String,
@@ -32,10 +32,10 @@ pub(super) struct ByHand {
     pub(super) nonce: String,
 }
 
-/// A line of the string to sign, and what PROTOCOL.md calls it.
+/// A line of the string to sign, with its name in PROTOCOL.md.
 pub(super) type Line = (&'static str, String);
 
-impl ByHand {
+impl ReferenceRequest {
     pub(super) fn new(method: &str, target: &str) -> Self {
         Self {
             scheme: Scheme::new(),
@@ -60,7 +60,7 @@ impl ByHand {
         self.content_type() == FORM && self.header("content-encoding").is_none()
     }
 
-    /// In the order of PROTOCOL.md.
+    /// The lines in the order of PROTOCOL.md.
     pub(super) fn lines(&self) -> Vec<Line> {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
         let form = if self.is_form() { String::from_utf8(self.body.clone()).unwrap() } else { String::new() };
@@ -98,7 +98,7 @@ impl ByHand {
         self.with_sign(&self.sign_of(&self.lines()))
     }
 
-    /// As it is sent, with this for its sign.
+    /// The request with this signature.
     pub(super) fn with_sign(&self, sign: &str) -> Request<Vec<u8>> {
         let token = self.token.as_deref().filter(|_| *self.scheme.token_location() == TokenLocation::Field);
         let fields = [
@@ -126,7 +126,7 @@ impl ByHand {
         request.body(self.body.clone()).unwrap()
     }
 
-    /// The same, signed by the crate, which sends a digest with every body.
+    /// The same request, signed by the crate, which sends a digest with every body.
     pub(super) fn signed_by_the_crate(&self) -> Request<Vec<u8>> {
         let request = Request::builder().method(&*self.method).uri(&self.target);
         let request = self.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
@@ -141,7 +141,7 @@ impl ByHand {
         Request::from_parts(parts, body)
     }
 
-    /// One that lets it in. It knows another app of the same key.
+    /// A verifier that accepts the request. It also knows another app with the same key.
     pub(super) fn verifier(&self) -> Verifier<StaticKeys> {
         let apps = ["demo", "twin"].map(|app| (app.parse().unwrap(), Secret::new(self.key).unwrap()));
         Verifier::new(StaticKeys::new(apps).unwrap()).with_clock(ManualClock::at(NOW)).with_scheme(self.scheme.clone())

@@ -1,5 +1,5 @@
-//! Signed requests, changed on their way. Whatever is let in all the same means what was signed: the service sees the
-//! same method, path, parameters, body, signed headers and caller.
+//! Signed requests that are changed in transit. An accepted request has the meaning of the signed one: the service gets
+//! the same method, path, parameters, body, signed headers and caller.
 
 use std::collections::BTreeSet;
 
@@ -16,22 +16,22 @@ use proptest::{
 
 use super::{
     block_on,
-    by_hand::ByHand,
-    kinds::{Content, Kind, Way, contents, ways},
-    seen::Seen,
+    by_hand::ReferenceRequest,
+    kinds::{Content, Kind, Setup, contents, setups},
+    seen::Received,
 };
 use crate::rig;
 
-/// What is let in need not be told from what was let in before.
-struct NeverSeen;
+/// A store that accepts every nonce, so that one signature can be verified repeatedly.
+struct AcceptEveryNonce;
 
-impl NonceStore for NeverSeen {
+impl NonceStore for AcceptEveryNonce {
     async fn claim(&self, _: &NonceClaim<'_>, _: Retention) -> Result<NonceStatus, StoreError> {
         Ok(NonceStatus::New)
     }
 }
 
-/// A request as somebody on the way can change it.
+/// A request in transit, as an attacker can change it.
 #[derive(Clone, Debug)]
 struct Wire {
     method: Vec<u8>,
@@ -51,7 +51,7 @@ impl Wire {
         }
     }
 
-    /// Where there are bytes to change, and what they are.
+    /// The changeable parts of the request, with their names.
     fn places(&mut self) -> Vec<(String, &mut Vec<u8>)> {
         let mut places = vec![("method".to_owned(), &mut self.method), ("target".to_owned(), &mut self.target)];
         for [name, value] in &mut self.headers {
@@ -63,7 +63,7 @@ impl Wire {
         places
     }
 
-    /// `None` if it is no request of HTTP any more.
+    /// Returns `None` if the result is not a valid HTTP request.
     fn request(&self) -> Option<Request<Vec<u8>>> {
         let mut request = Request::new(self.body.clone());
         *request.method_mut() = Method::from_bytes(&self.method).ok()?;
@@ -76,39 +76,39 @@ impl Wire {
     }
 }
 
-/// A way, the request that is signed, and what the service sees of it.
+/// A setup, its signed request, and the request that the service gets.
 struct Original {
-    way: Way,
-    verifier: Verifier<StaticKeys, NeverSeen>,
+    setup: Setup,
+    verifier: Verifier<StaticKeys, AcceptEveryNonce>,
     wire: Wire,
     has_digest: bool,
-    seen: Seen,
+    seen: Received,
 }
 
 impl Original {
-    /// `None` if it is refused as it is.
-    fn new(way: Way, signed: &ByHand) -> Option<Self> {
-        let verifier = way.verifier(signed).with_nonces(NeverSeen);
+    /// Returns `None` if the unchanged request is rejected.
+    fn new(setup: Setup, signed: &ReferenceRequest) -> Option<Self> {
+        let verifier = setup.verifier(signed).with_nonces(AcceptEveryNonce);
         let (wire, has_digest) = (Wire::new(&signed.signed()), signed.has_digest);
-        let seen = see(&way, &verifier, wire.request().unwrap(), has_digest)?;
-        Some(Self { way, verifier, wire, has_digest, seen })
+        let seen = verify_and_read(&setup, &verifier, wire.request().unwrap(), has_digest)?;
+        Some(Self { setup, verifier, wire, has_digest, seen })
     }
 
-    /// What the service sees of another request, if it is let in.
-    fn see(&self, request: Request<Vec<u8>>) -> Option<Seen> {
-        see(&self.way, &self.verifier, request, self.has_digest)
+    /// The request that the service gets if this changed request is accepted.
+    fn verify_and_read(&self, request: Request<Vec<u8>>) -> Option<Received> {
+        verify_and_read(&self.setup, &self.verifier, request, self.has_digest)
     }
 }
 
-fn see(
-    way: &Way,
-    verifier: &Verifier<StaticKeys, NeverSeen>,
+fn verify_and_read(
+    setup: &Setup,
+    verifier: &Verifier<StaticKeys, AcceptEveryNonce>,
     request: Request<Vec<u8>>,
     has_digest: bool,
-) -> Option<Seen> {
+) -> Option<Received> {
     block_on(async {
         match rig::verify(verifier, request).await {
-            Ok(verified) => Seen::of(verified, way.parameters, has_digest).await,
+            Ok(verified) => Received::of(verified, setup.parameters, has_digest).await,
             Err(rejection) => {
                 assert!(rejection.kind().status().is_client_error(), "{rejection}");
                 None
@@ -117,10 +117,10 @@ fn see(
     })
 }
 
-fn sample(way: &Way) -> Content {
+fn sample(setup: &Setup) -> Content {
     let pairs = |text: &str| super::decoded(text.as_bytes());
-    // An empty parameter, which is not signed, wherever it is not refused.
-    let empty = if way.parameters == ParameterPolicy::Reject { "" } else { "&c=" };
+    // An empty parameter, which is not signed. The `Reject` policy allows none.
+    let empty = if setup.parameters == ParameterPolicy::Reject { "" } else { "&c=" };
     Content {
         method: "POST",
         path: "/a/%2f;b".to_owned(),
@@ -133,31 +133,32 @@ fn sample(way: &Way) -> Content {
     }
 }
 
-/// Exhaustive: each bit, for each kind of body in each carrier; places of the token and choices of parameters take
-/// turns.
+/// Flips every bit of a request for each kind of body in each field location. Token locations and parameter policies
+/// take turns.
 ///
-/// A changed request that is let in is one that means the same: see [`tolerance`] for what such bits belong to.
+/// An accepted request with a flipped bit has the same meaning. [`tolerated_part`] names the parts that such bits
+/// belong to.
 #[test]
 fn changed_bits_are_rejected_or_equivalent() {
     let mut tolerated = BTreeSet::new();
-    let mut refused = 0;
-    // Of 9 neighbours that differ in the place of the token and in the parameters, one.
-    for (turn, nine) in ways().chunks(9).enumerate() {
-        let way = &nine[(turn + turn / 4) % 9];
-        let original = Original::new(way.clone(), &way.by_hand(&sample(way))).unwrap();
+    let mut rejected = 0;
+    // Nine consecutive setups differ only in token location and parameter policy. One of them is tested.
+    for (turn, nine) in setups().chunks(9).enumerate() {
+        let setup = &nine[(turn + turn / 4) % 9];
+        let original = Original::new(setup.clone(), &setup.reference_request(&sample(setup))).unwrap();
         let mut wire = original.wire.clone();
         for place in 0..wire.places().len() {
             for bit in 0..8 * wire.places()[place].1.len() {
                 let flip = |wire: &mut Wire| wire.places()[place].1[bit / 8] ^= 1 << (bit % 8);
                 flip(&mut wire);
-                match wire.request().map(|request| original.see(request)) {
+                match wire.request().map(|request| original.verify_and_read(request)) {
                     Some(Some(seen)) => {
-                        assert_eq!(seen, original.seen, "{way:?}: {wire:?}");
+                        assert_eq!(seen, original.seen, "{setup:?}: {wire:?}");
                         flip(&mut wire);
-                        tolerated.insert(tolerance(way, &wire.places()[place].0, bit / 8));
+                        tolerated.insert(tolerated_part(setup, &wire.places()[place].0, bit / 8));
                         flip(&mut wire);
                     }
-                    Some(None) => refused += 1,
+                    Some(None) => rejected += 1,
                     None => {}
                 }
                 flip(&mut wire);
@@ -174,30 +175,30 @@ fn changed_bits_are_rejected_or_equivalent() {
         "spelling of the query",
     ];
     assert_eq!(tolerated.into_iter().collect::<Vec<_>>(), expected);
-    assert!(refused > 30_000, "{refused}");
+    assert!(rejected > 30_000, "{rejected}");
 }
 
-/// What a bit that changes no meaning belongs to: nothing that is signed as it is spelled, and nothing that the scheme
-/// does not sign and yet promises.
-fn tolerance(way: &Way, place: &str, at: usize) -> &'static str {
+/// The part that a bit without effect on the meaning belongs to. All other parts are signed as they are spelled, or are
+/// not covered by the scheme.
+fn tolerated_part(setup: &Setup, place: &str, at: usize) -> &'static str {
     match place {
         "target" => "spelling of the query",
-        "body" if way.kind == Kind::FormWithoutDigest => "spelling of a form without a digest",
+        "body" if setup.kind == Kind::FormWithoutDigest => "spelling of a form without a digest",
         "content-type" => "case or parameters of the content type",
-        // It is signed whether there is one with a form, and not what it says, unless the scheme has it in its list.
+        // With a form, only the presence of this header is signed, unless it is one of the signed headers.
         "content-encoding" => "content-encoding",
         "authorization" if at < "Bearer".len() => "case of Bearer",
         "cookie" if at < "a=1;".len() => "another cookie",
         _ if place.starts_with("name of") => "case of a header's name",
-        _ => panic!("a bit of {place} may change"),
+        _ => panic!("a change of {place} was accepted"),
     }
 }
 
-/// A change in one place. Bytes are those that mean something where they are put.
+/// A change in one part. The inserted texts have a meaning in HTTP or in the protocol.
 #[derive(Clone, Debug)]
 enum Edit {
-    Put(Index, Index, &'static str),
-    Take(Index, Index, usize),
+    Insert(Index, Index, &'static str),
+    Remove(Index, Index, usize),
     Set(Index, Index, u8),
     Swap(Index, Index),
     Header(&'static str, &'static str),
@@ -251,8 +252,8 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     ]);
     let index = any::<Index>;
     let edit = prop_oneof![
-        4 => (index(), index(), text).prop_map(|(place, at, text)| Edit::Put(place, at, text)),
-        2 => (index(), index(), 1..6_usize).prop_map(|(place, at, count)| Edit::Take(place, at, count)),
+        4 => (index(), index(), text).prop_map(|(place, at, text)| Edit::Insert(place, at, text)),
+        2 => (index(), index(), 1..6_usize).prop_map(|(place, at, count)| Edit::Remove(place, at, count)),
         2 => (index(), index(), any::<u8>()).prop_map(|(place, at, byte)| Edit::Set(place, at, byte)),
         1 => (index(), index()).prop_map(|(one, other)| Edit::Swap(one, other)),
         2 => header.prop_map(|(name, value)| Edit::Header(name, value)),
@@ -263,20 +264,20 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 
 impl Edit {
     fn apply(&self, wire: &mut Wire) {
-        // Half of all changes are of the target.
+        // Half of all edits change the target.
         let place = |wire: &Wire, index: &Index| match index.index(2) {
             0 => 1,
             _ => index.index(wire.clone().places().len()),
         };
         match self {
-            Self::Put(index, at, text) => {
+            Self::Insert(index, at, text) => {
                 let place = place(wire, index);
                 let mut places = wire.places();
                 let bytes = &mut *places[place].1;
                 let at = at.index(bytes.len() + 1);
                 bytes.splice(at..at, text.bytes());
             }
-            Self::Take(index, at, count) => {
+            Self::Remove(index, at, count) => {
                 let place = place(wire, index);
                 let mut places = wire.places();
                 let bytes = &mut *places[place].1;
@@ -310,9 +311,9 @@ proptest! {
 
     #[test]
     fn edited_requests_deliver_only_signed_content(
-        way in select(ways()), content in contents(), attempts in vec(edits(), 16),
+        setup in select(setups()), content in contents(), attempts in vec(edits(), 16),
     ) {
-        let Some(original) = Original::new(way.clone(), &way.by_hand(&content)) else {
+        let Some(original) = Original::new(setup.clone(), &setup.reference_request(&content)) else {
             return Ok(());
         };
         for edits in attempts {
@@ -322,7 +323,7 @@ proptest! {
                     edit.apply(&mut wire);
                 }
             }
-            if let Some(seen) = wire.request().and_then(|request| original.see(request)) {
+            if let Some(seen) = wire.request().and_then(|request| original.verify_and_read(request)) {
                 prop_assert_eq!(&seen, &original.seen, "{:?}", wire);
             }
         }

@@ -1,4 +1,4 @@
-//! Two requests share a string to sign if and only if they mean the same.
+//! Two requests have the same string to sign if and only if they have the same meaning.
 
 use countersign::{Payload, Scheme, TokenLocation};
 use http::{HeaderName, Request};
@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::{Decoded, by_hand::FORM, meaning, parameters, spelled};
 use crate::rig::{self, NOW};
 
-/// All that is signed but for the key, which no string shows.
+/// All signed values except the key, which the string to sign does not contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Meaning {
     method: &'static str,
@@ -27,7 +27,7 @@ struct Meaning {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Body {
     Bytes(Vec<u8>),
-    /// Whose parameters alone are signed.
+    /// A form of which only the parameters are signed.
     Form(Decoded),
 }
 
@@ -100,7 +100,7 @@ impl Meaning {
         }
         let (timestamp, nonce) = (self.timestamp.try_into().unwrap(), self.nonce.parse().unwrap());
         let string = signer.string_to_sign_at(&parts, Payload::Bytes(&body), timestamp, nonce).unwrap();
-        // Without the digest of a form, which would tell its spellings apart.
+        // Ignore the digest of a form, which depends on the spelling.
         let mut lines: Vec<_> = string.split('\n').collect();
         if let Body::Form(_) = self.body {
             lines[7] = "";
@@ -121,7 +121,7 @@ impl Meaning {
         }
     }
 
-    /// The same, but one of its parts, which is the other's.
+    /// A copy in which one part is replaced by the other's.
     fn with_part_of(&self, part: usize, other: &Self) -> Self {
         let mut one = self.clone();
         match part {
@@ -149,7 +149,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn the_string_to_sign_is_injective(
+    fn string_to_sign_is_injective(
         one in meanings(), another in meanings(), part in 0..12_usize, spellings in [vec(any::<u8>(), 1..9), vec(any::<u8>(), 1..9)],
         place in select(vec![TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".to_owned())]),
     ) {

@@ -1,5 +1,5 @@
-//! Every kind of request, in every carrier, with the token in every place, under every choice of parameters: what was
-//! signed is let in once, and the service sees what was signed.
+//! Every combination of body kind, field location, token location and parameter policy. A signed request is accepted
+//! once, and the service gets the signed content.
 
 use countersign::{Caller, FieldLocation, ParameterPolicy, Scheme, StaticKeys, TokenLocation, Verifier};
 use http::{HeaderName, Request};
@@ -12,7 +12,7 @@ use proptest::{
 
 use super::{
     Decoded, block_on,
-    by_hand::{ByHand, FORM},
+    by_hand::{FORM, ReferenceRequest},
     parameters, spelled,
 };
 use crate::rig;
@@ -24,17 +24,17 @@ pub(super) enum Kind {
     Streamed,
     Multipart,
     Form,
-    /// As clients send it that know only the parameters.
+    /// A client that can sign only parameters sends such a form.
     FormWithoutDigest,
     EmptyForm,
     EmptyFormWithoutDigest,
-    /// Which is no form.
+    /// The content encoding makes it an opaque body instead of a form.
     EncodedForm,
 }
 
-/// What the two ends agreed on, and what is sent.
+/// The settings of client and server, and the kind of body.
 #[derive(Clone, Debug)]
-pub(super) struct Way {
+pub(super) struct Setup {
     sent_in: FieldLocation,
     taken_from: FieldLocation,
     token_location: TokenLocation,
@@ -42,12 +42,12 @@ pub(super) struct Way {
     pub(super) kind: Kind,
 }
 
-/// All that there are.
-pub(super) fn ways() -> Vec<Way> {
+/// All combinations.
+pub(super) fn setups() -> Vec<Setup> {
     use Kind::{
         Bytes, EmptyForm, EmptyFormWithoutDigest, EncodedForm, Form, FormWithoutDigest, Multipart, Nothing, Streamed,
     };
-    let mut ways = Vec::new();
+    let mut setups = Vec::new();
     for kind in
         [Nothing, Bytes, Streamed, Multipart, Form, FormWithoutDigest, EmptyForm, EmptyFormWithoutDigest, EncodedForm]
     {
@@ -60,15 +60,21 @@ pub(super) fn ways() -> Vec<Way> {
             for token_location in [TokenLocation::Field, TokenLocation::Bearer, TokenLocation::Cookie("sid".to_owned())]
             {
                 for parameters in [ParameterPolicy::Strip, ParameterPolicy::Canonicalize, ParameterPolicy::Reject] {
-                    ways.push(Way { sent_in, taken_from, token_location: token_location.clone(), parameters, kind });
+                    setups.push(Setup {
+                        sent_in,
+                        taken_from,
+                        token_location: token_location.clone(),
+                        parameters,
+                        kind,
+                    });
                 }
             }
         }
     }
-    ways
+    setups
 }
 
-/// What is sent, but for how.
+/// The content of a request, independent of the setup.
 #[derive(Clone, Debug)]
 pub(super) struct Content {
     pub(super) method: &'static str,
@@ -98,9 +104,9 @@ pub(super) fn contents() -> impl Strategy<Value = Content> {
     })
 }
 
-impl Way {
-    /// The request that is signed in this way.
-    pub(super) fn by_hand(&self, content: &Content) -> ByHand {
+impl Setup {
+    /// The request that is signed in this setup.
+    pub(super) fn reference_request(&self, content: &Content) -> ReferenceRequest {
         let query = spelled(&content.query, &content.spelling);
         let target = if query.is_empty() { content.path.clone() } else { format!("{}?{query}", content.path) };
         let (content_type, body) = match self.kind {
@@ -117,17 +123,17 @@ impl Way {
             ("content-encoding", (self.kind == Kind::EncodedForm).then_some("gzip")),
             ("x-tenant", content.tenant),
         ];
-        ByHand {
+        ReferenceRequest {
             scheme: self.scheme().with_field_location(self.sent_in),
             headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))).collect(),
             body,
             has_digest: !matches!(self.kind, Kind::Nothing | Kind::FormWithoutDigest | Kind::EmptyFormWithoutDigest),
             token: content.token.clone(),
-            ..ByHand::new(content.method, &target)
+            ..ReferenceRequest::new(content.method, &target)
         }
     }
 
-    pub(super) fn verifier(&self, request: &ByHand) -> Verifier<StaticKeys> {
+    pub(super) fn verifier(&self, request: &ReferenceRequest) -> Verifier<StaticKeys> {
         let scheme = self.scheme().with_field_location(self.taken_from);
         let verifier = request.verifier().with_scheme(scheme).with_parameters(self.parameters);
         if self.kind == Kind::Streamed { verifier.with_streamed_bodies() } else { verifier }
@@ -139,18 +145,19 @@ impl Way {
         scheme.with_token_location(self.token_location.clone()).unwrap()
     }
 
-    /// Why it is refused though it is signed as it should be.
-    fn refusal(&self, content: &Content) -> Option<&'static str> {
+    /// The code with which a correctly signed request is rejected, if any.
+    fn expected_rejection(&self, content: &Content) -> Option<&'static str> {
         let has_form = matches!(self.kind, Kind::Form | Kind::FormWithoutDigest);
         let has_empty = |parameters: &Decoded| !parameters.iter().all(super::is_signed);
-        let is_refused = self.parameters == ParameterPolicy::Reject
+        let is_rejected = self.parameters == ParameterPolicy::Reject
             && (has_empty(&content.query) || has_form && has_empty(&content.form));
         let has_bytes = !spelled(&content.form, &content.spelling).is_empty();
-        let is_void = self.kind == Kind::FormWithoutDigest && has_bytes && super::meaning(&content.form).is_empty();
-        (is_refused || is_void).then_some("malformed_parameters")
+        let has_no_parameters =
+            self.kind == Kind::FormWithoutDigest && has_bytes && super::meaning(&content.form).is_empty();
+        (is_rejected || has_no_parameters).then_some("malformed_parameters")
     }
 
-    /// What the service gets of parameters that were sent so.
+    /// The parameters that the service gets, for parameters sent in this spelling.
     fn delivered(&self, parameters: &str) -> String {
         if self.parameters == ParameterPolicy::Canonicalize {
             return rig::canonical_parameters(parameters);
@@ -160,18 +167,18 @@ impl Way {
         parameters.split('&').filter(is_signed).collect::<Vec<_>>().join("&")
     }
 
-    fn is_let_in_once(&self, content: &Content) -> Result<(), TestCaseError> {
-        let sent = self.by_hand(content);
+    fn check_accepted_once(&self, content: &Content) -> Result<(), TestCaseError> {
+        let sent = self.reference_request(content);
         let verifier = self.verifier(&sent);
         let request = with_length(sent.signed());
         let verified = match block_on(rig::verify(&verifier, request.clone())) {
             Ok(verified) => verified,
             Err(rejection) => {
-                prop_assert_eq!(Some(rejection.kind().code()), self.refusal(content), "{}", rejection);
+                prop_assert_eq!(Some(rejection.kind().code()), self.expected_rejection(content), "{}", rejection);
                 return Ok(());
             }
         };
-        prop_assert_eq!(None, self.refusal(content));
+        prop_assert_eq!(None, self.expected_rejection(content));
         prop_assert_eq!(verified.method().as_str(), content.method);
         prop_assert_eq!(verified.uri().path(), &content.path);
         let query = sent.target.split_once('?').map_or("", |(_, query)| query);
@@ -194,18 +201,18 @@ impl Way {
         Ok(())
     }
 
-    /// The crate's signer makes the same signature, and is let in with it.
-    fn is_signed_alike(&self, content: &Content) -> Result<(), TestCaseError> {
+    /// The crate's signer produces the same signature, and the request is accepted.
+    fn check_signer_matches(&self, content: &Content) -> Result<(), TestCaseError> {
         if matches!(self.kind, Kind::FormWithoutDigest | Kind::EmptyFormWithoutDigest) {
             return Ok(());
         }
-        let sent = self.by_hand(content);
+        let sent = self.reference_request(content);
         let request = sent.signed_by_the_crate();
         let query = request.uri().query().unwrap_or_default();
         let sign = request.headers().get("x-sign").map_or(query, |sign| sign.to_str().unwrap());
         prop_assert!(sign.ends_with(&sent.sign_of(&sent.lines())));
         let code = block_on(rig::code(&self.verifier(&sent), request.clone()));
-        prop_assert_eq!(code, self.refusal(content).unwrap_or("accepted"));
+        prop_assert_eq!(code, self.expected_rejection(content).unwrap_or("accepted"));
         Ok(())
     }
 }
@@ -216,19 +223,19 @@ fn with_length(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
     request
 }
 
-fn in_every_way(holds: impl Fn(&Way, &Content) -> Result<(), TestCaseError>) {
-    for way in ways() {
+fn in_every_setup(holds: impl Fn(&Setup, &Content) -> Result<(), TestCaseError>) {
+    for setup in setups() {
         let mut runner = TestRunner::new(Config { cases: 8, ..Config::default() });
-        runner.run(&contents(), |content| holds(&way, &content)).unwrap_or_else(|error| panic!("{way:?}: {error}"));
+        runner.run(&contents(), |content| holds(&setup, &content)).unwrap_or_else(|error| panic!("{setup:?}: {error}"));
     }
 }
 
 #[test]
 fn reference_signed_requests_are_accepted_once() {
-    in_every_way(Way::is_let_in_once);
+    in_every_setup(Setup::check_accepted_once);
 }
 
 #[test]
 fn signer_matches_the_reference_implementation() {
-    in_every_way(Way::is_signed_alike);
+    in_every_setup(Setup::check_signer_matches);
 }

@@ -1,48 +1,48 @@
-//! Each line of the string to sign is there for good: without any one of them a test of these fails.
+//! Each line of the string to sign is covered by the signature.
 
 use countersign::Scheme;
 use http::HeaderName;
 
-use super::by_hand::{ByHand, FORM, Line};
+use super::by_hand::{FORM, Line, ReferenceRequest};
 use crate::rig::{self, NOW};
 
-/// A request all of whose lines hold something.
-fn full() -> ByHand {
+/// A request for which no line is empty.
+fn full() -> ReferenceRequest {
     let signed = [HeaderName::from_static("x-tenant")];
-    ByHand {
+    ReferenceRequest {
         scheme: Scheme::new().with_audience("orders").unwrap().with_signed_headers(signed).unwrap(),
         headers: vec![("content-type", FORM.to_owned()), ("x-tenant", "blue".to_owned())],
         body: b"amount=10".to_vec(),
         has_digest: true,
         token: Some("tok_1".to_owned()),
-        ..ByHand::new("POST", "/orders?side=BUY")
+        ..ReferenceRequest::new("POST", "/orders?side=BUY")
     }
 }
 
-/// Each with the line that it is called after as the only one that is another than that of the request before it.
-fn pairs() -> Vec<(&'static str, ByHand, ByHand)> {
-    let form = ByHand { has_digest: false, ..full() };
-    let text = ByHand { headers: vec![("content-type", "text/plain".to_owned())], ..full() };
+/// Pairs of requests whose strings to sign differ only in the named line.
+fn pairs() -> Vec<(&'static str, ReferenceRequest, ReferenceRequest)> {
+    let form = ReferenceRequest { has_digest: false, ..full() };
+    let text = ReferenceRequest { headers: vec![("content-type", "text/plain".to_owned())], ..full() };
     vec![
-        ("method", full(), ByHand { method: "PUT".to_owned(), ..full() }),
-        ("audience", full(), ByHand { scheme: full().scheme.with_audience("stocks").unwrap(), ..full() }),
-        ("path", full(), ByHand { target: "/stocks?side=BUY".to_owned(), ..full() }),
-        ("query parameters", full(), ByHand { target: "/orders?side=SELL".to_owned(), ..full() }),
-        ("form parameters", form.clone(), ByHand { body: b"amount=99".to_vec(), ..form }),
+        ("method", full(), ReferenceRequest { method: "PUT".to_owned(), ..full() }),
+        ("audience", full(), ReferenceRequest { scheme: full().scheme.with_audience("stocks").unwrap(), ..full() }),
+        ("path", full(), ReferenceRequest { target: "/stocks?side=BUY".to_owned(), ..full() }),
+        ("query parameters", full(), ReferenceRequest { target: "/orders?side=SELL".to_owned(), ..full() }),
+        ("form parameters", form.clone(), ReferenceRequest { body: b"amount=99".to_vec(), ..form }),
         (
             "content type",
             text.clone(),
-            ByHand { headers: vec![("content-type", "text/html".to_owned())], ..text.clone() },
+            ReferenceRequest { headers: vec![("content-type", "text/html".to_owned())], ..text.clone() },
         ),
-        ("body digest", text.clone(), ByHand { body: b"amount=99".to_vec(), ..text }),
+        ("body digest", text.clone(), ReferenceRequest { body: b"amount=99".to_vec(), ..text }),
         ("signed header", full(), {
             let headers = vec![("content-type", FORM.to_owned()), ("x-tenant", "red".to_owned())];
-            ByHand { headers, ..full() }
+            ReferenceRequest { headers, ..full() }
         }),
-        ("app id", full(), ByHand { app_id: "twin", ..full() }),
-        ("token", full(), ByHand { token: Some("tok_2".to_owned()), ..full() }),
-        ("timestamp", full(), ByHand { timestamp: NOW + 1, ..full() }),
-        ("nonce", full(), ByHand { nonce: "two-nonce".to_owned(), ..full() }),
+        ("app id", full(), ReferenceRequest { app_id: "twin", ..full() }),
+        ("token", full(), ReferenceRequest { token: Some("tok_2".to_owned()), ..full() }),
+        ("timestamp", full(), ReferenceRequest { timestamp: NOW + 1, ..full() }),
+        ("nonce", full(), ReferenceRequest { nonce: "two-nonce".to_owned(), ..full() }),
     ]
 }
 
@@ -51,8 +51,8 @@ fn differing(a: &[Line], b: &[Line]) -> Vec<&'static str> {
     a.iter().zip(b).filter(|(a, b)| a != b).map(|((name, _), _)| *name).collect()
 }
 
-/// Whether a verifier that is made for the request takes this sign for its own.
-async fn is_let_in(request: &ByHand, sign: &str) -> bool {
+/// Whether a verifier for the request accepts this signature.
+async fn is_accepted(request: &ReferenceRequest, sign: &str) -> bool {
     match rig::code(&request.verifier(), request.with_sign(sign)).await {
         "accepted" => true,
         "invalid_signature" => false,
@@ -60,17 +60,17 @@ async fn is_let_in(request: &ByHand, sign: &str) -> bool {
     }
 }
 
-/// The purpose is the same in all requests, and of two keys no two signatures are the same: for those, see below.
+/// The purpose is the same in all requests, and two keys never give the same signature. Other tests cover these lines.
 #[tokio::test]
 async fn each_line_binds_the_signature() {
     let mut passed = Vec::new();
     for (line, one, other) in pairs() {
         assert_eq!(differing(&one.lines(), &other.lines()), [line]);
         for (signed, sent) in [(&one, &other), (&other, &one)] {
-            if is_let_in(sent, &signed.sign_of(&signed.lines())).await {
+            if is_accepted(sent, &signed.sign_of(&signed.lines())).await {
                 passed.push(line);
             }
-            assert!(is_let_in(sent, &sent.sign_of(&sent.lines())).await, "{line}: the honest one");
+            assert!(is_accepted(sent, &sent.sign_of(&sent.lines())).await, "{line}: the correct signature");
         }
     }
     assert!(passed.is_empty(), "these lines are not signed: {passed:?}");
@@ -80,7 +80,7 @@ async fn each_line_binds_the_signature() {
     assert_eq!(unpaired, ["purpose", "key"]);
 }
 
-/// Left out, emptied, or with a byte more, line by line.
+/// Each line in turn is omitted, emptied, or extended by a byte.
 #[tokio::test]
 async fn signature_missing_any_line_is_rejected() {
     let lines = full().lines();
@@ -89,15 +89,15 @@ async fn signature_missing_any_line_is_rejected() {
         let with = |text: &str| [&lines[..at], &[(*name, text.to_owned())], &lines[at + 1..]].concat();
         for (how, other) in [("left out", without), ("empty", with("")), ("longer", with(&format!("{text}x")))] {
             let sign = full().sign_of(&other);
-            assert!(!is_let_in(&full(), &sign).await, "let in with its {name} line {how}");
+            assert!(!is_accepted(&full(), &sign).await, "accepted although its {name} line is {how}");
         }
     }
-    assert!(is_let_in(&full(), &full().sign_of(&lines)).await, "refused with all its lines");
+    assert!(is_accepted(&full(), &full().sign_of(&lines)).await, "rejected with all lines");
 }
 
-/// No two lines change places, and none is joined to the next.
+/// Swapping two neighboring lines or joining them changes the signature.
 #[tokio::test]
-async fn the_order_and_the_ends_of_lines_are_signed() {
+async fn order_and_ends_of_lines_are_signed() {
     let lines = full().lines();
     for at in 1..lines.len() {
         let mut swapped = lines.clone();
@@ -105,7 +105,7 @@ async fn the_order_and_the_ends_of_lines_are_signed() {
         let joined =
             [&lines[..at - 1], &[("joined", lines[at - 1].1.clone() + &lines[at].1)], &lines[at + 1..]].concat();
         for other in [swapped, joined] {
-            assert!(!is_let_in(&full(), &full().sign_of(&other)).await, "{} and {}", lines[at - 1].0, lines[at].0);
+            assert!(!is_accepted(&full(), &full().sign_of(&other)).await, "{} and {}", lines[at - 1].0, lines[at].0);
         }
     }
 }

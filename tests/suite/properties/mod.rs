@@ -1,4 +1,4 @@
-//! What holds for every request.
+//! Properties that hold for every request.
 
 mod by_hand;
 mod edits;
@@ -15,12 +15,12 @@ use crate::reference::parameters::decode;
 type Decoded = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn parameters() -> impl Strategy<Value = Decoded> {
-    // Few letters, so that names repeat and requests nearly meet; and every byte that means something.
+    // Few letters, so that names repeat and requests are similar. All bytes with a special meaning are included.
     let byte = || prop_oneof![4 => select(b"ab1&=%+ ;~".to_vec()), 1 => any::<u8>()];
     vec((vec(byte(), 0..4), vec(byte(), 0..4)), 0..5)
 }
 
-/// Writes parameters with one of the spellings that the protocol takes for the same.
+/// Writes parameters in one of the equivalent spellings of the protocol.
 fn spelled(parameters: &Decoded, spelling: &[u8]) -> String {
     let mut spelling = spelling.iter().copied().cycle();
     let mut text = |bytes: &[u8]| {
@@ -46,7 +46,7 @@ fn is_signed((name, value): &(Vec<u8>, Vec<u8>)) -> bool {
     !name.is_empty() && !value.is_empty()
 }
 
-/// What parameters mean: the non-empty ones, in any order but that of a repeated name.
+/// The meaning of parameters: the non-empty ones, in any order except among equal names.
 fn meaning(parameters: &Decoded) -> Decoded {
     let mut meaning: Decoded = parameters.iter().filter(|parameter| is_signed(parameter)).cloned().collect();
     meaning.sort_by(|a, b| a.0.cmp(&b.0));

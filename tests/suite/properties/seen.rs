@@ -1,4 +1,4 @@
-//! What a service sees of a request that was let in.
+//! The request that a service gets after verification.
 
 use countersign::{Caller, ParameterPolicy, server::ServiceBody};
 use http::{HeaderMap, Request};
@@ -7,16 +7,16 @@ use http_body_util::BodyExt;
 use super::{Decoded, decoded, is_signed, meaning};
 use crate::rig;
 
-/// All of it that is signed, with one spelling for one meaning. Not among it: headers that are not signed, parameters
-/// of the content type but a multipart's boundary.
+/// The signed content of the request in normalized form. It omits unsigned headers, and parameters of the content type
+/// other than a multipart boundary.
 #[derive(Debug, PartialEq)]
-pub(super) struct Seen {
+pub(super) struct Received {
     method: String,
     path: String,
     query: Decoded,
     content_type: String,
     signed_headers: [Option<Vec<u8>>; 2],
-    body: SeenBody,
+    body: ReceivedBody,
     app_id: String,
     token: Option<String>,
     timestamp: u64,
@@ -24,14 +24,14 @@ pub(super) struct Seen {
 }
 
 #[derive(Debug, PartialEq)]
-enum SeenBody {
+enum ReceivedBody {
     Bytes(Vec<u8>),
-    /// Of a form whose bytes were not signed.
+    /// A form whose bytes were not signed.
     Form(Decoded),
 }
 
-impl Seen {
-    /// `None` if the body ends with an error, so that the service saw a beginning and knows it.
+impl Received {
+    /// Returns `None` if the body ends with an error.
     pub(super) async fn of(
         request: Request<ServiceBody>,
         parameters: ParameterPolicy,
@@ -54,10 +54,10 @@ impl Seen {
                 assert!(values.next().is_none(), "{name} is there twice");
                 value
             }),
-            // No bytes are the same, whether as a form or as any other body.
+            // An empty form equals any other empty body.
             body: match is_form && !has_digest && !body.is_empty() {
-                true => SeenBody::Form(all_signed(std::str::from_utf8(&body).unwrap(), parameters)),
-                false => SeenBody::Bytes(body),
+                true => ReceivedBody::Form(all_signed(std::str::from_utf8(&body).unwrap(), parameters)),
+                false => ReceivedBody::Bytes(body),
             },
             app_id: caller.app_id().to_string(),
             token: caller.token().map(|token| token.expose().to_owned()),
@@ -67,7 +67,7 @@ impl Seen {
     }
 }
 
-/// What parameters mean of which none is unsigned, and which are spelled as they are signed if that was asked for.
+/// The meaning of the parameters. Asserts that all of them are signed, and canonical under that policy.
 fn all_signed(text: &str, parameters: ParameterPolicy) -> Decoded {
     let all = decoded(text.as_bytes());
     assert!(all.iter().all(is_signed), "{text} has parameters that are not signed");

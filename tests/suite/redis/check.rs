@@ -1,4 +1,4 @@
-//! What is found out before a service starts.
+//! `check`: the properties of a Redis server that are tested before a service starts.
 
 use countersign::{danger::check_allowing_eviction, store::redis::CheckError};
 
@@ -6,12 +6,16 @@ use super::*;
 
 #[tokio::test]
 async fn redis_without_eviction_passes_the_check() {
-    let forgetful = RedisServer::start();
-    let report = store(&forgetful).check().await.unwrap();
-    assert_eq!((report.servers, report.has_append_only_file), (1, false), "a restart would forget, and it says so");
+    let in_memory = RedisServer::start();
+    let report = store(&in_memory).check().await.unwrap();
+    assert_eq!(
+        (report.servers, report.has_append_only_file),
+        (1, false),
+        "the report says that a restart loses nonces"
+    );
     let persistent = RedisServer::start_with(&["--appendonly", "yes"]);
     assert!(store(&persistent).check().await.unwrap().has_append_only_file);
-    assert_eq!(persistent.tell::<i64>(&["DBSIZE"]), 0, "it only looks");
+    assert_eq!(persistent.command::<i64>(&["DBSIZE"]), 0, "the check writes no key");
 }
 
 #[tokio::test]
@@ -26,9 +30,9 @@ async fn evicting_redis_fails_the_check_unless_allowed() {
 }
 
 #[tokio::test]
-async fn a_replica_is_refused() {
+async fn replica_fails_the_check() {
     let server = RedisServer::start();
-    server.tell::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    server.command::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
     let error = store(&server).check().await.unwrap_err();
     assert!(matches!(error, CheckError::Replica), "{error}");
 }
@@ -45,15 +49,15 @@ async fn unreachable_redis_fails_the_check() {
 }
 
 #[test]
-fn a_version_is_read_as_numbers() {
-    let server = outages::pretending_to_be("redis_version:6.0.16\r\nrole:master\r\nmaxmemory_policy:noeviction\r\n");
+fn redis_version_is_compared_numerically() {
+    let server = outages::fake_server("redis_version:6.0.16\r\nrole:master\r\nmaxmemory_policy:noeviction\r\n");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let error = runtime.block_on(RedisNonceStore::new(server).check()).unwrap_err();
     assert!(matches!(&error, CheckError::TooOld(version) if version == "6.0.16"), "{error}");
     for version in ["6.2.0", "7.2.4", "10.0.1"] {
         let info =
             format!("redis_version:{version}\r\nrole:master\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n");
-        let server = outages::pretending_to_be(&info);
+        let server = outages::fake_server(&info);
         assert!(runtime.block_on(RedisNonceStore::new(server).check()).is_ok(), "{version}");
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that were closed while nobody used them, and lifetimes of any length.
+//! Connections that are closed while idle, and extreme lifetimes.
 
 use std::{
     io::{Read, Write},
@@ -14,51 +14,51 @@ use futures_util::future::join_all;
 
 use super::*;
 
-/// Longer than a connection may be idle without a PING.
-const A_WHILE: Duration = Duration::from_millis(150);
+/// Longer than a connection may be idle before it is checked with a PING.
+const IDLE_TIME: Duration = Duration::from_millis(150);
 
-async fn first<C: Connect>(store: &RedisNonceStore<C>) {
+async fn claim_new<C: Connect>(store: &RedisNonceStore<C>) {
     assert_eq!(claim(store, rig::fresh_nonce().as_str()).await.unwrap(), NonceStatus::New);
 }
 
 #[tokio::test]
-async fn idle_timeout_of_the_server_refuses_nobody() {
+async fn server_idle_timeout_fails_no_claim() {
     let server = RedisServer::start_with(&["--timeout", "1"]);
     let store = store(&server);
     for _ in 0..3 {
-        first(&store).await;
+        claim_new(&store).await;
         tokio::time::sleep(Duration::from_millis(2500)).await;
     }
-    join_all((0..200).map(|_| first(&store))).await;
+    join_all((0..200).map(|_| claim_new(&store))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_killed_while_idle_refuses_nobody() {
+async fn connection_killed_while_idle_fails_no_claim() {
     let server = RedisServer::start();
     let store = store(&server);
     for _ in 0..5 {
-        first(&store).await;
-        server.tell::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-        tokio::time::sleep(A_WHILE).await;
-        join_all((0..200).map(|_| first(&store))).await;
+        claim_new(&store).await;
+        server.command::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        tokio::time::sleep(IDLE_TIME).await;
+        join_all((0..200).map(|_| claim_new(&store))).await;
     }
 }
 
 #[tokio::test]
-async fn restart_while_idle_refuses_nobody() {
+async fn restart_while_idle_fails_no_claim() {
     let mut server = RedisServer::start();
     let store = store(&server);
     for _ in 0..3 {
-        first(&store).await;
+        claim_new(&store).await;
         server.kill();
         server.restart();
-        tokio::time::sleep(A_WHILE).await;
-        first(&store).await;
+        tokio::time::sleep(IDLE_TIME).await;
+        claim_new(&store).await;
     }
 }
 
-/// Answers like Redis. At the `fatal`th SET it closes the connection without an answer. Counts connections and SETs.
-fn closing_at(fatal: usize, of: &'static str) -> (redis::Client, Arc<[AtomicUsize; 2]>) {
+/// A fake Redis that closes the connection at the nth `of` command without a reply. It counts connections and SETs.
+fn server_closing_at(nth: usize, of: &'static str) -> (redis::Client, Arc<[AtomicUsize; 2]>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = redis::Client::open(format!("redis://{}", listener.local_addr().unwrap())).unwrap();
     let counts: Arc<[AtomicUsize; 2]> = Arc::default();
@@ -74,7 +74,7 @@ fn closing_at(fatal: usize, of: &'static str) -> (redis::Client, Arc<[AtomicUsiz
                     let word = |word: &str| text.matches(&format!("\r\n{word}\r\n")).count();
                     counts[1].fetch_add(word("SET"), SeqCst);
                     seen += word(of);
-                    if word(of) > 0 && seen == fatal {
+                    if word(of) > 0 && seen == nth {
                         return;
                     }
                     let commands = word("SET") + word("PING") + word("CLIENT");
@@ -87,34 +87,34 @@ fn closing_at(fatal: usize, of: &'static str) -> (redis::Client, Arc<[AtomicUsiz
 }
 
 #[tokio::test]
-async fn claim_whose_reply_was_lost_is_not_sent_again() {
-    for pause in [Duration::ZERO, A_WHILE] {
-        let (client, counts) = closing_at(2, "SET");
+async fn claim_with_a_lost_reply_is_not_resent() {
+    for pause in [Duration::ZERO, IDLE_TIME] {
+        let (client, counts) = server_closing_at(2, "SET");
         let store = RedisNonceStore::new(client);
-        first(&store).await;
+        claim_new(&store).await;
         tokio::time::sleep(pause).await;
         claim(&store, "nonce-lost").await.unwrap_err();
-        tokio::time::sleep(A_WHILE).await;
-        assert_eq!(counts[1].load(SeqCst), 2, "each claim once");
+        tokio::time::sleep(IDLE_TIME).await;
+        assert_eq!(counts[1].load(SeqCst), 2, "each claim is sent once");
         assert_eq!(counts[0].load(SeqCst), 1);
-        first(&store).await;
+        claim_new(&store).await;
         assert_eq!((counts[0].load(SeqCst), counts[1].load(SeqCst)), (2, 3));
     }
 }
 
 #[tokio::test]
 async fn connection_that_closes_at_the_ping_is_replaced() {
-    let (client, counts) = closing_at(1, "PING");
+    let (client, counts) = server_closing_at(1, "PING");
     let store = RedisNonceStore::new(client);
     for connections in 1..4 {
-        first(&store).await;
+        claim_new(&store).await;
         assert_eq!((counts[0].load(SeqCst), counts[1].load(SeqCst)), (connections, connections));
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(IDLE_TIME).await;
     }
 }
 
-/// Answers like Redis. Its first connection has no answers any more after one SET, and stays open.
-fn dropping_silently() -> redis::Client {
+/// A fake Redis whose first connection stays open, and replies no more after one SET.
+fn server_going_silent() -> redis::Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = redis::Client::open(format!("redis://{}", listener.local_addr().unwrap())).unwrap();
     std::thread::spawn(move || {
@@ -138,21 +138,21 @@ fn dropping_silently() -> redis::Client {
 
 #[tokio::test]
 async fn silent_connection_is_replaced_after_the_deadline() {
-    let store = RedisNonceStore::new(dropping_silently());
-    first(&store).await;
+    let store = RedisNonceStore::new(server_going_silent());
+    claim_new(&store).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     claim(&store, "nonce-unanswered").await.unwrap_err();
-    first(&store).await;
+    claim_new(&store).await;
 }
 
 #[tokio::test]
 async fn silent_connection_is_kept_for_half_a_second() {
-    let store = RedisNonceStore::new(dropping_silently());
-    first(&store).await;
+    let store = RedisNonceStore::new(server_going_silent());
+    claim_new(&store).await;
     for nonce in ["nonce-unanswered-1", "nonce-unanswered-2"] {
         claim(&store, nonce).await.unwrap_err();
     }
-    first(&store).await;
+    claim_new(&store).await;
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn longest_lifetimes_saturate() {
             NonceStatus::New,
             "{seconds}"
         );
-        let left: i64 = server.tell(&["PTTL", &format!("cs1:demo/{nonce}")]);
+        let left: i64 = server.command(&["PTTL", &format!("cs1:demo/{nonce}")]);
         assert!(left > 1 << 60, "{left} of {seconds} s");
     }
 }

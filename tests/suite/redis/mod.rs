@@ -1,4 +1,4 @@
-//! Nonces in Redis: against servers that these tests start, stop and break.
+//! The Redis nonce store. The tests start, stop and break real servers.
 
 mod check;
 mod cluster;

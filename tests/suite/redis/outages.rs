@@ -1,4 +1,4 @@
-//! Redis is away, slow, full or not itself: 503 in time, never a yes, and well again by itself.
+//! Redis is unavailable, slow, full or misconfigured. Claims fail in time, none is accepted, and the store recovers.
 
 use std::{
     io::{Read, Write},
@@ -12,13 +12,13 @@ use std::{
 
 use super::*;
 
-/// What claims may take at most: the deadline, and a little for a busy machine.
+/// The longest time for a claim: the deadline, and a margin for a busy machine.
 const IN_TIME: Duration = Duration::from_millis(250 + 150);
 
-/// Asserts that a claim fails, in time.
+/// Asserts that a claim fails in time. Returns the error.
 async fn fails<C: Connect>(store: &RedisNonceStore<C>, nonce: &str) -> String {
     let start = Instant::now();
-    let error = claim(store, nonce).await.expect_err("nobody could know");
+    let error = claim(store, nonce).await.expect_err("the claim must fail");
     assert!(start.elapsed() < IN_TIME, "{:?}: {error:?}", start.elapsed());
     let source = std::error::Error::source(&error).unwrap();
     match source.source() {
@@ -27,13 +27,13 @@ async fn fails<C: Connect>(store: &RedisNonceStore<C>, nonce: &str) -> String {
     }
 }
 
-/// Asserts that claims are answered again within two seconds, and in time until then.
-async fn gets_well<C: Connect>(store: &RedisNonceStore<C>) {
+/// Claims until one succeeds. Asserts that this takes at most two seconds, and that each claim ends in time.
+async fn wait_until_healthy<C: Connect>(store: &RedisNonceStore<C>) {
     let start = Instant::now();
     for n in 0.. {
-        let asked = Instant::now();
+        let started = Instant::now();
         let answer = claim(store, &format!("well-again-{n}")).await;
-        assert!(asked.elapsed() < IN_TIME);
+        assert!(started.elapsed() < IN_TIME);
         match answer {
             Ok(status) => return assert_eq!(status, NonceStatus::New),
             Err(error) => assert!(start.elapsed() < Duration::from_secs(2), "{error:?}"),
@@ -52,8 +52,8 @@ async fn restarted_redis_is_used_again() {
         fails(&store, &format!("nonce-{n}")).await;
     }
     server.restart();
-    gets_well(&store).await;
-    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New, "what it forgot without a file");
+    wait_until_healthy(&store).await;
+    assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New, "this Redis keeps no data across restarts");
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn claims_succeed_once_redis_is_up() {
     let store = store(&server);
     assert!(fails(&store, "nonce-1").await.starts_with("not connected to Redis"));
     server.restart();
-    gets_well(&store).await;
+    wait_until_healthy(&store).await;
 }
 
 #[tokio::test]
@@ -78,12 +78,12 @@ async fn frozen_redis_fails_claims_until_it_resumes() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.thaw();
-    gets_well(&store).await;
+    wait_until_healthy(&store).await;
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::Replayed);
     assert_eq!(
         claim(&store, "nonce-2").await.unwrap(),
         NonceStatus::Replayed,
-        "its answers were lost, and it was made"
+        "the claim was stored although its reply was lost"
     );
 }
 
@@ -97,15 +97,15 @@ async fn full_redis_fails_claims_and_forgets_none() {
             break format!("{error:?}");
         }
         n += 1;
-        assert!(n < 100_000, "never full");
+        assert!(n < 100_000, "Redis does not become full");
     };
     assert!(error.contains("OOM"), "{error}");
     for i in 0..n.min(1000) {
         let again = claim(&store, &format!("{i:0>120}")).await;
-        assert!(!matches!(again, Ok(NonceStatus::New)), "what was claimed is not forgotten");
+        assert!(!matches!(again, Ok(NonceStatus::New)), "a claimed nonce was forgotten");
     }
-    server.tell::<()>(&["CONFIG", "SET", "maxmemory", "100mb"]);
-    gets_well(&store).await;
+    server.command::<()>(&["CONFIG", "SET", "maxmemory", "100mb"]);
+    wait_until_healthy(&store).await;
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn missing_redis_password_fails_claims() {
     let server = RedisServer::start();
     let store = store(&server);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
-    server.tell::<()>(&["CONFIG", "SET", "requirepass", "sesame"]);
+    server.command::<()>(&["CONFIG", "SET", "requirepass", "sesame"]);
     let mut raw = server.client().get_connection();
     assert!(raw.is_err() || redis::cmd("PING").query::<String>(raw.as_mut().unwrap()).is_err());
     let fresh = self::store(&server);
@@ -125,15 +125,15 @@ async fn demoted_master_fails_claims_until_promoted() {
     let (master, replica) = (RedisServer::start_with(&["--port", "0"]), RedisServer::start());
     let store = store(&replica);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
-    replica.tell::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
-    assert!(fails(&store, "nonce-2").await.to_lowercase().contains("read only"), "it takes no writes");
-    replica.tell::<()>(&["REPLICAOF", "NO", "ONE"]);
-    gets_well(&store).await;
+    replica.command::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert!(fails(&store, "nonce-2").await.to_lowercase().contains("read only"), "a replica accepts no writes");
+    replica.command::<()>(&["REPLICAOF", "NO", "ONE"]);
+    wait_until_healthy(&store).await;
     drop(master);
 }
 
-/// A server of the test's own on loopback, which does `with` each connection what it likes.
-fn pretender(with: impl Fn(std::net::TcpStream) + Send + Clone + 'static) -> redis::Client {
+/// A fake server on loopback that calls `with` for each connection.
+fn custom_server(with: impl Fn(std::net::TcpStream) + Send + Clone + 'static) -> redis::Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -147,7 +147,7 @@ fn pretender(with: impl Fn(std::net::TcpStream) + Send + Clone + 'static) -> red
 
 #[tokio::test]
 async fn unresponsive_redis_fails_claims_in_time() {
-    let store = RedisNonceStore::new(pretender(|stream| {
+    let store = RedisNonceStore::new(custom_server(|stream| {
         std::thread::sleep(Duration::from_secs(30));
         drop(stream);
     }));
@@ -156,23 +156,23 @@ async fn unresponsive_redis_fails_claims_in_time() {
     }
 }
 
-/// A connection that is lost on its way to being made is not waited for forever.
+/// The store does not wait forever for a connection that hangs while it is established.
 #[tokio::test]
 async fn unanswered_first_connection_is_replaced() {
     let count = Arc::new(AtomicUsize::new(0));
-    let store = RedisNonceStore::new(pretender(move |stream| {
+    let store = RedisNonceStore::new(custom_server(move |stream| {
         if count.fetch_add(1, Ordering::Relaxed) == 0 {
             std::thread::sleep(Duration::from_secs(30));
         }
-        while answering(stream.try_clone().unwrap(), b"+OK\r\n") {}
+        while answer_command(stream.try_clone().unwrap(), b"+OK\r\n") {}
     }));
     fails(&store, "nonce-1").await;
-    gets_well(&store).await;
+    wait_until_healthy(&store).await;
 }
 
 #[tokio::test]
 async fn garbage_replies_fail_claims_in_time() {
-    let store = RedisNonceStore::new(pretender(|mut stream| {
+    let store = RedisNonceStore::new(custom_server(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n\x00\xff$999999999\r\n");
         std::thread::sleep(Duration::from_secs(30));
     }));
@@ -181,8 +181,8 @@ async fn garbage_replies_fail_claims_in_time() {
     }
 }
 
-/// Answers as Redis does to whatever it is asked, `answer` to a SET.
-fn answering(mut stream: std::net::TcpStream, answer: &[u8]) -> bool {
+/// Replies to one read as Redis does, with `answer` to a SET. Returns whether to continue.
+fn answer_command(mut stream: std::net::TcpStream, answer: &[u8]) -> bool {
     let mut buffer = [0; 4096];
     let Ok(length @ 1..) = stream.read(&mut buffer) else {
         return false;
@@ -194,10 +194,10 @@ fn answering(mut stream: std::net::TcpStream, answer: &[u8]) -> bool {
     stream.write_all(&answers).is_ok() && !is_set
 }
 
-/// A server that answers every question about itself with this.
-pub(super) fn pretending_to_be(info: &str) -> redis::Client {
+/// A fake server that replies to INFO with this text.
+pub(super) fn fake_server(info: &str) -> redis::Client {
     let answer = format!("${}\r\n{info}\r\n", info.len()).into_bytes();
-    pretender(move |mut stream| {
+    custom_server(move |mut stream| {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..length]);
@@ -210,8 +210,8 @@ pub(super) fn pretending_to_be(info: &str) -> redis::Client {
 
 #[tokio::test]
 async fn loading_redis_fails_claims() {
-    let store = RedisNonceStore::new(pretender(|stream| {
-        while answering(stream.try_clone().unwrap(), b"-LOADING Redis is loading the dataset in memory\r\n")
+    let store = RedisNonceStore::new(custom_server(|stream| {
+        while answer_command(stream.try_clone().unwrap(), b"-LOADING Redis is loading the dataset in memory\r\n")
             || stream.peek(&mut [0]).is_ok_and(|n| n > 0)
         {}
     }));
@@ -222,7 +222,8 @@ async fn loading_redis_fails_claims() {
 
 #[tokio::test]
 async fn connection_closed_after_each_reply_is_replaced() {
-    let store = RedisNonceStore::new(pretender(|stream| while answering(stream.try_clone().unwrap(), b"+OK\r\n") {}));
+    let store =
+        RedisNonceStore::new(custom_server(|stream| while answer_command(stream.try_clone().unwrap(), b"+OK\r\n") {}));
     let mut answered = 0;
     for n in 0..20 {
         let start = Instant::now();
@@ -248,9 +249,9 @@ async fn ten_thousand_waiting_claims_fail_in_time() {
     let errors: Vec<_> = waiting.join_all().await.into_iter().map(|answer| answer.unwrap_err()).collect();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let busy = errors.iter().filter(|error| error.contains("Busy")).count();
-    assert!(busy >= 10_000 - 2 * 1024, "{busy} of them need not have waited");
+    assert!(busy >= 10_000 - 2 * 1024, "only {busy} claims failed at once");
     server.thaw();
-    gets_well(&store).await;
+    wait_until_healthy(&store).await;
 }
 
 #[tokio::test]
@@ -263,10 +264,10 @@ async fn unreachable_redis_returns_503() {
     let rejection = rig::verify(&verifier, sign()).await.unwrap_err();
     assert_eq!(rejection.kind(), RejectionKind::Unavailable);
     assert_eq!(rejection.to_response().headers()["retry-after"], "1");
-    assert!(!String::from_utf8_lossy(rejection.to_response().body()).contains("Redis"), "that is for operators");
+    assert!(!String::from_utf8_lossy(rejection.to_response().body()).contains("Redis"), "callers must not see it");
 }
 
-/// A client that panics when it makes its first connection, as one does that finds no provider of cryptography.
+/// A client that panics at its first connection, as redis-rs does without a crypto provider.
 struct Panicking(std::sync::atomic::AtomicBool, redis::Client);
 
 impl Connect for Panicking {
@@ -279,11 +280,11 @@ impl Connect for Panicking {
     }
 }
 
-/// Not on the thread that claims: to print where it panicked takes longer than a deadline on a busy machine.
+/// The runtime has several threads, because printing the panic can take longer than the deadline on a busy machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn panicking_client_fails_only_its_claims() {
     let server = RedisServer::start();
     let store = RedisNonceStore::new(Panicking(false.into(), server.client()));
     fails(&store, "nonce-1").await;
-    gets_well(&store).await;
+    wait_until_healthy(&store).await;
 }

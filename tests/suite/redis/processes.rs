@@ -1,4 +1,4 @@
-//! The echo server on a Redis: as many processes as there are machines, and none that starts on one that forgets.
+//! Echo servers that share a Redis, and echo servers that do not start with an unsuitable one.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::processes::{EchoServer, echo_server, output_of};
 
 #[tokio::test]
-async fn a_request_is_let_in_once_by_two_processes_together() {
+async fn two_processes_accept_a_request_once() {
     let redis = RedisServer::start();
     let servers = [(); 2].map(|()| EchoServer::start(&["--redis", &redis.url()]));
     for (first, second) in [(0, 1), (1, 0)] {
@@ -18,7 +18,7 @@ async fn a_request_is_let_in_once_by_two_processes_together() {
         assert_eq!(servers[first].send(request.clone()).await.status, 200);
         assert_eq!(servers[second].send(request).await.status, 401);
     }
-    // What was signed before a process began is let in too, for others remember what it does not.
+    // A new process accepts requests that were signed before its start, because Redis remembers the nonces.
     let request = rig::signer().sign(Request::get("/orders").body(Bytes::new()).unwrap()).unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let late = EchoServer::start(&["--redis", &redis.url()]);
@@ -50,7 +50,7 @@ async fn concurrent_requests_are_accepted_once_across_processes() {
     }
     let accepted: Vec<usize> = racers.join_all().await.into_iter().flatten().collect();
     assert_eq!(accepted, [1; REQUESTS]);
-    assert_eq!(redis.tell::<usize>(&["DBSIZE"]), REQUESTS);
+    assert_eq!(redis.command::<usize>(&["DBSIZE"]), REQUESTS);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A Redis of a test's own: on a unix socket, and on a port where others must find it; gone with the test.
+//! A Redis server for one test. It listens on a unix socket, and on a port where a test needs one.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -19,20 +19,20 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// With options of its command line.
+    /// Starts a server with these command-line options.
     pub(super) fn start_with(options: &[&str]) -> Self {
-        Self::start_after(|_| {}, options)
+        Self::start_prepared(|_| {}, options)
     }
 
-    /// In a directory that is prepared before.
-    pub(super) fn start_after(prepare: impl FnOnce(&Path), options: &[&str]) -> Self {
-        Self::try_start(prepare, options).expect("redis-server ends right away")
+    /// Starts a server in a directory that `prepare` fills first.
+    pub(super) fn start_prepared(prepare: impl FnOnce(&Path), options: &[&str]) -> Self {
+        Self::try_start(prepare, options).expect("redis-server exited at its start")
     }
 
-    /// On a free port of loopback too, with the lines of its configuration file.
+    /// Starts a server that listens on a free loopback port too, with this configuration file.
     ///
-    /// Nobody can reserve a port, nor the one 10,000 above where a cluster's node meets others: a server that ends
-    /// because one is taken is followed by another. All are below those that connections get from the system.
+    /// A port cannot be reserved, and a cluster node needs the port 10,000 above it as well. If a server exits because
+    /// a port is taken, the next attempt uses another one. All ports are below the system's range of ephemeral ports.
     pub(super) fn start_on_port(configuration: &str, options: &[&str]) -> (Self, u16) {
         for attempt in 0..100 {
             let port = 10_000 + (RandomState::new().hash_one(attempt) % 12_000) as u16;
@@ -43,10 +43,10 @@ impl RedisServer {
                 return (server, port);
             }
         }
-        panic!("no port is free, or redis-server does not like {configuration} {options:?}");
+        panic!("no port is free, or redis-server rejects {configuration} {options:?}");
     }
 
-    /// `None` if it ends before it answers.
+    /// Returns `None` if the server exits before it answers.
     fn try_start(prepare: impl FnOnce(&Path), options: &[&str]) -> Option<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -57,7 +57,7 @@ impl RedisServer {
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         let process = spawn(&directory, &options);
         let mut server = Self { process, directory, options };
-        server.answers().then_some(server)
+        server.wait_until_ready().then_some(server)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -68,15 +68,15 @@ impl RedisServer {
         redis::Client::open(self.url()).unwrap()
     }
 
-    /// What it answers to a command, over a connection of the test's own.
-    pub(crate) fn tell<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+    /// Sends a command over a separate connection and returns the reply.
+    pub(crate) fn command<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let (name, arguments) = command.split_first().unwrap();
         redis::cmd(name).arg(arguments).query(&mut self.client().get_connection().unwrap()).unwrap()
     }
 
-    /// Whether it is a replica that has all of its master's keys.
-    pub(super) fn has_its_copy(&self) -> bool {
-        self.tell::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+    /// Whether it is a replica that has finished its initial synchronization.
+    pub(super) fn is_synced(&self) -> bool {
+        self.command::<String>(&["INFO", "replication"]).contains("master_link_status:up")
     }
 
     pub(super) fn kill(&mut self) {
@@ -86,10 +86,10 @@ impl RedisServer {
 
     pub(super) fn restart(&mut self) {
         self.process = spawn(&self.directory, &self.options);
-        assert!(self.answers(), "redis-server does not come up again");
+        assert!(self.wait_until_ready(), "redis-server did not restart");
     }
 
-    /// Stops it in the middle of whatever it does: connections stay open, and nobody answers.
+    /// Stops the process. Connections stay open, and no command is answered.
     pub(super) fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -103,27 +103,27 @@ impl RedisServer {
         assert!(status.success());
     }
 
-    /// Waits until it answers, or has ended.
-    fn answers(&mut self) -> bool {
+    /// Waits until the server accepts connections. Returns false if it has exited.
+    fn wait_until_ready(&mut self) -> bool {
         let start = Instant::now();
         while self.client().get_connection().is_err() {
             if self.process.try_wait().unwrap().is_some() {
                 return false;
             }
-            assert!(start.elapsed() < Duration::from_secs(10), "redis-server does not come up");
+            assert!(start.elapsed() < Duration::from_secs(10), "redis-server did not start");
             std::thread::sleep(Duration::from_millis(5));
         }
         true
     }
 }
 
-/// That nobody listens on just now.
+/// A port that is free at the moment.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(directory: &PathBuf, options: &[String]) -> Child {
-    // It forgets everything when it ends, and listens nowhere else unless told to.
+    // The server keeps no data after its end, and listens only on the socket unless the options say otherwise.
     let child = Command::new("redis-server")
         .arg("redis.conf")
         .args(["--port", "0", "--unixsocket", "socket", "--save", "", "--appendonly", "no"])

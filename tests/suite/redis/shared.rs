@@ -1,4 +1,4 @@
-//! One truth about nonces, between verifiers that share a Redis.
+//! Verifiers that share a Redis agree on each nonce.
 
 use std::{
     error::Error,
@@ -24,36 +24,36 @@ use super::*;
 async fn redis_store_conforms() {
     let server = RedisServer::start();
     conformance::nonce_store(|| {
-        server.tell::<()>(&["FLUSHALL"]);
+        server.command::<()>(&["FLUSHALL"]);
         store(&server)
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_claim_is_one_short_key_that_ends_when_it_must() {
+async fn claim_is_one_key_with_a_ttl() {
     let server = RedisServer::start();
     assert_eq!(claim(&store(&server), "nonce-1").await.unwrap(), NonceStatus::New);
-    assert_eq!(server.tell::<Vec<String>>(&["KEYS", "*"]), ["cs1:demo/nonce-1"]);
-    let left: i64 = server.tell(&["PTTL", "cs1:demo/nonce-1"]);
+    assert_eq!(server.command::<Vec<String>>(&["KEYS", "*"]), ["cs1:demo/nonce-1"]);
+    let left: i64 = server.command(&["PTTL", "cs1:demo/nonce-1"]);
     assert!((590_000..=601_000).contains(&left), "{left} ms");
     let named = store(&server).with_key_prefix("orders:");
-    assert_eq!(claim(&named, "nonce-1").await.unwrap(), NonceStatus::New, "another prefix, other nonces");
-    assert_eq!(server.tell::<i64>(&["EXISTS", "orders:demo/nonce-1"]), 1);
+    assert_eq!(claim(&named, "nonce-1").await.unwrap(), NonceStatus::New, "another prefix has separate nonces");
+    assert_eq!(server.command::<i64>(&["EXISTS", "orders:demo/nonce-1"]), 1);
 }
 
 #[tokio::test]
-async fn a_claim_after_its_end_is_late_without_asking() {
+async fn expired_claim_is_not_sent_to_redis() {
     let server = RedisServer::start();
     let (app, nonce): (AppId, Nonce) = ("demo".parse().unwrap(), "nonce-1".parse().unwrap());
     let late = store(&server).claim(&NonceClaim::new(&app, &nonce), Retention::new(NOW, NOW)).await;
     assert_eq!(late.unwrap(), NonceStatus::Expired);
-    assert_eq!(server.tell::<i64>(&["DBSIZE"]), 0);
+    assert_eq!(server.command::<i64>(&["DBSIZE"]), 0);
 }
 
-/// They go out together, and what comes back must find its own.
+/// The claims are sent in batches, and each must get its own reply.
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_made_at_once_have_each_their_own_answer() {
+async fn concurrent_claims_get_their_own_replies() {
     let server = RedisServer::start();
     let store = store(&server);
     for n in (0..500).step_by(3) {
@@ -74,21 +74,21 @@ fn claims_survive_the_end_of_another_runtime() {
     let server = RedisServer::start();
     let store = store(&server);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // Begun, and no more: whatever it has started ends with its runtime.
+    // The claim is started, and its tasks end with the runtime.
     runtime().block_on(async {
         assert!(claim(&store, "nonce-1").now_or_never().is_none());
     });
     assert_eq!(runtime().block_on(claim(&store, "nonce-2")).unwrap(), NonceStatus::New);
 }
 
-/// It stands still and is not gone: what it has begun neither ends nor goes on.
+/// The runtime is not polled and not dropped, so its tasks neither continue nor end.
 #[test]
-fn a_runtime_that_stands_still_holds_no_other_up() {
+fn stalled_runtime_does_not_block_others() {
     let server = RedisServer::start();
     let store = store(&server);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let still = runtime();
-    still.block_on(async { assert!(claim(&store, "nonce-1").now_or_never().is_none()) });
+    let stalled = runtime();
+    stalled.block_on(async { assert!(claim(&store, "nonce-1").now_or_never().is_none()) });
     runtime().block_on(async {
         for n in 2..100 {
             assert_eq!(claim(&store, &format!("nonce-{n}")).await.unwrap(), NonceStatus::New);
@@ -96,26 +96,26 @@ fn a_runtime_that_stands_still_holds_no_other_up() {
     });
 }
 
-/// Makes so many claims on a thread that has no time for what they have begun: of that, no other one takes over the last.
-async fn kept_busy(store: &RedisNonceStore, claims: usize, meanwhile: impl AsyncFnOnce(Vec<Begun>)) {
-    let (store, (begun, has_begun), (say, done)) = (store.clone(), oneshot::channel(), mpsc::channel());
+/// Starts `claims` claims on a thread that then blocks. The last of them is not yet sent by another thread.
+async fn with_busy_thread(store: &RedisNonceStore, claims: usize, meanwhile: impl AsyncFnOnce(Vec<StartedClaim>)) {
+    let (store, (started, has_started), (release, done)) = (store.clone(), oneshot::channel(), mpsc::channel());
     let busy = tokio::spawn(async move {
         let mut claims: Vec<_> = (0..claims).map(|_| Box::pin(maybe_done(fresh_claim(&store)))).collect();
-        // Another thread may have some of them answered at once.
+        // Another thread may complete some of them at once.
         claims.iter_mut().for_each(|claim| _ = claim.now_or_never());
-        assert!(begun.send(claims).is_ok());
+        assert!(started.send(claims).is_ok());
         done.recv_timeout(Duration::from_secs(5))
     });
-    let in_time = timeout(Duration::from_secs(4), meanwhile(has_begun.await.unwrap())).await;
-    say.send(()).unwrap();
+    let in_time = timeout(Duration::from_secs(4), meanwhile(has_started.await.unwrap())).await;
+    release.send(()).unwrap();
     assert_eq!((busy.await.unwrap(), in_time), (Ok(()), Ok(())));
 }
 
 type Claim = BoxFuture<'static, Result<NonceStatus, StoreError>>;
 
-type Begun = Pin<Box<MaybeDone<Claim>>>;
+type StartedClaim = Pin<Box<MaybeDone<Claim>>>;
 
-async fn answer(mut claim: Begun) -> NonceStatus {
+async fn answer(mut claim: StartedClaim) -> NonceStatus {
     claim.as_mut().await;
     claim.as_mut().take_output().unwrap().unwrap()
 }
@@ -126,14 +126,14 @@ fn fresh_claim(store: &RedisNonceStore) -> Claim {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thread_that_is_kept_busy_holds_up_no_other() {
+async fn busy_thread_does_not_block_others() {
     let server = RedisServer::start();
     let store = store(&server);
     assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
-    kept_busy(&store, 1, async |claims| {
+    with_busy_thread(&store, 1, async |claims| {
         assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
-        for begun in claims {
-            assert_eq!(answer(begun).await, NonceStatus::New, "it went out with the other");
+        for started in claims {
+            assert_eq!(answer(started).await, NonceStatus::New, "it was sent in the same batch");
         }
     })
     .await;
@@ -144,7 +144,7 @@ async fn full_batch_is_not_left_to_busy_thread() {
     let server = RedisServer::start();
     let store = store(&server);
     assert_eq!(fresh_claim(&store).await.unwrap(), NonceStatus::New);
-    kept_busy(&store, 32, async |claims| {
+    with_busy_thread(&store, 32, async |claims| {
         for status in join_all(claims.into_iter().map(answer)).await {
             assert_eq!(status, NonceStatus::New);
         }
@@ -153,17 +153,17 @@ async fn full_batch_is_not_left_to_busy_thread() {
 }
 
 #[test]
-fn where_there_is_no_runtime_a_claim_is_an_error() {
+fn claim_without_a_runtime_is_an_error() {
     let server = RedisServer::start();
     let error = claim(&store(&server), "nonce-1").now_or_never().unwrap().unwrap_err();
-    let told = error.source().unwrap().to_string();
-    assert_eq!(told, "a claim in Redis needs a tokio runtime, and there is none here");
+    let message = error.source().unwrap().to_string();
+    assert_eq!(message, "a claim in Redis needs a tokio runtime, and there is none here");
 }
 
-/// Never done on the first runtime that it is asked on.
-struct Waits(AtomicUsize, redis::Client);
+/// A client whose first connection attempt never ends.
+struct HangsAtFirst(AtomicUsize, redis::Client);
 
-impl Connect for Waits {
+impl Connect for HangsAtFirst {
     type Connection = redis::aio::MultiplexedConnection;
 
     const CONNECT_TIMEOUT: Duration = Duration::from_millis(50);
@@ -179,12 +179,12 @@ impl Connect for Waits {
 #[test]
 fn connection_on_stalled_runtime_is_made_elsewhere() {
     let server = RedisServer::start();
-    let store = RedisNonceStore::new(Waits(0.into(), server.client()));
+    let store = RedisNonceStore::new(HangsAtFirst(0.into(), server.client()));
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let still = runtime();
-    still.block_on(async {
+    let stalled = runtime();
+    stalled.block_on(async {
         let soon = Duration::from_millis(20);
-        assert!(tokio::time::timeout(soon, claim(&store, "nonce-1")).await.is_err(), "it is on its way");
+        assert!(tokio::time::timeout(soon, claim(&store, "nonce-1")).await.is_err(), "the connection is pending");
     });
     runtime().block_on(async {
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -192,7 +192,7 @@ fn connection_on_stalled_runtime_is_made_elsewhere() {
     });
 }
 
-/// As processes have them: each with a connection of its own.
+/// Each verifier has its own connection, as separate processes have.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_are_accepted_once_across_verifiers() {
     const REQUESTS: usize = 3000;
@@ -217,8 +217,8 @@ async fn concurrent_requests_are_accepted_once_across_verifiers() {
     }
     racers.join_all().await;
     assert!(accepted.iter().all(|count| count.load(Ordering::Relaxed) == 1));
-    // The nonces outlive the window by the difference of the verifiers' clocks.
-    let key: String = server.tell(&["RANDOMKEY"]);
-    let left: i64 = server.tell(&["PTTL", &key]);
+    // The TTL exceeds the window by the allowed difference of the verifiers' clocks.
+    let key: String = server.command(&["RANDOMKEY"]);
+    let left: i64 = server.command(&["PTTL", &key]);
     assert!((350_000..=361_000).contains(&left), "{left} ms");
 }

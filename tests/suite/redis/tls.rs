@@ -6,7 +6,7 @@ use redis::{Client, TlsCertificates};
 
 use super::*;
 
-/// A certificate for `localhost` that signs itself.
+/// A self-signed certificate for `localhost`.
 fn certificate(directory: &Path) -> Vec<u8> {
     let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
     let names = [
@@ -25,10 +25,10 @@ fn certificate(directory: &Path) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_server_is_known_by_its_certificate() {
+async fn server_certificate_is_verified() {
     let port = server::free_port().to_string();
     let mut root = Vec::new();
-    let server = RedisServer::start_after(
+    let server = RedisServer::start_prepared(
         |directory| root = certificate(directory),
         &[
             "--tls-port",
@@ -49,13 +49,13 @@ async fn a_server_is_known_by_its_certificate() {
     assert_eq!(store.check().await.unwrap().servers, 1);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::New);
     assert_eq!(claim(&store, "nonce-1").await.unwrap(), NonceStatus::Replayed);
-    let wary = RedisNonceStore::new(Client::open(&*url).unwrap());
-    assert!(format!("{:?}", claim(&wary, "nonce-2").await.unwrap_err()).contains("certificate"));
-    assert_eq!(server.tell::<i64>(&["DBSIZE"]), 1);
+    let without_root = RedisNonceStore::new(Client::open(&*url).unwrap());
+    assert!(format!("{:?}", claim(&without_root, "nonce-2").await.unwrap_err()).contains("certificate"));
+    assert_eq!(server.command::<i64>(&["DBSIZE"]), 1);
 }
 
-/// This program has rustls with `ring` alone. A second provider, switched on by the feature `redis-tls`, would make rustls
-/// panic here: it could not choose.
+/// This program enables only the `ring` provider of rustls. If the feature `redis-tls` enabled a second provider,
+/// rustls would panic here, because it could not choose one.
 #[test]
 fn redis_tls_selects_no_crypto_provider() {
     let config = rustls::ClientConfig::builder();

@@ -1,4 +1,4 @@
-//! axum: around a router, its routes and its methods, under mounts, and between middleware.
+//! axum: the layer around a router, routes and methods, in nested routers, and between middleware.
 
 use axum::{
     Router,
@@ -12,16 +12,16 @@ use http::{Request, Uri};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceBuilder};
 
-use super::{ask, layer, lets_in_only_signed, order, refusal, refused};
+use super::{assert_accepts_only_signed, layer, order, rejected, rejection, status_and_text};
 use crate::rig::{get, post, signed, verifier};
 
 #[tokio::test]
-async fn around_an_axum_router_its_routes_and_its_methods() {
+async fn layer_works_on_routers_routes_and_methods() {
     let text = "demo orders 1";
-    lets_in_only_signed(Router::new().route("/orders", on_post(order)).layer(layer()), text).await;
-    lets_in_only_signed(Router::new().route("/orders", on_post(order)).route_layer(layer()), text).await;
-    lets_in_only_signed(Router::new().route("/orders", on_post(order).layer(layer())), text).await;
-    lets_in_only_signed(layer().layer(Router::new().route("/orders", on_post(order))), text).await;
+    assert_accepts_only_signed(Router::new().route("/orders", on_post(order)).layer(layer()), text).await;
+    assert_accepts_only_signed(Router::new().route("/orders", on_post(order)).route_layer(layer()), text).await;
+    assert_accepts_only_signed(Router::new().route("/orders", on_post(order).layer(layer())), text).await;
+    assert_accepts_only_signed(layer().layer(Router::new().route("/orders", on_post(order))), text).await;
 }
 
 #[tokio::test]
@@ -29,18 +29,18 @@ async fn layer_around_a_router_hides_its_paths() {
     let orders = || Router::new().route("/orders", on_post(order));
     let (all, routes) = (orders().layer(layer()), orders().route_layer(layer()));
     for app in [&all, &routes] {
-        assert_eq!(ask(app.clone(), signed(get("/nowhere"))).await.0, 404);
-        assert_eq!(ask(app.clone(), signed(get("/orders"))).await.0, 405);
-        assert_eq!(refusal(app.clone(), get("/orders")).await, refused(401, "unsigned"));
+        assert_eq!(status_and_text(app.clone(), signed(get("/nowhere"))).await.0, 404);
+        assert_eq!(status_and_text(app.clone(), signed(get("/orders"))).await.0, 405);
+        assert_eq!(rejection(app.clone(), get("/orders")).await, rejected(401, "unsigned"));
     }
-    assert_eq!(refusal(all, get("/nowhere")).await, refused(401, "unsigned"));
-    assert_eq!(ask(routes, get("/nowhere")).await.0, 404);
+    assert_eq!(rejection(all, get("/nowhere")).await, rejected(401, "unsigned"));
+    assert_eq!(status_and_text(routes, get("/nowhere")).await.0, 404);
 }
 
 #[tokio::test]
 async fn middleware_below_the_layer_gets_the_caller() {
     async fn above(request: axum::extract::Request, next: Next) -> axum::response::Response {
-        assert!(request.extensions().get::<Caller>().is_none(), "nobody is verified yet");
+        assert!(request.extensions().get::<Caller>().is_none(), "the request is not verified yet");
         next.run(request).await
     }
     async fn below(caller: Caller, request: axum::extract::Request, next: Next) -> axum::response::Response {
@@ -48,10 +48,10 @@ async fn middleware_below_the_layer_gets_the_caller() {
         next.run(request).await
     }
     let stack = ServiceBuilder::new().layer(from_fn(above)).layer(layer()).layer(from_fn(below));
-    lets_in_only_signed(Router::new().route("/orders", on_post(order)).layer(stack), "demo orders 1").await;
+    assert_accepts_only_signed(Router::new().route("/orders", on_post(order)).layer(stack), "demo orders 1").await;
 }
 
-/// A handler that takes the body as it streams, as every service may.
+/// A handler that reads the body frame by frame.
 async fn streaming(request: Request<Body>) -> String {
     let mut body = request.into_body();
     let mut length = 0;
@@ -62,52 +62,52 @@ async fn streaming(request: Request<Body>) -> String {
 }
 
 #[tokio::test]
-async fn around_a_handler_that_streams() {
-    lets_in_only_signed(Router::new().route("/orders", on_post(streaming)).layer(layer()), "1 bytes").await;
+async fn layer_works_with_a_streaming_handler() {
+    assert_accepts_only_signed(Router::new().route("/orders", on_post(streaming)).layer(layer()), "1 bytes").await;
 }
 
-async fn seen(uri: Uri, OriginalUri(original): OriginalUri) -> String {
+async fn show_uris(uri: Uri, OriginalUri(original): OriginalUri) -> String {
     format!("{uri} of {original}")
 }
 
 fn mounted_twice() -> Router {
-    let inner = Router::new().route("/orders", any(seen)).layer(layer());
+    let inner = Router::new().route("/orders", any(show_uris)).layer(layer());
     Router::new().nest("/v1", inner.clone()).nest_service("/v2", inner)
 }
 
 #[tokio::test]
-async fn under_nest_the_original_path_is_signed_and_its_query_stripped() {
+async fn nested_router_verifies_the_original_path() {
     let app = mounted_twice();
     for mount in ["/v1", "/v2"] {
         let target = format!("{mount}/orders?a=1");
         let expected = (200, format!("/orders?a=1 of {target}"));
-        assert_eq!(ask(app.clone(), signed(get(&target))).await, expected);
-        let mut added = signed(get(&target));
-        *added.uri_mut() = format!("{target}&admin").parse().unwrap();
-        assert_eq!(ask(app.clone(), added).await, expected, "both URIs are stripped");
-        assert_eq!(ask(app.clone(), signed(get("/orders?a=1"))).await.0, 404);
+        assert_eq!(status_and_text(app.clone(), signed(get(&target))).await, expected);
+        let mut altered = signed(get(&target));
+        *altered.uri_mut() = format!("{target}&admin").parse().unwrap();
+        assert_eq!(status_and_text(app.clone(), altered).await, expected, "both URIs are stripped");
+        assert_eq!(status_and_text(app.clone(), signed(get("/orders?a=1"))).await.0, 404);
         let mut inner_path = signed(get("/orders?a=1"));
         *inner_path.uri_mut() = target.parse().unwrap();
-        let rejected = refused(401, "invalid_signature");
-        assert_eq!(refusal(app.clone(), inner_path).await, rejected, "the stripped path is not what is signed");
+        let rejected = rejected(401, "invalid_signature");
+        assert_eq!(rejection(app.clone(), inner_path).await, rejected, "the inner path is not the signed one");
     }
 }
 
 #[tokio::test]
-async fn two_mounts_of_one_router_do_not_accept_each_others_signatures() {
+async fn signatures_are_valid_for_one_mount_only() {
     for (signed_for, sent_to) in [("/v1", "/v2"), ("/v2", "/v1")] {
         let mut moved = signed(get(&format!("{signed_for}/orders?a=1")));
         *moved.uri_mut() = format!("{sent_to}/orders?a=1").parse().unwrap();
-        assert_eq!(refusal(mounted_twice(), moved.clone()).await, refused(401, "invalid_signature"));
+        assert_eq!(rejection(mounted_twice(), moved.clone()).await, rejected(401, "invalid_signature"));
         *moved.uri_mut() = format!("{signed_for}/orders?a=1").parse().unwrap();
-        assert_eq!(ask(mounted_twice(), moved).await.0, 200);
+        assert_eq!(status_and_text(mounted_twice(), moved).await.0, 200);
     }
 }
 
 #[tokio::test]
 async fn clients_sign_the_prefix_that_proxy_strips() {
     let layer = verifier().0.with_prefix("/api").unwrap().into_layer();
-    let inner = Router::new().route("/orders", any(seen)).layer(layer);
+    let inner = Router::new().route("/orders", any(show_uris)).layer(layer);
     let app = Router::new().nest("/v1", inner);
     let as_forwarded = |signed_for: &str| {
         let mut request = signed(get(signed_for));
@@ -115,10 +115,10 @@ async fn clients_sign_the_prefix_that_proxy_strips() {
         request
     };
     let expected = (200, "/orders?a=1 of /v1/orders?a=1".to_owned());
-    assert_eq!(ask(app.clone(), as_forwarded("/api/v1/orders?a=1")).await, expected);
+    assert_eq!(status_and_text(app.clone(), as_forwarded("/api/v1/orders?a=1")).await, expected);
     for signed_for in ["/v1/orders?a=1", "/api/orders?a=1", "/apiv1/orders?a=1", "/api/api/v1/orders?a=1"] {
-        let answer = refusal(app.clone(), as_forwarded(signed_for)).await;
-        assert_eq!(answer, refused(401, "invalid_signature"), "{signed_for}");
+        let answer = rejection(app.clone(), as_forwarded(signed_for)).await;
+        assert_eq!(answer, rejected(401, "invalid_signature"), "{signed_for}");
     }
 }
 
@@ -132,58 +132,61 @@ async fn path_rewrite_below_the_layer_is_accepted() {
     let old = || signed(post("/old", "text/plain", "1"));
 
     let inside = ServiceBuilder::new().layer(layer()).map_request(rewrite).service(app.clone());
-    assert_eq!(ask(inside.clone(), old()).await, (200, "demo orders 1".to_owned()));
-    assert_eq!(refusal(inside, post("/old", "text/plain", "1")).await, refused(401, "unsigned"));
+    assert_eq!(status_and_text(inside.clone(), old()).await, (200, "demo orders 1".to_owned()));
+    assert_eq!(rejection(inside, post("/old", "text/plain", "1")).await, rejected(401, "unsigned"));
 
     let wrong = ServiceBuilder::new().map_request(rewrite).layer(layer()).service(app.clone());
-    assert_eq!(refusal(wrong, old()).await, refused(401, "invalid_signature"));
+    assert_eq!(rejection(wrong, old()).await, rejected(401, "invalid_signature"));
 
-    // Whoever cannot change the order keeps what was sent where axum's routers keep it.
+    // A service that cannot change the order can store the original URI where axum's routers store it.
     let keep = |mut request: Request<Body>| {
         let original = OriginalUri(request.uri().clone());
         request.extensions_mut().insert(original);
         request
     };
     let kept = ServiceBuilder::new().map_request(keep).map_request(rewrite).layer(layer()).service(app);
-    assert_eq!(ask(kept, old()).await, (200, "demo orders 1".to_owned()));
+    assert_eq!(status_and_text(kept, old()).await, (200, "demo orders 1".to_owned()));
 }
 
 #[tokio::test]
-async fn a_parameter_that_middleware_adds_is_not_passed_off_as_signed() {
+async fn parameter_added_by_middleware_is_removed() {
     async fn add_parameter(mut request: axum::extract::Request, next: Next) -> axum::response::Response {
         let original = request.uri().clone();
         request.extensions_mut().insert(OriginalUri(original));
         *request.uri_mut() = "/orders?a=1&admin=1".parse().unwrap();
         next.run(request).await
     }
-    let app = Router::new().route("/orders", on_get(seen)).layer(layer()).layer(from_fn(add_parameter));
-    assert_eq!(ask(app.clone(), signed(get("/orders?a=1"))).await, (200, "/orders?a=1 of /orders?a=1".to_owned()));
-    assert_eq!(refusal(app, get("/orders?a=1")).await, refused(401, "unsigned"));
+    let app = Router::new().route("/orders", on_get(show_uris)).layer(layer()).layer(from_fn(add_parameter));
+    assert_eq!(
+        status_and_text(app.clone(), signed(get("/orders?a=1"))).await,
+        (200, "/orders?a=1 of /orders?a=1".to_owned())
+    );
+    assert_eq!(rejection(app, get("/orders?a=1")).await, rejected(401, "unsigned"));
 }
 
 #[tokio::test]
-async fn two_layers_say_that_one_is_enough() {
+async fn two_verifying_layers_are_misconfigured() {
     let app = Router::new().route("/orders", on_post(order)).layer(layer()).layer(layer());
-    let (status, text) = ask(app, signed(post("/orders", "text/plain", "1"))).await;
+    let (status, text) = status_and_text(app, signed(post("/orders", "text/plain", "1"))).await;
     assert_eq!(status, 500);
     assert!(text.contains("two verifying layers"), "{text}");
 }
 
 #[tokio::test]
-async fn an_extractor_without_a_layer_says_so() {
+async fn extractor_without_a_layer_is_an_error() {
     let app = Router::new().route("/orders", on_post(order));
-    let (status, text) = ask(app, signed(post("/orders", "text/plain", "1"))).await;
+    let (status, text) = status_and_text(app, signed(post("/orders", "text/plain", "1"))).await;
     assert_eq!(status, 500);
     assert!(text.contains("no VerifyLayer"), "{text}");
 }
 
 #[tokio::test]
-async fn a_handler_may_take_verified_callers_and_others() {
+async fn handler_can_take_an_optional_caller() {
     async fn both(caller: Option<Caller>) -> String {
         caller.map_or("anybody".to_owned(), |caller| caller.app_id().to_string())
     }
     let app = Router::new().route("/in", on_get(both)).layer(layer()).route("/out", on_get(both));
-    assert_eq!(ask(app.clone(), signed(get("/in"))).await, (200, "demo".to_owned()));
-    assert_eq!(refusal(app.clone(), get("/in")).await, refused(401, "unsigned"));
-    assert_eq!(ask(app, get("/out")).await, (200, "anybody".to_owned()));
+    assert_eq!(status_and_text(app.clone(), signed(get("/in"))).await, (200, "demo".to_owned()));
+    assert_eq!(rejection(app.clone(), get("/in")).await, rejected(401, "unsigned"));
+    assert_eq!(status_and_text(app, get("/out")).await, (200, "anybody".to_owned()));
 }

@@ -1,4 +1,4 @@
-//! Compressed bodies. What is signed is the bytes that are sent, so a request's are decompressed inside.
+//! Compressed bodies. The signature covers the bytes as sent, so request bodies are decompressed inside the layer.
 
 use std::convert::Infallible;
 
@@ -13,10 +13,10 @@ use tower_http::{
     map_request_body::MapRequestBodyLayer,
 };
 
-use super::{ask, layer, layer_of, lets_in_only_signed, order, refusal, refused, respond};
+use super::{assert_accepts_only_signed, layer, layer_of, order, rejected, rejection, respond, status_and_text};
 use crate::rig::{NOW, post, signed, signed_by, signer_of, verifier};
 
-/// Long enough that it is compressed.
+/// Long enough for the compression layer to compress it.
 const TEXT: &str = "one two three four five six seven eight nine ten";
 
 fn orders() -> Router {
@@ -32,11 +32,11 @@ async fn gzipped(text: &str) -> Bytes {
 }
 
 #[tokio::test]
-async fn answers_and_refusals_are_compressed_outside_and_readable() {
+async fn outer_layer_compresses_responses_and_rejections() {
     let app = orders().layer(ServiceBuilder::new().layer(CompressionLayer::new()).layer(layer()));
-    lets_in_only_signed(app.clone(), "demo orders 1").await;
-    // The client's end of it, which asks for gzip and undoes it.
-    lets_in_only_signed(DecompressionLayer::new().layer(app.clone()), "demo orders 1").await;
+    assert_accepts_only_signed(app.clone(), "demo orders 1").await;
+    // A client that sends `accept-encoding: gzip` and decompresses the response.
+    assert_accepts_only_signed(DecompressionLayer::new().layer(app.clone()), "demo orders 1").await;
     let request = || post("/orders", "text/plain", TEXT);
     for (mut sent, status) in [(signed(request()), 200), (request(), 401)] {
         sent.headers_mut().insert(header::ACCEPT_ENCODING, "gzip".parse().unwrap());
@@ -55,23 +55,23 @@ async fn signed_gzip(scheme: Scheme) -> Request<Bytes> {
 }
 
 #[tokio::test]
-async fn a_request_is_decompressed_inside_and_its_encoding_signed() {
+async fn inner_layer_decompresses_by_the_signed_encoding() {
     let stack = ServiceBuilder::new().layer(layer_of(scheme())).layer(RequestDecompressionLayer::new());
     let app = orders().layer(stack);
-    assert_eq!(ask(app.clone(), signed_gzip(scheme()).await).await, (200, format!("demo orders {TEXT}")));
+    assert_eq!(status_and_text(app.clone(), signed_gzip(scheme()).await).await, (200, format!("demo orders {TEXT}")));
 
     let mut unsigned = signed_gzip(scheme()).await;
     unsigned.headers_mut().remove("x-sign");
-    assert_eq!(refusal(app.clone(), unsigned).await, refused(400, "missing_field"));
+    assert_eq!(rejection(app.clone(), unsigned).await, rejected(400, "missing_field"));
 
     let mut read_as_it_is = signed_gzip(scheme()).await;
     read_as_it_is.headers_mut().remove(header::CONTENT_ENCODING);
-    assert_eq!(refusal(app.clone(), read_as_it_is).await, refused(401, "invalid_signature"));
+    assert_eq!(rejection(app.clone(), read_as_it_is).await, rejected(401, "invalid_signature"));
 
     let plain = Request::post("/orders").body(gzipped(TEXT).await).unwrap();
     let mut read_as_gzip = signed_by(&signer_of(scheme()), NOW, plain);
     read_as_gzip.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-    assert_eq!(refusal(app, read_as_gzip).await, refused(401, "invalid_signature"));
+    assert_eq!(rejection(app, read_as_gzip).await, rejected(401, "invalid_signature"));
 }
 
 #[tokio::test]
@@ -84,22 +84,25 @@ async fn verifier_limits_compressed_and_axum_decompressed_bytes() {
     let text = "x".repeat(1000);
     let body = gzipped(&text).await;
     let small = || signed(Request::post("/orders").header("content-encoding", "gzip").body(body.clone()).unwrap());
-    assert_eq!(ask(app(DefaultBodyLimit::max(1000)), small()).await, (200, format!("demo orders {text}")));
-    assert_eq!(ask(app(DefaultBodyLimit::max(999)), small()).await.0, 413);
+    assert_eq!(status_and_text(app(DefaultBodyLimit::max(1000)), small()).await, (200, format!("demo orders {text}")));
+    assert_eq!(status_and_text(app(DefaultBodyLimit::max(999)), small()).await.0, 413);
     let plain = signed(Request::post("/orders").body(text).unwrap());
-    assert_eq!(refusal(app(DefaultBodyLimit::max(1000)), plain).await, refused(413, "body_too_large"));
+    assert_eq!(rejection(app(DefaultBodyLimit::max(1000)), plain).await, rejected(413, "body_too_large"));
 }
 
 #[tokio::test]
 async fn unsigned_encoding_can_be_changed_in_transit() {
     let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(RequestDecompressionLayer::new()));
-    assert_eq!(ask(app.clone(), signed_gzip(Scheme::new()).await).await, (200, format!("demo orders {TEXT}")));
+    assert_eq!(
+        status_and_text(app.clone(), signed_gzip(Scheme::new()).await).await,
+        (200, format!("demo orders {TEXT}"))
+    );
     let mut read_as_it_is = signed_gzip(Scheme::new()).await;
     read_as_it_is.headers_mut().remove(header::CONTENT_ENCODING);
-    let (status, text) = ask(app.clone(), read_as_it_is).await;
-    assert!(status == 400 && text.contains("valid UTF-8"), "the handler was given gzip, and says {text}");
+    let (status, text) = status_and_text(app.clone(), read_as_it_is).await;
+    assert!(status == 400 && text.contains("valid UTF-8"), "the handler got compressed bytes: {text}");
     let unsigned = Request::post("/orders").header("content-encoding", "gzip").body("").unwrap();
-    assert_eq!(refusal(app, unsigned).await, refused(401, "unsigned"));
+    assert_eq!(rejection(app, unsigned).await, rejected(401, "unsigned"));
 }
 
 #[tokio::test]
@@ -110,8 +113,12 @@ async fn request_decompressed_above_is_rejected() {
             .layer(MapRequestBodyLayer::new(Body::new))
             .layer(layer_of(scheme.clone()));
         let app = orders().layer(stack);
-        assert_eq!(refusal(app.clone(), signed_gzip(scheme.clone()).await).await, refused(401, code));
+        assert_eq!(rejection(app.clone(), signed_gzip(scheme.clone()).await).await, rejected(401, code));
         let plain = Request::post("/orders").body("1").unwrap();
-        assert_eq!(ask(app, signed_by(&signer_of(scheme), NOW, plain)).await.0, 200, "so nobody notices at first");
+        assert_eq!(
+            status_and_text(app, signed_by(&signer_of(scheme), NOW, plain)).await.0,
+            200,
+            "plain bodies hide the wrong order"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Plain hyper: the layer takes what arrives on a connection as it is, without a line between the two.
+//! Plain hyper: the layer accepts hyper's incoming body without an adapter.
 
 use std::net::SocketAddr;
 
@@ -44,31 +44,31 @@ where
 }
 
 #[tokio::test]
-async fn over_hypers_incoming_without_axum() {
+async fn layer_works_with_hypers_incoming_body() {
     let target = format!("http://{}/p?a=1", serve().await);
     let request = || Request::post(&target).body(Bytes::from("four")).unwrap();
     let signed = || rig::signer().sign(request()).unwrap();
     assert_eq!(send(signed().map(Full::new)).await, (200, "4 bytes".into()));
     assert_eq!(send(request().map(Full::new)).await.0, 401);
     let head = Request::head(&target).body(Full::new(Bytes::new())).unwrap();
-    let refused = Client::builder(TokioExecutor::new()).build_http().request(head).await.unwrap();
-    assert_eq!((refused.status().as_u16(), &refused.headers()["x-error-code"]), (401, &"unsigned".parse().unwrap()));
-    assert_eq!(refused.headers()["www-authenticate"], "CS1-HMAC-SHA256 error=\"unsigned\"");
-    assert_eq!(rig::bytes(refused.into_body()).await, "", "HEAD has no body to say it in");
+    let rejected = Client::builder(TokioExecutor::new()).build_http().request(head).await.unwrap();
+    assert_eq!((rejected.status().as_u16(), &rejected.headers()["x-error-code"]), (401, &"unsigned".parse().unwrap()));
+    assert_eq!(rejected.headers()["www-authenticate"], "CS1-HMAC-SHA256 error=\"unsigned\"");
+    assert_eq!(rig::bytes(rejected.into_body()).await, "", "a response to HEAD has no body");
     let mut moved = signed();
     *moved.uri_mut() = target.replace("a=1", "a=2").parse().unwrap();
     assert_eq!(send(moved.map(Full::new)).await.0, 401);
 }
 
 #[tokio::test]
-async fn a_bypassed_request_keeps_its_body() {
+async fn bypassed_request_keeps_its_body() {
     let target = format!("http://{}/open", serve().await);
     let request = Request::post(&target).body(Full::new(Bytes::from("four"))).unwrap();
     assert_eq!(send(request).await, (200, "4 bytes".into()));
 }
 
 #[tokio::test]
-async fn chunks_on_a_connection_are_no_part_of_what_is_signed() {
+async fn chunk_boundaries_are_not_signed() {
     let target = format!("http://{}/", serve().await);
     let in_chunks = |chunks: [&'static str; 2]| {
         let signed = rig::signer().sign(Request::post(&target).body("four").unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Limits on bodies that others set, above the layer and inside it.
+//! Body limits of other layers, outside and inside the verifier.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -9,7 +9,7 @@ use http::Request;
 use tower::ServiceBuilder;
 use tower_http::{limit::RequestBodyLimitLayer, map_request_body::MapRequestBodyLayer};
 
-use super::{ask, layer, lets_in_only_signed, order, refusal, refused};
+use super::{assert_accepts_only_signed, layer, order, rejected, rejection, status_and_text};
 use crate::rig::{NOW, code, post, signed, signed_by, signer_of, verifier};
 
 fn orders() -> Router {
@@ -27,59 +27,63 @@ fn declared(mut request: Request<&'static str>) -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn declared_length_above_outer_limit_spends_no_nonce() {
+async fn declared_length_above_outer_limit_uses_no_nonce() {
     let stack = ServiceBuilder::new()
         .layer(RequestBodyLimitLayer::new(3))
         .layer(MapRequestBodyLayer::new(Body::new))
         .layer(layer());
     let app = orders().layer(stack);
-    lets_in_only_signed(app.clone(), "demo orders 1").await;
+    assert_accepts_only_signed(app.clone(), "demo orders 1").await;
 
-    let good = declared(four_bytes());
+    let valid = declared(four_bytes());
     for _ in 0..2 {
-        assert_eq!(ask(app.clone(), good.clone()).await, (413, "length limit exceeded".to_owned()));
+        assert_eq!(status_and_text(app.clone(), valid.clone()).await, (413, "length limit exceeded".to_owned()));
     }
-    let mut unsigned = good;
+    let mut unsigned = valid;
     unsigned.headers_mut().remove("x-sign");
-    assert_eq!(ask(app.clone(), unsigned).await.0, 413);
-    assert_eq!(refusal(app, four_bytes()).await, refused(413, "body_too_large"));
+    assert_eq!(status_and_text(app.clone(), unsigned).await.0, 413);
+    assert_eq!(rejection(app, four_bytes()).await, rejected(413, "body_too_large"));
 }
 
 #[tokio::test]
-async fn a_limit_inside_comes_after_the_body_was_read() {
+async fn inner_limit_applies_after_the_body_is_read() {
     let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(RequestBodyLimitLayer::new(3)));
-    lets_in_only_signed(app.clone(), "demo orders 1").await;
-    let good = declared(four_bytes());
-    assert_eq!(ask(app.clone(), good.clone()).await, (413, "length limit exceeded".to_owned()));
-    assert_eq!(refusal(app, good).await, refused(401, "replayed_nonce"));
+    assert_accepts_only_signed(app.clone(), "demo orders 1").await;
+    let valid = declared(four_bytes());
+    assert_eq!(status_and_text(app.clone(), valid.clone()).await, (413, "length limit exceeded".to_owned()));
+    assert_eq!(rejection(app, valid).await, rejected(401, "replayed_nonce"));
 }
 
 #[tokio::test]
-async fn axums_own_limit_holds_in_extractors_wherever_it_stands() {
+async fn axums_default_limit_applies_in_extractors() {
     let above = ServiceBuilder::new().layer(DefaultBodyLimit::max(3)).layer(layer());
     let below = ServiceBuilder::new().layer(layer()).layer(DefaultBodyLimit::max(3));
     for app in [orders().layer(above), orders().layer(below)] {
-        lets_in_only_signed(app.clone(), "demo orders 1").await;
-        let good = four_bytes();
-        let (status, text) = ask(app.clone(), good.clone()).await;
+        assert_accepts_only_signed(app.clone(), "demo orders 1").await;
+        let valid = four_bytes();
+        let (status, text) = status_and_text(app.clone(), valid.clone()).await;
         assert_eq!((status, &*text), (413, "Failed to buffer the request body: length limit exceeded"));
-        assert_eq!(refusal(app, good).await, refused(401, "replayed_nonce"), "it was verified before");
+        assert_eq!(rejection(app, valid).await, rejected(401, "replayed_nonce"), "the first request was verified");
     }
 }
 
 #[tokio::test]
-async fn the_verifiers_limit_is_413_whatever_axums_allows() {
+async fn verifier_limit_applies_without_axums_limit() {
     let three = verifier().0.with_limits(Limits::new().with_body(3)).into_layer();
     let app = orders().layer(ServiceBuilder::new().layer(DefaultBodyLimit::disable()).layer(three));
-    lets_in_only_signed(app.clone(), "demo orders 1").await;
+    assert_accepts_only_signed(app.clone(), "demo orders 1").await;
     let mut forged = declared(four_bytes());
     forged.headers_mut().insert("x-sign", "0".repeat(64).parse().unwrap());
-    assert_eq!(refusal(app.clone(), forged.clone()).await, refused(413, "body_too_large"), "before any MAC");
+    assert_eq!(
+        rejection(app.clone(), forged.clone()).await,
+        rejected(413, "body_too_large"),
+        "before the signature check"
+    );
     forged.headers_mut().remove("content-length");
     let unknown_length = forged.map(|body| Body::from_stream(stream::iter([Ok::<_, Infallible>(body)])));
-    assert_eq!(refusal(app.clone(), unknown_length).await, refused(401, "invalid_signature"));
+    assert_eq!(rejection(app.clone(), unknown_length).await, rejected(401, "invalid_signature"));
     let unknown_length = four_bytes().map(|body| Body::from_stream(stream::iter([Ok::<_, Infallible>(body)])));
-    assert_eq!(refusal(app, unknown_length).await, refused(413, "body_too_large"));
+    assert_eq!(rejection(app, unknown_length).await, rejected(413, "body_too_large"));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! The layer in the stacks that people have.
+//! The layer in common stacks.
 //!
-//! Each stack is sent something that was signed and something that was not. Where the order of its layers matters, the
-//! wrong order stands next to the right one, with what comes of it.
+//! Each stack gets a signed request and an unsigned one. If the order of its layers matters, a test also shows the
+//! effect of the wrong order.
 
 mod axum;
 mod encodings;
@@ -40,7 +40,7 @@ async fn order(caller: Caller, body: String) -> String {
     format!("{} orders {body}", caller.app_id())
 }
 
-/// The same without axum, on the crate's own body, whose error a service can tell from its own.
+/// A tower service without axum, with the crate's body type and its error.
 async fn streaming_service(request: Request<ServiceBody>) -> Result<Response<Full<Bytes>>, BodyError> {
     let mut body = request.into_body();
     let mut length = 0;
@@ -59,8 +59,8 @@ where
     Response::from_parts(parts, rig::bytes(body).await)
 }
 
-/// What a service over axum's body answers: status and text.
-async fn ask<S, B>(service: S, request: Request<impl Into<Body>>) -> (u16, String)
+/// The status and text of the response of a service with axum's body.
+async fn status_and_text<S, B>(service: S, request: Request<impl Into<Body>>) -> (u16, String)
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
@@ -69,8 +69,8 @@ where
     (response.status().as_u16(), String::from_utf8(response.into_body().to_vec()).unwrap())
 }
 
-/// What the verifier, and nothing else in the stack, refuses a request with.
-async fn refusal<S, B>(service: S, request: Request<impl Into<Body>>) -> (u16, String)
+/// The status and code of a rejection by the verifier. Fails for any other response.
+async fn rejection<S, B>(service: S, request: Request<impl Into<Body>>) -> (u16, String)
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
@@ -81,20 +81,20 @@ where
     (response.status().as_u16(), problem["code"].as_str().unwrap().to_owned())
 }
 
-fn refused(status: u16, code: &str) -> (u16, String) {
+fn rejected(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
-/// Asserts that the service lets a signed request in, and no other.
-async fn lets_in_only_signed<S, B>(service: S, text: &str)
+/// Asserts that the service accepts a signed request, and rejects an unsigned and a forged one.
+async fn assert_accepts_only_signed<S, B>(service: S, text: &str)
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,
     B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
 {
     let order = || post("/orders", "text/plain", "1");
-    assert_eq!(ask(service.clone(), signed(order())).await, (200, text.to_owned()));
-    assert_eq!(refusal(service.clone(), order()).await, refused(401, "unsigned"));
+    assert_eq!(status_and_text(service.clone(), signed(order())).await, (200, text.to_owned()));
+    assert_eq!(rejection(service.clone(), order()).await, rejected(401, "unsigned"));
     let mut forged = signed(order());
     *forged.body_mut() = "2";
-    assert_eq!(refusal(service, forged).await, refused(401, "body_mismatch"));
+    assert_eq!(rejection(service, forged).await, rejected(401, "body_mismatch"));
 }

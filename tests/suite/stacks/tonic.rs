@@ -1,4 +1,4 @@
-//! gRPC: tonic's server behind the verifier, and its client in front of it.
+//! gRPC: tonic's server behind the verifier, and its client above the signing layer.
 
 use std::{convert::Infallible, error::Error as _, net::SocketAddr, task};
 
@@ -28,7 +28,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
 
 use crate::{
-    replay::Down,
+    replay::FailingStore,
     rig::{self, NOW, get, keys, signed, signer, signer_of, verifier},
 };
 
@@ -39,7 +39,7 @@ const JOIN: &str = "/test.Echo/Join";
 type Codec = ProstCodec<String, String>;
 type Answer<T> = Result<Response<T>, Status>;
 
-/// A service as it is generated from a .proto, by hand.
+/// A handwritten equivalent of a service generated from a .proto file.
 #[derive(Clone)]
 struct Echo;
 
@@ -85,7 +85,7 @@ async fn join(request: Request<Streaming<String>>) -> Answer<String> {
     Ok(Response::new(words.join(" ")))
 }
 
-/// The service over TCP, behind this layer.
+/// Serves the service over TCP behind this layer.
 async fn serve<N: NonceStore, R: RenderRejection>(layer: VerifyLayer<StaticKeys, N, R>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,7 +94,7 @@ async fn serve<N: NonceStore, R: RenderRejection>(layer: VerifyLayer<StaticKeys,
     address
 }
 
-/// The same behind this verifier, which refuses as gRPC does.
+/// Serves it behind this verifier, with gRPC rejections.
 async fn serve_behind<N: NonceStore>(verifier: Verifier<StaticKeys, N>) -> SocketAddr {
     serve(verifier.into_layer().with_renderer(GrpcRejections::new())).await
 }
@@ -112,16 +112,16 @@ fn signing(address: SocketAddr, signer: Signer) -> Signing {
         .service(channel(address))
 }
 
-/// What a client says to the service, and hears of it.
-async fn ask<S, B>(client: S, text: impl Into<String>) -> Result<String, Status>
+/// Calls `Say` with this text and returns the answer.
+async fn call_say<S, B>(client: S, text: impl Into<String>) -> Result<String, Status>
 where
     S: GrpcService<Body, ResponseBody = B>,
     B: http_body::Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
 {
-    ask_by(Grpc::new(client), text).await
+    call_say_with(Grpc::new(client), text).await
 }
 
-async fn ask_by<S, B>(mut grpc: Grpc<S>, text: impl Into<String>) -> Result<String, Status>
+async fn call_say_with<S, B>(mut grpc: Grpc<S>, text: impl Into<String>) -> Result<String, Status>
 where
     S: GrpcService<Body, ResponseBody = B>,
     B: http_body::Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
@@ -136,85 +136,85 @@ fn forger() -> Signer {
 }
 
 #[tokio::test]
-async fn a_signed_call_is_answered_to_its_caller() {
+async fn signed_call_is_accepted() {
     let address = serve_behind(Verifier::new(keys())).await;
-    let answer = ask(signing(address, signer()), "hello").await.unwrap();
+    let answer = call_say(signing(address, signer()), "hello").await.unwrap();
     assert_eq!(answer, "demo says hello by trailers and application/grpc");
 }
 
 #[tokio::test]
-async fn an_unsigned_call_is_unauthenticated() {
+async fn unsigned_call_is_unauthenticated() {
     let address = serve_behind(Verifier::new(keys())).await;
-    let status = ask(channel(address), "hello").await.unwrap_err();
+    let status = call_say(channel(address), "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     assert!(status.message().starts_with("unsigned: the request is not signed: "), "{status}");
 }
 
 #[tokio::test]
-async fn a_call_signed_with_another_key_is_unauthenticated() {
+async fn call_signed_with_another_key_is_unauthenticated() {
     let address = serve_behind(Verifier::new(keys())).await;
-    let status = ask(signing(address, forger()), "hello").await.unwrap_err();
+    let status = call_say(signing(address, forger()), "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     assert!(status.message().starts_with("invalid_signature: "), "{status}");
-    assert!(status.metadata().get("www-authenticate").is_none(), "it belongs to a 401");
+    assert!(status.metadata().get("www-authenticate").is_none(), "the header belongs to a 401");
     assert_eq!(status.metadata().get("cache-control").unwrap(), "no-store");
     assert_eq!(status.metadata().get("x-error-code").unwrap(), "invalid_signature");
 }
 
 #[tokio::test]
-async fn a_stale_call_is_told_the_servers_time() {
+async fn stale_call_gets_the_server_time() {
     let address = serve_behind(Verifier::new(keys()).with_clock(ManualClock::at(NOW))).await;
-    let status = ask(signing(address, signer()), "hello").await.unwrap_err();
+    let status = call_say(signing(address, signer()), "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     assert!(status.message().starts_with("stale_timestamp: "), "{status}");
     assert_eq!(status.metadata().get("x-server-time").unwrap(), &*NOW.to_string());
 }
 
 #[tokio::test]
-async fn a_call_sent_twice_is_answered_once() {
+async fn replayed_call_is_unauthenticated() {
     let address = serve_behind(Verifier::new(keys())).await;
     let twice = service_fn(move |request: http::Request<countersign::client::SignedBody>| async move {
         let channel = channel(address);
         let (parts, body) = request.into_parts();
         let request = |body| http::Request::from_parts(parts.clone(), Body::new(body));
         let first = channel.clone().oneshot(request(body.try_clone().unwrap())).await?;
-        assert!(!first.headers().contains_key("grpc-status"), "it was let in");
+        assert!(!first.headers().contains_key("grpc-status"), "the first call was accepted");
         channel.oneshot(request(body)).await
     });
     let client = SignLayer::new(signer()).layer(twice);
-    let status = ask(client, "hello").await.unwrap_err();
+    let status = call_say(client, "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     assert!(status.message().starts_with("replayed_nonce: "), "{status}");
 }
 
 #[tokio::test]
 async fn failed_store_is_unavailable_with_retry_after() {
-    let address = serve_behind(Verifier::new(keys()).with_nonces(Down)).await;
-    let status = ask(signing(address, signer()), "hello").await.unwrap_err();
+    let address = serve_behind(Verifier::new(keys()).with_nonces(FailingStore)).await;
+    let status = call_say(signing(address, signer()), "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert_eq!(status.metadata().get("retry-after").unwrap(), "1");
-    assert!(!format!("{status:?}").contains("10.1.2.3"), "that is for operators: {status:?}");
+    assert!(!format!("{status:?}").contains("10.1.2.3"), "callers must not see the cause: {status:?}");
 }
 
 #[tokio::test]
 async fn too_large_message_is_resource_exhausted() {
     let small = Limits::new().with_body(1024);
     let address = serve_behind(Verifier::new(keys()).with_limits(small)).await;
-    // The second is more than a connection sends before the other end reads.
+    // The larger message exceeds the flow-control window of the connection.
     for length in [1024, 1024 * 1024] {
-        let status = ask(signing(address, signer()), "x".repeat(length)).await.unwrap_err();
+        let status = call_say(signing(address, signer()), "x".repeat(length)).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.message().starts_with("body_too_large: "), "{status}");
     }
-    assert!(ask(signing(address, signer()), "x".repeat(1000)).await.is_ok());
+    assert!(call_say(signing(address, signer()), "x".repeat(1000)).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_grpc_client_cannot_read_a_problem() {
+async fn problem_json_is_an_internal_error_in_grpc() {
     let address = serve(VerifyLayer::new(keys())).await;
-    let refused = [ask(channel(address), "hello").await, ask(signing(address, forger()), "hello").await];
-    for status in refused.map(Result::unwrap_err) {
-        assert_eq!(status.code(), Code::Internal, "tonic took the problem for a message: {status}");
+    let rejected = [call_say(channel(address), "hello").await, call_say(signing(address, forger()), "hello").await];
+    for status in rejected.map(Result::unwrap_err) {
+        assert_eq!(status.code(), Code::Internal, "tonic parsed the problem document as a message: {status}");
         assert!(!status.message().contains("unsigned") && !status.message().contains("invalid_signature"));
     }
 }
@@ -229,8 +229,8 @@ async fn rejection_is_headers_only() {
         .layer(service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::new()))) }));
     let verified_above = rig::verify(&rig::verifier().0, signed(get("/"))).await.unwrap().map(UnverifiedBody::new);
     let requests = [
-        (rig::arriving(get("/")), "16", "unsigned: "),
-        (rig::arriving(get("/?a=1&b=2&c=3")), "3", "query_too_long: "),
+        (rig::incoming(get("/")), "16", "unsigned: "),
+        (rig::incoming(get("/?a=1&b=2&c=3")), "3", "query_too_long: "),
         (verified_above, "13", "misconfigured: "),
     ];
     for (request, status, code) in requests {
@@ -239,12 +239,12 @@ async fn rejection_is_headers_only() {
         assert_eq!(response.headers()["content-type"], "application/grpc");
         assert_eq!(response.headers()["grpc-status"], status);
         assert!(response.headers()["grpc-message"].to_str().unwrap().starts_with(code));
-        assert!(http_body::Body::is_end_stream(response.body()), "a head with END_STREAM");
+        assert!(http_body::Body::is_end_stream(response.body()), "the headers end the stream");
     }
 }
 
 #[tokio::test]
-async fn a_message_travels_in_any_alphabet() {
+async fn grpc_message_is_percent_encoded() {
     let name = "100% ключ\n~";
     let scheme =
         Scheme::new().with_field_location(FieldLocation::Query).with_parameter_name(Field::AppId, name).unwrap();
@@ -255,27 +255,27 @@ async fn a_message_travels_in_any_alphabet() {
     assert!(message.contains(" 100%25 %D0%BA%D0%BB%D1%8E%D1%87%0A~, "), "{message}");
 
     let address = serve_behind(Verifier::new(keys()).with_scheme(scheme)).await;
-    let status = ask(channel(address), "hello").await.unwrap_err();
+    let status = call_say(channel(address), "hello").await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, &*rejection.to_string()));
 }
 
 #[tokio::test]
-async fn a_signed_host_is_that_of_the_clients_origin() {
+async fn signed_host_is_the_clients_origin() {
     let scheme = Scheme::new().with_signed_headers([HeaderName::from_static("host")]).unwrap();
     let address = serve_behind(Verifier::new(keys()).with_scheme(scheme.clone())).await;
     let client = signing(address, signer_of(scheme));
-    // The channel writes the authority below the signature, so the client above has to know it.
+    // The channel sets the authority below the signing layer, so the gRPC client needs the same origin.
     let origin = format!("http://{address}").parse().unwrap();
-    assert!(ask_by(Grpc::with_origin(client.clone(), origin), "hello").await.is_ok());
+    assert!(call_say_with(Grpc::with_origin(client.clone(), origin), "hello").await.is_ok());
     let other = "http://example.com".parse().unwrap();
-    let status = ask_by(Grpc::with_origin(client.clone(), other), "hello").await.unwrap_err();
+    let status = call_say_with(Grpc::with_origin(client.clone(), other), "hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
-    let status = ask(client, "hello").await.unwrap_err();
-    assert!(status.source().unwrap().is::<SendError>(), "without one nothing is sent: {status}");
+    let status = call_say(client, "hello").await.unwrap_err();
+    assert!(status.source().unwrap().is::<SendError>(), "without an origin the call is not sent: {status}");
 }
 
 #[tokio::test]
-async fn a_health_check_may_bypass_verification() {
+async fn health_check_can_bypass_verification() {
     let (_reporter, health) = tonic_health::server::health_reporter();
     let verifier = Verifier::new(keys()).with_insecure_bypass(|_, uri| uri.path() == "/grpc.health.v1.Health/Check");
     let layer = verifier.into_layer().with_renderer(GrpcRejections::new());
@@ -288,13 +288,13 @@ async fn a_health_check_may_bypass_verification() {
     let answer = client.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::Serving);
     let status = client.watch(HealthCheckRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unauthenticated, "only the check bypasses: {status}");
-    assert!(ask(channel(address), "hello").await.is_err());
-    assert!(ask(signing(address, signer()), "hello").await.is_ok());
+    assert_eq!(status.code(), Code::Unauthenticated, "only Check bypasses verification: {status}");
+    assert!(call_say(channel(address), "hello").await.is_err());
+    assert!(call_say(signing(address, signer()), "hello").await.is_ok());
 }
 
 #[tokio::test]
-async fn a_stream_of_answers_passes() {
+async fn server_streaming_call_is_accepted() {
     let address = serve_behind(Verifier::new(keys())).await;
     let mut grpc = Grpc::new(signing(address, signer()));
     grpc.ready().await.unwrap();
@@ -304,7 +304,7 @@ async fn a_stream_of_answers_passes() {
 }
 
 #[tokio::test]
-async fn a_stream_of_messages_arrives_whole() {
+async fn client_streaming_call_is_accepted() {
     let address = serve_behind(Verifier::new(keys())).await;
     let mut grpc = Grpc::new(signing(address, signer()));
     for words in [&["one", "two", "three"][..], &[]] {

@@ -1,4 +1,4 @@
-//! Plain tower services, without axum and without a server: over any body.
+//! Plain tower services with any body, without axum and without a server.
 
 use bytes::Bytes;
 use countersign::server::{ServiceBody, UnverifiedBody};
@@ -9,10 +9,10 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::map_request_body::MapRequestBodyLayer;
 
 use super::{layer, streaming_service};
-use crate::rig::{self, arriving, form, get, post, signed};
+use crate::rig::{self, form, get, incoming, post, signed};
 
 #[tokio::test]
-async fn around_a_tower_service_on_any_body() {
+async fn layer_works_with_any_tower_body() {
     let service = ServiceBuilder::new()
         .layer(MapRequestBodyLayer::new(UnverifiedBody::new))
         .layer(layer())
@@ -25,25 +25,25 @@ async fn around_a_tower_service_on_any_body() {
 }
 
 #[tokio::test]
-async fn the_services_own_error_passes() {
+async fn service_error_is_passed_through() {
     let broken = service_fn(|_: Request<ServiceBody>| async { Err::<Response<Full<Bytes>>, _>("out of order") });
     let service = layer().layer(broken);
-    assert_eq!(service.clone().oneshot(arriving(signed(get("/")))).await.unwrap_err(), "out of order");
-    assert_eq!(service.oneshot(arriving(get("/"))).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(service.clone().oneshot(incoming(signed(get("/")))).await.unwrap_err(), "out of order");
+    assert_eq!(service.oneshot(incoming(get("/"))).await.unwrap().status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn the_service_that_is_ready_is_the_one_that_is_called() {
+async fn ready_service_is_the_called_service() {
     let limited = ServiceBuilder::new().concurrency_limit(1).service(service_fn(streaming_service));
     let mut service = layer().layer(limited);
     for _ in 0..3 {
-        let request = arriving(signed(get("/")));
+        let request = incoming(signed(get("/")));
         let response = ready(&mut service).await.call(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
     }
 }
 
-/// SECURITY.md says so: nobody who sends forms slowly needs a key to take up what a limit inside has to give.
+/// SECURITY.md describes this: a caller without a key can hold a permit of an inner limit by sending a form slowly.
 #[tokio::test]
 async fn slow_form_holds_an_inner_concurrency_permit() {
     let limited = ServiceBuilder::new().concurrency_limit(1).service(service_fn(streaming_service));
@@ -59,13 +59,13 @@ async fn slow_form_holds_an_inner_concurrency_permit() {
         sender.send_data(sent[1..].into()).await.unwrap();
         drop(sender);
         assert_eq!(answer.await.unwrap().unwrap().status(), expected);
-        assert!(is_ready_now(&mut second), "{expected} gave the permit back");
+        assert!(is_ready_now(&mut second), "{expected} released the permit");
     }
 }
 
-/// With the limit outside, those wait who are not verified yet, and nothing else changes.
+/// With an outer limit, unverified requests hold permits as well.
 #[tokio::test]
-async fn a_limit_outside_holds_while_a_form_trickles_in_too() {
+async fn outer_concurrency_limit_covers_slow_forms() {
     let mut first = ServiceBuilder::new().concurrency_limit(1).layer(layer()).service(service_fn(streaming_service));
     let mut second = first.clone();
     let (sender, body) = Channel::<Bytes>::new(1);
@@ -73,12 +73,12 @@ async fn a_limit_outside_holds_while_a_form_trickles_in_too() {
     let answer = ready(&mut first).await.call(request);
     assert!(!is_ready_now(&mut second));
     drop((sender, answer));
-    assert!(is_ready_now(&mut second), "a call that is given up gives its permit back");
-    let response = ready(&mut second).await.call(arriving(get("/"))).await.unwrap();
+    assert!(is_ready_now(&mut second), "a cancelled call releases its permit");
+    let response = ready(&mut second).await.call(incoming(get("/"))).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }
 
-/// Says over which body, of the many that it could be.
+/// Fixes the body type, which the compiler cannot infer.
 async fn ready<S: Service<Request<UnverifiedBody>, Error: std::fmt::Debug>>(service: &mut S) -> &mut S {
     service.ready().await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! tower-http around the layer and inside it: what it logs, catches, answers itself and rewrites.
+//! tower-http outside and inside the layer: tracing, panics, CORS and path normalization.
 
 use std::sync::mpsc;
 
@@ -10,7 +10,7 @@ use tower_http::{
     catch_panic::CatchPanicLayer, cors::CorsLayer, normalize_path::NormalizePathLayer, trace::TraceLayer,
 };
 
-use super::{ask, layer, lets_in_only_signed, order, refusal, refused, respond};
+use super::{assert_accepts_only_signed, layer, order, rejected, rejection, respond, status_and_text};
 use crate::rig::{NOW, post, signed, signed_by, signer};
 
 fn orders() -> Router {
@@ -18,13 +18,13 @@ fn orders() -> Router {
 }
 
 #[tokio::test]
-async fn a_trace_above_sees_why_a_request_was_refused() {
+async fn outer_trace_gets_the_rejection() {
     let (sender, kinds) = mpsc::channel();
     let trace = TraceLayer::new_for_http().on_response(move |response: &Response<_>, _, _: &_| {
         sender.send(response.extensions().get().map(Rejection::kind)).unwrap();
     });
     let app = orders().layer(ServiceBuilder::new().layer(trace).layer(layer()));
-    lets_in_only_signed(app, "demo orders 1").await;
+    assert_accepts_only_signed(app, "demo orders 1").await;
     let seen: Vec<_> = kinds.try_iter().collect();
     assert_eq!(seen, [None, Some(RejectionKind::Unsigned), Some(RejectionKind::BodyMismatch)]);
 }
@@ -38,25 +38,25 @@ async fn inner_trace_sees_only_verified_callers() {
         tracing::Span::none()
     });
     let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(trace));
-    lets_in_only_signed(app, "demo orders 1").await;
+    assert_accepts_only_signed(app, "demo orders 1").await;
     assert_eq!(callers.try_iter().collect::<Vec<_>>(), ["demo"]);
 }
 
 #[tokio::test]
-async fn a_panic_below_is_a_500_whose_nonce_is_spent() {
+async fn handler_panic_returns_500_and_uses_the_nonce() {
     async fn panics() {
-        panic!("the handler, as it should in this test");
+        panic!("expected in this test");
     }
     let app = orders().route("/broken", on_post(panics));
     let outside = app.clone().layer(ServiceBuilder::new().layer(CatchPanicLayer::new()).layer(layer()));
     let inside = app.layer(ServiceBuilder::new().layer(layer()).layer(CatchPanicLayer::new()));
     for app in [outside, inside] {
-        lets_in_only_signed(app.clone(), "demo orders 1").await;
+        assert_accepts_only_signed(app.clone(), "demo orders 1").await;
         let request = || post("/broken", "text/plain", "1");
-        let good = signed(request());
-        assert_eq!(ask(app.clone(), good.clone()).await, (500, "Service panicked".to_owned()));
-        assert_eq!(refusal(app.clone(), good).await, refused(401, "replayed_nonce"));
-        assert_eq!(refusal(app, request()).await, refused(401, "unsigned"));
+        let valid = signed(request());
+        assert_eq!(status_and_text(app.clone(), valid.clone()).await, (500, "Service panicked".to_owned()));
+        assert_eq!(rejection(app.clone(), valid).await, rejected(401, "replayed_nonce"));
+        assert_eq!(rejection(app, request()).await, rejected(401, "unsigned"));
     }
 }
 
@@ -70,7 +70,7 @@ fn cors() -> CorsLayer {
         .expose_headers([HeaderName::from_static("x-server-time")])
 }
 
-/// What a browser asks before it lets a page send. It cannot be signed.
+/// The CORS preflight of a browser, which cannot be signed.
 fn preflight() -> Request<&'static str> {
     Request::options("/orders")
         .header("origin", SHOP)
@@ -86,9 +86,9 @@ fn stale_from_a_page() -> Request<&'static str> {
 }
 
 #[tokio::test]
-async fn cors_outside_answers_preflights_and_lets_pages_read_refusals() {
+async fn outer_cors_answers_preflights_and_exposes_rejections() {
     let app = orders().layer(ServiceBuilder::new().layer(cors()).layer(layer()));
-    lets_in_only_signed(app.clone(), "demo orders 1").await;
+    assert_accepts_only_signed(app.clone(), "demo orders 1").await;
     let response = respond(app.clone(), preflight()).await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()["access-control-allow-methods"]),
@@ -102,24 +102,24 @@ async fn cors_outside_answers_preflights_and_lets_pages_read_refusals() {
 }
 
 #[tokio::test]
-async fn cors_inside_is_the_wrong_order_for_preflights_are_refused() {
+async fn inner_cors_rejects_preflights() {
     let app = orders().layer(ServiceBuilder::new().layer(layer()).layer(cors()));
-    assert_eq!(refusal(app.clone(), preflight()).await, refused(401, "unsigned"));
+    assert_eq!(rejection(app.clone(), preflight()).await, rejected(401, "unsigned"));
     let response = respond(app, stale_from_a_page()).await;
     assert_eq!(response.status(), 401);
-    assert!(!response.headers().contains_key("access-control-allow-origin"), "no page can read why");
+    assert!(!response.headers().contains_key("access-control-allow-origin"), "pages cannot read the rejection");
 }
 
 #[tokio::test]
-async fn a_path_is_normalized_inside() {
+async fn path_can_be_normalized_inside() {
     let app = layer().layer(NormalizePathLayer::trim_trailing_slash().layer(orders()));
-    lets_in_only_signed(app.clone(), "demo orders 1").await;
+    assert_accepts_only_signed(app.clone(), "demo orders 1").await;
     let slashed = || post("/orders/", "text/plain", "1");
-    assert_eq!(ask(app.clone(), signed(slashed())).await.0, 200);
-    assert_eq!(refusal(app.clone(), slashed()).await, refused(401, "unsigned"));
+    assert_eq!(status_and_text(app.clone(), signed(slashed())).await.0, 200);
+    assert_eq!(rejection(app.clone(), slashed()).await, rejected(401, "unsigned"));
     let mut moved = signed(post("/orders", "text/plain", "1"));
     *moved.uri_mut() = "/orders/".parse().unwrap();
-    assert_eq!(refusal(app, moved).await, refused(401, "invalid_signature"));
+    assert_eq!(rejection(app, moved).await, rejected(401, "invalid_signature"));
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn path_normalized_above_is_rejected() {
     let inside_a_router = NormalizePathLayer::trim_trailing_slash().layer(orders().layer(layer()));
     let around_a_router = NormalizePathLayer::trim_trailing_slash().layer(layer().layer(orders()));
     let slashed = || signed(post("/orders/", "text/plain", "1"));
-    assert_eq!(refusal(inside_a_router, slashed()).await, refused(401, "invalid_signature"));
-    assert_eq!(refusal(around_a_router.clone(), slashed()).await, refused(401, "invalid_signature"));
-    lets_in_only_signed(around_a_router, "demo orders 1").await;
+    assert_eq!(rejection(inside_a_router, slashed()).await, rejected(401, "invalid_signature"));
+    assert_eq!(rejection(around_a_router.clone(), slashed()).await, rejected(401, "invalid_signature"));
+    assert_accepts_only_signed(around_a_router, "demo orders 1").await;
 }

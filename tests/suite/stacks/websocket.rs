@@ -1,4 +1,4 @@
-//! WebSockets behind the layer, over HTTP/1.1 and HTTP/2, and through a proxy that translates one into the other.
+//! WebSockets behind the layer, over HTTP/1.1 and HTTP/2, and through a proxy that translates between them.
 
 use std::net::SocketAddr;
 
@@ -40,7 +40,7 @@ async fn echo(caller: Caller, method: Method, upgrade: WebSocketUpgrade) -> Resp
     })
 }
 
-/// Also nested, so that the path is another one within.
+/// Serves the route at the root, and nested with another outer path.
 async fn serve(scheme: Scheme) -> SocketAddr {
     let verifier = Verifier::new(rig::keys()).with_scheme(scheme);
     let inner = Router::new().route("/ws", any(echo)).layer(VerifyLayer::from(verifier));
@@ -51,13 +51,13 @@ async fn serve(scheme: Scheme) -> SocketAddr {
     address
 }
 
-/// A signed handshake of HTTP/1.1.
+/// A signed HTTP/1.1 handshake.
 fn handshake(signer: &Signer, target: &str) -> Request<()> {
     let request = format!("ws://localhost{target}").into_client_request().unwrap();
     let (mut parts, ()) = request.into_parts();
     parts.uri = target.parse().unwrap();
     signer.sign_parts(&mut parts, countersign::Payload::Bytes(b"")).unwrap();
-    // tungstenite wants a whole URL, and sends the target of it.
+    // tungstenite needs a full URL, of which it sends only the target.
     parts.uri = format!("ws://localhost{}", parts.uri).parse().unwrap();
     Request::from_parts(parts, ())
 }
@@ -73,18 +73,18 @@ async fn http2(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<E
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    // With its answer comes word of what the server can do.
+    // The response arrives after the server's settings frame, which announces extended CONNECT.
     let hello = Request::get("http://localhost/hello").body(Empty::new()).unwrap();
     assert_eq!(sender.send_request(hello).await.unwrap().status(), 401);
     sender
 }
 
-async fn says<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) -> String {
+async fn echo_once<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) -> String {
     socket.send(tungstenite::Message::text("hello")).await.unwrap();
     socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
 }
 
-fn refusal(error: tungstenite::Error) -> (u16, String) {
+fn rejection(error: tungstenite::Error) -> (u16, String) {
     let tungstenite::Error::Http(response) = error else { panic!("{error}") };
     let code = response.headers()["x-error-code"].to_str().unwrap().to_owned();
     (response.status().as_u16(), code)
@@ -100,13 +100,13 @@ async fn websocket_over_http_1_is_signed_as_get() {
         };
         let signer = signer().with_scheme(scheme);
         for target in ["/ws?room=1", "/api/ws"] {
-            assert_eq!(says(connect(handshake(&signer, target)).await.unwrap()).await, "GET of demo: hello");
+            assert_eq!(echo_once(connect(handshake(&signer, target)).await.unwrap()).await, "GET of demo: hello");
         }
         let replayed = handshake(&signer, "/ws");
         connect(replayed.clone()).await.unwrap();
-        assert_eq!(refusal(connect(replayed).await.unwrap_err()), (401, "replayed_nonce".to_owned()));
+        assert_eq!(rejection(connect(replayed).await.unwrap_err()), (401, "replayed_nonce".to_owned()));
         let unsigned = "ws://localhost/ws".into_client_request().unwrap();
-        assert_eq!(refusal(connect(unsigned).await.unwrap_err()), (401, "unsigned".to_owned()));
+        assert_eq!(rejection(connect(unsigned).await.unwrap_err()), (401, "unsigned".to_owned()));
     }
 }
 
@@ -114,7 +114,7 @@ async fn websocket_over_http_1_is_signed_as_get() {
 async fn websocket_over_http_2_is_signed_as_get() {
     let mut sender = http2(serve(Scheme::new()).await).await;
     for target in ["/ws?room=1", "/api/ws"] {
-        // Signed as what it is, and as what it is in HTTP/1.1.
+        // Signed as an extended CONNECT, and as the equivalent GET of HTTP/1.1.
         let signed = signer().sign(extended_connect(target).map(|_| "")).unwrap();
         let mut as_get = signer().sign(get(target)).unwrap();
         as_get.headers_mut().insert("sec-websocket-version", HeaderValue::from_static("13"));
@@ -125,7 +125,7 @@ async fn websocket_over_http_2_is_signed_as_get() {
             assert_eq!(response.status(), 200);
             let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
             let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
-            assert_eq!(says(socket).await, "CONNECT of demo: hello");
+            assert_eq!(echo_once(socket).await, "CONNECT of demo: hello");
         }
     }
     let mut moved = signer().sign(extended_connect("/ws?room=1").map(|_| "")).unwrap().map(|_| Empty::new());
@@ -138,18 +138,18 @@ async fn websocket_over_http_2_is_signed_as_get() {
 }
 
 #[tokio::test]
-async fn websocket_passes_a_proxy_that_translates_it() {
+async fn websocket_passes_a_translating_proxy() {
     let proxy = haproxy(serve(Scheme::new()).await);
     let connect = async |request: Request<()>| {
         let stream = TcpStream::connect(proxy.address).await.unwrap();
         client_async(request, stream).await.map(|(socket, _)| socket)
     };
-    assert_eq!(says(connect(handshake(&signer(), "/ws?room=1")).await.unwrap()).await, "CONNECT of demo: hello");
+    assert_eq!(echo_once(connect(handshake(&signer(), "/ws?room=1")).await.unwrap()).await, "CONNECT of demo: hello");
     let unsigned = "ws://localhost/ws".into_client_request().unwrap();
-    assert_eq!(refusal(connect(unsigned).await.unwrap_err()), (401, "unsigned".to_owned()));
+    assert_eq!(rejection(connect(unsigned).await.unwrap_err()), (401, "unsigned".to_owned()));
 }
 
-/// By the lines of docs/proxies.md.
+/// Uses the configuration of docs/proxies.md.
 #[tokio::test]
 async fn websocket_passes_nginx() {
     let page = block("nginx\n", 0, serve(Scheme::new()).await);
@@ -157,7 +157,7 @@ async fn websocket_passes_nginx() {
         let stream = TcpStream::connect(nginx.address).await.unwrap();
         client_async(handshake(&signer(), "/ws?room=1"), stream).await.map(|(socket, _)| socket)
     };
-    assert_eq!(says(connect(&Proxy::nginx(&page)).await.unwrap()).await, "GET of demo: hello");
+    assert_eq!(echo_once(connect(&Proxy::nginx(&page)).await.unwrap()).await, "GET of demo: hello");
     let without = Proxy::nginx(&page.replace("proxy_set_header Upgrade $http_upgrade;", ""));
     assert!(connect(&without).await.is_err());
 }
@@ -165,7 +165,7 @@ async fn websocket_passes_nginx() {
 #[tokio::test]
 async fn connect_without_a_path_is_malformed() {
     let signed = || signed_by(&signer(), rig::NOW, get("/ws"));
-    let refused = async |method: Method, uri: &str, version| {
+    let rejected = async |method: Method, uri: &str, version| {
         let mut request = signed();
         *request.method_mut() = method;
         *request.uri_mut() = uri.parse::<Uri>().unwrap();
@@ -173,21 +173,21 @@ async fn connect_without_a_path_is_malformed() {
         rig::code(&verifier().0, request).await
     };
     for version in [Version::HTTP_11, Version::HTTP_2] {
-        assert_eq!(refused(Method::CONNECT, "localhost:80", version).await, "malformed_field");
-        assert_eq!(refused(Method::CONNECT, "*", version).await, "malformed_field");
-        assert_eq!(refused(Method::GET, "localhost:80", version).await, "malformed_field");
+        assert_eq!(rejected(Method::CONNECT, "localhost:80", version).await, "malformed_field");
+        assert_eq!(rejected(Method::CONNECT, "*", version).await, "malformed_field");
+        assert_eq!(rejected(Method::GET, "localhost:80", version).await, "malformed_field");
     }
-    // HTTP/1.1 has no other CONNECT than the plain one, whatever its target looks like.
+    // HTTP/1.1 has only the plain CONNECT, for any form of target.
     for uri in ["/ws", "http://localhost/ws"] {
-        assert_eq!(refused(Method::CONNECT, uri, Version::HTTP_11).await, "malformed_field");
-        assert_eq!(refused(Method::CONNECT, uri, Version::HTTP_2).await, "accepted");
-        assert_eq!(refused(Method::CONNECT, uri, Version::HTTP_3).await, "accepted");
-        assert_eq!(refused(Method::OPTIONS, uri, Version::HTTP_2).await, "invalid_signature");
+        assert_eq!(rejected(Method::CONNECT, uri, Version::HTTP_11).await, "malformed_field");
+        assert_eq!(rejected(Method::CONNECT, uri, Version::HTTP_2).await, "accepted");
+        assert_eq!(rejected(Method::CONNECT, uri, Version::HTTP_3).await, "accepted");
+        assert_eq!(rejected(Method::OPTIONS, uri, Version::HTTP_2).await, "invalid_signature");
     }
 }
 
 #[tokio::test]
-async fn http_1_connect_is_refused_over_a_socket() {
+async fn http_1_connect_is_rejected_over_a_socket() {
     let address = serve(Scheme::new()).await;
     for target in ["localhost:80", "http://localhost/ws", "/ws"] {
         let signed = signer().sign(get("/ws")).unwrap();
@@ -205,7 +205,7 @@ async fn http_1_connect_is_refused_over_a_socket() {
     }
 }
 
-/// A HAProxy that speaks HTTP/2 to the server.
+/// A HAProxy that uses HTTP/2 to the server.
 fn haproxy(server: SocketAddr) -> Proxy {
     Proxy::haproxy(&format!(
         "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n timeout tunnel 20s\n\
