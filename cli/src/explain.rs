@@ -12,7 +12,7 @@ use crate::{
     exit::{Failure, INVALID},
     raw,
     scheme::SchemeOptions,
-    show::{comparison_json, print_comparison},
+    show::{comparison_json, comparison_text},
 };
 
 /// Compares what a client signed with what a verifier compared: the first difference and its cause
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let comparison = Comparison::new(&signed, &verified);
     match arguments.json {
         true => println!("{}", comparison_json(&comparison)),
-        false => print_comparison(&comparison),
+        false => anstream::println!("{}", comparison_text(&comparison)),
     }
     Ok(if comparison == Comparison::Same { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
 }

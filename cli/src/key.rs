@@ -121,7 +121,13 @@ struct KeysFile {
 
 #[derive(Deserialize)]
 struct AppEntry {
+    #[serde(default = "enabled")]
+    enabled: bool,
     keys: Vec<KeyEntry>,
+}
+
+fn enabled() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -139,7 +145,13 @@ fn key_of_app(path: &Path, app: &AppId) -> Result<KeyText, Failure> {
     FileKeys::open(path).map_err(|error| failure(error.to_string()))?;
     let text = fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
     let mut file: KeysFile = toml::from_str(&text).map_err(|_| failure("the file is no key file".to_owned()))?;
-    let entry = file.apps.remove(app.as_str()).ok_or_else(|| failure(format!("there is no app {app}")))?;
+    let entry = file
+        .apps
+        .remove(app.as_str())
+        .ok_or_else(|| failure(format!("there is no app {app}, so a service answers it with invalid_signature")))?;
+    if !entry.enabled {
+        return Err(failure(format!("the app {app} is disabled, so a service answers it with invalid_signature")));
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let second = |at: &toml::value::Datetime| {

@@ -9,7 +9,7 @@ use std::{
 
 use anstream::{eprintln, println};
 use clap::Args;
-use countersign::{Refusal, SendError, SignLayer};
+use countersign::{Refusal, RejectionKind, SendError, SignLayer};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Body, Client, Request, Response, Url, redirect::Policy};
 use serde_json::json;
@@ -21,7 +21,7 @@ use crate::{
     key::{KeyOptions, TokenOptions},
     request::RequestOptions,
     scheme::SchemeOptions,
-    show::{bad, header_text, headers_json, print_comparison, refusal_json},
+    show::{bad, comparison_text, header_text, headers_json, refusal_json},
 };
 
 /// Signs a request, sends it, shows the response, and explains a refusal
@@ -158,17 +158,13 @@ async fn show(arguments: &Arguments, response: Response) -> Result<ExitCode, Fai
 
 /// Shows why the service refused the request.
 fn explain(refusal: &Refusal) {
-    println!("{}", bad(&format!("refused with {}: {}", refusal.status(), refusal.code())));
+    eprintln!("{}", bad(&format!("refused with {}: {}", refusal.status(), refusal.code())));
     match refusal.comparison() {
-        Some(comparison) => print_comparison(comparison),
-        None => {
-            println!("{}", refusal.to_string().split_once(": ").map_or("", |(_, reason)| reason));
-            if refusal.kind() == Some(countersign::RejectionKind::InvalidSignature) {
-                println!(
-                    "The service does not explain it. Ask its operator for the reason, or try `countersign serve`."
-                );
-            }
-        }
+        Some(comparison) => eprintln!("{}", comparison_text(comparison)),
+        None => eprintln!("{}", refusal.to_string().split_once(": ").map_or("", |(_, reason)| reason)),
+    }
+    if refusal.comparison().is_none() && refusal.kind() == Some(RejectionKind::InvalidSignature) {
+        eprintln!("This service does not explain signatures: compare with `countersign serve`, or ask its operator.");
     }
 }
 

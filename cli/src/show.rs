@@ -1,6 +1,5 @@
 //! What commands print.
 
-use anstream::println;
 use countersign::{Refusal, client::Comparison};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -20,19 +19,21 @@ pub(crate) fn bad(text: &str) -> String {
     format!("{RED}{text}{RESET}")
 }
 
-/// Prints the first difference of two strings to sign, and its cause.
-pub(crate) fn print_comparison(comparison: &Comparison) {
+/// The first difference of two strings to sign, and its cause.
+pub(crate) fn comparison_text(comparison: &Comparison) -> String {
+    let mut lines = Vec::new();
     if let Comparison::Different(difference) = comparison {
-        println!("{BOLD}{} differs{RESET}", difference.line().to_string().trim_end_matches(','));
+        lines.push(format!("{BOLD}{} differs{RESET}", difference.line().to_string().trim_end_matches(',')));
         if let (Some(signed), Some(verified)) = (difference.signed(), difference.verified()) {
-            println!("  signed:  {signed}");
-            println!("  arrived: {verified}");
+            lines.push(format!("  signed:  {signed}"));
+            lines.push(format!("  arrived: {verified}"));
         }
     }
-    match comparison.cause() {
-        Some(cause) => println!("{BOLD}cause:{RESET} {}: {}", cause.code(), cause.advice()),
-        None => println!("{comparison}"),
-    }
+    lines.push(match comparison.cause() {
+        Some(cause) => format!("{BOLD}cause:{RESET} {}: {}", cause.code(), cause.advice()),
+        None => comparison.to_string(),
+    });
+    lines.join("\n")
 }
 
 /// A comparison for scripts.

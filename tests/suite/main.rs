@@ -10,6 +10,7 @@ mod body_memory;
 mod bypass;
 mod cached;
 mod caches;
+mod causes;
 mod client;
 mod clock_steps;
 mod closures;

@@ -91,6 +91,21 @@ impl EchoServer {
         Self::with_app(&format!("demo:{KEY}"), arguments)
     }
 
+    /// It knows the apps of this key file.
+    pub(crate) fn start_with_keys(path: &str) -> Self {
+        Self::with_keys_from(["--keys", path], &[])
+    }
+
+    /// It knows this app alone.
+    pub(crate) fn start_with_app(app: &str) -> Self {
+        Self::with_app(app, &[])
+    }
+
+    /// The URL of the server, without a path.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     fn with_app(app: &str, arguments: &[&str]) -> Self {
         Self::with_keys_from(["--app", app], arguments)
     }
@@ -158,7 +173,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
