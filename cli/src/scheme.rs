@@ -4,6 +4,10 @@ use clap::{Args, ValueEnum};
 use countersign::{FieldLocation, Scheme, TokenLocation};
 use http::HeaderName;
 
+/// The message for a wrong prefix. It does not repeat the value, which may be a secret that belongs to another option.
+pub(crate) const PREFIX: &str =
+    "--prefix: expected a path that starts with / and does not end with it, /api for example";
+
 /// The options of a scheme.
 #[derive(Args)]
 #[command(next_help_heading = "What both ends configure alike")]

@@ -6,7 +6,7 @@ use anstream::println;
 use bytes::Bytes;
 use clap::Args;
 use countersign::{
-    Caller, Explanation, Rejection, RejectionKind, Scheme, Verifier,
+    Caller, Explanation, Field, Rejection, RejectionKind, StaticKeys, Verifier,
     clock::{Clock, ManualClock, SystemClock},
     protocol::Claim,
     server::UnverifiedBody,
@@ -19,7 +19,7 @@ use crate::{
     exit::{Failure, INVALID},
     key::KeyOptions,
     raw,
-    scheme::SchemeOptions,
+    scheme::{PREFIX, SchemeOptions},
     show::{bad, good},
     spelling,
 };
@@ -52,26 +52,17 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scheme = arguments.scheme.scheme().unwrap_or_else(|error| Failure::usage("verify", error));
-    let request = raw::request(&raw::read(&arguments.file)?)?;
-    let (parts, body) = request.into_parts();
+    let verifier = Verifier::new(arguments.key.static_keys()?).with_scheme(scheme.clone()).with_explanations();
+    let verifier = verifier.with_prefix(&arguments.prefix).unwrap_or_else(|_| Failure::usage("verify", PREFIX));
+    let (parts, body) = raw::request(&raw::read(&arguments.file)?)?.into_parts();
     let string = Explanation::of_request(&scheme, &parts, &body).ok();
     let claim = Claim::extract(&scheme, &parts.uri, &parts.headers).ok();
-    let sign = parts
-        .headers
-        .get(scheme.header_name(countersign::Field::Sign))
-        .and_then(|sign| sign.to_str().ok())
-        .map(str::to_owned);
-    let token = parts
-        .headers
-        .get(scheme.header_name(countersign::Field::Token))
-        .and_then(|token| token.to_str().ok())
-        .map(str::to_owned);
-    let verdict = verify(arguments, &scheme, claim.as_ref(), Request::from_parts(parts, body)).await?;
+    let text = |field| parts.headers.get(scheme.header_name(field))?.to_str().ok().map(str::to_owned);
+    let (sign, token) = (text(Field::Sign), text(Field::Token));
+    let verdict = verify(verifier, claim.as_ref(), Request::from_parts(parts, body)).await?;
     // With a prefix, the string of the verdict is the one that was compared.
-    let string = match &verdict {
-        Err(rejection) => rejection.string_to_sign().map(Explanation::of_response).or(string),
-        Ok(_) => string,
-    };
+    let compared = verdict.as_ref().err().and_then(Rejection::string_to_sign).map(Explanation::of_response);
+    let string = compared.or(string);
     let is_wrong = matches!(&verdict, Err(rejection) if rejection.kind() == RejectionKind::InvalidSignature);
     let mistake = match (&string, sign) {
         (Some(string), Some(sign)) if is_wrong => {
@@ -100,20 +91,19 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
 }
 
+/// Verifies the request at the time at which it was signed.
 async fn verify(
-    arguments: &Arguments,
-    scheme: &Scheme,
+    verifier: Verifier<StaticKeys>,
     claim: Option<&Claim>,
     request: Request<Bytes>,
 ) -> Result<Result<Caller, Rejection>, Failure> {
     let signed_at = claim.map_or_else(|| SystemClock::new().wall().as_secs(), |claim| claim.timestamp().unix_seconds());
     let clock = ManualClock::at(signed_at.saturating_sub(60));
-    let verifier = Verifier::new(arguments.key.static_keys()?).with_scheme(scheme.clone()).with_clock(clock.clone());
-    let verifier = verifier.with_prefix(&arguments.prefix).unwrap_or_else(|error| Failure::usage("verify", error));
+    let verifier = verifier.with_clock(clock.clone());
     // A verifier that has just started rejects earlier timestamps.
     clock.advance(Duration::from_secs(60));
     let request = request.map(|body| UnverifiedBody::new(Full::new(body)));
-    match verifier.with_explanations().verify(request).await {
+    match verifier.verify(request).await {
         Ok(request) => request.extensions().get().cloned().map(Ok).ok_or_else(|| Failure::input("there is no caller")),
         Err(rejection) => Ok(Err(rejection)),
     }

@@ -16,7 +16,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -37,7 +37,7 @@ use tokio::{
 
 use crate::{
     exit::{Failure, INVALID},
-    scheme::SchemeOptions,
+    scheme::{PREFIX, SchemeOptions},
 };
 
 /// Runs an echo server that answers signed requests with what arrived of them
@@ -147,9 +147,7 @@ fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifie
             ParametersArgument::RefuseEmpty => ParameterPolicy::Reject,
         })
         .with_prefix(&arguments.prefix)
-        .map_err(|_| {
-            "--prefix: expected a path that starts with / and does not end with it, /api for example".to_owned()
-        })
+        .map_err(|_| PREFIX.to_owned())
 }
 
 /// A Redis that would forget nonces is found out before anybody relies on it. The URL is not repeated: it may hold a
@@ -199,6 +197,8 @@ async fn serve(
     let handled = Arc::new(AtomicU64::new(0));
     let app = Router::new()
         .fallback(echo)
+        // The verifier limits bodies.
+        .layer(DefaultBodyLimit::disable())
         .layer(verifier.into_layer())
         .layer(middleware::from_fn_with_state(handled.clone(), health))
         .with_state(handled);
