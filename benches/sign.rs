@@ -1,6 +1,6 @@
 //! The cost of signing: `Signer::sign` with the system clock and a random nonce, compared with HMAC-SHA256 of the same
 //! string to sign with a prepared key, and for a JSON body also with its SHA-256. A separate case excludes the system
-//! calls for the clock and the 16 random bytes.
+//! calls for the clock and the 16 random bytes. `SignLayer` is measured around a client that answers at once.
 //!
 //! ```sh
 //! cargo bench --bench sign
@@ -13,10 +13,15 @@
 
 mod rig;
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
-use countersign::{Nonce, Payload, Signer, Timestamp};
+use countersign::{Nonce, Payload, SignLayer, Signer, Timestamp, client::SignedBody};
 use criterion::Criterion;
-use http::Request;
+use futures_util::FutureExt;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::{Layer, Service, service_fn};
 
 use self::rig::{Bare, time};
 
@@ -59,15 +64,23 @@ fn get(criterion: &mut Criterion) {
 fn post_json(criterion: &mut Criterion) {
     let (signer, bare, request) = (rig::signer(), Bare::new(), rig::post_json());
     let (timestamp, nonce) = moment();
-    let works = ["sign", "sign_at", "the bare HMAC", "HMAC and the body's SHA-256"];
+    let works = ["sign", "sign_at", "the bare HMAC", "HMAC and the body's SHA-256", "SignLayer"];
     rig::in_turns(criterion, "sign/POST, 1 KiB of JSON", works, |count| {
         let (whole, signed) = time(unsigned(&request, count), |request| signer.sign(request).unwrap());
         let (pure, _) = time(unsigned(&request, count), |request| sign_at(&signer, request, timestamp, &nonce));
         let strings = strings(&signer, &signed);
         let (hmac, _) = time(&strings, |string| bare.hmac(string));
         let (both, _) = time(&strings, |string| bare.hmac_and_sha256(string, request.body()));
-        [whole, pure, hmac, both]
+        let layer = SignLayer::new(signer.clone()).layer(service_fn(answer));
+        let (layered, _) = time(unsigned(&request, count), |request| {
+            layer.clone().call(request.map(Full::new)).now_or_never().unwrap().unwrap()
+        });
+        [whole, pure, hmac, both, layered]
     });
+}
+
+async fn answer(request: Request<SignedBody>) -> Result<Response<SignedBody>, Infallible> {
+    Ok(Response::new(request.into_body()))
 }
 
 fn moment() -> (Timestamp, Nonce) {

@@ -93,11 +93,7 @@ fn main() -> ExitCode {
     }
     let is_even = sign.iter().all(|outcome| outcome.t.abs() < DIFFERENCE);
     let is_noise = |app: &Outcome| app.t.abs() < DIFFERENCE || app.difference.abs() < BUILD_NOISE;
-    if is_even && is_noise(&app) && is_noise(&explained) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if is_even && is_noise(&app) && is_noise(&explained) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn key(n: u64) -> Secret {

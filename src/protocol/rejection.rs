@@ -262,7 +262,15 @@ impl Rejection {
 
     /// Adds the printable string to sign. `is_sent` is whether the caller gets it.
     pub(crate) fn explained(mut self, string_to_sign: String, is_sent: bool) -> Self {
-        self.edit(|inner| inner.explanation = Some(Explained { string_to_sign, is_sent }));
+        self.edit(|inner| {
+            if is_sent {
+                inner.detail = "the app id is unknown, or the signature is not that of this request: compare the string \
+                                that you sign with string_to_sign, line by line; if all lines are equal, the key or its \
+                                spelling differs"
+                    .into();
+            }
+            inner.explanation = Some(Explained { string_to_sign, is_sent });
+        });
         self
     }
 
