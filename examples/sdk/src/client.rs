@@ -93,7 +93,7 @@ impl Client {
         .await
     }
 
-    /// Uploads a document as a multipart form. It is sent once, because the service would store a second copy.
+    /// Uploads a document as a multipart form. It is not retried, because the service would store a second copy.
     ///
     /// # Errors
     ///
@@ -150,14 +150,19 @@ impl Client {
     }
 }
 
+/// Reads at most [`MAX_ANSWER`] bytes. The text of an error is cut there.
 async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
     let (status, mut body) = (response.status(), Vec::new());
     while let Some(chunk) = response.chunk().await.map_err(|error| Error::OutcomeUnknown(error.into()))? {
-        if body.len() + chunk.len() > MAX_ANSWER {
+        let left = MAX_ANSWER - body.len();
+        if chunk.len() > left && status.is_success() {
             let source = format!("it has more than {MAX_ANSWER} bytes").into();
             return Err(Error::Undecodable { status, source });
         }
-        body.extend_from_slice(&chunk);
+        body.extend_from_slice(&chunk[..chunk.len().min(left)]);
+        if body.len() == MAX_ANSWER && !status.is_success() {
+            break;
+        }
     }
     Ok(body)
 }

@@ -59,6 +59,16 @@ async fn undecodable_answer_is_an_error_of_its_own() {
 }
 
 #[tokio::test]
+async fn long_answer_is_not_read_to_its_end() {
+    let service = Service::start([]).await;
+    let error = service.client().place_order(&order("LONG")).await.unwrap_err();
+    assert!(matches!(&error, Error::Undecodable { status, .. } if *status == 200), "{error:?}");
+    let error = service.client().place_order(&order("LONG ERROR")).await.unwrap_err();
+    assert!(matches!(&error, Error::Api(api) if api.status == 500 && api.body.len() == 1 << 20), "{error}");
+    assert!(error.to_string().len() < 300, "{error}");
+}
+
+#[tokio::test]
 async fn redirect_is_not_followed() {
     let service = Service::start([]).await;
     let error = service.client().place_order(&order("MOVED")).await.unwrap_err();

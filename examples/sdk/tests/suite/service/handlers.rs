@@ -20,6 +20,11 @@ pub(super) async fn place(State(service): State<Service>, headers: HeaderMap, or
             return (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response();
         }
         "TEXT" => return "placed".into_response(),
+        "LONG" => {
+            let receipt = json!({"id": 0, "symbol": "LONG", "quantity": 10});
+            return format!("{receipt}{}", " ".repeat(3 << 20)).into_response();
+        }
+        "LONG ERROR" => return (StatusCode::INTERNAL_SERVER_ERROR, "x".repeat(3 << 20)).into_response(),
         "MOVED" => return Redirect::temporary("/v1/orders?moved=1").into_response(),
         _ => {}
     }
