@@ -4,18 +4,24 @@ use std::error::Error;
 
 use crate::protocol::{BoxError, SignError};
 
-/// The error of [`Sign`](super::Sign): the request was not signed, or the client below failed.
+/// The error of [`Sign`](super::Sign): the request was not signed, or its response is not known.
 ///
 /// A response of the service is no error, whatever its status. A [`Refusal`](super::Refusal) is in its extensions.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The request was not signed.
+    /// The request was not signed, and was not sent.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// The error of the client below.
+    /// The error of the client below. Unless it says otherwise, the request may have been sent.
     #[error(transparent)]
     Client(BoxError),
+    /// The client below followed a redirect, and sent the signed request to another URL of this origin.
+    #[error(
+        "a redirect was followed below the signature, which went along to {0}: build the client with \
+         redirect::Policy::none(), and follow redirects above SignLayer"
+    )]
+    Redirected(String),
 }
 
 impl SendError {
@@ -31,7 +37,7 @@ impl SendError {
     pub fn client_error<E: Error + 'static>(&self) -> Option<&E> {
         match self {
             Self::Client(error) => error.downcast_ref(),
-            Self::Sign(_) => None,
+            _ => None,
         }
     }
 
@@ -40,7 +46,7 @@ impl SendError {
     pub fn sign_error(&self) -> Option<&SignError> {
         match self {
             Self::Sign(error) => Some(error),
-            Self::Client(_) => None,
+            _ => None,
         }
     }
 }

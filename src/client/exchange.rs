@@ -48,7 +48,7 @@ pub(super) async fn exchange<E: Exchange>(
     };
     catch_panics(|| event::clock_corrected(lesson.offset()));
     if !exchange.can_repeat() {
-        return Ok(refused(&exchange, response, refusal, signer));
+        return Ok(refused(&exchange, response, refusal.with_corrected_clock(), signer));
     }
     drop(response);
     let (response, refusal) = attempt(&mut exchange, signer, lesson.offset()).await?;

@@ -93,7 +93,8 @@ impl SignLayer {
     /// Corrects the clock by the verifier's. Default: off.
     ///
     /// If a verifier refuses a timestamp, its response has the verifier's time. The service then learns how far the clocks
-    /// differ, signs the request again with a fresh nonce, and sends it once more. Later requests use the corrected time.
+    /// differ, signs the request again with a fresh nonce, and sends it once more, whatever its method: a verifier refuses a
+    /// timestamp before the request reaches the service. Later requests use the corrected time.
     /// Clones of the service share the offset, so use one `SignLayer` for one API.
     ///
     /// The service learns only from responses to `https` URLs. It trusts the client below to verify the certificate:

@@ -16,6 +16,9 @@ use crate::protocol::{Explanation, RejectionKind};
 /// `Display` gives the code, the reason and what to do. Its text is printable and short, whatever the server sent. It may
 /// contain the path or parameters of the request, but no secret.
 ///
+/// Any response with the header `x-error-code` is taken for a refusal. If the code is not a verifier's, its
+/// [kind](Self::kind) is `None`.
+///
 /// The response is not signed, so anybody between the client and the service can make a refusal. Never conclude from a
 /// refusal that a request had no effect.
 ///
@@ -43,6 +46,7 @@ pub struct Refusal {
     string_to_sign: Option<Explanation>,
     comparison: Option<Comparison>,
     clock_offset: Option<i64>,
+    is_clock_corrected: bool,
 }
 
 impl Refusal {
@@ -65,6 +69,7 @@ impl Refusal {
             code: code.to_owned(),
             comparison: None,
             clock_offset: None,
+            is_clock_corrected: false,
         })
     }
 
@@ -77,6 +82,10 @@ impl Refusal {
 
     pub(super) fn with_clock_offset(self, seconds: i64) -> Self {
         Self { clock_offset: Some(seconds), ..self }
+    }
+
+    pub(super) fn with_corrected_clock(self) -> Self {
+        Self { is_clock_corrected: true, ..self }
     }
 
     /// The kind. It is `None` if this version of the crate does not know the code.
@@ -122,6 +131,13 @@ impl Refusal {
         self.clock_offset
     }
 
+    /// Whether [`SignLayer`](crate::SignLayer) has corrected the clock by this refusal, and has not sent the request again,
+    /// because its body is streamed. The next attempt has the corrected time.
+    #[must_use]
+    pub fn is_clock_corrected(&self) -> bool {
+        self.is_clock_corrected
+    }
+
     /// The time after which the verifier suggests a retry.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -160,6 +176,8 @@ impl fmt::Display for Refusal {
         }
     }
 }
+
+impl std::error::Error for Refusal {}
 
 /// Shows no detail and no string to sign, because they may contain parameters of the request.
 impl fmt::Debug for Refusal {

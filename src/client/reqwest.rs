@@ -147,7 +147,7 @@ impl Signer {
 /// # }
 /// ```
 ///
-/// If the client follows a redirect by itself, the call fails with a [`SignError`], because the response comes from
+/// If the client follows a redirect by itself, the call fails with [`SendError::Redirected`], because the response comes from
 /// another URL than the signed one. The signature was sent by then. A chain of redirects that ends at the signed URL is
 /// not detected. A service that creates responses without reqwest sets their URL with
 /// [`ResponseBuilderExt`](reqwest::ResponseBuilderExt).
@@ -283,7 +283,7 @@ async fn read_start(response: Response) -> (Response, Vec<u8>) {
 }
 
 /// Returns an error if the response comes from another URL than the signed one.
-fn not_redirected(response: Response, mut signed: Url) -> Result<Response, SignError> {
+fn not_redirected(response: Response, mut signed: Url) -> Result<Response, SendError> {
     let mut from = response.url().clone();
     // The fragment is not sent.
     from.set_fragment(None);
@@ -292,12 +292,7 @@ fn not_redirected(response: Response, mut signed: Url) -> Result<Response, SignE
         return Ok(response);
     }
     // Report only the origin, because the rest of the URL may contain the signature.
-    let origin = from.origin().ascii_serialization();
-    let reason = format!(
-        "a redirect was followed below the signature, which went along to {origin}: build the reqwest client with \
-         redirect::Policy::none(), and follow redirects above SignLayer"
-    );
-    Err(SignError::new(SignErrorKind::Redirected, reason))
+    Err(SendError::Redirected(from.origin().ascii_serialization()))
 }
 
 /// Returns the digest header of a request with a streamed body, if the caller has set it.

@@ -86,7 +86,7 @@ impl Client {
         retry::run(limits.max_attempts, limits.upload, Repeat::Safe, || async {
             match self.put(&file).await {
                 // `SignLayer` has corrected the clock. It cannot read the stream again, so the file is sent again here.
-                Err(error) if error.is_stale() => self.put(&file).await,
+                Err(error) if error.is_clock_corrected() => self.put(&file).await,
                 result => result,
             }
         })

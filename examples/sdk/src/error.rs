@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use countersign::{Refusal, RejectionKind, SendError, SignError, SignErrorKind};
+use countersign::{Refusal, RejectionKind, SendError, SignError};
 use reqwest::StatusCode;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -86,9 +86,9 @@ impl Error {
         }
     }
 
-    /// Whether the verifier refused the timestamp.
-    pub(crate) fn is_stale(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.kind() == Some(RejectionKind::StaleTimestamp))
+    /// Whether the clock is right now, after it was wrong.
+    pub(crate) fn is_clock_corrected(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.is_clock_corrected())
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
@@ -129,8 +129,7 @@ impl From<Refusal> for Error {
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         match error {
-            // A request that was redirected is the one signing error after sending. `Policy::none` excludes it.
-            SendError::Sign(error) if error.kind() != SignErrorKind::Redirected => Self::NotSigned(error),
+            SendError::Sign(error) => Self::NotSigned(error),
             SendError::Client(source) => match source.downcast::<reqwest::Error>() {
                 Ok(error) if error.is_connect() => Self::Unreachable(*error),
                 Ok(error) => Self::OutcomeUnknown(error),

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use crate::protocol::rejection::{BoxError, Rejection};
 
-/// The error for a request that could not be signed. Such a request was not sent, except for
-/// [`Redirected`](SignErrorKind::Redirected).
+/// The error for a request that could not be signed. Such a request was not sent.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct SignError {
@@ -26,8 +25,6 @@ pub enum SignErrorKind {
     Url,
     /// The body cannot be read, is too large to be buffered, or is streamed without a digest.
     Body,
-    /// The client followed a redirect below the signature. The signed request was sent.
-    Redirected,
     /// The system has no random bytes, or its clock is before 1970.
     System,
 }
