@@ -10,8 +10,8 @@ use std::{
 
 /// A source of wall-clock and monotonic time.
 ///
-/// Verifiers follow the wall clock, but never backwards. While it has stepped back, they continue by the monotonic
-/// clock.
+/// A verifier follows the wall clock. If the wall clock steps back, the verifier continues by the monotonic clock until
+/// the wall clock has caught up. It undoes a short step ahead.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the time since 1970-01-01T00:00:00Z. It may jump in both directions.
     fn wall(&self) -> Duration;

@@ -2,8 +2,9 @@
 //!
 //! A `VerifyLayer` in front of any tower, axum or hyper service accepts a request only if it is signed with an app's
 //! secret key, its timestamp is within five minutes of the current time, and its nonce is new. A [`Signer`] signs
-//! requests. The signature covers method, path, query, form, content type and body, by HMAC-SHA256 over an unambiguous
-//! string to sign. It does not encrypt anything: use HTTPS.
+//! requests. An app is a client with an id and a secret key, which the service also has. The signature is an
+//! HMAC-SHA256 over a text, the *string to sign*, which contains method, path, query, form, content type and the digest
+//! of the body. Signing does not encrypt: use HTTPS.
 //!
 //! # A server
 //!
@@ -36,20 +37,22 @@
 //!
 //! # Features
 //!
-//! - `server` (default): verifies requests.
-//! - `client` (default): signs requests with the system clock and random source, and adds the tower layer.
-//! - `axum`: supports axum's `Body` and its `OriginalUri` under `nest`, and makes `Caller` an extractor.
+//! - `server` (default): adds `Verifier`, `VerifyLayer` and the stores.
+//! - `client` (default): adds `Signer::sign`, which uses the system clock and random source, and the tower layer
+//!   `SignLayer`.
+//! - `axum`: supports axum's `Body` as a request body and its `OriginalUri` under `nest`, and makes `Caller` an
+//!   extractor. Enable it in every axum service.
 //! - `hyper`: supports hyper's `Incoming` as a request body.
 //! - `key-cache`: adds `CachedKeys`, for keys in a database.
 //! - `redis`: stores nonces in Redis, for verifiers on several machines. `redis-tls` adds TLS.
 //! - `reqwest`: adds `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
 //! - `key-file`: adds `FileKeys`, which reads apps and their keys from a file and reloads it when it changes.
 //! - `metrics`: records counters, histograms and gauges through the `metrics` facade. See [the guide](guide::metrics).
-//! - `tracing`: emits events for operators: rejected requests, failing stores, loaded or unreadable keys, misconfigured
-//!   services, and a wall clock that steps back.
+//! - `tracing`: emits events for operators about rejected requests, failing stores, loaded or unreadable keys,
+//!   misconfigured services, and a wall clock that steps back.
 //! - `test-util`: adds test helpers such as `Caller::for_test`, and the conformance suite for custom stores.
 //!
-//! Without any feature, the crate is [`protocol`]: pure functions, without I/O, clock, randomness or async.
+//! Without any feature, the crate contains only [`protocol`]: pure functions, without I/O, clock, randomness or async.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

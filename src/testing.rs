@@ -7,10 +7,9 @@ use tower_service::Service;
 
 use crate::protocol::{Rejection, RejectionKind};
 
-/// Sends each request unsigned, and panics unless the verifier rejects it.
+/// Sends each request to the service, and panics unless the verifier rejects it.
 ///
-/// Pass one request for each route and method of a service, and one for a path that no route matches. A route outside
-/// the layer answers by itself, and the test fails.
+/// Pass one unsigned request for each route and method of a service, and one for a path that no route matches.
 ///
 /// ```
 /// # #[cfg(feature = "axum")]
@@ -29,8 +28,8 @@ use crate::protocol::{Rejection, RejectionKind};
 ///
 /// # Panics
 ///
-/// The service answers a request by itself, the service fails, a store fails, or the service is misconfigured. The
-/// message contains the request's method and path.
+/// Panics if the service answers a request itself (its route is outside the layer), if the service or a store fails, or
+/// if the service is misconfigured. The message contains the request's method and path.
 #[allow(clippy::panic, reason = "that is how a test fails")]
 pub async fn assert_closed<S, B, ResBody>(mut service: S, requests: impl IntoIterator<Item = Request<B>>)
 where

@@ -15,7 +15,7 @@ use crate::protocol::BoxError;
 /// The body of the requests that [`Sign`](super::Sign) passes to its client: buffered bytes that were hashed, or a
 /// stream whose digest came with the request.
 ///
-/// The client below a [`SignLayer`](crate::SignLayer) must accept this type.
+/// The client inside a [`SignLayer`](crate::SignLayer) must accept this type.
 #[derive(Default)]
 pub struct SignedBody(Kind);
 

@@ -11,12 +11,12 @@ use crate::protocol::Signer;
 
 /// Signs every request before the client sends it.
 ///
-/// Put the layer inside retries and redirects, so that each attempt gets its own nonce and signature. Put layers that
-/// rewrite requests above it, and none below it. If a layer above follows redirects, set the
-/// [origins](Self::with_origins). Otherwise redirected requests are signed for any host.
+/// Put the layer inside layers that retry or follow redirects, so that each attempt gets its own nonce and signature.
+/// Put it inside all layers that rewrite requests. If an outer layer follows redirects, set the
+/// [origins](Self::with_origins). Otherwise the layer signs redirected requests to any host.
 ///
-/// If `host` is signed, requests must have it in their URL or as a header. tonic's channel adds it below this layer, so
-/// build the client `with_origin`.
+/// If `host` is a signed header, each request must have the host in its URL or as a header. tonic's channel adds the
+/// host inside this layer, so build the tonic client with `with_origin`.
 ///
 /// ```
 /// # use countersign::{Secret, Signer, SignLayer};
@@ -48,14 +48,14 @@ impl SignLayer {
     /// difference. The host is compared as text, so two names of one host are two origins. If a service returns
     /// `unsigned`, compare its URL with the origins here.
     ///
-    /// A request to another origin is sent without a signature, and its body is streamed, whatever its size. The
-    /// service removes the signature's parts from the request: the fields and the body digest in headers, the fields in
-    /// the query unless the [carrier](crate::FieldLocation) is headers alone, and the token in its
-    /// [place](crate::TokenLocation). For `Bearer` that is any `Authorization: Bearer` header. To call another service
-    /// that needs its own bearer token, use a separate client.
+    /// The layer sends a request to another origin without a signature, and streams its body, whatever its size. It
+    /// removes all parts of a signature from the request: the fields and the body digest in headers, a complete
+    /// signature in the query unless the [field location](crate::FieldLocation) is `Headers`, and the token in its
+    /// [location](crate::TokenLocation). For `Bearer`, it removes any `Authorization: Bearer` header. To call another
+    /// service that needs its own bearer token, use a separate client.
     ///
-    /// A request whose URL has no origin is not sent and fails with a [`SignError`](crate::SignError). Clients of a
-    /// single connection use such URLs.
+    /// A request whose URL has no scheme or host is not sent, and fails with a [`SignError`](crate::SignError). Clients
+    /// of a single connection, such as those of `hyper::client::conn`, use such URLs.
     ///
     /// ```
     /// # use countersign::{Secret, Signer, SignLayer};
@@ -74,14 +74,14 @@ impl SignLayer {
     ///
     /// # Errors
     ///
-    /// There are no origins, or one has a path or no scheme.
+    /// Fails if there are no origins, or if one has no scheme, or has a path, a query, user info or an invalid port.
     pub fn with_origins(self, origins: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, OriginError> {
         Ok(Self { origins: Origins::only(origins)?, ..self })
     }
 }
 
 impl SignLayer {
-    /// Sets the maximum size of a buffered body, in bytes. A body is buffered because its digest is signed. Default: 2
+    /// Sets the maximum size of a buffered body, in bytes. The layer buffers a body to compute its digest. Default: 2
     /// MiB, the default limit of a verifier.
     ///
     /// A larger body fails with a [`SignError`](crate::SignError), unless its digest is

@@ -80,8 +80,8 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// The errors of [`sign`](Signer::sign). It also fails if the body is streamed, as files and multipart forms are,
-    /// or if reqwest cannot send the URL.
+    /// Fails like [`sign`](Signer::sign), if the body is streamed, as files and multipart forms are, or if reqwest
+    /// cannot send the URL.
     pub fn sign_reqwest(&self, request: Request) -> Result<Request, SignError> {
         self.sign_reqwest_at(request, timestamp(self.clock.wall())?, Nonce::random()?)
     }
@@ -127,8 +127,8 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// The errors of [`sign`](Signer::sign). It also fails if the body is a form, whose parameters must be signed, or
-    /// if reqwest cannot send the URL.
+    /// Fails like [`sign`](Signer::sign), if the body is a form, whose parameters must be signed, or if reqwest cannot
+    /// send the URL.
     pub fn sign_reqwest_digest(&self, request: Request, digest: BodyDigest) -> Result<Request, SignError> {
         rewrite(request, |parts, _| self.sign_parts(parts, Payload::Digest(digest)))
     }
@@ -136,9 +136,8 @@ impl Signer {
 
 /// Signs requests before a `reqwest::Client` sends them (feature `reqwest`). Disable redirects in the client.
 ///
-/// The notes of [`Signer::sign_reqwest`] apply here too. This service does not read a streamed body. Set its SHA-256 as
-/// the digest header, and the request is signed with that digest. Without the header, the request fails with a
-/// [`SignError`].
+/// The notes of [`Signer::sign_reqwest`] apply here too. [`Sign`] does not read a streamed body. Set the SHA-256 of the
+/// body as the digest header, and `Sign` signs this digest. Without the header, the request fails with a [`SignError`].
 ///
 /// ```
 /// # use countersign::BodyDigest;
@@ -147,10 +146,10 @@ impl Signer {
 /// # }
 /// ```
 ///
-/// If the client follows a redirect by itself, the call fails with [`SendError::Redirected`], because the response comes from
-/// another URL than the signed one. The signature was sent by then. A chain of redirects that ends at the signed URL is
-/// not detected. A service that creates responses without reqwest sets their URL with
-/// [`ResponseBuilderExt`](reqwest::ResponseBuilderExt).
+/// If the client follows a redirect by itself, the call fails with [`SendError::Redirected`], because the response comes
+/// from another URL than the signed one. By then, the client has sent the signature to the other URL. `Sign` does not detect
+/// a chain of redirects that ends at the signed URL. A service that creates responses without reqwest sets their URL
+/// with [`ResponseBuilderExt`](reqwest::ResponseBuilderExt).
 ///
 /// ```
 /// # use countersign::{Secret, Signer, SignLayer};

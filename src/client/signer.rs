@@ -27,7 +27,7 @@ impl Signer {
         self
     }
 
-    /// Signs a request whose body is in memory. The body `""` is no body.
+    /// Signs a request whose body is in memory. An empty body counts as no body.
     ///
     /// For a streamed body, use [`SignLayer`](crate::SignLayer), or [`sign_parts`](Signer::sign_parts) with the digest.
     /// For a `reqwest::Request`, use `sign_reqwest` (feature `reqwest`).
@@ -50,19 +50,18 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// The errors of [`sign_at`](Signer::sign_at). It also fails if the system has no random bytes, or its clock is
-    /// before 1970.
+    /// Fails like [`sign_at`](Signer::sign_at), and if the system has no random bytes, or its clock is before 1970.
     pub fn sign<B: AsRef<[u8]>>(&self, request: Request<B>) -> Result<Request<B>, SignError> {
         let (mut parts, body) = request.into_parts();
         self.sign_parts(&mut parts, Payload::Bytes(body.as_ref()))?;
         Ok(Request::from_parts(parts, body))
     }
 
-    /// Signs the head of a request. The payload describes the body, for example a file by its digest.
+    /// Signs the head of a request. Pass the body's bytes or its digest as the payload.
     ///
     /// # Errors
     ///
-    /// The errors of [`sign`](Signer::sign).
+    /// Fails like [`sign`](Signer::sign).
     pub fn sign_parts(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<(), SignError> {
         self.sign_at(parts, payload, timestamp(self.clock.wall())?, Nonce::random()?)
     }

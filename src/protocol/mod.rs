@@ -1,7 +1,7 @@
 //! The CS1 protocol as pure functions: no I/O, no clock, no randomness, no async.
 //!
 //! Signers and verifiers share this module, so that both ends agree. Without features, the crate contains only this
-//! module. A [`Signer`] then signs a request's head with a timestamp and a nonce from the caller ([`Signer::sign_at`]).
+//! module. A [`Signer`] then signs a request's head with a timestamp and a nonce that you pass ([`Signer::sign_at`]).
 //! This also works in WebAssembly.
 //!
 //! - The configuration that both ends share: [`Scheme`], [`FieldLocation`], [`TokenLocation`].

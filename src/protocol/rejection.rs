@@ -16,15 +16,19 @@ pub enum RejectionKind {
     Unsigned,
     /// A required field is missing, or a body was sent without a signed digest: 400.
     MissingField,
-    /// A field occurs twice, is empty, or does not match its grammar: 400.
+    /// A field or header occurs twice, is empty, or does not match its grammar, or the body ended early: 400.
     MalformedField,
-    /// The query or the form is ambiguous or malformed, or has too many parameters: 400.
+    /// The query or the form has a malformed escape or too many parameters, or a form without a digest has no signed
+    /// parameter: 400. With [`ParameterPolicy::Reject`](super::ParameterPolicy::Reject), an empty parameter causes this
+    /// kind too.
     MalformedParameters,
     /// The query exceeds its [limit](super::Limits::with_query): 414.
     QueryTooLong,
-    /// The timestamp is outside the window around the server's clock: 401.
+    /// The timestamp is outside the window around the verifier's clock, or the nonce store does not reach back to it:
+    /// 401.
     StaleTimestamp,
-    /// The app is unknown or disabled, or the signature is wrong: 401. The response is the same in each case.
+    /// The app is unknown or disabled, none of its keys is active, or the signature is wrong: 401. The response is the
+    /// same in each case.
     InvalidSignature,
     /// Reserved for invalid tokens. No verifier returns it yet: 401.
     InvalidToken,
@@ -39,26 +43,26 @@ pub enum RejectionKind {
     /// The body is not the signed one: 401.
     BodyMismatch,
     /// A store is full, slow or unavailable, or the arriving bodies use more memory than the verifier allows: 503. The
-    /// caller can sign again and retry later.
+    /// client can sign again and retry later.
     Unavailable,
-    /// The service is misconfigured, for example with two verifying layers around one route: 500.
+    /// The service is misconfigured, for example by two verifying layers around one route: 500.
     Misconfigured,
 }
 
 impl RejectionKind {
-    /// The stable name of the kind, which responses send as `code`: for example `stale_timestamp`.
+    /// Returns the stable name of the kind, which responses send as `code`: for example `stale_timestamp`.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.row().0
     }
 
-    /// The HTTP status of the response.
+    /// Returns the HTTP status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         self.row().1
     }
 
-    /// A short title for people: for example `Stale timestamp`.
+    /// Returns a short title for people: for example `Stale timestamp`.
     #[must_use]
     pub fn title(self) -> &'static str {
         self.row().2
@@ -164,7 +168,7 @@ impl SignatureError {
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 3] = [Self::UnknownApp, Self::NoActiveKey, Self::WrongSignature];
 
-    /// The reason as a word for logs and metric labels: `unknown_app`, `no_active_key` or `wrong_signature`.
+    /// Returns the reason as a word for logs and metric labels: `unknown_app`, `no_active_key` or `wrong_signature`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -274,25 +278,27 @@ impl Rejection {
         self
     }
 
-    /// The kind of the rejection.
+    /// Returns the kind of the rejection.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.0.kind
     }
 
-    /// The name of the invalid field, as it is sent: for example `x-nonce`.
+    /// Returns the name of the field or header at fault, as it is sent: for example `x-nonce`. Returns `None` if the
+    /// problem is not in a single field.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
     }
 
-    /// The message: the problem, the expected value, and how to fix the request.
+    /// Returns the message for people: the problem, the expected value, and how to fix the request. The wording can
+    /// change.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// The verifier's clock in Unix seconds, if the timestamp was rejected.
+    /// Returns the verifier's clock in Unix seconds, if the timestamp was rejected.
     #[must_use]
     pub fn server_time(&self) -> Option<u64> {
         self.0.server_time
@@ -317,7 +323,8 @@ impl Rejection {
         self.0.signature_error
     }
 
-    /// The time after which the caller should retry, in whole seconds, if a store failed.
+    /// Returns the time after which the client should retry: one second for
+    /// [`Unavailable`](RejectionKind::Unavailable), `None` for any other kind.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         (self.0.kind == RejectionKind::Unavailable).then_some(Duration::from_secs(1))

@@ -12,9 +12,10 @@ use crate::{
     server::caller::Caller,
 };
 
-/// Extracts the verified caller. Without a verifying layer around the route the response is a 500.
+/// Extracts the verified caller. If no verifying layer is around the route, the response is a 500.
 ///
-/// The same applies to requests that bypass verification or are only reported. Use `Option<Caller>` for such routes.
+/// A request that bypasses verification, or that is rejected behind a `ReportOnlyLayer`, gets a 500 too. Use
+/// `Option<Caller>` for such routes.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Rejection;
 

@@ -77,13 +77,13 @@ impl Caller {
         Self { data: Some(std::sync::Arc::new(data)), ..self }
     }
 
-    /// The id of the app that signed the request.
+    /// Returns the id of the app that signed the request.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.verified.fields().app_id
     }
 
-    /// The app's data from the key store, if it has the type `T`: for example its tenant, plan or scopes.
+    /// Returns the app's data from the key store, if it has the type `T`: for example its tenant, plan or scopes.
     ///
     /// Returns `None` if the store's [`App`](crate::App) has no data, or data of another type.
     ///
@@ -103,32 +103,33 @@ impl Caller {
         self.data.as_ref()?.downcast_ref()
     }
 
-    /// The time at which the request was signed.
+    /// Returns the time at which the request was signed, by the client's clock.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.verified.fields().timestamp
     }
 
-    /// The nonce of the request. Every signed request has one. `None` is reserved for links that can be opened more
-    /// than once.
+    /// Returns the nonce of the request. It is always `Some` in this version. `None` is reserved for links that can be
+    /// opened more than once.
     #[must_use]
     pub fn nonce(&self) -> Option<&Nonce> {
         Some(&self.verified.fields().nonce)
     }
 
-    /// The token that was signed with the request, if any. The verifier does not check whether the token is valid.
+    /// Returns the token that was signed with the request, or `None` if the request has no token. The verifier does not
+    /// check whether the token is valid.
     #[must_use]
     pub fn token(&self) -> Option<&Token> {
         self.verified.fields().token.token()
     }
 
-    /// The index of the key that signed, in the app's [`KeyRing`](crate::KeyRing), starting at 0.
+    /// Returns the index of the key that signed, in the app's [`KeyRing`](crate::KeyRing), starting at 0.
     #[must_use]
     pub fn key_index(&self) -> usize {
         self.verified.key().index
     }
 
-    /// The [name](crate::Key::with_name) of the key that signed, if it has one.
+    /// Returns the [name](crate::Key::with_name) of the key that signed, or `None` if the key has no name.
     #[must_use]
     pub fn key_name(&self) -> Option<&str> {
         self.verified.key().name.as_ref().map(KeyName::as_str)

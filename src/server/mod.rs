@@ -1,4 +1,4 @@
-//! The verifying side: the [`Verifier`], and the tower layer around it.
+//! Verifies requests: the [`Verifier`], and the tower layer around it.
 //!
 //! [`Verifier::verify`] checks a request and returns the one that may reach the service. [`VerifyLayer`] wraps a
 //! service in a [`Verify`] service, which responds to rejected requests with a [`RenderRejection`]: [`ProblemJson`] by

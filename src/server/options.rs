@@ -21,8 +21,8 @@ use crate::{
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Stores nonces in this store. Default: a new [`MemoryNonceStore`](crate::store::MemoryNonceStore).
     ///
-    /// If the store is not persistent, requests that were signed before the store was first given to a verifier are
-    /// rejected.
+    /// If the store is not [persistent](NonceStore::is_persistent), the verifier rejects requests that were signed
+    /// before the first verifier used the store.
     pub fn with_nonces<M: NonceStore>(self, nonces: M) -> Verifier<K, M> {
         let registry = nonces.registry().cloned().unwrap_or_default();
         let clock = Arc::new(self.clock.restarted(registry.age(self.clock.source())));
@@ -48,13 +48,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
-    /// The scheme that the verifier shares with its clients.
+    /// Returns the scheme that the verifier shares with its clients.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 
-    /// The store that holds the nonces.
+    /// Returns the store that holds the nonces.
     #[must_use]
     pub fn nonces(&self) -> &N {
         &self.nonces
@@ -68,9 +68,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Sets the largest accepted difference between a timestamp and this verifier's clock, in either direction, in
     /// whole seconds. Default: 300.
     ///
-    /// Clients do not need to know the tolerance, because they sign with the current time. Verifiers of one process
-    /// that share a store keep nonces for the largest tolerance among them, clones included. If you raise the tolerance
-    /// while requests are served, the new value applies only to timestamps later than those already accepted.
+    /// Clients do not need to know the tolerance, because they sign with the current time. If several verifiers of one
+    /// process share a store, including clones, the store keeps nonces for the largest of their tolerances. If a
+    /// verifier with a larger tolerance joins while others serve requests, its larger tolerance applies only to
+    /// timestamps later than those already accepted.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -102,8 +103,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
 
     /// Sets the prefix that a proxy removes from the paths that clients sign, for example `/api`. Default: no prefix.
     ///
-    /// If the proxy forwards the path `/`, the client may have signed `/api/` or `/api`. The verifier accepts both.
-    /// Only this path costs a second MAC.
+    /// If the proxy forwards the path `/`, the client may have signed `/api/` or `/api`. The verifier accepts both. For
+    /// this path only, it may compute a second MAC.
     ///
     /// # Errors
     ///
@@ -125,11 +126,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { clock: Arc::new(NonDecreasingClock::new(clock, age)), ..self }
     }
 
-    /// Also rejects timestamps up to the tolerance after the start, if the nonce store is not persistent. Default: off.
+    /// Also rejects timestamps up to the tolerance after the start, if the nonce store is not
+    /// [persistent](NonceStore::is_persistent). Default: off.
     ///
-    /// A restarted process has lost the nonces of requests whose timestamp is at or after its start. With this option,
-    /// none of these requests is accepted twice. Until the tolerance has passed since the start, clients with a correct
-    /// clock are rejected too.
+    /// Before the restart, the process may have accepted requests with a timestamp at or after the restart, and it has
+    /// lost their nonces. With this option, none of these requests is accepted twice. Until the tolerance has passed
+    /// since the start, clients with a correct clock are rejected too. If a longer [retention](Self::with_retention)
+    /// applies, it takes the place of the tolerance here.
     pub fn with_strict_restart(self) -> Self {
         Self { strict_restart: true, ..self }
     }
@@ -150,13 +153,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { membership: Arc::new(self.membership.registry().join(self.tolerance, retention)), ..self }
     }
 
-    /// Calls the service while a body arrives, for bodies that are too large to be held in memory. Default: the service
-    /// is called after the whole body is buffered and checked.
+    /// Calls the service while a body arrives, for bodies that are too large for memory. Default: the verifier buffers
+    /// and checks the whole body before it calls the service.
     ///
-    /// The body ends without an error only if it is the signed one. The verifier holds the last data frame back until
-    /// the digest matches. If it does not match, the service gets a [`BodyError`](super::BodyError) instead. **Until
-    /// the body has ended without an error, the service must not act on what it has read.** For example, write to a
-    /// temporary file, and rename it at the end. A finished parser is not the end of the body: bytes after a form's
+    /// The body ends without an error only if its digest is the signed one. The verifier holds the last data frame back
+    /// until the digest matches. If it does not match, the service gets a [`BodyError`](super::BodyError) instead.
+    /// **Until the body has ended without an error, the service must not act on what it has read.** For example, write
+    /// to a temporary file, and rename it at the end. A parser may finish before the body ends: bytes after a form's
     /// last boundary or after a JSON value may show that the whole body is forged. Read until no frame is left. Do not
     /// use axum's `Multipart` with streamed bodies.
     ///
@@ -184,13 +187,14 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ///
     /// The verifier reads a form before it authenticates the request, so this option bounds the memory that anonymous
     /// callers can use. If incomplete forms use more, the verifier rejects the largest one with 503
-    /// [`Unavailable`](crate::RejectionKind::Unavailable). Among equals it rejects the oldest. A few slow senders of
-    /// large forms therefore cannot keep small forms out. A form that arrives complete in its first frame does not
-    /// count.
+    /// [`Unavailable`](crate::RejectionKind::Unavailable). Among forms of equal size it rejects the oldest. A few slow
+    /// senders of large forms therefore cannot keep small forms out. A form that arrives complete in its first frame
+    /// does not count.
     ///
     /// Set it to at least the [limit of one form](crate::Limits::with_form). A form that is larger than this memory is
-    /// rejected unless it arrives in one frame. A form counts with its own length, plus up to one eighth or 256 bytes.
-    /// While its pieces are joined it uses its length once more, which does not count.
+    /// rejected unless it arrives in one frame. A form counts with the bytes that have arrived, plus up to one eighth
+    /// of them or 256 bytes. While the verifier joins its pieces, the form uses its length once more, which does not
+    /// count.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};
@@ -205,10 +209,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Sets how many bytes of memory all buffered bodies except forms may use together while they arrive. Default: 256
     /// MiB. The verifier, its clones and its layers share this memory.
     ///
-    /// If the bodies use more, the verifier finds the app that holds most, and rejects its largest body with 503
-    /// [`Unavailable`](crate::RejectionKind::Unavailable). Among equals it rejects the oldest. The uploads of one app
-    /// therefore do not end those of others. A body that arrives complete in its first frame does not count, and
-    /// neither does a [streamed](Self::with_streamed_bodies) one.
+    /// If the bodies use more, the verifier finds the app whose bodies use most, and rejects its largest body with 503
+    /// [`Unavailable`](crate::RejectionKind::Unavailable). Among bodies of equal size it rejects the oldest. The
+    /// uploads of one app therefore do not end those of others. A body that arrives complete in its first frame does
+    /// not count, and neither does a [streamed](Self::with_streamed_bodies) one.
     ///
     /// Set it to at least the [limit of one body](crate::Limits::with_body). Bodies are counted as in
     /// [`with_form_memory`](Self::with_form_memory). The memory is released when the service gets the body.
@@ -274,18 +278,18 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         Self { explanations: true, ..self }
     }
 
-    /// Calls `observe` with the outcome of each request, for logs, metrics and alerts. Default: no observer, and
-    /// nothing is measured.
+    /// Calls `observe` with the outcome of each request, for logs, metrics and alerts. Default: no observer.
     ///
-    /// A second call replaces the first. Requests of the layers made from this verifier are included. Each request has
-    /// one [`Outcome`], which is reported when it is final:
+    /// A second call replaces the first. Layers that are made from this verifier report to the observer too. Each
+    /// request has one [`Outcome`], which is reported when it is final:
     ///
     /// - as soon as the request is accepted, rejected or bypassed;
     /// - if the body is [streamed](Self::with_streamed_bodies), when it ends, or when the service drops it before its
     ///   end ([`Decision::BodyNotRead`](super::Decision::BodyNotRead));
     /// - if the future is dropped early, when it is dropped ([`Decision::Cancelled`](super::Decision::Cancelled)).
     ///
-    /// `observe` runs on the task that serves the request, also while values are dropped. It must not block or panic.
+    /// `observe` runs on the task that serves the request, and sometimes in a destructor. It must not block. If it
+    /// panics, the panic is caught and counted.
     ///
     /// ```
     /// # use countersign::{Secret, StaticKeys, Verifier};

@@ -24,7 +24,8 @@ use crate::{
 
 /// Accepts only requests that are signed, fresh and not repeated.
 ///
-/// [`VerifyLayer`](crate::VerifyLayer) uses it, and you can call it directly. Clones share the stores and the clock.
+/// [`VerifyLayer`](crate::VerifyLayer) wraps a verifier for tower services. To verify a request yourself, call
+/// [`verify`](Self::verify). Clones share the stores, the clock and the memory limits of bodies.
 ///
 /// ```
 /// use countersign::{Secret, Verifier, server::UnverifiedBody, store::StaticKeys};
@@ -67,7 +68,8 @@ pub struct Verifier<K, N = MemoryNonceStore> {
 const TOLERANCE: u64 = 300;
 
 impl<K: KeyStore> Verifier<K> {
-    /// Makes a verifier with the protocol's defaults, the system's clock and a [`MemoryNonceStore`].
+    /// Makes a verifier with the protocol's defaults: [`Scheme::new`], [`Limits::new`], a tolerance of 300 seconds, the
+    /// system's clock and a new [`MemoryNonceStore`].
     pub fn new(keys: K) -> Self {
         let nonces = MemoryNonceStore::new();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -105,14 +107,14 @@ pub(super) struct Admission<B> {
 impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// Verifies a request and returns the request that may reach the service.
     ///
-    /// Unsigned parts are removed from the returned request, its body is checked, and its [`Caller`](super::Caller) is
-    /// in the extensions. If you drop the future while the nonce is claimed, the nonce may be used up. The caller must
-    /// then sign again.
+    /// The verifier removes unsigned parameters and override headers, checks the body, and inserts the
+    /// [`Caller`](super::Caller) into the extensions. If you drop the future while the nonce is claimed, the nonce may
+    /// be used up. The client must then sign again.
     ///
     /// # Errors
     ///
-    /// Returns a [`Rejection`] of one of the [kinds](crate::RejectionKind). Requests without a valid signature leave no
-    /// state behind, and only form bodies are read before the signature is checked.
+    /// Returns a [`Rejection`] of one of the [kinds](crate::RejectionKind). The verifier stores nothing about a request
+    /// without a valid signature. Before it has checked the signature, it reads no body except a form.
     pub fn verify<B: RequestBody>(
         &self,
         request: Request<B>,

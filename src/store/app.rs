@@ -7,8 +7,8 @@ use crate::protocol::{KeyRing, Secret};
 /// An app: its keys, and optional data such as its tenant, plan or scopes.
 ///
 /// A [`KeyStore`](super::KeyStore) returns an `App`. Handlers read the data with [`Caller::data`](crate::Caller::data),
-/// so that they need no second lookup. A cache stores the data together with the keys, so the data is as old as the
-/// keys. Clones share keys and data.
+/// and need no second lookup. A cache stores the data together with the keys, so the data is as old as the keys. Clones
+/// share keys and data.
 ///
 /// ```
 /// # use countersign::{App, Secret, StaticKeys};

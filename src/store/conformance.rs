@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Each function panics if the store breaks the contract. Run the functions on a multi-threaded tokio runtime with time
-//! enabled. On one thread the race tests prove nothing.
+//! enabled. On a single thread, the tests of concurrent claims cannot find races.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a broken contract fails the test that called")]
 

@@ -14,15 +14,16 @@ use crate::protocol::AppId;
 ///
 /// # Contract
 ///
-/// `Ok(None)` means that the app is unknown or disabled. A store that cannot tell returns an error.
+/// `Ok(None)` means that the app is unknown or disabled. If the store cannot find out whether the app exists, it
+/// returns an error, and the request gets a 503.
 ///
-/// Lookups end in bounded time. The verifier may drop a lookup before it ends.
+/// Every lookup ends in bounded time. The verifier may drop the future of a lookup before it ends.
 ///
-/// Ids are compared byte by byte. In a store that treats `demo` and `DEMO` as equal, an app could authenticate under
-/// the id of another app.
+/// The store compares ids byte by byte. If it treated `demo` and `DEMO` as equal, an app could authenticate under the
+/// id of another app.
 ///
 /// Lookups run before the signature is checked, so lookups of unknown ids must be cheap. `CachedKeys` (feature
-/// `key-cache`) makes them cheap and bounds the time, over any store.
+/// `key-cache`) wraps any store, makes such lookups cheap, and bounds their time.
 ///
 /// `store::conformance` (feature `test-util`) tests a store against this contract.
 ///
@@ -51,7 +52,7 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The store cannot tell whether the app exists.
+    /// Fails if the store cannot find out whether the app exists.
     fn keys(&self, app: &AppId) -> impl Future<Output = Result<Option<App>, StoreError>> + Send;
 }
 
@@ -71,7 +72,7 @@ impl StaticKeys {
     ///
     /// # Errors
     ///
-    /// An app is listed twice. Put several keys of one app into one [`KeyRing`](crate::KeyRing).
+    /// Fails if an app is listed twice. Put several keys of one app into one [`KeyRing`](crate::KeyRing).
     pub fn new<A: Into<App>>(apps: impl IntoIterator<Item = (AppId, A)>) -> Result<Self, DuplicateAppError> {
         let mut known = HashMap::new();
         for (id, app) in apps {

@@ -49,7 +49,7 @@ pub(crate) use self::{
 use crate::protocol::BoxError;
 pub use crate::protocol::{NonceStatus, Retention};
 
-/// The error of a store that could not answer: it is full, too slow or unreachable. The request gets a 503.
+/// The error of a store that could not answer, because it is full, too slow or unreachable. The request gets a 503.
 #[derive(Debug, thiserror::Error)]
 #[error("the store could not answer")]
 pub struct StoreError(#[source] BoxError);
@@ -57,8 +57,8 @@ pub struct StoreError(#[source] BoxError);
 impl StoreError {
     /// Wraps the cause of the failure.
     ///
-    /// The cause is the [source](std::error::Error::source) of the rejection. Operators see it with the feature
-    /// `tracing`. It is not sent to the caller.
+    /// The cause is the [source](std::error::Error::source) of this error, which is the source of the rejection.
+    /// Operators see it with the feature `tracing`. The response does not contain it.
     pub fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }

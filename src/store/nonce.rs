@@ -9,15 +9,16 @@ use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeate
 ///
 /// # Contract
 ///
-/// - At most one of all claims on one (purpose, app id, nonce) is [`NonceStatus::New`] while it is live, however the
-///   claims race. A claim is live from the moment it is made until the second `until`.
+/// - While a claim on a purpose, app id and nonce is live, every other claim on the same three gets
+///   [`NonceStatus::Replayed`]. This also holds for concurrent claims: at most one of them is [`NonceStatus::New`]. A
+///   claim is live from the moment it is made until the second [`until`](Retention::until).
 /// - Claims that differ in purpose, app or nonce are independent. Plain concatenation of the three is not a valid key.
 ///   [`NonceClaim::key`] makes a valid one.
-/// - A call may be delayed between reading the clock and reaching the store. If an earlier call passed a `now` at or
-///   after this claim's `until`, the store returns [`NonceStatus::Expired`], because the nonce may have been used,
-///   expired and removed. A store that keeps claims for longer than required, by more than the time that a call takes,
-///   never needs to return this.
-/// - A live claim is never dropped to make room. A full store returns an error.
+/// - A call may be delayed between reading the clock and reaching the store. If an earlier call passed a
+///   [`now`](Retention::now) at or after this claim's `until`, the store returns [`NonceStatus::Expired`], because the
+///   nonce may have been used, expired and removed. A store that keeps claims for longer than required, by more than
+///   the time that a call takes, never needs to return `Expired`.
+/// - The store never drops a live claim to make room. When it is full, it returns an error.
 /// - The store has no clock of its own. It uses the `now` of each call. A store that can only expire entries by itself,
 ///   such as Redis, keeps a claim for at least its [`ttl`](Retention::ttl).
 /// - A store that several verifiers of a process may share returns its [`registry`](Self::registry).
@@ -56,7 +57,7 @@ pub trait NonceStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The store is full, or cannot tell whether the nonce is new.
+    /// Fails if the store is full, or cannot find out whether the nonce is new.
     fn claim(
         &self,
         claim: &NonceClaim<'_>,
@@ -65,13 +66,13 @@ pub trait NonceStore: Send + Sync + 'static {
 
     /// Returns whether claims outlive this process. Default: `false`.
     ///
-    /// If they do not, verifiers reject requests that were signed before the verifier was set up.
+    /// If they do not, verifiers reject requests that were signed before the first verifier used the store.
     fn is_persistent(&self) -> bool {
         false
     }
 
-    /// Returns the registry of the verifiers of this process that use the store. It makes each nonce live for the most
-    /// tolerant of them.
+    /// Returns the registry of the verifiers of this process that use the store. With it, the store keeps each nonce
+    /// for as long as the most tolerant of them needs.
     ///
     /// Default: none. Clones of one verifier always share their registration. Verifiers that are created separately
     /// over one store, for example through an `Arc`, cannot see each other without a registry. They must then all have
@@ -80,13 +81,13 @@ pub trait NonceStore: Send + Sync + 'static {
         None
     }
 
-    /// Returns how full the store is, for operators, if it can tell without I/O. Default: `None`.
+    /// Returns how full the store is, for metrics. It must not do I/O. Default: `None`, which means unknown.
     fn occupancy(&self) -> Option<Occupancy> {
         None
     }
 }
 
-/// How full a [`NonceStore`] is.
+/// A report of how full a [`NonceStore`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Occupancy {

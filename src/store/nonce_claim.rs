@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::protocol::{AppId, Nonce};
 
-/// A claim on a nonce: the app and, optionally, the user that signed, and the purpose.
+/// A claim on a nonce: the app, the nonce, its purpose and, optionally, the user that signed.
 ///
 /// [Verifiers](crate::Verifier) create claims. Tests of stores create their own:
 ///
@@ -84,7 +84,7 @@ impl<'a> NonceClaim<'a> {
 
     /// Returns the user whose session key signed, or `None` if a key of the app signed.
     ///
-    /// Stores use it to share room fairly between users. The nonce still belongs to the app, so the user is no part of
+    /// Stores use it to share room fairly between users. The nonce still belongs to the app, so the user is not part of
     /// the [`key`](Self::key).
     #[must_use]
     pub fn owner(&self) -> Option<&'a OwnerTag> {

@@ -13,7 +13,7 @@ use std::{
 
 use crate::clock::Clock;
 
-/// The verifiers of one process that use a [`NonceStore`](super::NonceStore). Clones share one registry.
+/// The set of verifiers of one process that use the same [`NonceStore`](super::NonceStore). Clones share one registry.
 ///
 /// A nonce is kept for as long as any of these verifiers could accept it. A verifier that joins later with a larger
 /// tolerance does not apply that tolerance to timestamps whose nonces may have been removed already. A verifier that

@@ -21,10 +21,10 @@ pub enum ParameterPolicy {
     /// Unchanged, except that parameters with an empty name or value are removed, because they are not signed.
     #[default]
     Strip,
-    /// Exactly as they were signed: sorted, and each in one encoding. Use it for services that depend on order or
+    /// Exactly as they were signed: sorted by name, and in one encoding. Use it for services that depend on order or
     /// encoding.
     Canonicalize,
-    /// Unchanged. A request with an empty name or value is rejected.
+    /// Unchanged. A request with a parameter that has an empty name or value is rejected.
     Reject,
 }
 

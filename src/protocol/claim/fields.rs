@@ -105,19 +105,19 @@ impl Claim {
         Ok(Self { sign: source.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
     }
 
-    /// The app id that the request claims. It is not authenticated: use it for logs and limits only.
+    /// Returns the app id that the request claims. It is not authenticated: use it for logs and limits only.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.fields.app_id
     }
 
-    /// The time of signing that the request claims. It is not authenticated.
+    /// Returns the time of signing that the request claims. It is not authenticated.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.fields.timestamp
     }
 
-    /// The nonce of the request. It is not authenticated.
+    /// Returns the nonce that the request claims. It is not authenticated.
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.fields.nonce

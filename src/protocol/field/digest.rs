@@ -24,7 +24,7 @@ impl BodyDigest {
         Self(Sha256::digest(body).into())
     }
 
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

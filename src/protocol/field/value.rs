@@ -24,7 +24,7 @@ pub enum Field {
     BodyDigest,
 }
 
-/// An app's public name: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+/// The public id of an app: 1 to 64 of `A-Z a-z 0-9 . _ -`.
 ///
 /// ```
 /// # use countersign::AppId;
@@ -43,7 +43,7 @@ impl AppId {
         inline(bytes, 1, &ALLOWED, "app id", EXPECTED).map(Self)
     }
 
-    /// The app id's text.
+    /// Returns the text of the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -70,7 +70,7 @@ impl Nonce {
         inline(bytes, 6, &ALLOWED, "nonce", EXPECTED).map(Self)
     }
 
-    /// The nonce's text.
+    /// Returns the text of the nonce.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -109,7 +109,7 @@ impl Timestamp {
         Self::try_from(seconds)
     }
 
-    /// Seconds since 1970-01-01T00:00:00Z.
+    /// Returns the seconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn unix_seconds(self) -> u64 {
         self.0
@@ -176,7 +176,7 @@ impl Token {
         text(bytes, 1, 512, &ALLOWED, "token", EXPECTED).map(|token| Self(token.into()))
     }
 
-    /// The token's text. It is a secret of its holder.
+    /// Returns the text of the token. It is a secret: do not log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -49,19 +49,20 @@ impl Key {
         Self { not_after: unix_seconds, ..self }
     }
 
-    /// The name of the key, if it has one.
+    /// Returns the name of the key, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&KeyName> {
         self.name.as_ref()
     }
 
-    /// The first second in which the key is active, in Unix seconds. It is 0 if there is no lower bound.
+    /// Returns the first second in which the key is active, in Unix seconds. It is 0 if there is no lower bound.
     #[must_use]
     pub fn not_before(&self) -> u64 {
         self.not_before
     }
 
-    /// The last second in which the key is active, in Unix seconds. It is `u64::MAX` if there is no upper bound.
+    /// Returns the last second in which the key is active, in Unix seconds. It is `u64::MAX` if there is no upper
+    /// bound.
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.not_after

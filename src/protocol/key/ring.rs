@@ -12,7 +12,7 @@ use crate::protocol::key::{
 /// The keys of one app. A request is accepted if one of the currently active keys signed it.
 ///
 /// A ring may contain keys that are not yet active or have expired, as long as at most 4 are active in any one second.
-/// An app without an active key is rejected like an unknown app. Clones share the keys.
+/// If an app has no active key, its requests are rejected like those of an unknown app. Clones share the keys.
 ///
 /// ```
 /// # use countersign::{Key, KeyRing, Secret};
@@ -28,10 +28,11 @@ use crate::protocol::key::{
 pub struct KeyRing(Arc<[Key]>);
 
 impl KeyRing {
-    /// The most keys that can be active at one time. For an invalid signature each active key costs one HMAC.
+    /// The maximum number of keys that can be active at one time: 4. For an invalid signature, the verifier computes
+    /// one HMAC for each active key.
     pub const MAX_ACTIVE_KEYS: usize = 4;
 
-    /// The most keys in a ring, active or not.
+    /// The maximum number of keys in a ring, active or not: 32.
     pub const MAX_KEYS: usize = 32;
 
     /// Makes a ring. List the keys in the order in which the verifier tries them: put the key in use first.

@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// The shortest secret that is accepted: 16 bytes.
+    /// The minimum length of a secret: 16 bytes.
     pub const MIN_LEN: usize = 16;
 
     /// Makes a secret from a text. The bytes of the text are the key, as with the `text:` prefix.

@@ -9,14 +9,14 @@ use crate::protocol::{
     scheme::{headers::HeaderTable, parameter_names::FieldParameters},
 };
 
-/// The location of the five fields. The body digest is always a header.
+/// The location of the app id, timestamp, nonce, token and signature in a request. The body digest is always a header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FieldLocation {
     /// In headers. Query parameters with the fields' names are ordinary parameters.
     #[default]
     Headers,
-    /// In the query. The verifier removes them before the service gets the request.
+    /// In the query. The verifier removes these parameters before the service gets the request.
     Query,
     /// Verifiers accept headers or the query, but not both in one request. Signers write headers.
     Either,
@@ -60,7 +60,8 @@ pub struct Scheme {
 }
 
 impl Scheme {
-    /// Makes a scheme with the protocol's defaults: its names, fields in headers, no audience, no signed headers.
+    /// Makes a scheme with the protocol's defaults: the field names of PROTOCOL.md, fields in headers, no audience, no
+    /// signed headers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -132,8 +133,8 @@ impl Scheme {
     ///
     /// # Errors
     ///
-    /// Fails if the name has another meaning in HTTP, if proxies remove the header, if it overrides the method or URL,
-    /// if another field has the name, or if it is a signed header.
+    /// Fails if the name has another meaning in HTTP, if proxies remove the header, if the header overrides the method
+    /// or URL, if another field has the name, or if the name is a [signed header](Self::with_signed_headers).
     pub fn with_header_name(mut self, field: Field, name: HeaderName) -> Result<Self, SchemeError> {
         self.headers.rename(field, name);
         self.checked()
@@ -180,25 +181,25 @@ impl Scheme {
         }
     }
 
-    /// The name of the service, or an empty text.
+    /// Returns the name of the service, or an empty text.
     #[must_use]
     pub fn audience(&self) -> &str {
         &self.audience
     }
 
-    /// The name of a field's header.
+    /// Returns the name of a field's header.
     #[must_use]
     pub fn header_name(&self, field: Field) -> &HeaderName {
         self.headers.name(field)
     }
 
-    /// The name of a field's query parameter. Returns `None` for the body digest.
+    /// Returns the name of a field's query parameter, or `None` for the body digest.
     #[must_use]
     pub fn parameter_name(&self, field: Field) -> Option<&str> {
         self.parameters.get(field).map(|name| &**name)
     }
 
-    /// The location of the fields.
+    /// Returns the location of the fields.
     #[must_use]
     pub fn field_location(&self) -> FieldLocation {
         self.field_location
@@ -210,7 +211,7 @@ impl Scheme {
         &self.token_location
     }
 
-    /// The additional signed headers, in ascending order.
+    /// Returns the additional signed headers, in ascending order.
     #[must_use]
     pub fn signed_headers(&self) -> &[HeaderName] {
         &self.signed_headers

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-/// Limits on what a verifier reads of a request. Set them with `Verifier::with_limits`.
+/// Limits on the size of a request, and on the time in which its body must arrive. Set them with
+/// `Verifier::with_limits`.
 ///
-/// A request that exceeds a limit is rejected with 400, 413 or 414, before its signature is checked. Only the timeout
-/// of a body that is not a form applies after that.
+/// A request that exceeds a limit is rejected with 400, 413 or 414. The verifier checks the limits of the query, the
+/// parameters, the form and a declared Content-Length before it checks the signature. After the signature check, it
+/// reads the body, up to the limit and the timeout of a body.
 ///
 /// ```
 /// # use countersign::Limits;
@@ -36,25 +38,27 @@ impl Limits {
         }
     }
 
-    /// Sets the most parameters in a query, and separately in a form. Default: 256.
+    /// Sets the maximum number of parameters in a query, and separately in a form. Empty parameters count. Default:
+    /// 256.
     #[must_use]
     pub fn with_parameters(self, parameters: usize) -> Self {
         Self { parameters, ..self }
     }
 
-    /// Sets the most bytes of a query. Default: 16 KiB.
+    /// Sets the maximum size of a query, in bytes. Default: 16 KiB.
     #[must_use]
     pub fn with_query(self, bytes: usize) -> Self {
         Self { query: bytes, ..self }
     }
 
-    /// Sets the most bytes of a form. Only forms are read before the request is verified. Default: 256 KiB.
+    /// Sets the maximum size of a form, in bytes. Default: 256 KiB. The verifier reads a form before it checks the
+    /// signature, so anybody can make it read this much.
     #[must_use]
     pub fn with_form(self, bytes: usize) -> Self {
         Self { form: bytes, ..self }
     }
 
-    /// Sets the most bytes of a body, forms included. Default: 2 MiB.
+    /// Sets the maximum size of a body, in bytes. Default: 2 MiB. It also limits forms.
     #[must_use]
     pub fn with_body(self, bytes: u64) -> Self {
         Self { body: bytes, ..self }
@@ -74,44 +78,45 @@ impl Limits {
 
     /// Sets the time within which any other buffered body must arrive. Default: 300 seconds.
     ///
-    /// The timeout does not apply to streamed bodies. The service gets their bytes as they arrive and must limit the
-    /// time itself.
+    /// The timeout counts from the arrival of the request's head, and works like
+    /// [`with_form_timeout`](Self::with_form_timeout). It does not apply to streamed bodies. The service gets their
+    /// bytes as they arrive and must limit the time itself.
     #[must_use]
     pub fn with_body_timeout(self, timeout: Duration) -> Self {
         Self { body_timeout: timeout, ..self }
     }
 
-    /// The most parameters in a query, and separately in a form.
+    /// Returns the maximum number of parameters in a query, and separately in a form.
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.parameters
     }
 
-    /// The most bytes of a query.
+    /// Returns the maximum size of a query, in bytes.
     #[must_use]
     pub fn query(&self) -> usize {
         self.query
     }
 
-    /// The most bytes of a form. It is never more than the limit of a body.
+    /// Returns the maximum size of a form, in bytes. It is never more than the limit of a body.
     #[must_use]
     pub fn form(&self) -> usize {
         self.form.min(usize::try_from(self.body).unwrap_or(usize::MAX))
     }
 
-    /// The most bytes of a body.
+    /// Returns the maximum size of a body, in bytes.
     #[must_use]
     pub fn body(&self) -> u64 {
         self.body
     }
 
-    /// The time within which a form must arrive.
+    /// Returns the time within which a form must arrive.
     #[must_use]
     pub fn form_timeout(&self) -> Duration {
         self.form_timeout
     }
 
-    /// The time within which any other buffered body must arrive.
+    /// Returns the time within which any other buffered body must arrive.
     #[must_use]
     pub fn body_timeout(&self) -> Duration {
         self.body_timeout

@@ -83,25 +83,26 @@ impl Signer {
         Self { scheme: Arc::new(scheme), ..self }
     }
 
-    /// Sends this token with every request. Default: the token that a request already carries, if any.
+    /// Sends and signs this token with every request. Default: the signer signs the token that a request already has in
+    /// its token location, if any.
     #[must_use]
     pub fn with_token(self, token: Token) -> Self {
         Self { token: Some(token), ..self }
     }
 
-    /// The app whose requests this signer signs.
+    /// Returns the id of the app whose requests this signer signs.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.app_id
     }
 
-    /// The scheme that the signer shares with the verifier.
+    /// Returns the scheme that the signer shares with the verifier.
     #[must_use]
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 
-    /// Signs a request's head with a timestamp and a nonce from the caller.
+    /// Signs a request's head with this timestamp and this nonce.
     ///
     /// Use it on platforms without a clock or a random source. The verifier accepts each nonce once, so two requests of
     /// one app must not have the same nonce.
@@ -109,8 +110,8 @@ impl Signer {
     /// # Errors
     ///
     /// Fails if no verifier could accept the request. For example, its content type or an escape in its parameters is
-    /// malformed, or the host is signed and the request does not contain it. The request may then have lost the fields
-    /// of an earlier signature.
+    /// malformed, or the host is signed and the request does not contain it. If it fails, the fields of an earlier
+    /// signature may be gone from the request.
     pub fn sign_at(
         &self,
         parts: &mut Parts,
@@ -128,7 +129,7 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// The errors are the same as for [`sign_at`](Signer::sign_at).
+    /// Fails like [`sign_at`](Signer::sign_at).
     pub fn string_to_sign_at(
         &self,
         parts: &Parts,

@@ -85,7 +85,7 @@ impl Claim {
 }
 
 impl Timely {
-    /// The app whose keys must be looked up.
+    /// Returns the app whose keys must be looked up.
     #[must_use]
     pub fn app_id(&self) -> &AppId {
         &self.0.fields().app_id

@@ -32,19 +32,20 @@ impl Retention {
         Self { now, until }
     }
 
-    /// The current time for expiry, in Unix seconds. It never decreases.
+    /// Returns the time that decides which nonces have expired, in Unix seconds. It never decreases from one claim of a
+    /// verifier to the next.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.now
     }
 
-    /// The first second in which the store may forget the nonce, in Unix seconds.
+    /// Returns the first second in which the store may forget the nonce, in Unix seconds.
     #[must_use]
     pub fn until(&self) -> u64 {
         self.until
     }
 
-    /// The time from `now` to `until`.
+    /// Returns the time from `now` to `until`, or zero if `until` is not after `now`.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         Duration::from_secs(self.until.saturating_sub(self.now))

@@ -126,9 +126,10 @@ pub(in crate::server) fn broken_by(error: &(dyn Error + 'static)) -> Rejection {
 
 /// A body that ended with an error before its end.
 ///
-/// A [streamed](crate::Verifier::with_streamed_bodies) body was rejected, and the bytes that have arrived are not the
-/// signed ones. Or the connection of an unverified body broke. In an axum `Body` this error is a source of the body's
-/// error. If the response has not begun, the caller gets the rejection's response instead of the service's.
+/// There are two causes. A [streamed](crate::Verifier::with_streamed_bodies) body was rejected, and the bytes that have
+/// arrived may be forged. Or an unverified body ended early, for example because the connection broke. In an axum
+/// `Body`, this error is a source of the body's error. If a streamed body is rejected before the response has begun,
+/// the client gets the rejection's response instead of the service's.
 #[derive(Clone, Debug)]
 pub struct BodyError(Rejection);
 
@@ -137,7 +138,7 @@ impl BodyError {
         Self(rejection)
     }
 
-    /// The reason: the body does not have the signed digest, is too large, or broke off.
+    /// Returns the reason: the body does not have the signed digest, is too large, or ended early.
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
         &self.0

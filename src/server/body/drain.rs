@@ -26,7 +26,8 @@ use crate::server::body::{
 /// background task therefore receives and discards the rest of a body that the service has not read. The task ends when
 /// the body ends, or at the first of these limits. It holds no data.
 ///
-/// If a request has `Expect: 100-continue` and its body was not read, the client does not upload it.
+/// If a request has `Expect: 100-continue` and its body was not read, the body is not drained, because the client does
+/// not send it.
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, VerifyLayer, server::DrainLimits};

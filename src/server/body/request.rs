@@ -9,11 +9,13 @@ use http_body_util::BodyExt;
 use crate::server::body::{admitted::Admitted, unverified::UnverifiedBody};
 use crate::{protocol::BoxError, server::body::admitted::AdmittedBody};
 
-/// A request body that can be verified. It names the body type that the service gets. The trait is sealed.
+/// A request body that can be verified. Its [`ServiceBody`](Self::ServiceBody) is the body type that the service gets.
+/// The trait is sealed.
 ///
 /// axum's `Body` stays an axum `Body` (feature `axum`). hyper's `Incoming` becomes a
-/// [`ServiceBody`](crate::server::ServiceBody) (feature `hyper`). Wrap any other body in one line above the verifying
-/// layer. It becomes a `ServiceBody` too.
+/// [`ServiceBody`](crate::server::ServiceBody) (feature `hyper`). To verify any other body, add a layer outside the
+/// verifying layer that wraps it in an [`UnverifiedBody`](crate::server::UnverifiedBody). It then becomes a
+/// `ServiceBody` too.
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, StaticKeys, server::{ServiceBody, UnverifiedBody}};
@@ -31,7 +33,7 @@ use crate::{protocol::BoxError, server::body::admitted::AdmittedBody};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Without that line the code does not compile, and the compiler names the missing line:
+/// Without this layer, the code does not compile, and the compiler error names the layer:
 ///
 /// ```compile_fail,E0277
 /// # use countersign::{Secret, StaticKeys, Verifier};

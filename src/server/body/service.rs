@@ -16,8 +16,9 @@ use crate::server::body::{
     unverified::UnverifiedBody,
 };
 
-/// The body that the service gets: the signed bytes. A request that [bypasses](crate::Verifier::with_insecure_bypass)
-/// verification, or is only [reported](crate::danger::ReportOnlyLayer), keeps its body unchanged.
+/// The request body that the service gets: the signed bytes. A request that
+/// [bypasses](crate::Verifier::with_insecure_bypass) verification, or is only
+/// [reported](crate::danger::ReportOnlyLayer), keeps its body unchanged.
 #[derive(Debug, Default)]
 pub struct ServiceBody(Kind);
 

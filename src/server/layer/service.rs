@@ -32,8 +32,8 @@ use crate::{
 
 /// Verifies requests before the inner service gets them.
 ///
-/// The response to a rejected request has its [`Rejection`](crate::Rejection) in its extensions, for layers
-/// above that count or log.
+/// The response to a rejected request has its [`Rejection`](crate::Rejection) in its extensions, for outer layers that
+/// count or log.
 #[must_use = "services do nothing unless they are called"]
 pub struct Verify<S, K, N = MemoryNonceStore, R = ProblemJson> {
     inner: S,

@@ -21,12 +21,12 @@ use crate::{
 ///
 /// # Caches
 ///
-/// Every response to a rejected request is `no-store`. The layer adds `Cache-Control: private` to the response to a
-/// verified request, unless the service has set one of these directives: `public`, `s-maxage`, `no-store`, or `private`
-/// without a list of fields. A `max-age` alone does not count. A response that has a `max-age`, `Expires` or
-/// `Last-Modified`, and no `no-store`, also gets a `Vary` header with the header of the app id and the header that
-/// carries the token. This keeps a browser from showing one user's response to the next user. Fields for one kind of
-/// cache, such as `CDN-Cache-Control` (RFC 9213), are not changed.
+/// Every response to a rejected request has `Cache-Control: no-store`. The layer adds `Cache-Control: private` to the
+/// response to a verified request, unless the service has set one of these directives: `public`, `s-maxage`,
+/// `no-store`, or `private` without a list of fields. A `max-age` alone does not count. A response that has a
+/// `max-age`, `Expires` or `Last-Modified`, and no `no-store`, also gets a `Vary` header with the header of the app id
+/// and the header that carries the token. With it, a browser does not show one user's response to the next user. Fields
+/// for one kind of cache, such as `CDN-Cache-Control` (RFC 9213), are not changed.
 ///
 /// ```
 /// # use countersign::{Secret, VerifyLayer, store::StaticKeys};
@@ -42,15 +42,15 @@ pub struct VerifyLayer<K, N = MemoryNonceStore, R = ProblemJson> {
 }
 
 impl<K: KeyStore> VerifyLayer<K> {
-    /// Makes a layer with the protocol's defaults: a nonce store in memory, a tolerance of five minutes, fields in
-    /// headers.
+    /// Makes a layer around [`Verifier::new`]: with a new nonce store in memory, a tolerance of five minutes, and
+    /// fields in headers.
     pub fn new(keys: K) -> Self {
         Self::from(Verifier::new(keys))
     }
 }
 
 impl<K, N, R> VerifyLayer<K, N, R> {
-    /// The verifier of this layer.
+    /// Returns the verifier of this layer.
     pub fn verifier(&self) -> &Verifier<K, N> {
         &self.verifier
     }
@@ -74,7 +74,8 @@ impl<K, N, R> VerifyLayer<K, N, R> {
         VerifyLayer { verifier: self.verifier, renderer: Arc::new(renderer), drain: self.drain }
     }
 
-    /// Limits how much of a body is read and discarded after an early response. Default: [`DrainLimits::new`].
+    /// Sets how much of a body the layer reads and discards after a response that came before the body's end. Default:
+    /// [`DrainLimits::new`].
     ///
     /// Clones of a layer share the limit on the number of bodies.
     pub fn with_drain_limits(self, limits: DrainLimits) -> Self {

@@ -49,14 +49,14 @@ pub enum Decision<'a> {
 }
 
 impl<'a> Outcome<'a> {
-    /// The decision on the request.
+    /// Returns the decision on the request.
     #[must_use]
     pub fn decision(&self) -> Decision<'a> {
         self.decision
     }
 
-    /// The decision as a code: a rejection's [code](crate::RejectionKind::code), or `verified`, `bypassed`,
-    /// `body_not_read` or `cancelled`. The number of codes is small and fixed, so each is a good metric label.
+    /// Returns the decision as a code: a rejection's [code](crate::RejectionKind::code), or `verified`, `bypassed`,
+    /// `body_not_read` or `cancelled`. There are only a few codes, so you can use them as a metric label.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self.decision {
@@ -68,14 +68,14 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// The app id that the request claims, if it is well-formed. **It is not authenticated unless there is a
-    /// [`caller`](Self::caller)**: anybody can send any number of ids. Use it in logs, but never as a metric label.
+    /// Returns the app id that the request claims, if it is well-formed. **It is not authenticated unless there is a
+    /// [`caller`](Self::caller)**: anybody can send any id. Use it in logs, but never as a metric label.
     #[must_use]
     pub fn claimed_app_id(&self) -> Option<&'a AppId> {
         self.claimed_app_id
     }
 
-    /// The verified caller, if the request was authenticated.
+    /// Returns the verified caller, or `None` if the request was rejected, bypassed or cancelled.
     #[must_use]
     pub fn caller(&self) -> Option<&'a Caller> {
         match self.decision {
@@ -84,7 +84,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// The rejection, if the request was rejected.
+    /// Returns the rejection, if the request was rejected.
     #[must_use]
     pub fn rejection(&self) -> Option<&'a Rejection> {
         match self.decision {
@@ -93,8 +93,8 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// The reason why the signature is invalid, if the rejection is `invalid_signature`. The caller does not get this
-    /// reason.
+    /// Returns the reason why the signature is invalid, if the rejection is `invalid_signature`. The response does not
+    /// contain this reason.
     #[must_use]
     pub fn signature_error(&self) -> Option<SignatureError> {
         self.rejection()?.signature_error()
@@ -108,22 +108,22 @@ impl<'a> Outcome<'a> {
         self.rejection()?.string_to_sign_for_operators()
     }
 
-    /// The request's timestamp minus the verifier's clock, in whole seconds, if the timestamp could be read. It is
-    /// negative if the client's clock is slow or the request took long. It is not authenticated unless there is a
-    /// [`caller`](Self::caller).
+    /// Returns the request's timestamp minus the verifier's clock, in whole seconds, if the timestamp could be read. It
+    /// is negative if the client's clock is slow or the request took long to arrive. It is not authenticated unless
+    /// there is a [`caller`](Self::caller).
     #[must_use]
     pub fn skew(&self) -> Option<i64> {
         self.skew
     }
 
-    /// The time that verification took, including the stores and a buffered body. The time that a streamed body takes
-    /// after the service is called is not included.
+    /// Returns the time that verification took, including store calls and the arrival of a buffered body. It does not
+    /// include the time that a streamed body takes after the service is called.
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.duration
     }
 
-    /// Whether a rejection keeps the request from the service. It is `false` behind a
+    /// Returns whether a rejection keeps the request from the service. It is `false` behind a
     /// [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer).
     #[must_use]
     pub fn is_enforced(&self) -> bool {

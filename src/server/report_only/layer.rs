@@ -19,8 +19,8 @@ use crate::{
 /// are not changed.
 ///
 /// The layer runs the whole verification, including the nonce claim. It keeps the bytes that it reads of a body until
-/// the verdict, up to the [limit](crate::Limits::with_body). A form is therefore held twice, and the second copy does
-/// not count toward the [memory](Verifier::with_form_memory) that forms share.
+/// the verdict, up to the [limit](crate::Limits::with_body). A form therefore takes memory twice, and the second copy
+/// does not count toward the [memory](Verifier::with_form_memory) that forms share.
 /// [Streamed](Verifier::with_streamed_bodies) bodies are not kept: the service gets them as they arrive, with the
 /// `Caller`, and the verdict is reported at their end. An [observer](Verifier::with_observer) of the verifier gets the
 /// outcomes too, marked as [not enforced](crate::server::Outcome::is_enforced).

@@ -14,23 +14,24 @@ use crate::{
 /// Responds as gRPC services do: with HTTP status 200, no body, and a `grpc-status` and a `grpc-message` header. gRPC
 /// calls this [Trailers-Only].
 ///
-/// The message is `code: detail` of the [`Rejection`]. The [status] follows from the HTTP status that the rejection
-/// would otherwise have:
+/// The message is `code: detail` of the [`Rejection`]. The [status] depends on the [kind](RejectionKind) of the
+/// rejection:
 ///
-/// | HTTP | gRPC |
+/// | HTTP status with `ProblemJson` | gRPC status |
 /// | --- | --- |
 /// | 400, 414 | 3 `INVALID_ARGUMENT` |
+/// | 400 `body_timeout` | 4 `DEADLINE_EXCEEDED` |
 /// | 401 | 16 `UNAUTHENTICATED` |
 /// | 413 | 8 `RESOURCE_EXHAUSTED` |
 /// | 500 | 13 `INTERNAL` |
 /// | 503 | 14 `UNAVAILABLE` |
 ///
 /// `cache-control`, `retry-after`, `x-error-code` and `x-server-time` are the same as with
-/// [`ProblemJson`](crate::server::ProblemJson). gRPC clients see them as metadata. gRPC clients cannot read a problem
-/// document: they [guess] a status from the HTTP status, for example `INTERNAL` for a 400, and lose the reason.
+/// [`ProblemJson`](crate::server::ProblemJson). gRPC clients see them as metadata. gRPC clients cannot read the JSON of
+/// `ProblemJson`. They [guess] a status from the HTTP status, for example `INTERNAL` for a 400, and lose the reason.
 ///
-/// The renderer applies to all callers of the service. It does not depend on the content type of a request. Otherwise a
-/// caller could turn a rejection into a 200 for proxies, caches and logs that know only HTTP.
+/// The renderer applies to all callers of the service. It ignores the content type of a request. Otherwise a caller
+/// could choose whether proxies, caches and logs see a rejection as a 200.
 ///
 /// ```
 /// # use countersign::{Secret, StaticKeys, VerifyLayer, server::{GrpcRejections, UnverifiedBody}};

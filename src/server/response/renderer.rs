@@ -18,15 +18,15 @@ use crate::protocol::Rejection;
 
 /// Makes the response to a rejected request. Closures from `&Rejection` to `Response<Bytes>` implement this trait.
 ///
-/// The layer always sets `x-error-code` to the rejection's [code](crate::RejectionKind::code) and `Cache-Control` to
-/// `no-store`. It adds a `WWW-Authenticate` header to a 401 that has none (RFC 9110, section 15.5.2).
+/// After that, the layer sets `x-error-code` to the rejection's [code](crate::RejectionKind::code) and `Cache-Control`
+/// to `no-store`. It adds a `WWW-Authenticate` header to a 401 that has none (RFC 9110, section 15.5.2).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no answer to a rejection",
     note = "a closure does if its argument has a type and it returns `Response<Bytes>`: \
             `|rejection: &Rejection| rejection.to_response()`"
 )]
 pub trait RenderRejection: Send + Sync + 'static {
-    /// Makes the response. It should not reveal more than the rejection does.
+    /// Makes the response. If it panics, the layer sends the response of [`ProblemJson`].
     fn render(&self, rejection: &Rejection) -> Response<Bytes>;
 }
 
@@ -128,7 +128,7 @@ impl<'a> Problem<'a> {
 }
 
 pin_project! {
-    /// The body of a response: the service's, or a rejection's.
+    /// The body of a response: the body of the service's response, or the bytes of a rejection.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -14,13 +14,12 @@ use crate::{
     store::{App, KeyStore, StoreError},
 };
 
-/// Caches the answers of another key store: a database, or any store outside this process.
+/// Caches the answers of another key store, for example one that queries a database.
 ///
 /// ```
 /// # use countersign::{AppId, Secret, VerifyLayer, store::{CachedKeys, key_fn}};
 /// # async fn secret_of(app: AppId) -> Result<Option<Secret>, std::io::Error> { Ok(None) }
-/// let keys = CachedKeys::new(key_fn(secret_of));
-/// let layer = VerifyLayer::new(keys.clone()); // clones share what they remember
+/// let keys = CachedKeys::new(key_fn(secret_of)); let layer = VerifyLayer::new(keys.clone()); // clones share the cache
 /// # let app: AppId = "demo".parse()?;
 /// keys.invalidate(&app); // its keys have just been changed
 /// # Ok::<(), countersign::FieldError>(())
@@ -43,15 +42,15 @@ use crate::{
 /// disconnects. It ends by the [deadline](Self::with_deadline) (default: 250 ms). Then all waiting requests fail with a
 /// 503. A panic in the store counts as a failure.
 ///
-/// A failure is never cached as an answer. After a failure, the app is not looked up for 100 ms. Each further failure
-/// doubles this time, up to one second. Until then, requests for the app get the same error at once.
+/// A failure is never cached as an answer. After a failure, the cache does not look the app up for 100 ms. Each further
+/// failure doubles this pause, up to one second. During the pause, requests for the app get the same error at once.
 ///
 /// # Unknown app ids
 ///
 /// Unknown app ids are cached separately, so they never evict known apps. The cache holds the last
 /// [10,000](Self::with_unknown_capacity) of them. While it is not full, each id reaches the store at most once in 10 s.
 /// At most [8](Self::with_max_unknown_in_flight) lookups of unknown ids run at a time. About 1,000 more wait, up to the
-/// deadline. Others fail at once.
+/// deadline. Any further lookup fails at once.
 ///
 /// Known apps do not wait in this queue. Each known app is looked up at once, with at most one lookup in flight per
 /// app. Give the store more connections than the limit for unknown ids, so that a flood of unknown ids leaves
@@ -60,8 +59,8 @@ use crate::{
 /// An app is known after the store has returned keys for it, and until about an hour after the last answer. Right after
 /// a start, all apps are unknown. If that matters, look up the important apps before you serve requests.
 ///
-/// Cached answers are faster. The response time reveals to a caller whether an app was requested recently. During an
-/// outage, the status reveals whether the app is known.
+/// Cached answers are faster than others. The response time therefore reveals to a caller whether an app was requested
+/// recently. During an outage, the status reveals whether the app is known.
 ///
 /// # Several processes
 ///
@@ -123,10 +122,10 @@ impl<K: KeyStore> CachedKeys<K> {
     /// deadline. Default: zero, which disables it.
     ///
     /// **A key that is retired during an outage stays valid until the outage or the grace ends.** The first requests
-    /// for each app wait for the lookup that fails. Later requests get the cached keys at once, as long as they come
-    /// once a second. Meanwhile one lookup at a time tests whether the store is back. If the store answers that the app
-    /// is unknown or disabled, the grace ends for that app. With the feature `tracing`, an event once a minute reports
-    /// the outage.
+    /// for each app wait until a lookup has failed. Later requests get the cached keys at once, if requests for the app
+    /// come at least once a second. Meanwhile one lookup at a time tests whether the store is back. If the store
+    /// answers that the app is unknown or disabled, the grace ends for that app. With the feature `tracing`, an event
+    /// once a minute reports the outage.
     #[must_use]
     pub fn with_grace(self, grace: Duration) -> Self {
         let options = Options { grace, ..self.options };
@@ -140,8 +139,8 @@ impl<K: KeyStore> CachedKeys<K> {
         self.with_options(options)
     }
 
-    /// Sets how many apps with keys are cached. Each takes about 600 bytes. If there are more, the cache keeps the most
-    /// requested ones. Default: 10,000.
+    /// Sets how many apps with keys are cached. Each takes about 600 bytes. If there are more apps, the cache keeps the
+    /// most requested ones. Default: 10,000.
     #[must_use]
     pub fn with_capacity(self, apps: usize) -> Self {
         let options = Options { capacity: apps, ..self.options };
@@ -164,7 +163,8 @@ impl<K: KeyStore> CachedKeys<K> {
         self.with_options(options)
     }
 
-    /// Sets the clock. Only its monotonic reading matters. Deadlines use tokio's clock. Default: [`SystemClock`].
+    /// Sets the clock that measures the age of cached answers. Only its monotonic time is used. Deadlines use tokio's
+    /// clock. Default: [`SystemClock`].
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         Self::build(self.store, Arc::new(clock), self.options)
@@ -179,8 +179,8 @@ impl<K: KeyStore> CachedKeys<K> {
     /// Removes an app from the cache. After this returns, no earlier lookup is used any more, neither one in flight nor
     /// a stale answer. The next request for the app reaches the store.
     ///
-    /// Requests that have their keys already continue with them. A few other apps with the same hash are looked up
-    /// again too.
+    /// Requests that have their keys already continue with them. The call may also remove a few other apps from the
+    /// cache.
     pub fn invalidate(&self, app: &AppId) {
         self.memory.epochs().end(app);
     }

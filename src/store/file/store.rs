@@ -36,15 +36,16 @@ use crate::{
 /// ```
 ///
 /// Each key has a `secret`, which begins with `text:`, `hex:` or `base64:`. It may also have a `name`, `not-before` and
-/// `not-after`: see [`Key`](crate::Key). While `enabled` is `false`, an app is rejected like an unknown app. An app may
-/// have `data`, which [`open_with_data`](Self::open_with_data) reads. Any other name in the file is an error.
+/// `not-after`: see [`Key`](crate::Key). If `enabled` is `false`, the requests of the app are rejected like those of an
+/// unknown app. An app may have `data`, which [`open_with_data`](Self::open_with_data) reads. Any other name in the
+/// file is an error.
 ///
 /// The store polls the file every second on its own thread, and compares the content, not the modification time. After
 /// a change, it reads the file again after 100 ms and applies the change if the content is still the same. So a change
-/// takes effect within 1.1 seconds plus the time of two reads. A slow disk delays it further. The store detects edits
-/// in place, renames and swaps of a symbolic link, as in Kubernetes. It misses a change that is undone between two
-/// polls. If a writer pauses for 100 ms in the middle of an edit in place, the store may apply the first half, if that
-/// half is a valid file. To avoid this, write the new file beside the old one and rename it over the old one.
+/// takes effect within 1.1 seconds plus the time of two reads. The store detects edits in place, renames and swaps of a
+/// symbolic link, as in Kubernetes. It misses a change that is undone between two polls. If a writer pauses for 100 ms
+/// in the middle of an edit in place, the store may apply the first half, if that half is a valid file. To avoid this,
+/// write the new file beside the old one and rename it over the old one.
 ///
 /// **If the file is missing, unreadable or invalid, the store keeps its current keys**, including keys that you have
 /// removed. It reports the failure in an event (feature `tracing`) and in [`last_failure`](Self::last_failure). The
@@ -62,7 +63,7 @@ impl FileKeys {
     /// The default polling interval: one second.
     pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// Reads the file and starts to watch it for changes.
+    /// Reads the file, and starts a thread that watches it for changes.
     ///
     /// Blocks while it reads. Call it before the service starts.
     ///
@@ -105,7 +106,7 @@ impl FileKeys {
     ///
     /// # Errors
     ///
-    /// The errors of [`open`](Self::open), and data that does not match `T`.
+    /// Fails like [`open`](Self::open), and if the data of an app does not match `T`.
     pub fn open_with_data<T>(path: impl Into<PathBuf>) -> Result<Self, FileKeysError>
     where
         T: DeserializeOwned + Send + Sync + 'static,
@@ -130,7 +131,8 @@ impl FileKeys {
 
     /// Reads the file and applies it at once. Use this after you have written the complete file.
     ///
-    /// Blocks while it reads. If the disk may be slow, call it on a thread that may block.
+    /// Blocks while it reads. If the disk may be slow, call it in `tokio::task::spawn_blocking` or on a thread of your
+    /// own.
     ///
     /// # Errors
     ///
@@ -139,7 +141,7 @@ impl FileKeys {
         self.0.reload()
     }
 
-    /// Returns why the file was rejected when it was last read, or `None` if the current keys are those of the file.
+    /// Returns the error of the last read of the file, or `None` if the current keys are those of the file.
     #[must_use]
     pub fn last_failure(&self) -> Option<FileKeysError> {
         self.0.failure()

@@ -19,7 +19,7 @@ use crate::{
 
 /// Stores nonces in this process's memory.
 ///
-/// A live nonce takes 18 to 39 bytes. At the default capacity a full store takes about 270 MB. The store frees memory
+/// A live nonce takes 18 to 39 bytes. A full store of the default capacity takes about 270 MB. The store frees memory
 /// as nonces expire, without a background task. It loses all nonces when the process ends.
 ///
 /// The store holds a fixed number of nonces and never drops a live one. While it is full, requests get a 503.
@@ -28,17 +28,17 @@ use crate::{
 ///
 /// Apps share the room. An app may take more room while it holds less than three times the free room. So a single app
 /// can take three quarters of the room, and the rest stays free for other apps, however fast the app claims. An app
-/// without nonces is rejected only if there is no room at all. The rule is per app id: an owner of several apps gets
-/// the room of several apps.
+/// without nonces is rejected only if there is no room at all. The rule applies to each app id, so the owner of several
+/// apps gets the room of several apps.
 ///
 /// Users that sign with [session keys](NonceClaim::owner) share the room of their app by the same rule, and their
 /// nonces count for the app. A user may take more room while it holds less than three times the room that the app may
 /// still take. So the script of one user leaves room for the app's other users, and an app does not gain room by having
 /// many users.
 ///
-/// If `n` apps claim as much as they can, each gets 3 of `3n + 1` parts of the room, and one part stays free. The store
-/// does not reserve room for an app: while several large apps hold the room, a new app may get less than its equal part
-/// until their nonces expire.
+/// If `n` apps claim as much as they can, each gets `3 / (3n + 1)` of the room, and `1 / (3n + 1)` stays free. The
+/// store does not reserve room for an app: while several large apps hold the room, a new app may get less than an equal
+/// part until their nonces expire.
 ///
 /// ```
 /// # use countersign::store::MemoryNonceStore;
@@ -79,8 +79,8 @@ impl MemoryNonceStore {
         Self::with_capacity(Self::DEFAULT_CAPACITY)
     }
 
-    /// Creates a store of at most this many live nonces. Use the requests per second times (twice the tolerance plus
-    /// one second).
+    /// Creates a store of at most this many live nonces. Multiply the requests per second by twice the tolerance plus
+    /// one second.
     #[must_use]
     pub fn with_capacity(nonces: usize) -> Self {
         Self {

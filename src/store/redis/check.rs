@@ -11,14 +11,15 @@ use super::{connect::Connect, error::ClaimError, store::RedisNonceStore};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl<C: Connect> RedisNonceStore<C> {
-    /// Checks that the Redis server keeps the nonces that it records. Call this before the service starts, so that it
-    /// does not start with a server that loses nonces.
+    /// Checks that the Redis server does not evict nonces. Call this before the service starts, so that it does not
+    /// start with a server that loses nonces.
     ///
     /// The check is optional. A service may also start while Redis is unreachable: claims fail until it is reachable.
     ///
     /// # Errors
     ///
-    /// The server evicts keys when it is full, is a replica, is too old, or does not answer within 2 s.
+    /// Fails if the server evicts keys when it is full, is a replica, is too old, is unreachable, or does not answer
+    /// within 2 s.
     pub async fn check(&self) -> Result<RedisReport, CheckError> {
         let (report, policies) = self.ask().await?;
         match policies.into_iter().find(|policy| policy != "noeviction") {
@@ -49,7 +50,7 @@ impl<C: Connect> RedisNonceStore<C> {
 ///
 /// # Errors
 ///
-/// The errors of `check`, except the eviction policy.
+/// Fails like `check`, except that it accepts every eviction policy.
 pub async fn check_allowing_eviction<C: Connect>(store: &RedisNonceStore<C>) -> Result<RedisReport, CheckError> {
     Ok(store.ask().await?.0)
 }

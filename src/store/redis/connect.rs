@@ -14,10 +14,10 @@ use tokio::sync::Mutex;
 /// The timeout for several servers. With the clients' own timeouts, one server that hangs costs two seconds.
 const OF_SEVERAL: Duration = Duration::from_secs(5);
 
-/// Opens the connection of a [`RedisNonceStore`](crate::store::RedisNonceStore), whenever the store has none or has
-/// lost it.
+/// Opens the connection of a [`RedisNonceStore`](crate::store::RedisNonceStore). The store calls it when it has no
+/// connection.
 ///
-/// The store limits the time of the attempt. Clones of the connection share it.
+/// The store limits the time of the attempt. Clones of the connection value share one connection.
 pub trait Connect: Send + Sync + 'static {
     /// The connection. It multiplexes the commands of its clones.
     type Connection: ConnectionLike + Clone + Send + Sync + 'static;
@@ -30,8 +30,9 @@ pub trait Connect: Send + Sync + 'static {
     /// to time.
     const RECONNECTS: bool = false;
 
-    /// The timeout of an attempt to connect. After it, the store tries again. Default: one second. Connectors that ask
-    /// several servers use five seconds, because they wait for each unresponsive server in turn.
+    /// The timeout of an attempt to connect. After the timeout, the store can try again. Default: one second. The
+    /// connectors for Sentinel and for a cluster use five seconds, because they wait for each unresponsive server in
+    /// turn.
     ///
     /// The store connects in the background. The deadline of a claim is
     /// [`RedisNonceStore::with_deadline`](crate::store::RedisNonceStore::with_deadline).
@@ -41,7 +42,7 @@ pub trait Connect: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The server is unreachable, or its answer is unexpected.
+    /// Fails if the server is unreachable, or its answer is unexpected.
     fn connect(&self) -> impl Future<Output = RedisResult<Self::Connection>> + Send;
 }
 
@@ -70,7 +71,7 @@ impl fmt::Debug for SentinelMaster {
     }
 }
 
-/// Asks the sentinels each time, so that it follows a failover.
+/// Asks the sentinels for the master at each attempt, so that the store follows a failover.
 impl Connect for SentinelMaster {
     type Connection = MultiplexedConnection;
 

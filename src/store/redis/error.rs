@@ -10,7 +10,7 @@ use crate::store::StoreError;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// Too many claims are in flight: of all apps together, or of this app given its share.
+    /// Too many claims are in flight: either of all apps together, or of this app.
     #[error(
         "too many claims in flight (limit {0} for all apps, and a share of it for each): Redis is slow or unreachable, or the app sends too many requests"
     )]

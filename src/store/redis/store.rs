@@ -20,11 +20,12 @@ use crate::{
 /// Stores nonces in Redis, for verifiers on several machines. All of them together accept a request at most once.
 ///
 /// A claim is one `SET key 1 NX PX ttl` command, which Redis executes atomically. All claims share one connection. The
-/// first claim opens it, and it is replaced when it breaks. Concurrent claims are sent in one batch. If the connection
-/// was idle for 100 ms, the store sends a PING first and replaces a closed connection, within the same deadline.
+/// first claim opens it, and the store replaces it when it breaks. The store sends concurrent claims in one batch. If
+/// the connection to a single server was idle for 100 ms, the store sends a PING first and replaces a closed
+/// connection, within the same deadline.
 ///
 /// A claim fails if it has no answer within the deadline, or if too many other claims are waiting. Its request gets a
-/// 503. **Redis may have recorded the nonce all the same**, so the caller must sign the retry with a new nonce.
+/// 503. **Redis may have recorded the nonce nevertheless**, so the client must sign the retry with a new nonce.
 ///
 /// The store needs a tokio runtime with timers (`enable_all`) for the deadline, Redis 6.2 or Valkey 7.2 and newer, and
 /// a server that does not evict keys. [`check`](Self::check) verifies the server. See the
@@ -49,16 +50,16 @@ pub struct RedisNonceStore<C: Connect = redis::Client> {
 const LONGEST: u64 = i64::MAX as u64 / 2;
 
 impl<C: Connect> RedisNonceStore<C> {
-    /// Creates a store on one server (`redis::Client`) or a cluster (`redis::cluster::ClusterClient`). Sends nothing
-    /// yet.
+    /// Creates a store on one server (`redis::Client`) or a cluster (`redis::cluster::ClusterClient`). This sends
+    /// nothing to Redis.
     ///
     /// A cluster client sends a command again when it loses the answer. The second command may then find the nonce that
     /// the first one recorded, and the caller gets `replayed_nonce`. Build the client with few `retries`: one is enough
     /// to follow a slot that has moved.
     ///
-    /// While the client connects to a node that does not answer, which it tries twice in a row, claims for all other
-    /// nodes wait. Set `connection_timeout` to less than half of the deadline. With the default settings, connecting
-    /// takes two seconds while one node hangs.
+    /// If a node does not answer, the cluster client tries to connect to it twice in a row. Meanwhile, claims for all
+    /// other nodes wait. Set `connection_timeout` to less than half of the deadline. With the default settings of the
+    /// client, the two attempts take two seconds.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -103,7 +104,7 @@ impl<C: Connect> RedisNonceStore<C> {
     ///
     /// Each process counts in its own memory, and only its own claims. The count is lost when the process ends. With
     /// `n` processes behind a load balancer, an app may have up to `n` times the quota. A claim without an answer
-    /// counts until its nonce would expire. An app that claims continuously takes about 50 KB of memory.
+    /// counts until its nonce would expire. For an app that claims continuously, the count takes about 50 KB of memory.
     ///
     /// ```no_run
     /// # use countersign::store::RedisNonceStore;
@@ -116,7 +117,7 @@ impl<C: Connect> RedisNonceStore<C> {
         Self { quota: Some(Arc::new(Quota::new(nonces))), ..self }
     }
 
-    /// Sets the prefix of all keys, for a Redis that has other users. Default: `cs1:`.
+    /// Sets the prefix of all keys, for a Redis that other programs use too. Default: `cs1:`.
     ///
     /// Verifiers share nonces only if they use the same prefix. Do not use braces: a cluster stores all keys with the
     /// same text in braces on one node.
