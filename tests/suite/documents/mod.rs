@@ -30,7 +30,7 @@ fn links_point_to_existing_files_and_headings() {
 
 #[test]
 fn named_files_exist() {
-    const FOLDERS: [&str; 7] = ["benches/", "docs/", "examples/", "fuzz/", "scripts/", "src/", "tests/"];
+    const FOLDERS: [&str; 8] = ["benches/", "docs/", "examples/", "fuzz/", "scripts/", "src/", "tests/", "tools/"];
     let mut found = vec![];
     for page in pages() {
         let named = page.code.iter().filter(|code| FOLDERS.iter().any(|folder| code.starts_with(folder)));
