@@ -61,10 +61,11 @@ mod tracing {
         info!(target: TARGET, seconds, "the verifier's clock differs from this one, so requests are signed with its time");
     }
 
-    /// Reports the cause of an invalid signature.
+    /// Reports the cause of an invalid signature. The lines themselves may hold private parameters, and the server has
+    /// chosen which of them differ.
     #[cfg(feature = "client")]
-    pub(crate) fn signature_explained(refusal: &dyn std::fmt::Display) {
-        warn!(target: TARGET, "a signature was refused: {refusal}");
+    pub(crate) fn signature_explained(line: &str, cause: &str, advice: &str) {
+        warn!(target: TARGET, line, cause, "a signature was refused: {advice}");
     }
 
     /// Reports that the wall clock fell behind the verifier's clock by this many milliseconds.
@@ -119,7 +120,7 @@ mod noop {
     pub(crate) fn clock_corrected(_: i64) {}
 
     #[cfg(feature = "client")]
-    pub(crate) fn signature_explained(_: &dyn std::fmt::Display) {}
+    pub(crate) fn signature_explained(_: &str, _: &str, _: &str) {}
 
     #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(_: &(dyn std::error::Error + 'static)) {}

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anstream::println;
 use clap::Args;
 use clap_complete::Shell;
 
@@ -17,20 +18,37 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-/// Prints the manual page
+/// Prints the manual page, of all or of one command
 ///
-/// Example: countersign man | man -l -
+/// Examples:
+///   countersign man | man -l -
+///   countersign man send | man -l -
 #[derive(Args)]
-pub(crate) struct ManArguments {}
+#[command(verbatim_doc_comment)]
+pub(crate) struct ManArguments {
+    /// The command
+    command: Option<String>,
+}
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    clap_complete::generate(arguments.shell, &mut crate::command(), "countersign", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut crate::command(), "countersign", &mut script);
+    println!("{}", String::from_utf8_lossy(&script).trim_end());
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn man() -> Result<ExitCode, Failure> {
-    let page = clap_mangen::Man::new(crate::command());
-    page.render(&mut std::io::stdout())
-        .map_err(|error| Failure::input(format!("the page was not written: {error}")))?;
+pub(crate) fn man(arguments: &ManArguments) -> Result<ExitCode, Failure> {
+    let mut command = crate::command();
+    command.build();
+    let page = match &arguments.command {
+        None => clap_mangen::Man::new(command),
+        Some(name) => match command.find_subcommand(name) {
+            Some(found) => clap_mangen::Man::new(found.clone()),
+            None => Failure::usage("man", "there is no such command"),
+        },
+    };
+    let mut text = Vec::new();
+    page.render(&mut text).map_err(|error| Failure::input(format!("the page was not made: {error}")))?;
+    println!("{}", String::from_utf8_lossy(&text).trim_end());
     Ok(ExitCode::SUCCESS)
 }

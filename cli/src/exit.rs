@@ -48,6 +48,10 @@ impl Failure {
         }
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn report(&self) -> ExitCode {
         anstream::eprintln!("error: {}", self.message);
         ExitCode::from(self.code)

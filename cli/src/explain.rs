@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use anstream::println;
 use clap::Args;
 use countersign::{Explanation, Refusal, Scheme, client::Comparison};
 
@@ -18,7 +19,8 @@ use crate::{
 /// Compares what a client signed with what a verifier compared: the first difference and its cause
 ///
 /// SIGNED is the string that a client signed, or a request as text of HTTP/1.1. ANSWER is the response of a verifier that
-/// explains (text of HTTP/1.1 or its JSON body), or another string to sign. A - stands for stdin.
+/// explains (text of HTTP/1.1 or its JSON body), or another string to sign. A - stands for stdin. The lines of the key and the
+/// token are never shown. If the key is in COUNTERSIGN_KEY, it is hidden in every other line too.
 ///
 /// Examples:
 ///   countersign explain my-string.txt answer.json
@@ -42,19 +44,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.signed == Path::new("-") && arguments.answer == Path::new("-") {
         Failure::usage("explain", "only one of the two can be stdin");
     }
-    let signed = signed(&scheme, &raw::read(&arguments.signed)?)?;
-    let verified = verified(&scheme, &raw::read(&arguments.answer)?)?;
-    let comparison = Comparison::new(&signed, &verified);
-    match arguments.json {
-        true => println!("{}", comparison_json(&comparison)),
-        false => anstream::println!("{}", comparison_text(&comparison)),
+    let (signed, answer) = (raw::read(&arguments.signed)?, raw::read(&arguments.answer)?);
+    let comparison = Comparison::new(&string_of(&scheme, &signed)?, &verified(&scheme, &answer)?);
+    if arguments.json {
+        println!("{}", comparison_json(&comparison));
+    } else {
+        println!("{}", comparison_text(&comparison));
+        if comparison == Comparison::Same {
+            println!("{}", after_same(&signed));
+        } else if signed.ends_with(b"\n") && !raw::is_request(&signed) {
+            println!("note: the line end after the last line of SIGNED is not compared; it must not be signed");
+        }
     }
     Ok(if comparison == Comparison::Same { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
 }
 
-fn signed(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
+/// What to do if the strings are the same.
+fn after_same(signed: &[u8]) -> &'static str {
+    if raw::is_request(signed) {
+        return "note: SIGNED is a request, so only what changed on the way can be seen: give the string that the client signed";
+    }
+    "next: save the request as text, and run `countersign verify --keys keys.toml request.txt`; or check that the string has no line \
+     end after the nonce, and that no line end follows the key"
+}
+
+/// The string that a client signed, or the one of a request. If the key is in the environment, it is hidden in every line.
+fn string_of(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
     if !raw::is_request(text) {
-        return Ok(Explanation::of_text(scheme, text));
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let key = std::env::var("COUNTERSIGN_KEY").unwrap_or_default();
+        let key = key.split_once(':').map_or(&*key, |(_, key)| key);
+        return Ok(match key.len() {
+            0..16 => Explanation::of_text(scheme, text),
+            _ => Explanation::of_text(scheme, String::from_utf8_lossy(text).replace(key, "{key}").as_bytes()),
+        });
     }
     let (parts, body) = raw::request(text)?.into_parts();
     let string = Explanation::of_request(scheme, &parts, &body);
@@ -64,20 +88,20 @@ fn signed(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
 fn verified(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
     let refusal = if raw::is_response(text) {
         let (status, headers, body) = raw::response(text)?;
-        Some(Refusal::from_response(status, &headers, &body))
+        Refusal::from_response(status, &headers, &body)
     } else if text.trim_ascii_start().starts_with(b"{") {
-        Some(of_problem(text))
+        of_problem(text)
+    } else if text.starts_with(b"CS1-") {
+        return Ok(Explanation::of_text(scheme, text.strip_suffix(b"\n").unwrap_or(text)));
     } else {
-        None
+        let problem = "ANSWER is neither a response, nor its JSON, nor a string to sign: are the two files swapped?";
+        return Err(Failure::input(problem));
     };
-    match refusal {
-        None => Ok(Explanation::of_text(scheme, text)),
-        Some(refusal) => refusal.and_then(|refusal| refusal.string_to_sign().cloned()).ok_or_else(|| {
-            Failure::input(
-                "the answer has no string to sign: only an invalid_signature of a verifier that explains has one",
-            )
-        }),
-    }
+    refusal.and_then(|refusal| refusal.string_to_sign().cloned()).ok_or_else(|| {
+        Failure::input(
+            "the answer has no string to sign: only an invalid_signature of a verifier that explains has one",
+        )
+    })
 }
 
 /// Reads the body of a refusal without its headers.

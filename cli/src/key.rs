@@ -8,7 +8,7 @@ use std::{
 
 use base64ct::{Base64, Encoding};
 use clap::Args;
-use countersign::{AppId, Scheme, Secret, Signer, StaticKeys, Token, store::FileKeys};
+use countersign::{AppId, Scheme, Secret, Signer, Token, store::FileKeys};
 use serde::Deserialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -20,16 +20,16 @@ use crate::exit::Failure;
 pub(crate) struct KeyOptions {
     /// The app that signs
     #[arg(long, value_name = "ID", env = "COUNTERSIGN_APP")]
-    pub(crate) app: AppId,
+    pub(crate) app: Option<AppId>,
     /// The environment variable that holds the key
     #[arg(long, value_name = "NAME", default_value = "COUNTERSIGN_KEY", conflicts_with_all = ["key_file", "keys"])]
     key_env: String,
     /// A file that holds the key alone; a line end after it does not count
     #[arg(long, value_name = "FILE", conflicts_with = "keys")]
     key_file: Option<PathBuf>,
-    /// The key file of a service; the first active key of the app is used
+    /// The key file of a service; `sign` and `send` use the first active key of the app
     #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
+    pub(crate) keys: Option<PathBuf>,
 }
 
 /// Where the token is.
@@ -44,43 +44,63 @@ pub(crate) struct TokenOptions {
     token_file: Option<PathBuf>,
 }
 
-/// The text of a key. It is not shown.
+/// The text of a key, which is never shown.
 pub(crate) struct KeyText(String);
 
+/// The entry of an app in a key file.
+pub(crate) enum AppKeys {
+    Unknown,
+    Disabled,
+    /// The keys that are active at the time in question.
+    Active(Vec<KeyText>),
+}
+
 impl KeyOptions {
-    pub(crate) fn signer(&self, scheme: Scheme, token: Option<Token>) -> Result<Signer, Failure> {
-        let signer = Signer::new(self.app.clone(), self.text()?.secret()?).with_scheme(scheme);
+    pub(crate) fn signer(&self, subcommand: &str, scheme: Scheme, token: Option<Token>) -> Result<Signer, Failure> {
+        let app = self.app.clone().unwrap_or_else(|| {
+            Failure::usage(
+                subcommand,
+                "the app is needed: use --app ID, or set the environment variable COUNTERSIGN_APP",
+            )
+        });
+        let signer = Signer::new(app.clone(), self.text(&app)?.secret()?).with_scheme(scheme);
         Ok(match token {
             Some(token) => signer.with_token(token),
             None => signer,
         })
     }
 
-    /// The app and its key, for a verifier.
-    pub(crate) fn static_keys(&self) -> Result<StaticKeys, Failure> {
-        let keys = StaticKeys::new([(self.app.clone(), self.text()?.secret()?)]);
-        keys.map_err(|error| Failure::input(error.to_string()))
+    /// The key that `sign` and `send` use for this app.
+    fn text(&self, app: &AppId) -> Result<KeyText, Failure> {
+        let Some(path) = &self.keys else { return self.single() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let failure = |problem: &str| Failure::input(format!("--keys: {problem}"));
+        match keys_of_app(path, app, now)? {
+            AppKeys::Unknown => Err(failure(&format!("there is no app {app}"))),
+            AppKeys::Disabled => Err(failure(&format!("the app {app} is disabled"))),
+            AppKeys::Active(keys) => {
+                keys.into_iter().next().ok_or_else(|| failure(&format!("no key of the app {app} is active now")))
+            }
+        }
     }
 
-    pub(crate) fn text(&self) -> Result<KeyText, Failure> {
-        if let Some(path) = &self.keys {
-            return key_of_app(path, &self.app);
-        }
+    /// The key outside of a key file.
+    pub(crate) fn single(&self) -> Result<KeyText, Failure> {
         if let Some(path) = &self.key_file {
             return Ok(KeyText(read_line(path, "--key-file")?));
         }
-        match std::env::var(&self.key_env) {
-            Ok(key) => Ok(KeyText(key)),
-            Err(_) => Err(Failure::input(format!(
-                "there is no key: set the environment variable {}, or use --key-file or --keys",
-                self.key_env
-            ))),
-        }
+        // The name is not repeated: it is a key where somebody took the option for another.
+        let missing = "there is no key: set the environment variable of --key-env, or use --key-file or --keys";
+        std::env::var(&self.key_env).map(KeyText).map_err(|_| Failure::input(missing))
     }
 }
 
 impl KeyText {
-    fn secret(&self) -> Result<Secret, Failure> {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub(crate) fn secret(&self) -> Result<Secret, Failure> {
         let is_written = ["hex:", "base64:", "text:"].iter().any(|prefix| self.0.starts_with(prefix));
         let secret = if is_written { self.0.parse() } else { Secret::new(&*self.0) };
         secret.map_err(|error| Failure::input(format!("the key: {error}")))
@@ -138,29 +158,25 @@ struct KeyEntry {
     not_after: Option<toml::value::Datetime>,
 }
 
-/// Reads the first active key of an app from the key file of a service.
-fn key_of_app(path: &Path, app: &AppId) -> Result<KeyText, Failure> {
+/// Reads the keys of an app that are active at this Unix second, from the key file of a service.
+pub(crate) fn keys_of_app(path: &Path, app: &AppId, at: u64) -> Result<AppKeys, Failure> {
     let failure = |problem: String| Failure::input(format!("--keys: {problem}"));
-    // The service's own reader knows what is valid, and says where the file is not.
+    // The service's own reader checks the file, and names the place of a mistake.
     FileKeys::open(path).map_err(|error| failure(error.to_string()))?;
     let text = fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
     let mut file: KeysFile = toml::from_str(&text).map_err(|_| failure("the file is no key file".to_owned()))?;
-    let entry = file
-        .apps
-        .remove(app.as_str())
-        .ok_or_else(|| failure(format!("there is no app {app}, so a service answers it with invalid_signature")))?;
+    let Some(entry) = file.apps.remove(app.as_str()) else { return Ok(AppKeys::Unknown) };
     if !entry.enabled {
-        return Err(failure(format!("the app {app} is disabled, so a service answers it with invalid_signature")));
+        return Ok(AppKeys::Disabled);
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let second = |at: &toml::value::Datetime| {
-        OffsetDateTime::parse(&at.to_string(), &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+    let at = i64::try_from(at).unwrap_or(i64::MAX);
+    let second = |time: &toml::value::Datetime| {
+        OffsetDateTime::parse(&time.to_string(), &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
     };
     let is_active = |key: &KeyEntry| {
-        let begun = key.not_before.as_ref().and_then(second).is_none_or(|from| from <= now);
-        begun && key.not_after.as_ref().and_then(second).is_none_or(|until| now <= until)
+        let begun = key.not_before.as_ref().and_then(second).is_none_or(|from| from <= at);
+        begun && key.not_after.as_ref().and_then(second).is_none_or(|until| at <= until)
     };
-    let active = entry.keys.into_iter().find(is_active);
-    active.map(|key| KeyText(key.secret)).ok_or_else(|| failure(format!("no key of the app {app} is active now")))
+    let active = entry.keys.into_iter().filter(is_active);
+    Ok(AppKeys::Active(active.map(|key| KeyText(key.secret)).collect()))
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anstream::println;
 use clap::Args;
 use countersign::AppId;
 use serde_json::json;

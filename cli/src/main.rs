@@ -1,12 +1,12 @@
 //! `countersign`: signs, sends, verifies and explains requests from the command line.
 
 mod completions;
-mod discreet;
 mod exit;
 mod explain;
 mod key;
 mod keygen;
 mod raw;
+mod redact;
 mod request;
 mod scheme;
 mod send;
@@ -21,11 +21,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::discreet::discreet;
+use self::redact::redacted;
 
 /// Signs, sends, verifies and explains requests of the CS1 protocol.
 ///
-/// Keys come from an environment variable or a file, never from an argument, which other users of the machine could read.
+/// Keys come from an environment variable or a file. Only `serve` takes the keys of its apps as arguments, which other users of
+/// the machine can read: use keys for tests there, or --keys.
 #[derive(Parser)]
 #[command(name = "countersign", version, after_help = exit::HELP, after_long_help = exit::HELP)]
 struct Arguments {
@@ -48,7 +49,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| discreet(error).exit());
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| redacted(error).exit());
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Sign(arguments) => sign::run(&arguments),
@@ -58,7 +59,7 @@ async fn main() -> ExitCode {
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
-        Command::Man(_) => completions::man(),
+        Command::Man(arguments) => completions::man(&arguments),
     };
     match result {
         Ok(code) => code,

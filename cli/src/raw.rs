@@ -3,7 +3,10 @@
 use std::{fs, io::Read, path::Path};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header::CONTENT_LENGTH};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 
 use crate::exit::Failure;
 
@@ -40,6 +43,8 @@ pub(crate) fn request(text: &[u8]) -> Result<Request<Bytes>, Failure> {
     let (head, mut body) = split(text)?;
     let mut headers = [httparse::EMPTY_HEADER; 256];
     let mut parsed = httparse::Request::new(&mut headers);
+    // Some tools print the version of HTTP/2.
+    let head = replaced(&head, b" HTTP/2\r\n", b" HTTP/1.1\r\n");
     parsed.parse(&head).map_err(|error| malformed("request", &error))?;
     let mut request = Request::builder()
         .method(parsed.method.unwrap_or_default())
@@ -48,6 +53,10 @@ pub(crate) fn request(text: &[u8]) -> Result<Request<Bytes>, Failure> {
         .body(Bytes::new())
         .map_err(|error| malformed("request", &error))?;
     *request.headers_mut() = header_map(parsed.headers)?;
+    if request.headers().contains_key(TRANSFER_ENCODING) {
+        let problem = "the body is chunked: save the request with its plain body and without Transfer-Encoding";
+        return Err(Failure::input(problem));
+    }
     // Editors and terminals add a line end to a body.
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     body.truncate(length.unwrap_or(body.len()));
@@ -55,17 +64,28 @@ pub(crate) fn request(text: &[u8]) -> Result<Request<Bytes>, Failure> {
     Ok(request)
 }
 
-/// Parses a response.
+/// Parses a response. Informational responses before it are skipped.
 pub(crate) fn response(text: &[u8]) -> Result<(StatusCode, HeaderMap, Vec<u8>), Failure> {
     let (head, body) = split(text)?;
     // curl prints `HTTP/2 401`.
-    let head = [b"HTTP/1.1", head.strip_prefix(b"HTTP/2").unwrap_or(&head[8.min(head.len())..])].concat();
+    let after_version = head.iter().position(|&b| b == b' ').unwrap_or(head.len());
+    let head = [b"HTTP/1.1", &head[after_version..]].concat();
     let mut headers = [httparse::EMPTY_HEADER; 256];
     let mut parsed = httparse::Response::new(&mut headers);
     parsed.parse(&head).map_err(|error| malformed("response", &error))?;
     let status =
         StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|error| malformed("response", &error))?;
-    Ok((status, header_map(parsed.headers)?, body))
+    match status.is_informational() && is_response(&body) {
+        true => response(&body),
+        false => Ok((status, header_map(parsed.headers)?, body)),
+    }
+}
+
+fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    match text.windows(from.len()).position(|window| window == from) {
+        Some(at) => [&text[..at], to, &text[at + from.len()..]].concat(),
+        None => text.to_vec(),
+    }
 }
 
 /// Splits at the empty line. The head gets CRLF line ends.

@@ -10,7 +10,7 @@ pub(crate) const PREFIX: &str =
 
 /// The options of a scheme.
 #[derive(Args)]
-#[command(next_help_heading = "What both ends configure alike")]
+#[command(next_help_heading = "Configuration of both ends")]
 pub(crate) struct SchemeOptions {
     /// The name of the service that requests are for
     #[arg(long, value_name = "TEXT", default_value = "")]

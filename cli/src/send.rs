@@ -9,7 +9,8 @@ use std::{
 
 use anstream::{eprintln, println};
 use clap::Args;
-use countersign::{Refusal, RejectionKind, SendError, SignLayer};
+use countersign::{Field, Refusal, RejectionKind, SendError, SignLayer};
+use http::HeaderName;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Body, Client, Request, Response, Url, redirect::Policy};
 use serde_json::json;
@@ -65,13 +66,14 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scheme = arguments.scheme.scheme().unwrap_or_else(|error| Failure::usage("send", error));
-    let layer = SignLayer::new(arguments.key.signer(scheme, arguments.token.token()?)?);
+    let digest_header = scheme.header_name(Field::BodyDigest).clone();
+    let layer = SignLayer::new(arguments.key.signer("send", scheme, arguments.token.token()?)?);
     let layer = match (arguments.correct_clock, arguments.insecure_correct_clock) {
         (true, _) => layer.with_clock_correction(),
         (_, true) => layer.with_insecure_clock_correction(),
         _ => layer,
     };
-    let (request, progress) = request(&arguments.request).await?;
+    let (request, progress) = request(&arguments.request, &digest_header).await?;
     // Another part of the program may have installed a provider before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().redirect(Policy::none()).timeout(Duration::from_secs(arguments.max_time)).build();
@@ -80,14 +82,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(progress) = progress {
         progress.finish_and_clear();
     }
-    let response = response.map_err(|error| match &error {
-        SendError::Sign(error) => Failure::new(INPUT, error.to_string()),
-        _ => Failure::new(NO_ANSWER, format!("there was no answer: {}", causes(&error))),
-    })?;
+    let response = response.map_err(no_answer)?;
     show(arguments, response).await
 }
 
-async fn request(options: &RequestOptions) -> Result<(Request, Option<ProgressBar>), Failure> {
+async fn request(
+    options: &RequestOptions,
+    digest_header: &HeaderName,
+) -> Result<(Request, Option<ProgressBar>), Failure> {
     let url: Url = options.url.parse().map_err(|error| Failure::input(format!("the URL: {error}")))?;
     let mut request = Request::new(options.method(), url);
     *request.headers_mut() = options.headers()?;
@@ -100,7 +102,7 @@ async fn request(options: &RequestOptions) -> Result<(Request, Option<ProgressBa
         let bar = progress_bar(length);
         request
             .headers_mut()
-            .insert("x-content-sha256", digest.to_string().parse().map_err(|_| Failure::input("the digest"))?);
+            .insert(digest_header, digest.to_string().parse().map_err(|_| Failure::input("the digest"))?);
         request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
         *request.body_mut() =
             Some(Body::wrap_stream(ReaderStream::with_capacity(bar.wrap_async_read(file), 64 * 1024)));
@@ -120,40 +122,80 @@ fn progress_bar(length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-async fn show(arguments: &Arguments, response: Response) -> Result<ExitCode, Failure> {
+/// The errors of reqwest contain the URL, which has the signature and the token if the query carries them.
+fn no_answer(error: SendError) -> Failure {
+    let text = match error {
+        SendError::Sign(error) => return Failure::new(INPUT, error.to_string()),
+        SendError::Client(error) => match error.downcast::<reqwest::Error>() {
+            Ok(error) => causes(&error.without_url()),
+            Err(error) => causes(&*error),
+        },
+        other => other.to_string(),
+    };
+    Failure::new(NO_ANSWER, format!("there was no answer: {text}"))
+}
+
+async fn show(arguments: &Arguments, mut response: Response) -> Result<ExitCode, Failure> {
     let (status, headers) = (response.status(), response.headers().clone());
-    let version = response.version();
-    let refusal = response.extensions().get::<Refusal>().cloned();
-    let body = response.bytes().await;
-    let body = body.map_err(|error| Failure::new(NO_ANSWER, format!("the response broke off: {}", causes(&error))))?;
-    let failure = |error: std::io::Error| Failure::new(INPUT, format!("the response was not written: {error}"));
+    let is_error = status.as_u16() >= 400;
+    let refusal =
+        response.extensions().get::<Refusal>().filter(|refusal| refusal.kind().is_some() && is_error).cloned();
     if arguments.json {
-        let text = String::from_utf8_lossy(&body);
-        let refusal = refusal.as_ref().map(refusal_json);
+        let body = read_all(&mut response).await?;
+        let (text, refusal) = (String::from_utf8_lossy(&body), refusal.as_ref().map(refusal_json));
         let headers = headers_json(&headers);
         println!("{}", json!({ "status": status.as_u16(), "headers": headers, "body": text, "refusal": refusal }));
     } else {
         if arguments.include {
-            eprintln!("{version:?} {status}");
+            eprintln!("{:?} {status}", response.version());
             headers.iter().for_each(|(name, value)| eprintln!("{name}: {}", header_text(value)));
             eprintln!();
         }
-        match &arguments.output {
-            Some(path) => std::fs::write(path, &body).map_err(failure)?,
-            None if refusal.is_none() => std::io::stdout().write_all(&body).map_err(failure)?,
-            None => {}
+        match (&arguments.output, &refusal) {
+            (Some(path), _) => write_to(&mut response, &mut std::fs::File::create(path).map_err(not_written)?).await?,
+            (None, None) => write_to(&mut response, &mut std::io::stdout()).await?,
+            (None, Some(_)) => {}
         }
         if let Some(refusal) = &refusal {
             explain(refusal);
-        } else if status.as_u16() >= 400 && !arguments.include {
+        } else if is_error && !arguments.include {
             eprintln!("{}", bad(&format!("the service answered with {status}")));
         }
     }
     Ok(match refusal {
         Some(_) => ExitCode::from(REFUSED),
-        None if status.as_u16() >= 400 => ExitCode::from(ERROR_STATUS),
+        None if is_error => ExitCode::from(ERROR_STATUS),
         None => ExitCode::SUCCESS,
     })
+}
+
+async fn read_all(response: &mut Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    write_to(response, &mut body).await?;
+    Ok(body)
+}
+
+/// Writes the body as it arrives.
+async fn write_to(response: &mut Response, out: &mut impl Write) -> Result<(), Failure> {
+    loop {
+        let chunk = response.chunk().await.map_err(|error| {
+            Failure::new(NO_ANSWER, format!("the response broke off: {}", causes(&error.without_url())))
+        })?;
+        let Some(chunk) = chunk else { break };
+        match out.write_all(&chunk) {
+            // The reader of a pipe has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result.map_err(not_written)?,
+        }
+    }
+    out.flush().or_else(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(not_written(error)),
+    })
+}
+
+fn not_written(error: std::io::Error) -> Failure {
+    Failure::new(INPUT, format!("the response was not written: {error}"))
 }
 
 /// Shows why the service refused the request.

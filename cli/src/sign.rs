@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use anstream::println;
 use clap::Args;
 use countersign::{Explanation, Nonce, Payload, Timestamp};
-use http::{HeaderMap, Request, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, request::Parts};
 use serde_json::json;
 
 use crate::{
@@ -53,7 +54,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let options = &arguments.request;
     let scheme = arguments.scheme.scheme().unwrap_or_else(|error| Failure::usage("sign", error));
-    let signer = arguments.key.signer(scheme.clone(), arguments.token.token()?)?;
+    let signer = arguments.key.signer("sign", scheme.clone(), arguments.token.token()?)?;
     let body = options.body()?;
     let (mut parts, ()) = Request::builder()
         .method(options.method())
@@ -92,16 +93,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// Prints the headers that the signature adds.
 fn print_new(headers: &HeaderMap, before: &HeaderMap) {
-    for (name, value) in headers.iter().filter(|(name, value)| before.get(*name) != Some(value)) {
+    let is_new = |(name, value): &(&HeaderName, &HeaderValue)| !before.get_all(*name).iter().any(|old| old == value);
+    for (name, value) in headers.iter().filter(is_new) {
         println!("{name}: {}", header_text(value));
     }
 }
 
 /// The command that sends exactly what is signed.
 fn curl(parts: &Parts, options: &RequestOptions, body: &str) -> String {
-    let mut command = format!("curl -sS --path-as-is --globoff -X {}", quoted(parts.method.as_str()));
+    let method = match parts.method {
+        // With -X HEAD, curl waits for a body.
+        Method::HEAD => "--head".to_owned(),
+        _ => format!("-X {}", quoted(parts.method.as_str())),
+    };
+    let mut command = format!("curl -sS --path-as-is --globoff {method}");
     for (name, value) in &parts.headers {
-        command += &format!(" -H {}", quoted(&format!("{name}: {}", header_text(value))));
+        // curl leaves out a header whose colon nothing follows.
+        let header = if value.is_empty() { format!("{name};") } else { format!("{name}: {}", header_text(value)) };
+        command += &format!(" -H {}", quoted(&header));
     }
     let has_body = options.data_file.is_some() || !body.is_empty();
     // With a body, curl adds a content type that is not signed.

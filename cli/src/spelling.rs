@@ -14,7 +14,8 @@ pub(crate) fn mistake(string: &Explanation, token: &str, key: &KeyText, sign: &s
         return None;
     }
     let (text, bytes) = key.text_and_bytes();
-    let string = string.as_str().replace("\n{token}\n", &format!("\n{token}\n"));
+    let token = format!("\n{token}\n");
+    let string = string.as_str().replace("\ncookie:{token}\n", &token).replace("\n{token}\n", &token);
     let (before, after) = string.split_once("\n{key}\n")?;
     let signed = |mac_key: &[u8], line: &[u8]| {
         let mut mac = Hmac::<Sha256>::new_from_slice(mac_key).ok()?;

@@ -188,6 +188,7 @@ fn signed_requests_are_accepted_from_curl() {
         &["-d", "{}", "-H", "content-type: application/json; charset=utf-8"],
         &["--form", "name=a b", "--form", "n=1+1", "-H", "idempotency-key: 7"],
         &["--carrier", "query"],
+        &["-H", "idempotency-key: "],
     ] {
         let url = server.url("/a/./b%20c?x=[1]&y={2}");
         let arguments = [&["sign", "--curl", "--signed-header", "idempotency-key"], arguments, &[&*url]].concat();
@@ -254,7 +255,7 @@ fn keys_come_from_the_environment_a_file_or_a_key_file() {
         assert_eq!(ran.stdout, expected, "{more:?}: {}", ran.stderr);
     }
     for (more, message) in [
-        (["--key-env", "UNSET"], "there is no key: set the environment variable UNSET"),
+        (["--key-env", "UNSET"], "there is no key: set the environment variable of --key-env"),
         (["--key-file", "/does/not/exist"], "--key-file: "),
         (["--keys", "/does/not/exist"], "--keys: "),
         (["--keys", &alone], "--keys: "),
@@ -291,7 +292,12 @@ fn verify_tells_the_verdict_and_the_age() {
     let request = request.replace("host: a.example", "host: a.example\ncontent-length: 4");
     let valid = verify(&request, &[]);
     assert_eq!(valid.code, 0, "{}", valid.stdout);
-    assert!(valid.stdout.starts_with("valid: the signature is that of demo\nage: 0 s\n"), "{}", valid.stdout);
+    assert!(
+        valid.stdout.starts_with("valid: the signature is that of demo\nwith the audience \"\" and the prefix"),
+        "{}",
+        valid.stdout
+    );
+    assert!(valid.stdout.contains("\nage: 0 s\n"), "{}", valid.stdout);
     assert!(valid.stdout.contains("\na=1&b=2\n"), "{}", valid.stdout);
 
     let old = verify(&saved(&["--at", "1700000000"], ""), &["-"]);
@@ -301,6 +307,7 @@ fn verify_tells_the_verdict_and_the_age() {
     let changed = verify(&request.replace("b=2", "b=3"), &["--json"]);
     assert_eq!(changed.code, 1);
     assert_eq!((&changed.json()["valid"], &changed.json()["code"]), (&false.into(), &"invalid_signature".into()));
+    assert_eq!(changed.json()["cause"], "string_or_key");
     let body = verify(&request.replace("\nbody", "\nfake"), &["--json"]);
     assert_eq!(body.json()["code"], "body_mismatch");
     let unsigned = verify("GET / HTTP/1.1\n\n", &[]);
@@ -313,6 +320,63 @@ fn verify_tells_the_verdict_and_the_age() {
     for ran in [valid, old, changed, body] {
         assert!(!ran.stdout.contains(KEY) && !ran.stderr.contains(KEY));
     }
+}
+
+#[test]
+fn verify_reads_the_apps_of_a_key_file() {
+    let folder = Folder::new("apps");
+    let other = "y".repeat(32);
+    let keys = folder.write(
+        "keys.toml",
+        format!(
+            "[apps.demo]\nkeys = [{{ secret = \"text:{other}\" }}, {{ secret = \"text:{KEY}\" }}]\n[apps.old]\nkeys = [{{ secret = \"text:{KEY}\", not-after = 2023-12-31T00:00:00Z }}]\n[apps.off]\nenabled = false\nkeys = [{{ secret = \"text:{KEY}\" }}]\n"
+        ),
+    );
+    let verify = |app: &str, at: &str, more: &[&str]| {
+        let text = saved(&["--app", app, "--at", at], "");
+        run_with(command().args(["verify", "--json", "--keys", &keys]).args(more), text.as_bytes())
+    };
+    // The second key, and a key that was active when the request was signed.
+    for (app, at) in [("demo", "1700000000"), ("old", "1700000000")] {
+        let ran = verify(app, at, &[]);
+        assert_eq!((ran.code, &ran.json()["app_id"]), (0, &app.into()), "{}", ran.stdout);
+    }
+    let cases = [
+        ("unknown", "1700000000", "unknown_app"),
+        ("off", "1700000000", "app_disabled"),
+        ("old", "1800000000", "no_active_key"),
+    ];
+    for (app, at, cause) in cases {
+        let ran = verify(app, at, &[]);
+        assert_eq!((ran.code, &ran.json()["cause"]), (1, &cause.into()), "{}{}", ran.stdout, ran.stderr);
+        assert!(!ran.stdout.contains(KEY));
+    }
+    assert_eq!(verify("unknown", "1700000000", &["--app", "demo"]).json()["cause"], "another_app");
+}
+
+#[test]
+fn verify_finds_a_spelling_in_every_place_of_the_token() {
+    for more in [&["--carrier", "query"][..], &["--token-place", "bearer"], &["--token-place", "cookie:sid"], &[]] {
+        let decoded = folder_key("place", &hex::decode(KEY).unwrap());
+        let mut sign = command();
+        sign.env("COUNTERSIGN_TOKEN", TOKEN).args(["sign", "--json", "--app", "demo", "--key-file", &decoded.1]);
+        let json = run_with(sign.args(more).arg("http://a.example/p?b=2"), b"").json();
+        let url = json["url"].as_str().unwrap().strip_prefix("http://a.example").unwrap().to_owned();
+        let headers = json["headers"].as_object().unwrap().iter();
+        let headers: String = headers.map(|(name, value)| format!("{name}: {}\n", value.as_str().unwrap())).collect();
+        let request = format!("GET {url} HTTP/1.1\nhost: a.example\n{headers}\n");
+        let mut verify = command();
+        verify.env("COUNTERSIGN_KEY", KEY).args(["verify", "--json"]).args(more);
+        let ran = run_with(&mut verify, request.as_bytes());
+        assert_eq!(ran.json()["cause"], "key_spelling", "{more:?}: {}{}", ran.stdout, ran.stderr);
+    }
+}
+
+/// A file with this key, as text that the command line reads.
+fn folder_key(name: &str, bytes: &[u8]) -> (Folder, String) {
+    let folder = Folder::new(name);
+    let path = folder.write("key", format!("hex:{}", hex::encode(bytes)));
+    (folder, path)
 }
 
 #[test]
@@ -342,7 +406,11 @@ fn verify_finds_the_spelling_of_the_key() {
         let mut command = command();
         let ran = run_with(command.env("COUNTERSIGN_KEY", KEY).args(["verify", "--app", "demo"]), request.as_bytes());
         assert_eq!(ran.code, 1);
-        assert!(ran.stdout.contains(mistake), "{mistake}: {}", ran.stdout);
+        assert!(
+            ran.stdout.contains("cause: key_spelling: ") && ran.stdout.contains(mistake),
+            "{mistake}: {}",
+            ran.stdout
+        );
         assert!(
             !ran.stdout.contains(KEY) && !ran.stdout.contains(TOKEN) && !ran.stdout.contains(&sign),
             "{}",
@@ -389,6 +457,97 @@ fn explain_compares_strings_requests_and_answers() {
     let hostile = format!("CS1-REQUEST\nGET\n\n\u{1b}[2J\u{7}{}\n\n\n\n\na\n\nk\n1\nn", "x".repeat(100_000));
     let ran = run_with(command().args(["explain", &signed, "-"]), hostile.as_bytes());
     assert!(ran.stdout.len() < 4000 && !ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
+}
+
+#[test]
+fn explain_hides_the_key_and_refuses_swapped_files() {
+    let folder = Folder::new("hides");
+    let string = "CS1-REQUEST\nGET\n\n/p\na=1\n\n\n\ndemo\n\n{key}\n1700000000\nnonce-1";
+    let answer = folder.write("answer", string);
+    for i in 1..8 {
+        let mut lines: Vec<_> = string.split('\n').map(str::to_owned).collect();
+        lines[i] = format!("{}key={KEY}", lines[i]);
+        let signed = folder.write("signed", lines.join("\n"));
+        let ran = run(&["explain", &signed, &answer]);
+        assert_eq!(ran.code, 1);
+        assert!(!ran.stdout.contains(KEY), "line {i}: {}", ran.stdout);
+    }
+    // A line end after the last line, as editors and `echo` write it.
+    let signed = folder.write("signed", format!("{}\n", string.replace("{key}", KEY)));
+    let ran = run(&["explain", &signed, &answer]);
+    assert!(ran.code == 0 && ran.stdout.contains("next: save the request"), "{}", ran.stdout);
+    let signed = folder.write("signed", format!("{}\n", string.replace("/p", "/q").replace("{key}", KEY)));
+    assert!(run(&["explain", &signed, &answer]).stdout.contains("the line end after the last line"));
+
+    let json =
+        folder.write("json", serde_json::json!({"code": "invalid_signature", "string_to_sign": string}).to_string());
+    let swapped = run(&["explain", &json, &signed.replace("signed", "none")]);
+    assert_eq!(swapped.code, 3);
+    let swapped = run(&["explain", &answer, &folder.write("text", "401 {\"code\":…}")]);
+    assert!(swapped.code == 3 && swapped.stderr.contains("are the two files swapped?"), "{}", swapped.stderr);
+
+    let request = "GET /p?a=1 HTTP/2\nx-app-id: demo\nx-timestamp: 1700000000\nx-nonce: nonce-1\nx-sign: SIGN\n\n";
+    let request = folder.write("request", request.replace("SIGN", &"0".repeat(64)));
+    let ran = run(&["explain", &request, &answer]);
+    assert!(ran.code == 0 && ran.stdout.contains("note: SIGNED is a request"), "{}{}", ran.stdout, ran.stderr);
+    let continued = format!(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/3 401\r\nx-error-code: invalid_signature\r\ncontent-type: application/problem+json\r\n\r\n{}",
+        std::fs::read_to_string(&json).unwrap()
+    );
+    let ran = run(&["explain", &request, &folder.write("continued", continued)]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn no_error_shows_a_token_or_a_signature() {
+    let mut send = command();
+    send.env("COUNTERSIGN_KEY", KEY).env("COUNTERSIGN_TOKEN", TOKEN);
+    let ran = run_with(send.args(["send", "--app", "demo", "--carrier", "query", "http://127.0.0.1:1/p"]), b"");
+    assert_eq!(ran.code, 6);
+    assert!(!ran.stderr.contains(TOKEN) && !ran.stderr.contains("sign="), "{}", ran.stderr);
+    let secret = "hush-hush-hush-hush-hush";
+    let ran = run_with(command().args(["sign", "--app", "demo", "--key-env", secret, "http://a/"]), b"");
+    assert!(ran.code == 3 && !ran.stderr.contains("hush"), "{}", ran.stderr);
+}
+
+#[test]
+fn send_shows_the_errors_of_the_service_itself() {
+    for (head, code) in [("200 OK\r\nx-error-code: none", 0), ("422 Unprocessable\r\nx-error-code: out_of_stock", 5)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = std::io::Read::read(&mut stream, &mut request).unwrap();
+            stream.write_all(format!("HTTP/1.1 {head}\r\ncontent-length: 4\r\n\r\nbody").as_bytes()).unwrap();
+        });
+        let ran = run(&["send", &format!("http://{address}/")]);
+        answer.join().unwrap();
+        assert_eq!((ran.code, &*ran.stdout), (code, "body"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    for arguments in
+        [&["keygen"][..], &["completions", "bash"], &["man"], &["vectors", "print"], &["sign", "--json", "http://a/"]]
+    {
+        let mut command = command();
+        command.env("COUNTERSIGN_APP", "demo").env("COUNTERSIGN_KEY", KEY).args(arguments);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn arguments_that_are_no_text_are_no_panic() {
+    use std::os::unix::ffi::OsStrExt;
+    let ran = run_with(command().arg(std::ffi::OsStr::from_bytes(b"\xff")), b"");
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
 }
 
 #[test]

@@ -15,58 +15,63 @@ use crate::{
     protocol::{SignError, Timestamp},
 };
 
-/// The largest offset that is learned, in seconds.
+/// The largest offset that is corrected, in seconds.
 const MAX_OFFSET: u64 = 86_400;
 
 /// Corrects the clock of a client. Clones share the offset.
 #[derive(Clone, Default)]
-pub(super) struct ClockCorrection(Option<Arc<Learned>>);
+pub(super) struct ClockCorrection(Option<Arc<SharedOffset>>);
 
-struct Learned {
+struct SharedOffset {
     /// The verifier's clock minus the client's, in seconds.
     offset: AtomicI64,
-    /// Whether to learn over plain HTTP too.
+    /// Whether responses over plain HTTP count too.
     is_insecure: bool,
 }
 
-/// An offset that was learned from a refusal, and the one that the refused request was signed with.
-pub(super) struct Lesson {
+/// An offset that was measured by a refusal, and the one that the refused request was signed with.
+pub(super) struct OffsetUpdate {
     before: i64,
     after: i64,
 }
 
 impl ClockCorrection {
     pub(super) fn new(is_insecure: bool) -> Self {
-        Self(Some(Arc::new(Learned { offset: AtomicI64::new(0), is_insecure })))
+        Self(Some(Arc::new(SharedOffset { offset: AtomicI64::new(0), is_insecure })))
+    }
+
+    /// Whether the clock is corrected at all.
+    pub(super) fn is_on(&self) -> bool {
+        self.0.is_some()
     }
 
     /// The offset that is in use, in seconds.
     pub(super) fn offset(&self) -> i64 {
-        self.0.as_ref().map_or(0, |learned| learned.offset.load(Relaxed))
+        self.0.as_ref().map_or(0, |shared| shared.offset.load(Relaxed))
     }
 
-    /// Learns the offset from a refused timestamp, which was signed with the offset `before`. `offset` is the verifier's
+    /// Stores the offset of a refused timestamp, which was signed with the offset `before`. `offset` is the verifier's
     /// clock minus the client's, in seconds.
-    pub(super) fn learn(&self, offset: i64, before: i64, is_tls: bool) -> Option<Lesson> {
-        let learned = self.0.as_ref().filter(|learned| is_tls || learned.is_insecure)?;
+    pub(super) fn update(&self, offset: i64, before: i64, is_tls: bool) -> Option<OffsetUpdate> {
+        let shared = self.0.as_ref().filter(|shared| is_tls || shared.is_insecure)?;
         if offset.unsigned_abs() > MAX_OFFSET || offset == before {
             return None;
         }
-        learned.offset.store(offset, Relaxed);
-        Some(Lesson { before, after: offset })
+        shared.offset.store(offset, Relaxed);
+        Some(OffsetUpdate { before, after: offset })
     }
 
-    /// Takes a lesson back, unless another request has learned something else meanwhile.
-    pub(super) fn unlearn(&self, lesson: &Lesson) {
-        if let Some(learned) = &self.0 {
+    /// Restores the offset of before, unless another request has stored a newer one.
+    pub(super) fn revert(&self, update: &OffsetUpdate) {
+        if let Some(shared) = &self.0 {
             // Another value is newer, so it stays.
-            let _ = learned.offset.compare_exchange(lesson.after, lesson.before, Relaxed, Relaxed);
+            let _ = shared.offset.compare_exchange(update.after, update.before, Relaxed, Relaxed);
         }
     }
 }
 
-impl Lesson {
-    /// The learned offset, in seconds.
+impl OffsetUpdate {
+    /// The new offset, in seconds.
     pub(super) fn offset(&self) -> i64 {
         self.after
     }

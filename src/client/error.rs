@@ -16,12 +16,16 @@ pub enum SendError {
     /// The error of the client below. Unless it says otherwise, the request may have been sent.
     #[error(transparent)]
     Client(BoxError),
-    /// The client below followed a redirect, and sent the signed request to another URL of this origin.
+    /// The client below followed a redirect, and sent the signature to another URL.
     #[error(
-        "a redirect was followed below the signature, which went along to {0}: build the client with \
+        "the client followed a redirect, and sent the signature to {origin}: build the client with \
          redirect::Policy::none(), and follow redirects above SignLayer"
     )]
-    Redirected(String),
+    #[non_exhaustive]
+    Redirected {
+        /// The origin of the other URL.
+        origin: String,
+    },
 }
 
 impl SendError {

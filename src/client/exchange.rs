@@ -1,36 +1,47 @@
 //! One call of [`Sign`](super::Sign): a request is signed and sent, and a refusal is read. After a refused timestamp,
 //! the clock is corrected and the request is signed and sent once more.
 
+use std::{future::poll_fn, mem};
+
+use tower_service::Service;
+
 use super::{
     Refusal, SendError,
     correction::{ClockCorrection, corrected},
 };
 use crate::{
     event::{self, catch_panics},
-    protocol::{Explanation, RejectionKind, SignError, Signer, Timestamp},
+    protocol::{BoxError, Explanation, SignError, SignErrorKind, Signer, Timestamp},
 };
 
 /// A request for a client, which is signed and sent.
 pub(super) trait Exchange: Send {
     type Response: Send;
 
-    /// Signs the request. A second call replaces the signature.
-    fn sign(&mut self, signer: &Signer, timestamp: Timestamp) -> Result<(), SignError>;
+    /// Signs the request, sends it, and reads a refusal. `keeps` is whether the request may be sent again afterwards.
+    fn attempt(
+        &mut self,
+        signer: &Signer,
+        timestamp: Timestamp,
+        keeps: bool,
+    ) -> impl Future<Output = Result<Answer<Self::Response>, SendError>> + Send;
 
-    /// Sends the signed request, and reads a refusal.
-    fn send(&mut self) -> impl Future<Output = Result<(Self::Response, Option<Refusal>), SendError>> + Send;
-
-    /// Whether the request can be sent once more. Its body is in memory then.
-    fn can_repeat(&self) -> bool;
+    /// Whether the request can be kept. Its body is in memory then.
+    fn can_be_kept(&self) -> bool;
 
     /// Whether the response comes over TLS.
     fn is_tls(&self) -> bool;
 
-    /// The string to sign of the signed request.
-    fn explanation(&self, signer: &Signer) -> Option<Explanation>;
-
     /// Puts the refusal into the extensions of the response.
     fn attach(response: &mut Self::Response, refusal: Refusal);
+}
+
+/// The result of an attempt.
+pub(super) struct Answer<T> {
+    pub(super) response: T,
+    pub(super) refusal: Option<Refusal>,
+    /// The string that was signed, with a placeholder for the key.
+    pub(super) signed: Vec<u8>,
 }
 
 /// Signs and sends a request.
@@ -39,60 +50,70 @@ pub(super) async fn exchange<E: Exchange>(
     signer: &Signer,
     correction: &ClockCorrection,
 ) -> Result<E::Response, SendError> {
-    let offset = correction.offset();
-    let (response, refusal) = attempt(&mut exchange, signer, offset).await?;
-    let Some(refusal) = refusal else { return Ok(response) };
-    let lesson = stale(&refusal).and_then(|learned| correction.learn(learned, offset, exchange.is_tls()));
-    let Some(lesson) = lesson else {
-        return Ok(refused(&exchange, response, refusal, signer));
+    let (offset, is_tls) = (correction.offset(), exchange.is_tls());
+    let keeps = correction.is_on() && exchange.can_be_kept();
+    let answer = exchange.attempt(signer, corrected(&*signer.clock, offset)?, keeps).await?;
+    let Some(refusal) = answer.refusal.map(|refusal| refusal.measured_by(&*signer.clock)) else {
+        return Ok(answer.response);
     };
-    catch_panics(|| event::clock_corrected(lesson.offset()));
-    if !exchange.can_repeat() {
-        return Ok(refused(&exchange, response, refusal.with_corrected_clock(), signer));
+    let learned = refusal.clock_offset().and_then(|measured| correction.update(measured, offset, is_tls));
+    let Some(update) = learned else {
+        return Ok(refused::<E>(answer.response, refusal, &answer.signed, signer));
+    };
+    catch_panics(|| event::clock_corrected(update.offset()));
+    if !keeps {
+        return Ok(refused::<E>(answer.response, refusal.with_corrected_clock(), &answer.signed, signer));
     }
-    drop(response);
-    let (response, refusal) = attempt(&mut exchange, signer, lesson.offset()).await?;
-    let Some(refusal) = refusal else { return Ok(response) };
-    if stale(&refusal).is_some() {
-        correction.unlearn(&lesson);
+    drop(answer.response);
+    let answer = exchange.attempt(signer, corrected(&*signer.clock, update.offset())?, false).await?;
+    let Some(refusal) = answer.refusal.map(|refusal| refusal.measured_by(&*signer.clock)) else {
+        return Ok(answer.response);
+    };
+    if refusal.clock_offset().is_some() {
+        correction.revert(&update);
     }
-    Ok(refused(&exchange, response, refusal, signer))
+    Ok(refused::<E>(answer.response, refusal, &answer.signed, signer))
 }
 
-async fn attempt<E: Exchange>(
-    exchange: &mut E,
-    signer: &Signer,
-    offset: i64,
-) -> Result<(E::Response, Option<Refusal>), SendError> {
-    exchange.sign(signer, corrected(&*signer.clock, offset)?)?;
-    let (response, refusal) = exchange.send().await?;
-    Ok((response, refusal.map(|refusal| measured(refusal, signer))))
-}
-
-/// Adds the verifier's clock minus this one.
-fn measured(refusal: Refusal, signer: &Signer) -> Refusal {
-    let now = i64::try_from(signer.clock.wall().as_secs()).ok();
-    let server_time = refusal.server_time().and_then(|time| i64::try_from(time).ok());
-    match server_time.zip(now).and_then(|(server_time, now)| server_time.checked_sub(now)) {
-        Some(offset) => refusal.with_clock_offset(offset),
-        None => refusal,
-    }
-}
-
-/// The offset of the clock, if the timestamp was refused.
-fn stale(refusal: &Refusal) -> Option<i64> {
-    refusal.clock_offset().filter(|_| refusal.kind() == Some(RejectionKind::StaleTimestamp))
-}
-
-fn refused<E: Exchange>(exchange: &E, mut response: E::Response, refusal: Refusal, signer: &Signer) -> E::Response {
-    let explanation = refusal.string_to_sign().and_then(|_| exchange.explanation(signer));
-    let refusal = match explanation {
-        Some(signed) => refusal.compared_with(&signed),
+fn refused<E: Exchange>(mut response: E::Response, refusal: Refusal, signed: &[u8], signer: &Signer) -> E::Response {
+    let refusal = match refusal.string_to_sign() {
+        Some(_) => refusal.compared_with(&Explanation::of_text(signer.scheme(), signed)),
         None => refusal,
     };
-    if refusal.comparison().is_some() {
-        catch_panics(|| event::signature_explained(&refusal));
+    if let Some((comparison, cause)) =
+        refusal.comparison().and_then(|comparison| comparison.cause().map(|cause| (comparison, cause)))
+    {
+        let line = comparison.difference().map_or("none", |difference| difference.line().code());
+        catch_panics(|| event::signature_explained(line, cause.code(), cause.advice()));
     }
     E::attach(&mut response, refusal);
     response
+}
+
+/// The error for a request that was not kept. No caller sees it.
+pub(super) fn sent_already() -> SignError {
+    SignError::new(SignErrorKind::Malformed, "the request was sent already")
+}
+
+/// A client that is ready for its first call, and is polled before each later one.
+pub(super) struct ReadyClient<S> {
+    inner: S,
+    is_ready: bool,
+}
+
+impl<S> ReadyClient<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner, is_ready: true }
+    }
+
+    pub(super) async fn call<R>(&mut self, request: R) -> Result<S::Response, SendError>
+    where
+        S: Service<R, Error: Into<BoxError>>,
+    {
+        let error = |error: S::Error| SendError::Client(error.into());
+        if !mem::take(&mut self.is_ready) {
+            poll_fn(|context| self.inner.poll_ready(context)).await.map_err(error)?;
+        }
+        self.inner.call(request).await.map_err(error)
+    }
 }

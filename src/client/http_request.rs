@@ -1,9 +1,6 @@
 //! Signs and sends an `http::Request`.
 
-use std::{
-    future::poll_fn,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts, uri::Scheme};
@@ -13,14 +10,14 @@ use tower_service::Service;
 use super::{
     Refusal, ResponseBody, SendError,
     body::SignedBody,
-    exchange::{Exchange, exchange},
+    exchange::{Answer, Exchange, ReadyClient, exchange, sent_already},
     refusal,
     service::{BoxedResponse, Sealed, Sign, SignableRequest},
 };
 use crate::{
     collect::{CollectError, collect},
     middleware::take_ready,
-    protocol::{BodyDigest, BoxError, Explanation, Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
+    protocol::{BodyDigest, BoxError, Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
 };
 
 impl<B> Sealed for Request<B> {}
@@ -33,7 +30,7 @@ where
         + Send
         + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    R: Body<Data = Bytes, Error: Send> + Unpin + Send + 'static,
+    R: Body<Data: Send, Error: Send> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
 
@@ -42,88 +39,83 @@ where
     }
 
     fn send(self, service: &mut Sign<S>) -> BoxedResponse<Self::Response> {
-        let mut inner = take_ready(&mut service.inner);
+        let mut client = ReadyClient::new(take_ready(&mut service.inner));
         let (signer, origins, max_body) = (service.signer.clone(), service.origins.clone(), service.max_body);
         let correction = service.correction.clone();
         Box::pin(async move {
             let (mut parts, body) = self.into_parts();
             if !origins.include(&parts.uri)? {
                 signer.strip_signature(&mut parts)?;
-                let response = inner.call(Request::from_parts(parts, SignedBody::streamed(body))).await;
-                return response
-                    .map(|response| response.map(ResponseBody::new))
-                    .map_err(|e| SendError::Client(e.into()));
+                let response = client.call(Request::from_parts(parts, SignedBody::streamed(body))).await?;
+                return Ok(response.map(ResponseBody::new));
             }
             let body = match parts.extensions.remove::<BodyDigest>() {
-                Some(digest) => Outgoing::Streamed(digest, Some(SignedBody::streamed(body))),
+                Some(digest) => Outgoing::Streamed(digest, SignedBody::streamed(body)),
                 None => Outgoing::Whole(read(body, max_body).await?),
             };
-            exchange(HttpExchange { inner, is_ready: true, parts, body }, &signer, &correction).await
+            let is_tls = parts.uri.scheme() == Some(&Scheme::HTTPS);
+            exchange(HttpExchange { client, request: Some((parts, body)), is_tls }, &signer, &correction).await
         })
     }
 }
 
-/// An `http::Request`. The head stays here while the response is awaited.
+/// An `http::Request` and its client.
 struct HttpExchange<S> {
-    inner: S,
-    is_ready: bool,
-    parts: Parts,
-    body: Outgoing,
+    client: ReadyClient<S>,
+    /// The request, until it is sent for the last time.
+    request: Option<(Parts, Outgoing)>,
+    is_tls: bool,
 }
 
 enum Outgoing {
     Whole(Bytes),
-    /// The digest, and the body until it is sent.
-    Streamed(BodyDigest, Option<SignedBody>),
+    Streamed(BodyDigest, SignedBody),
 }
 
 impl<S, R> Exchange for HttpExchange<S>
 where
     S: Service<Request<SignedBody>, Response = Response<R>, Error: Into<BoxError>, Future: Send> + Send,
-    R: Body<Data = Bytes, Error: Send> + Unpin + Send,
+    R: Body<Data: Send, Error: Send> + Send,
 {
     type Response = Response<ResponseBody<R>>;
 
-    fn sign(&mut self, signer: &Signer, timestamp: Timestamp) -> Result<(), SignError> {
-        let payload = match &self.body {
+    async fn attempt(
+        &mut self,
+        signer: &Signer,
+        timestamp: Timestamp,
+        keeps: bool,
+    ) -> Result<Answer<Self::Response>, SendError> {
+        let (mut parts, body) = self.request.take().ok_or_else(sent_already)?;
+        let payload = match &body {
             Outgoing::Whole(bytes) => Payload::Bytes(bytes),
             Outgoing::Streamed(digest, _) => Payload::Digest(*digest),
         };
-        signer.sign_at(&mut self.parts, payload, timestamp, Nonce::random()?)
-    }
-
-    async fn send(&mut self) -> Result<(Self::Response, Option<Refusal>), SendError> {
-        let body = match &mut self.body {
-            Outgoing::Whole(bytes) => SignedBody::whole(bytes.clone()),
-            Outgoing::Streamed(_, body) => body.take().unwrap_or_default(),
+        let signed = signer.sign_and_keep(&mut parts, payload, timestamp, Nonce::random()?)?;
+        let body = match body {
+            Outgoing::Whole(bytes) => {
+                if keeps {
+                    self.request = Some((parts.clone(), Outgoing::Whole(bytes.clone())));
+                }
+                SignedBody::whole(bytes)
+            }
+            Outgoing::Streamed(_, body) => body,
         };
-        if !std::mem::take(&mut self.is_ready) {
-            poll_fn(|context| self.inner.poll_ready(context)).await.map_err(|error| SendError::Client(error.into()))?;
-        }
-        let response = self.inner.call(Request::from_parts(self.parts.clone(), body)).await;
-        let mut response = response.map_err(|error| SendError::Client(error.into()))?.map(ResponseBody::new);
-        if refusal::code(response.headers()).is_none() {
-            return Ok((response, None));
-        }
-        let body = response.body_mut().read_start().await;
-        let refusal = Refusal::from_response(response.status(), response.headers(), &body);
-        Ok((response, refusal))
+        let response = self.client.call(Request::from_parts(parts, body)).await?;
+        let (parts, body) = response.into_parts();
+        let (body, start) = match refusal::has_problem(&parts.headers) {
+            true => ResponseBody::read_start(body).await,
+            false => (ResponseBody::new(body), Vec::new()),
+        };
+        let refusal = Refusal::from_response(parts.status, &parts.headers, &start);
+        Ok(Answer { response: Response::from_parts(parts, body), refusal, signed })
     }
 
-    fn can_repeat(&self) -> bool {
-        matches!(self.body, Outgoing::Whole(_))
+    fn can_be_kept(&self) -> bool {
+        matches!(self.request, Some((_, Outgoing::Whole(_))))
     }
 
     fn is_tls(&self) -> bool {
-        self.parts.uri.scheme() == Some(&Scheme::HTTPS)
-    }
-
-    fn explanation(&self, signer: &Signer) -> Option<Explanation> {
-        let form = match &self.body {
-            Outgoing::Whole(bytes) => bytes,
-            Outgoing::Streamed(..) => &Bytes::new(),
-        };
-        Explanation::of_request(signer.scheme(), &self.parts, form).ok()
+        self.is_tls
     }
 
     fn attach(response: &mut Self::Response, refusal: Refusal) {

@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::Deserialize;
 
 use super::Comparison;
-use crate::protocol::{Explanation, RejectionKind};
+use crate::{
+    clock::Clock,
+    protocol::{Explanation, RejectionKind},
+};
 
 /// A verifier's refusal of a request, as a client reads it from the response.
 ///
@@ -47,6 +50,8 @@ pub struct Refusal {
     comparison: Option<Comparison>,
     clock_offset: Option<i64>,
     is_clock_corrected: bool,
+    /// Whether this is a response of gRPC, whose HTTP status is always 200.
+    is_grpc: bool,
 }
 
 impl Refusal {
@@ -70,6 +75,7 @@ impl Refusal {
             comparison: None,
             clock_offset: None,
             is_clock_corrected: false,
+            is_grpc: content_type(headers).is_some_and(|kind| kind.starts_with("application/grpc")),
         })
     }
 
@@ -80,8 +86,15 @@ impl Refusal {
         Self { comparison, ..self }
     }
 
-    pub(super) fn with_clock_offset(self, seconds: i64) -> Self {
-        Self { clock_offset: Some(seconds), ..self }
+    /// Adds the verifier's clock minus this one, if a verifier refused the timestamp itself. A gateway may pass on the
+    /// headers of another verifier's refusal, with a status of its own: that says nothing about this request.
+    pub(super) fn measured_by(self, clock: &dyn Clock) -> Self {
+        let is_stale = self.kind() == Some(RejectionKind::StaleTimestamp)
+            && (self.status == StatusCode::UNAUTHORIZED || self.is_grpc);
+        let now = i64::try_from(clock.wall().as_secs()).ok();
+        let server_time = self.server_time.filter(|_| is_stale).and_then(|time| i64::try_from(time).ok());
+        let clock_offset = server_time.zip(now).and_then(|(server_time, now)| server_time.checked_sub(now));
+        Self { clock_offset, ..self }
     }
 
     pub(super) fn with_corrected_clock(self) -> Self {
@@ -168,7 +181,11 @@ impl fmt::Display for Refusal {
             (None, None, None) => write!(f, "the service answered with {}", self.status)?,
         }
         match self.clock_offset {
-            Some(0) | None => Ok(()),
+            None => Ok(()),
+            Some(-5..=5) => f.write_str(
+                "; the clocks agree, so the request waited too long after signing, or the verifier has restarted since: sign \
+                 it again",
+            ),
             Some(offset) => {
                 let (seconds, direction) = (offset.unsigned_abs(), if offset > 0 { "behind" } else { "ahead of" });
                 write!(f, "; this clock is {seconds} s {direction} the verifier's: set it right")
@@ -198,7 +215,7 @@ impl fmt::Debug for Refusal {
 pub(super) const MAX_BODY: usize = 64 * 1024;
 
 /// Returns the code of a refusal.
-pub(super) fn code(headers: &HeaderMap) -> Option<&str> {
+fn code(headers: &HeaderMap) -> Option<&str> {
     let code = headers.get("x-error-code")?.to_str().ok()?;
     let is_code = (1..=64).contains(&code.len()) && code.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     is_code.then_some(code)
@@ -215,10 +232,22 @@ struct Problem {
 
 impl Problem {
     fn read(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-        let is_problem = content_type.split(';').next()?.trim().eq_ignore_ascii_case("application/problem+json");
-        serde_json::from_slice(body.get(..MAX_BODY).unwrap_or(body)).ok().filter(|_| is_problem)
+        serde_json::from_slice(body.get(..MAX_BODY).unwrap_or(body)).ok().filter(|_| is_problem(headers))
     }
+}
+
+/// Whether the body of this response tells more about a refusal.
+pub(super) fn has_problem(headers: &HeaderMap) -> bool {
+    code(headers).is_some() && is_problem(headers)
+}
+
+fn is_problem(headers: &HeaderMap) -> bool {
+    let essence = content_type(headers).and_then(|content_type| content_type.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/problem+json"))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok()
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {

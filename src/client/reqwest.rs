@@ -1,7 +1,6 @@
 //! Signs reqwest's requests, and supports its client under [`SignLayer`](crate::SignLayer).
 
 use std::{
-    future::poll_fn,
     mem,
     task::{Context, Poll},
 };
@@ -12,14 +11,14 @@ use tower_service::Service;
 
 use super::{
     Refusal, ResponseBody, SendError,
-    exchange::{Exchange, exchange},
+    exchange::{Answer, Exchange, ReadyClient, exchange, sent_already},
     refusal,
     service::{BoxedResponse, Sealed, Sign, SignableRequest},
     signer::timestamp,
 };
 use crate::{
     middleware::take_ready,
-    protocol::{BodyDigest, BoxError, Explanation, Field, Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
+    protocol::{BodyDigest, BoxError, Field, Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
 };
 
 /// Methods of the feature `reqwest`, which sign its requests.
@@ -173,37 +172,36 @@ where
     }
 
     fn send(mut self, service: &mut Sign<S>) -> BoxedResponse<Response> {
-        let mut inner = take_ready(&mut service.inner);
+        let mut client = ReadyClient::new(take_ready(&mut service.inner));
         let (signer, origins) = (service.signer.clone(), service.origins.clone());
         let correction = service.correction.clone();
         Box::pin(async move {
             if !origins.include(&uri_as_sent(self.url())?)? {
-                let request = rewrite(self, |parts, _| signer.strip_signature(parts))?;
-                return inner.call(request).await.map_err(|error| SendError::Client(error.into()));
+                return client.call(rewrite(self, |parts, _| signer.strip_signature(parts))?).await;
             }
             let digest = known_digest(&signer, &self)?;
             let stream = self.body_mut().take_if(|body| body.as_bytes().is_none());
             if stream.is_some() && digest.is_none() {
                 return Err(streams().into());
             }
-            let request = ReqwestExchange { inner, is_ready: true, request: Some(self), digest, stream };
-            exchange(request, &signer, &correction).await
+            let is_tls = self.url().scheme() == "https";
+            exchange(ReqwestExchange { client, request: Some(self), digest, stream, is_tls }, &signer, &correction)
+                .await
         })
     }
 }
 
 impl Sealed for Request {}
 
-/// A `reqwest::Request`. Everything except a streamed body stays here while the response is awaited.
+/// A `reqwest::Request` and its client.
 struct ReqwestExchange<S> {
-    inner: S,
-    is_ready: bool,
-    /// `None` only while it is rewritten.
+    client: ReadyClient<S>,
+    /// The request without a streamed body, until it is sent for the last time.
     request: Option<Request>,
     /// The digest of a streamed body.
     digest: Option<BodyDigest>,
-    /// A streamed body, until it is sent.
     stream: Option<Body>,
+    is_tls: bool,
 }
 
 impl<S> Exchange for ReqwestExchange<S>
@@ -212,55 +210,43 @@ where
 {
     type Response = Response;
 
-    fn sign(&mut self, signer: &Signer, timestamp: Timestamp) -> Result<(), SignError> {
-        let Some(request) = self.request.take() else {
-            return Err(SignError::new(SignErrorKind::Malformed, "the request was not signed before"));
-        };
-        let nonce = Nonce::random()?;
-        self.request = Some(match self.digest {
-            Some(digest) => {
-                rewrite(request, |parts, _| signer.sign_at(parts, Payload::Digest(digest), timestamp, nonce))?
-            }
-            None => signer.sign_reqwest_at(request, timestamp, nonce)?,
-        });
-        Ok(())
-    }
-
-    async fn send(&mut self) -> Result<(Response, Option<Refusal>), SendError> {
-        let mut request = self.request.as_ref().and_then(Request::try_clone).ok_or_else(streams)?;
+    async fn attempt(
+        &mut self,
+        signer: &Signer,
+        timestamp: Timestamp,
+        keeps: bool,
+    ) -> Result<Answer<Response>, SendError> {
+        let (nonce, mut signed) = (Nonce::random()?, Vec::new());
+        let mut request = rewrite(self.request.take().ok_or_else(sent_already)?, |parts, body| {
+            let payload = match self.digest {
+                Some(digest) => Payload::Digest(digest),
+                None => Payload::Bytes(body.and_then(Body::as_bytes).unwrap_or_default()),
+            };
+            signed = signer.sign_and_keep(parts, payload, timestamp, nonce)?;
+            Ok(())
+        })?;
+        if keeps {
+            self.request = request.try_clone();
+        }
         if let Some(stream) = self.stream.take() {
             *request.body_mut() = Some(stream);
         }
-        if !mem::take(&mut self.is_ready) {
-            poll_fn(|context| self.inner.poll_ready(context)).await.map_err(|error| SendError::Client(error.into()))?;
-        }
-        let signed = request.url().clone();
-        let response = self.inner.call(request).await.map_err(|error| SendError::Client(error.into()))?;
-        let response = not_redirected(response, signed)?;
-        if refusal::code(response.headers()).is_none() {
-            return Ok((response, None));
-        }
-        let (response, start) = read_start(response).await;
+        let url = request.url().clone();
+        let response = not_redirected(self.client.call(request).await?, &url)?;
+        let (response, start) = match refusal::has_problem(response.headers()) {
+            true => read_start(response, url).await,
+            false => (response, Vec::new()),
+        };
         let refusal = Refusal::from_response(response.status(), response.headers(), &start);
-        Ok((response, refusal))
+        Ok(Answer { response, refusal, signed })
     }
 
-    fn can_repeat(&self) -> bool {
+    fn can_be_kept(&self) -> bool {
         self.digest.is_none()
     }
 
     fn is_tls(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.url().scheme() == "https")
-    }
-
-    fn explanation(&self, signer: &Signer) -> Option<Explanation> {
-        let request = self.request.as_ref()?;
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = request.method().clone();
-        parts.uri = uri_as_sent(request.url()).ok()?;
-        parts.headers = request.headers().clone();
-        let body = request.body().and_then(Body::as_bytes).unwrap_or_default();
-        Explanation::of_request(signer.scheme(), &parts, body).ok()
+        self.is_tls
     }
 
     fn attach(response: &mut Response, refusal: Refusal) {
@@ -268,30 +254,29 @@ where
     }
 }
 
-/// Reads the start of a response's body, and returns the response with its whole body.
-async fn read_start(response: Response) -> (Response, Vec<u8>) {
-    let url = http::Response::builder().url(response.url().clone()).body(()).map(http::Response::into_parts);
+/// Reads the start of the body of a response from this URL, and returns the response with its whole body.
+async fn read_start(response: Response, mut url: Url) -> (Response, Vec<u8>) {
     let (mut parts, body) = http::Response::<Body>::from(response).into_parts();
-    if let Ok((head, ())) = url {
-        // The conversion has lost the URL. It travels in the extensions.
-        parts.extensions.extend(head.extensions);
+    // The conversion has lost the URL, which travels in the extensions. The fragment is not part of it.
+    url.set_fragment(None);
+    if let Ok(head) = http::Response::builder().url(url).body(()) {
+        parts.extensions.extend(head.into_parts().0.extensions);
     }
-    let mut body = ResponseBody::new(body);
-    let start = body.read_start().await;
+    let (body, start) = ResponseBody::read_start(body).await;
     (Response::from(http::Response::from_parts(parts, Body::wrap(body))), start)
 }
 
 /// Returns an error if the response comes from another URL than the signed one.
-fn not_redirected(response: Response, mut signed: Url) -> Result<Response, SendError> {
-    let mut from = response.url().clone();
-    // The fragment is not sent.
-    from.set_fragment(None);
-    signed.set_fragment(None);
-    if from == signed {
+fn not_redirected(response: Response, signed: &Url) -> Result<Response, SendError> {
+    let from = response.url();
+    // The fragment is not sent. A response that was made without a URL has this one.
+    let without_fragment = |url: &Url| url.as_str().len() - url.fragment().map_or(0, |fragment| fragment.len() + 1);
+    let is_same = from.as_str()[..without_fragment(from)] == signed.as_str()[..without_fragment(signed)];
+    if is_same || from.host_str() == Some("no.url.provided.local") {
         return Ok(response);
     }
     // Report only the origin, because the rest of the URL may contain the signature.
-    Err(SendError::Redirected(from.origin().ascii_serialization()))
+    Err(SendError::Redirected { origin: from.origin().ascii_serialization() })
 }
 
 /// Returns the digest header of a request with a streamed body, if the caller has set it.

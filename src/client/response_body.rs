@@ -8,79 +8,99 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
 
 use super::refusal::MAX_BODY;
 
 /// The most frames that are read at the start of a body.
 const MAX_FRAMES: usize = 256;
 
-/// The body of a response behind [`Sign`](super::Sign).
-///
-/// The service reads the start of a refusal's body. This body yields it again, and then the rest.
-pub struct ResponseBody<B: Body> {
-    read: VecDeque<Result<Frame<B::Data>, B::Error>>,
-    /// `None` after its end.
-    rest: Option<B>,
+pin_project! {
+    /// The body of a response behind [`Sign`](super::Sign).
+    ///
+    /// The service reads the start of a refusal's body. This body yields it again, and then the rest.
+    pub struct ResponseBody<B: Body> {
+        read: VecDeque<Result<Frame<B::Data>, B::Error>>,
+        #[pin]
+        rest: Rest<B>,
+    }
 }
 
-/// No field is pinned: `rest` is `Unpin` wherever it is polled.
-impl<B: Body> Unpin for ResponseBody<B> {}
+pin_project! {
+    #[project = RestProjection]
+    enum Rest<B> {
+        Unread { #[pin] body: B },
+        // A body whose start was read. It cannot move any more.
+        Started { body: Pin<Box<B>> },
+        Ended,
+    }
+}
 
-impl<B: Body<Data = Bytes> + Unpin> ResponseBody<B> {
+impl<B: Body> ResponseBody<B> {
     pub(super) fn new(body: B) -> Self {
-        Self { read: VecDeque::new(), rest: Some(body) }
+        Self { read: VecDeque::new(), rest: Rest::Unread { body } }
     }
 
-    /// Reads the start of the body, of at most [`MAX_BODY`] bytes, and keeps what it read.
-    pub(super) async fn read_start(&mut self) -> Vec<u8> {
-        let mut start = Vec::new();
-        while start.len() < MAX_BODY && self.read.len() < MAX_FRAMES {
-            let Some(frame) = poll_fn(|context| self.poll_rest(context)).await else { break };
+    /// Reads the start of a body, of at most [`MAX_BODY`] bytes. Returns it, and the body, which still yields all of it.
+    pub(super) async fn read_start(body: B) -> (Self, Vec<u8>) {
+        let (mut body, mut read, mut start) = (Box::pin(body), VecDeque::new(), Vec::new());
+        while start.len() < MAX_BODY && read.len() < MAX_FRAMES {
+            let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await else {
+                return (Self { read, rest: Rest::Ended }, start);
+            };
             if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
-                start.extend(data);
+                let data = data.chunk();
+                start.extend(&data[..data.len().min(MAX_BODY - start.len())]);
             }
             let is_error = frame.is_err();
-            self.read.push_back(frame);
+            read.push_back(frame);
             if is_error {
                 break;
             }
         }
-        start
-    }
-
-    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Some(rest) = &mut self.rest else {
-            return Poll::Ready(None);
-        };
-        let frame = ready!(Pin::new(rest).poll_frame(context));
-        if frame.is_none() {
-            self.rest = None;
-        }
-        Poll::Ready(frame)
+        (Self { read, rest: Rest::Started { body } }, start)
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
-    type Data = Bytes;
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.read.pop_front() {
-            Some(frame) => Poll::Ready(Some(frame)),
-            None => self.poll_rest(context),
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        if let Some(frame) = this.read.pop_front() {
+            return Poll::Ready(Some(frame));
         }
+        let frame = match this.rest.as_mut().project() {
+            RestProjection::Unread { body } => return body.poll_frame(context),
+            RestProjection::Started { body } => ready!(body.as_mut().poll_frame(context)),
+            RestProjection::Ended => None,
+        };
+        if frame.is_none() {
+            this.rest.set(Rest::Ended);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.read.is_empty()
+            && match &self.rest {
+                Rest::Unread { body } => body.is_end_stream(),
+                Rest::Started { body } => body.is_end_stream(),
+                Rest::Ended => true,
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
+        let rest = match &self.rest {
+            Rest::Unread { body } => return body.size_hint(),
+            Rest::Started { body } => body.size_hint(),
+            Rest::Ended => SizeHint::with_exact(0),
+        };
         let read = self.read.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
-        let read: u64 = read.map(|data| data.len() as u64).sum();
-        let rest = self.rest.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
+        let read: u64 = read.map(|data| data.remaining() as u64).sum();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(read));
         if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(read)) {
@@ -90,7 +110,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin + Default> Default for ResponseBody<B> {
+impl<B: Body + Default> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::new(B::default())
     }

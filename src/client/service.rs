@@ -34,12 +34,12 @@ use crate::{
 /// ```
 ///
 /// The service accepts any body of `Bytes`. It buffers the body, up to the [limit](SignLayer::with_max_body), to
-/// compute its digest, and drops trailers. The inner client gets a [`SignedBody`]. If it needs another body type, add a
+/// compute its digest, and drops trailers. The inner client gets a [`SignedBody`](super::SignedBody). If it needs another body type, add a
 /// `MapRequestBodyLayer` between them.
 ///
 /// # Files and other large bodies
 ///
-/// A body with a known digest is streamed. Put the [`BodyDigest`] into the request's extensions. Retries and
+/// A body with a known digest is streamed. Put the [`BodyDigest`](crate::BodyDigest) into the request's extensions. Retries and
 /// [origins](SignLayer::with_origins) work as for any other body. An outer retry layer must create the body again for
 /// each attempt. Each attempt gets its own signature.
 ///

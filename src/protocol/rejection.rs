@@ -268,10 +268,11 @@ impl Rejection {
     pub(crate) fn explained(mut self, string_to_sign: String, is_sent: bool) -> Self {
         self.edit(|inner| {
             if is_sent {
-                inner.detail = "the app id is unknown, or the signature is not that of this request: compare the string \
-                                that you sign with string_to_sign, line by line; if all lines are equal, the key or its \
-                                spelling differs"
-                    .into();
+                inner.detail =
+                    "the app id is unknown, or the signature is not that of this request: compare the string \
+                                that you sign with string_to_sign, line by line; if all lines are equal, the key, the \
+                                token or its spelling differs"
+                        .into();
             }
             inner.explanation = Some(Explained { string_to_sign, is_sent });
         });

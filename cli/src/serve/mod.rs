@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use anstream::{eprintln, println};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -23,24 +24,22 @@ use axum::{
 use bytes::Bytes;
 use clap::{ArgGroup, Args, ValueEnum};
 use countersign::{
-    AppId, BodyDigest, Caller, KeyRing, Limits, Nonce, ParameterPolicy, Secret, StaticKeys, Verifier,
+    AppId, BodyDigest, Caller, KeyRing, Limits, Nonce, ParameterPolicy, StaticKeys, Verifier,
     server::Outcome,
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 use crate::{
     exit::{Failure, INVALID},
+    key::KeyText,
     scheme::{PREFIX, SchemeOptions},
 };
 
-/// Runs an echo server that answers signed requests with what arrived of them
+/// Runs an echo server, which answers a signed request with the parts that arrived
 ///
 /// The first line on stdout is `listening on http://ADDR`. `GET /health` needs no signature and answers how many requests
 /// the service has accepted. Every other path and method is behind the verifier. With --metrics, the second line is
@@ -76,16 +75,16 @@ pub(crate) struct Arguments {
     /// Remember nonces in this Redis, together with others: redis://HOST:PORT/ or redis+unix:///PATH
     #[arg(long, value_name = "URL", conflicts_with = "max_nonces")]
     redis: Option<String>,
-    /// Where operators find metrics, at /metrics
+    /// The address of the metrics, at /metrics
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
     /// The largest body that is taken
     #[arg(long, value_name = "BYTES", default_value_t = Limits::new().body())]
     body_limit: u64,
-    /// What the service gets of parameters
+    /// How the parameters reach the service
     #[arg(long, value_enum, default_value_t = ParametersArgument::Stripped)]
     parameters: ParametersArgument,
-    /// What a proxy took off the paths, /api for example
+    /// The start of the path that a proxy removes, /api for example
     #[arg(long, value_name = "PATH", default_value = "")]
     prefix: String,
     /// Do not send the string to sign with the refusal of a signature
@@ -103,7 +102,7 @@ enum ParametersArgument {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    // What becomes of the key file while it runs.
+    // Reports changes of the key file.
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
     let apps = static_keys(&arguments).unwrap_or_else(|error| Failure::usage("serve", error));
     let failure = |error: String| Failure::new(INVALID, error);
@@ -150,7 +149,7 @@ fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifie
         .map_err(|_| PREFIX.to_owned())
 }
 
-/// A Redis that would forget nonces is found out before anybody relies on it. The URL is not repeated: it may hold a
+/// Checks that Redis does not evict nonces, before the server starts. The message does not repeat the URL, which may contain a
 /// password.
 async fn nonces(arguments: &Arguments) -> Result<Box<dyn DynNonceStore>, String> {
     let Some(url) = &arguments.redis else {
@@ -183,8 +182,8 @@ fn report(outcome: &Outcome<'_>) {
 fn parse_app(app: &str) -> Result<(AppId, KeyRing), String> {
     let (id, secrets) = app.split_once(':').ok_or("--app: expected ID:SECRET, there is no colon")?;
     let id: AppId = id.parse().map_err(|error| format!("--app: the id: {error}"))?;
-    let secrets = secrets.split(',').map(Secret::new).collect::<Result<Vec<_>, _>>();
-    let secrets = secrets.map_err(|error| format!("--app {id}: {error}"))?;
+    let secrets = secrets.split(',').map(|secret| KeyText::new(secret).secret()).collect::<Result<Vec<_>, _>>();
+    let secrets = secrets.map_err(|error| format!("--app {id}: {}", error.message()))?;
     let keys = KeyRing::new(secrets).map_err(|error| format!("--app {id}: {error}"))?;
     Ok((id, keys))
 }
@@ -202,7 +201,6 @@ async fn serve(
         .layer(verifier.into_layer())
         .layer(middleware::from_fn_with_state(handled.clone(), health))
         .with_state(handled);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = TcpListener::bind(listen).await?;
     let mut addresses = format!("listening on http://{}", listener.local_addr()?);
     if let Some(address) = metrics {
@@ -212,9 +210,22 @@ async fn serve(
     // Ends at once: connections that are kept alive would hold a graceful end up.
     tokio::select! {
         ended = axum::serve(listener, app) => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        ended = terminated() => ended,
     }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn terminated() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 async fn serve_metrics(listen: SocketAddr) -> std::io::Result<SocketAddr> {

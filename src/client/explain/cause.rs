@@ -89,7 +89,7 @@ pub enum Cause {
     Timestamp,
     /// The client signed another nonce than it sent.
     Nonce,
-    /// The strings are the same, so the key differs.
+    /// All lines are the same as far as they are shown. The key differs, or the value of a token or a sensitive header.
     Key,
 }
 
@@ -241,9 +241,10 @@ impl Cause {
             Self::Nonce => ("nonce", "sign the same nonce that is sent"),
             Self::Key => (
                 "key",
-                "the strings to sign are the same, so the key is not a key of this app, the key is spelled otherwise, or the \
-                 app is unknown or disabled: use the text of the key as it was issued (hex and base64 digits are not \
-                 decoded, and no space or line end follows), and write the sign as 64 lowercase hex digits",
+                "all lines are the same as far as they are shown, so a hidden value differs: the key is not a key of this app, \
+                 it is spelled otherwise, or the app is unknown or disabled (use the text of the key as it was issued, without \
+                 decoding hex or base64 digits and without a line end), or the token or a sensitive header is not the one \
+                 that was signed",
             ),
         }
     }

@@ -9,7 +9,7 @@ use crate::protocol::Explanation;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Comparison {
-    /// The strings are the same. The cause is the [key](Cause::Key).
+    /// The strings are the same as far as they are shown. The cause is the [key](Cause::Key) or another hidden value.
     Same,
     /// The strings are the same up to the place where one of them is cut.
     SameUntilCut,
@@ -51,6 +51,15 @@ impl Comparison {
         let is_same = |&i: &usize| own[i] == theirs[i] || (is_key(i, &own) && !own[i].is_empty());
         let differing = (0..own.len()).find(|i| !is_same(i));
         differing.map_or(Self::Same, |i| Self::Different(difference(i, own.len(), own[i], theirs[i])))
+    }
+
+    /// The first difference, if there is one.
+    #[must_use]
+    pub fn difference(&self) -> Option<&Difference> {
+        match self {
+            Self::Different(difference) => Some(difference),
+            _ => None,
+        }
     }
 
     /// The usual cause. Returns `None` if the strings are cut before they differ.

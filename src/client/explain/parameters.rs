@@ -17,7 +17,7 @@ pub(super) fn cause(signed: &str, verified: &str) -> Cause {
     }
     let without_empty: Vec<_> =
         own.iter().filter(|(name, value)| !name.is_empty() && !value.is_empty()).cloned().collect();
-    if without_empty != own && without_empty == theirs {
+    if without_empty != own && sorted(&without_empty) == sorted(&theirs) {
         return Cause::EmptyParameters;
     }
     let all_decoded = |pairs: &[(String, String)], decode: fn(&str) -> Vec<u8>| {
@@ -69,8 +69,26 @@ fn pairs(line: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Decodes the escapes of a URL, and those of the printable form.
 fn decode(text: &str) -> Vec<u8> {
-    decoded(text.as_bytes()).into_owned()
+    let bytes = decoded(text.as_bytes()).into_owned();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = &bytes[..];
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.strip_prefix(b"x").and_then(|after| after.get(..2)).filter(|_| byte == b'\\');
+        let mut escaped = [0];
+        match digits.map(|digits| hex::decode_to_slice(digits, &mut escaped)) {
+            Some(Ok(())) => {
+                plain.push(escaped[0]);
+                rest = &after[3..];
+            }
+            _ => {
+                plain.push(byte);
+                rest = after;
+            }
+        }
+    }
+    plain
 }
 
 /// Resolves dot segments and repeated slashes, as proxies do.

@@ -6,7 +6,7 @@ use http::{HeaderName, request::Parts};
 use sha2::{Digest, Sha256};
 
 use crate::protocol::{
-    canonical::string_to_sign::{Head, Root, StringToSign},
+    canonical::string_to_sign::{Head, Root, StringToSign, uri_as_sent},
     claim::fields::Claim,
     encode::sink::Sink,
     field::digest::BodyDigest,
@@ -50,7 +50,8 @@ impl Explanation {
     pub fn of_request(scheme: &Scheme, parts: &Parts, body: &[u8]) -> Result<Self, Rejection> {
         let found = scheme.header_table().find_in(&parts.headers);
         let claim = Claim::read(scheme, &parts.uri, &found).map_err(|unreadable| unreadable.rejection)?;
-        let head = Head::read(scheme, "", &parts.uri, &parts.method, &found)?;
+        let uri = uri_as_sent(parts);
+        let head = Head::read(scheme, "", &uri, &parts.method, &found)?;
         let request = head.read_query(scheme, usize::MAX)?;
         let request = if head.is_form() { request.read_form(usize::MAX, body)? } else { request.without_form() };
         Ok(Self::of(scheme, &StringToSign { request: &request, fields: claim.fields(), root: Root::WithSlash }))
@@ -62,16 +63,17 @@ impl Explanation {
     /// Use it to compare the string of another client.
     #[must_use]
     pub fn of_text(scheme: &Scheme, text: &[u8]) -> Self {
-        let lines: Vec<_> = text.split(|&b| b == b'\n').collect();
-        let (key, token) = (lines.len().checked_sub(3), lines.len().checked_sub(4));
+        let lines = || text.split(|&b| b == b'\n');
+        // A line end after the last line does not move the places of the secrets.
+        let count = lines().count() - usize::from(text.ends_with(b"\n"));
+        let (key, token) = (count.checked_sub(3), count.checked_sub(4));
         let mut sink = PrintableSink::new(scheme);
-        for (i, &line) in lines.iter().enumerate() {
+        for (i, line) in lines().enumerate() {
             if i > 0 {
                 sink.put(b"\n");
             }
-            let name_and_value = line.iter().position(|&b| b == b':').map(|at| line.split_at(at));
-            let header = name_and_value.and_then(|(name, _)| HeaderName::from_bytes(name).ok());
-            match header.filter(|name| i > 7 && scheme.is_sensitive(name)) {
+            let name = line.iter().position(|&b| b == b':').and_then(|at| HeaderName::from_bytes(&line[..at]).ok());
+            match name.filter(|name| i > 7 && scheme.is_sensitive(name)) {
                 _ if Some(i) == key && !line.is_empty() => sink.put_key(),
                 _ if Some(i) == token => sink.put_token(&String::from_utf8_lossy(line)),
                 Some(name) => {
@@ -169,6 +171,8 @@ fn escape(byte: u8, printable: &mut String) {
 struct PrintableSink<'s> {
     scheme: &'s Scheme,
     lines: Vec<String>,
+    /// The length of all lines, in bytes.
+    length: usize,
     line: Line,
 }
 
@@ -182,7 +186,17 @@ struct Line {
 
 impl<'s> PrintableSink<'s> {
     fn new(scheme: &'s Scheme) -> Self {
-        Self { scheme, lines: Vec::new(), line: Line::default() }
+        Self { scheme, lines: Vec::new(), length: 0, line: Line::default() }
+    }
+
+    /// Ends a line. After the first line that does not fit, no other is kept.
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if self.length <= MAX_TEXT {
+            let line = line.into_printable();
+            self.length += line.len() + 1;
+            self.lines.push(line);
+        }
     }
 
     fn put_name(&mut self, name: &str) {
@@ -190,7 +204,7 @@ impl<'s> PrintableSink<'s> {
     }
 
     fn finish(mut self) -> String {
-        self.lines.push(self.line.into_printable());
+        self.end_line();
         join(self.lines)
     }
 }
@@ -198,7 +212,7 @@ impl<'s> PrintableSink<'s> {
 impl Sink for PrintableSink<'_> {
     fn put(&mut self, bytes: &[u8]) {
         match bytes {
-            b"\n" => self.lines.push(std::mem::take(&mut self.line).into_printable()),
+            b"\n" => self.end_line(),
             _ => self.line.put(bytes),
         }
     }

@@ -1,8 +1,8 @@
 //! The string to sign: the signed parts of a request, in an unambiguous order of lines.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use http::{HeaderMap, HeaderName, Method, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header, request::Parts};
 
 use crate::protocol::{
     canonical::{content_type::ContentType, parameters::ParameterList},
@@ -195,6 +195,14 @@ impl fmt::Display for StringToSign<'_> {
         let mut text = Vec::new();
         self.write(&mut text);
         f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// Returns the URI of a request that a client is about to send. A Host header takes precedence over the URL's host.
+pub(crate) fn uri_as_sent(parts: &Parts) -> Cow<'_, Uri> {
+    match (parts.uri.authority(), parts.uri.path_and_query()) {
+        (Some(_), Some(target)) if parts.headers.contains_key(header::HOST) => Cow::Owned(target.clone().into()),
+        _ => Cow::Borrowed(&parts.uri),
     }
 }
 

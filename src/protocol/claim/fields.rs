@@ -11,7 +11,7 @@ use crate::protocol::{
     },
     field::{
         digest::Signature,
-        value::{AppId, Field, Nonce, Timestamp},
+        value::{AppId, Field, Nonce, Timestamp, Token},
     },
     rejection::Rejection,
     scheme::{contract::Scheme, headers::HeaderIndex},
@@ -121,6 +121,12 @@ impl Claim {
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.fields.nonce
+    }
+
+    /// Returns the token of the request, from its configured location. It is not authenticated.
+    #[must_use]
+    pub fn token(&self) -> Option<&Token> {
+        self.fields.token.token()
     }
 
     pub(crate) fn new(fields: Fields, sign: Signature) -> Self {

@@ -1,13 +1,13 @@
 //! The pure part of the signer: it signs a request with a given timestamp and nonce.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
+use http::{HeaderValue, header, request::Parts, uri::Authority};
 
 use crate::protocol::{
     canonical::{
         content_type::ContentType,
-        string_to_sign::{Head, Root, StringToSign},
+        string_to_sign::{Head, Root, StringToSign, uri_as_sent},
     },
     claim::{
         fields::{Claim, Fields},
@@ -122,6 +122,25 @@ impl Signer {
         let fields = self.prepare(parts, payload, timestamp, nonce)?;
         let sign = self.with_string(parts, payload, &fields, |string| mac::sign(&self.key, string))?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
+    }
+
+    /// Signs like [`sign_at`](Self::sign_at), and returns the string to sign with `{key}` in place of the key.
+    #[cfg(feature = "client")]
+    pub(crate) fn sign_and_keep(
+        &self,
+        parts: &mut Parts,
+        payload: Payload<'_>,
+        timestamp: Timestamp,
+        nonce: Nonce,
+    ) -> Result<Vec<u8>, SignError> {
+        let fields = self.prepare(parts, payload, timestamp, nonce)?;
+        let (sign, text) = self.with_string(parts, payload, &fields, |string| {
+            let mut text = Vec::with_capacity(256);
+            string.write(&mut text);
+            (mac::sign(&self.key, string), text)
+        })?;
+        Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)?;
+        Ok(text)
     }
 
     /// Returns the string that [`sign_at`](Signer::sign_at) signs, with `{key}` in place of the key. Use it to compare
@@ -244,14 +263,6 @@ fn is_sent_as_written(authority: &Authority) -> bool {
         (Some(""), _) => true,
         (Some(rest), Some(port)) => rest.strip_prefix(':') == Some(itoa::Buffer::new().format(port)),
         _ => false,
-    }
-}
-
-/// Returns the URI to sign. A Host header takes precedence over the URL's host.
-fn uri_as_sent(parts: &Parts) -> Cow<'_, Uri> {
-    match (parts.uri.authority(), parts.uri.path_and_query()) {
-        (Some(_), Some(target)) if parts.headers.contains_key(header::HOST) => Cow::Owned(target.clone().into()),
-        _ => Cow::Borrowed(&parts.uri),
     }
 }
 

@@ -95,6 +95,48 @@ async fn nothing_is_learned_over_plain_http_unless_allowed() {
     assert_eq!(get(&insecure, "http://api/").await.status(), StatusCode::OK);
 }
 
+/// A server whose clock is right, behind a gateway that answers with this status and passes on the headers of a refusal
+/// that another verifier made.
+async fn attempts_behind_a_gateway(status: u16, code: &'static str) -> (usize, Option<i64>) {
+    let calls = Arc::new(Mutex::new(0));
+    let counted = calls.clone();
+    let service = service_fn(move |_: Request<SignedBody>| {
+        *counted.lock().unwrap() += 1;
+        let response = Response::builder().status(status).header("x-error-code", code);
+        let body = Full::<Bytes>::default().map_err(BoxError::from).boxed_unsync();
+        async move { Ok::<_, BoxError>(response.header("x-server-time", NOW + 600).body(body).unwrap()) }
+    });
+    let layer = SignLayer::new(signer().with_clock(ManualClock::at(NOW))).with_clock_correction();
+    let response = get(&layer.layer(BoxCloneService::new(service)), "https://api/").await;
+    let offset = response.extensions().get::<Refusal>().unwrap().clock_offset();
+    (*calls.lock().unwrap(), offset)
+}
+
+#[tokio::test]
+async fn only_a_refused_timestamp_corrects_the_clock() {
+    assert_eq!(attempts_behind_a_gateway(502, "stale_timestamp").await, (1, None));
+    assert_eq!(attempts_behind_a_gateway(401, "replayed_nonce").await, (1, None));
+    assert_eq!(attempts_behind_a_gateway(401, "stale_timestamp").await, (2, Some(600)));
+}
+
+#[tokio::test]
+async fn small_offsets_are_no_wrong_clock() {
+    // A verifier that has started just now refuses earlier timestamps.
+    let clock = ManualClock::at(NOW - 2);
+    let verifier = Verifier::new(rig::keys()).with_clock(ManualClock::at(NOW));
+    let request = rig::signed_by(&signer().with_clock(clock.clone()), NOW - 2, rig::get("/"));
+    let (parts, body) = rig::verify(&verifier, request).await.unwrap_err().to_response().into_parts();
+    let service = service_fn(move |_: Request<SignedBody>| {
+        let body = Full::new(body.clone()).map_err(BoxError::from).boxed_unsync();
+        let response = Response::from_parts(parts.clone(), body);
+        async move { Ok::<_, BoxError>(response) }
+    });
+    let client = SignLayer::new(signer().with_clock(clock)).layer(BoxCloneService::new(service));
+    let response = get(&client, "https://api/").await;
+    let refusal = response.extensions().get::<Refusal>().unwrap();
+    assert!(refusal.to_string().contains("; the clocks agree, so "), "{refusal}");
+}
+
 /// A server that refuses each timestamp, and the timestamps that it got.
 fn refusing(server_time: u64) -> (Client, Arc<Mutex<Vec<u64>>>) {
     let got = Arc::new(Mutex::new(Vec::new()));

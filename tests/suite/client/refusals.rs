@@ -227,6 +227,28 @@ async fn a_huge_malformed_or_broken_body_does_no_harm() {
     assert!(body.frame().await.is_none());
 }
 
+/// A response that never ends, of a service that has a header of this name too.
+#[tokio::test]
+async fn only_problems_are_read_before_the_response_is_returned() {
+    let service = service_fn(|_: Request<SignedBody>| async {
+        let headers = [("x-error-code", "none"), ("content-type", "text/event-stream")];
+        let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        Ok::<_, Infallible>((StatusCode::OK, headers, body).into_response())
+    });
+    let client = SignLayer::new(signer()).layer(service);
+    let response = tokio::time::timeout(Duration::from_secs(10), ask(client)).await.unwrap();
+    assert_eq!(response.extensions().get::<Refusal>().unwrap().kind(), None);
+}
+
+/// The body of this layer is not `Unpin`.
+#[tokio::test]
+async fn layers_below_may_have_any_body() {
+    let service = service_fn(|_: Request<SignedBody>| async { Ok::<_, Infallible>(Response::new(Body::from("ok"))) });
+    let below = tower_http::timeout::ResponseBodyTimeoutLayer::new(Duration::from_secs(10)).layer(service);
+    let response = ask(SignLayer::new(signer()).layer(below)).await;
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+}
+
 #[tokio::test]
 async fn the_body_of_another_code_than_the_header_is_ignored() {
     let other = || Body::from(r#"{"code":"replayed_nonce","detail":"d"}"#);

@@ -138,7 +138,7 @@ async fn redirect_below_the_layer_is_an_error() {
         let (address, _) = redirecting_to(to).await;
         let request = following.get(format!("http://{address}/old?a=1")).build().unwrap();
         let error = client.clone().oneshot(request).await.unwrap_err();
-        assert!(matches!(error, SendError::Redirected(_)));
+        assert!(matches!(error, SendError::Redirected { .. }));
         let error = error.to_string();
         let origin = format!("http://{}:", if is_other { other } else { address });
         assert!(error.contains("redirect::Policy::none()") && error.contains(&origin), "{error}");

@@ -6,7 +6,7 @@ use clap::{
 };
 
 /// Clap repeats the values that it was given. A value is a secret where somebody forgot the flag before it.
-pub(crate) fn discreet(mut error: clap::Error) -> clap::Error {
+pub(crate) fn redacted(mut error: clap::Error) -> clap::Error {
     let hidden = || ContextValue::String("...".to_owned());
     if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if !value.is_empty()) {
         error.insert(ContextKind::InvalidValue, hidden());
@@ -32,6 +32,6 @@ pub(crate) fn discreet(mut error: clap::Error) -> clap::Error {
 fn usage() -> Option<StyledStr> {
     let mut command = crate::command();
     command.build();
-    let name = std::env::args().nth(1)?;
-    Some(command.find_subcommand_mut(name)?.render_usage())
+    let name = std::env::args_os().nth(1)?;
+    Some(command.find_subcommand_mut(name.to_str()?)?.render_usage())
 }
