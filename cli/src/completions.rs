@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use anstream::println;
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::exit::Failure;
+use crate::{exit::Failure, show::print};
 
 /// Prints the completions for a shell
 ///
@@ -33,7 +32,7 @@ pub(crate) struct ManArguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::command(), "countersign", &mut script);
-    println!("{}", String::from_utf8_lossy(&script).trim_end());
+    print(String::from_utf8_lossy(&script).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,6 +48,6 @@ pub(crate) fn man(arguments: &ManArguments) -> Result<ExitCode, Failure> {
     };
     let mut text = Vec::new();
     page.render(&mut text).map_err(|error| Failure::input(format!("the page was not made: {error}")))?;
-    println!("{}", String::from_utf8_lossy(&text).trim_end());
+    print(String::from_utf8_lossy(&text).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

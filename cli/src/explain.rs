@@ -5,7 +5,6 @@ use std::{
     process::ExitCode,
 };
 
-use anstream::println;
 use clap::Args;
 use countersign::{Explanation, Refusal, Scheme, client::Comparison};
 
@@ -13,14 +12,14 @@ use crate::{
     exit::{Failure, INVALID},
     raw,
     scheme::SchemeOptions,
-    show::{comparison_json, comparison_text},
+    show::{comparison_json, comparison_text, print},
 };
 
 /// Compares what a client signed with what a verifier compared: the first difference and its cause
 ///
 /// SIGNED is the string that a client signed, or a request as text of HTTP/1.1. ANSWER is the response of a verifier that
 /// explains (text of HTTP/1.1 or its JSON body), or another string to sign. A - stands for stdin. The lines of the key and the
-/// token are never shown. If the key is in COUNTERSIGN_KEY, it is hidden in every other line too.
+/// token are never shown. The key in COUNTERSIGN_KEY and the token in COUNTERSIGN_TOKEN are hidden in every other line too.
 ///
 /// Examples:
 ///   countersign explain my-string.txt answer.json
@@ -47,13 +46,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (signed, answer) = (raw::read(&arguments.signed)?, raw::read(&arguments.answer)?);
     let comparison = Comparison::new(&string_of(&scheme, &signed)?, &verified(&scheme, &answer)?);
     if arguments.json {
-        println!("{}", comparison_json(&comparison));
+        print(comparison_json(&comparison))?;
     } else {
-        println!("{}", comparison_text(&comparison));
+        print(comparison_text(&comparison))?;
         if comparison == Comparison::Same {
-            println!("{}", after_same(&signed));
+            print(after_same(&signed))?;
         } else if signed.ends_with(b"\n") && !raw::is_request(&signed) {
-            println!("note: the line end after the last line of SIGNED is not compared; it must not be signed");
+            print("note: the line end after the last line of SIGNED is not compared; it must not be signed")?;
         }
     }
     Ok(if comparison == Comparison::Same { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
@@ -68,17 +67,12 @@ fn after_same(signed: &[u8]) -> &'static str {
      end after the nonce, and that no line end follows the key"
 }
 
-/// The string that a client signed, or the one of a request. If the key is in the environment, it is hidden in every line.
+/// The string that a client signed, or the one of a request. Secrets of the environment are hidden.
 fn string_of(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
     if !raw::is_request(text) {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        let key = std::env::var("COUNTERSIGN_KEY").unwrap_or_default();
-        let key = key.split_once(':').map_or(&*key, |(_, key)| key);
-        return Ok(match key.len() {
-            0..16 => Explanation::of_text(scheme, text),
-            _ => Explanation::of_text(scheme, String::from_utf8_lossy(text).replace(key, "{key}").as_bytes()),
-        });
+        return Ok(Explanation::of_text(scheme, without_secrets(text).as_bytes()));
     }
     let (parts, body) = raw::request(text)?.into_parts();
     let string = Explanation::of_request(scheme, &parts, &body);
@@ -86,13 +80,16 @@ fn string_of(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
 }
 
 fn verified(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
+    let text = without_secrets(text);
+    let text = text.as_bytes();
     let refusal = if raw::is_response(text) {
         let (status, headers, body) = raw::response(text)?;
         Refusal::from_response(status, &headers, &body)
     } else if text.trim_ascii_start().starts_with(b"{") {
         of_problem(text)
     } else if text.starts_with(b"CS1-") {
-        return Ok(Explanation::of_text(scheme, text.strip_suffix(b"\n").unwrap_or(text)));
+        let text = without_secrets(text.strip_suffix(b"\n").unwrap_or(text));
+        return Ok(Explanation::of_text(scheme, text.as_bytes()));
     } else {
         let problem = "ANSWER is neither a response, nor its JSON, nor a string to sign: are the two files swapped?";
         return Err(Failure::input(problem));
@@ -102,6 +99,19 @@ fn verified(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
             "the answer has no string to sign: only an invalid_signature of a verifier that explains has one",
         )
     })
+}
+
+/// Hides the key and the token of the environment, wherever they occur.
+fn without_secrets(text: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(text).into_owned();
+    for (name, shown) in [("COUNTERSIGN_KEY", "{key}"), ("COUNTERSIGN_TOKEN", "{token}")] {
+        let secret = std::env::var(name).unwrap_or_default();
+        let bare = secret.split_once(':').map_or(&*secret, |(_, bare)| bare);
+        if bare.len() >= 8 {
+            text = text.replace(bare, shown);
+        }
+    }
+    text
 }
 
 /// Reads the body of a refusal without its headers.

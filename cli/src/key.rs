@@ -19,7 +19,7 @@ use crate::exit::Failure;
 #[command(next_help_heading = "Key")]
 pub(crate) struct KeyOptions {
     /// The app that signs
-    #[arg(long, value_name = "ID", env = "COUNTERSIGN_APP")]
+    #[arg(long, value_name = "ID", env = "COUNTERSIGN_APP", hide_env_values = true)]
     pub(crate) app: Option<AppId>,
     /// The environment variable that holds the key
     #[arg(long, value_name = "NAME", default_value = "COUNTERSIGN_KEY", conflicts_with_all = ["key_file", "keys"])]

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use anstream::println;
 use clap::Args;
 use countersign::AppId;
 use serde_json::json;
 
-use crate::exit::Failure;
+use crate::{exit::Failure, show::print};
 
 /// Makes a random key
 ///
@@ -36,9 +35,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     getrandom::fill(&mut bytes).map_err(|error| Failure::input(format!("the system gave no random bytes: {error}")))?;
     let key = hex::encode(bytes);
     match &arguments.toml {
-        Some(app) => println!("[apps.\"{app}\"]\nkeys = [{{ secret = \"text:{key}\" }}]"),
-        None if arguments.json => println!("{}", json!({ "key": key })),
-        None => println!("{key}"),
+        Some(app) => print(format!("[apps.\"{app}\"]\nkeys = [{{ secret = \"text:{key}\" }}]"))?,
+        None if arguments.json => print(json!({ "key": key }))?,
+        None => print(key)?,
     }
     Ok(ExitCode::SUCCESS)
 }

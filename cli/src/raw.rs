@@ -20,9 +20,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         Some("-") => std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes),
         _ => fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)),
     };
-    let length = read.map_err(|error| Failure::input(format!("{}: {error}", path.display())))?;
+    // The path is not repeated: it may be a secret that somebody took for a file.
+    let length = read.map_err(|error| Failure::input(format!("the file cannot be read: {error}")))?;
     match length as u64 > MAX_FILE {
-        true => Err(Failure::input(format!("{}: the file has more than 64 MiB", path.display()))),
+        true => Err(Failure::input("the file has more than 64 MiB")),
         false => Ok(bytes),
     }
 }

@@ -66,9 +66,13 @@ impl RequestOptions {
     /// The digest of the file with the body.
     pub(crate) fn file_digest(&self) -> Result<Option<BodyDigest>, Failure> {
         let Some(path) = &self.data_file else { return Ok(None) };
+        let failure = |error: std::io::Error| Failure::input(format!("--data-file: {error}"));
+        // The file is read twice, and a pipe can be read only once.
+        if !std::fs::metadata(path).map_err(failure)?.is_file() {
+            return Err(Failure::input("--data-file: expected a regular file"));
+        }
         let mut hasher = BodyHasher::new();
-        let read = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
-        read.map_err(|error| Failure::input(format!("--data-file: {}: {error}", path.display())))?;
+        std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(failure)?;
         Ok(Some(hasher.finish()))
     }
 }

@@ -43,7 +43,7 @@ impl SchemeOptions {
             .with_audience(&*self.audience)
             .map_err(|error| format!("--audience: {error}"))?
             .with_token_location(token_location(&self.token_place)?)
-            .map_err(|error| format!("--token-place: {error}"))?
+            .map_err(|_| "--token-place: expected the name of a cookie after cookie:".to_owned())?
             .with_signed_headers(self.signed_header.iter().cloned())
             .map_err(|error| format!("--signed-header: {error}"))?
             .with_sensitive_headers(self.sensitive_header.iter().cloned());

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use clap::Args;
 use countersign::{Field, Refusal, RejectionKind, SendError, SignLayer};
 use http::HeaderName;
@@ -22,7 +22,7 @@ use crate::{
     key::{KeyOptions, TokenOptions},
     request::RequestOptions,
     scheme::SchemeOptions,
-    show::{bad, comparison_text, header_text, headers_json, refusal_json},
+    show::{bad, comparison_text, header_text, headers_json, json_text, print, refusal_json},
 };
 
 /// Signs a request, sends it, shows the response, and explains a refusal
@@ -96,7 +96,7 @@ async fn request(
     let body = options.body()?;
     let mut progress = None;
     if let (Some(path), Some(digest)) = (&options.data_file, options.file_digest()?) {
-        let failure = |error: std::io::Error| Failure::input(format!("--data-file: {}: {error}", path.display()));
+        let failure = |error: std::io::Error| Failure::input(format!("--data-file: {error}"));
         let file = tokio::fs::File::open(path).await.map_err(failure)?;
         let length = file.metadata().await.map_err(failure)?.len();
         let bar = progress_bar(length);
@@ -144,7 +144,7 @@ async fn show(arguments: &Arguments, mut response: Response) -> Result<ExitCode,
         let body = read_all(&mut response).await?;
         let (text, refusal) = (String::from_utf8_lossy(&body), refusal.as_ref().map(refusal_json));
         let headers = headers_json(&headers);
-        println!("{}", json!({ "status": status.as_u16(), "headers": headers, "body": text, "refusal": refusal }));
+        print(json_text(&json!({ "status": status.as_u16(), "headers": headers, "body": text, "refusal": refusal })))?;
     } else {
         if arguments.include {
             eprintln!("{:?} {status}", response.version());
@@ -171,17 +171,21 @@ async fn show(arguments: &Arguments, mut response: Response) -> Result<ExitCode,
 
 async fn read_all(response: &mut Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    write_to(response, &mut body).await?;
+    while let Some(chunk) = chunk(response).await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_JSON_BODY {
+            return Err(Failure::new(NO_ANSWER, "the response has more than 64 MiB: use -o without --json"));
+        }
+    }
     Ok(body)
 }
 
+/// The largest body that is printed as JSON, in bytes.
+const MAX_JSON_BODY: usize = 64 * 1024 * 1024;
+
 /// Writes the body as it arrives.
 async fn write_to(response: &mut Response, out: &mut impl Write) -> Result<(), Failure> {
-    loop {
-        let chunk = response.chunk().await.map_err(|error| {
-            Failure::new(NO_ANSWER, format!("the response broke off: {}", causes(&error.without_url())))
-        })?;
-        let Some(chunk) = chunk else { break };
+    while let Some(chunk) = chunk(response).await? {
         match out.write_all(&chunk) {
             // The reader of a pipe has seen enough.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
@@ -192,6 +196,11 @@ async fn write_to(response: &mut Response, out: &mut impl Write) -> Result<(), F
         std::io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(not_written(error)),
     })
+}
+
+async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>, Failure> {
+    let broken = |error: reqwest::Error| format!("the response broke off: {}", causes(&error.without_url()));
+    response.chunk().await.map_err(|error| Failure::new(NO_ANSWER, broken(error)))
 }
 
 fn not_written(error: std::io::Error) -> Failure {

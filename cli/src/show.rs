@@ -1,13 +1,28 @@
 //! What commands print.
 
+use std::io::Write;
+
 use countersign::{Refusal, client::Comparison};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
+
+use crate::exit::Failure;
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
+
+/// Writes to stdout, without colours unless it is a terminal. A reader that has closed the pipe has seen enough.
+pub(crate) fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::input(format!("the output was not written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// A success, in green on a terminal.
 pub(crate) fn good(text: &str) -> String {
@@ -72,6 +87,17 @@ pub(crate) fn headers_json(headers: &HeaderMap) -> Value {
     headers.keys().map(|name| (name.to_string(), text(name).into())).collect::<Map<_, _>>().into()
 }
 
+/// A value as text. What a terminal may act on is escaped.
 pub(crate) fn header_text(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
+    let text = String::from_utf8_lossy(value.as_bytes());
+    text.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// JSON in which the control characters are escaped that JSON itself allows.
+pub(crate) fn json_text(value: &Value) -> String {
+    let escaped = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        _ => c.to_string(),
+    };
+    value.to_string().chars().map(escaped).collect()
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anstream::println;
 use clap::Args;
 use countersign::{Explanation, Nonce, Payload, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, request::Parts};
@@ -13,7 +12,7 @@ use crate::{
     key::{KeyOptions, TokenOptions},
     request::RequestOptions,
     scheme::SchemeOptions,
-    show::{header_text, headers_json},
+    show::{header_text, headers_json, print},
 };
 
 /// Signs a request and prints its headers, a curl command or the string to sign
@@ -76,53 +75,56 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     signed.map_err(|error| Failure::input(error.to_string()))?;
     if arguments.string {
         let string = Explanation::of_request(&scheme, &parts, body.as_bytes());
-        println!("{}", string.map_err(|rejection| Failure::input(rejection.to_string()))?);
+        print(string.map_err(|rejection| Failure::input(rejection.to_string()))?)?;
     } else if arguments.curl {
-        println!("{}", curl(&parts, options, &body));
+        print(curl(&parts, options, &body))?;
     } else if arguments.json {
         let headers = headers_json(&parts.headers);
-        println!("{}", json!({ "method": parts.method.as_str(), "url": parts.uri.to_string(), "headers": headers }));
+        print(json!({ "method": parts.method.as_str(), "url": parts.uri.to_string(), "headers": headers }))?;
     } else {
         if parts.uri.to_string() != options.url && scheme.field_location() == countersign::FieldLocation::Query {
-            println!("{}", parts.uri);
+            print(parts.uri)?;
         }
-        print_new(&parts.headers, &before);
+        print_new(&parts.headers, &before)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the headers that the signature adds.
-fn print_new(headers: &HeaderMap, before: &HeaderMap) {
+fn print_new(headers: &HeaderMap, before: &HeaderMap) -> Result<(), Failure> {
     let is_new = |(name, value): &(&HeaderName, &HeaderValue)| !before.get_all(*name).iter().any(|old| old == value);
     for (name, value) in headers.iter().filter(is_new) {
-        println!("{name}: {}", header_text(value));
+        print(format!("{name}: {}", header_text(value)))?;
     }
+    Ok(())
 }
 
-/// The command that sends exactly what is signed.
+/// The command that sends exactly what is signed. The headers go in by a here-document, since other users of the machine can
+/// read arguments.
 fn curl(parts: &Parts, options: &RequestOptions, body: &str) -> String {
     let method = match parts.method {
         // With -X HEAD, curl waits for a body.
         Method::HEAD => "--head".to_owned(),
         _ => format!("-X {}", quoted(parts.method.as_str())),
     };
-    let mut command = format!("curl -sS --path-as-is --globoff {method}");
+    let mut command = format!("curl -sS --path-as-is --globoff {method} -H @-");
+    let has_body = options.data_file.is_some() || !body.is_empty();
+    let mut headers = String::new();
     for (name, value) in &parts.headers {
         // curl leaves out a header whose colon nothing follows.
         let header = if value.is_empty() { format!("{name};") } else { format!("{name}: {}", header_text(value)) };
-        command += &format!(" -H {}", quoted(&header));
+        headers += &format!("{header}\n");
     }
-    let has_body = options.data_file.is_some() || !body.is_empty();
     // With a body, curl adds a content type that is not signed.
     if has_body && !parts.headers.contains_key(http::header::CONTENT_TYPE) {
-        command += " -H 'content-type:'";
+        headers += "content-type:\n";
     }
     match &options.data_file {
         Some(path) => command += &format!(" --data-binary {}", quoted(&format!("@{}", path.display()))),
         None if !body.is_empty() => command += &format!(" --data-raw {}", quoted(body)),
         None => {}
     }
-    format!("{command} {}", quoted(&parts.uri.to_string()))
+    format!("{command} {} <<'END_OF_HEADERS'\n{headers}END_OF_HEADERS", quoted(&parts.uri.to_string()))
 }
 
 /// Quotes a word for a POSIX shell.

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 
-use anstream::println;
 use clap::{Args, Subcommand};
 use countersign::{Explanation, Scheme, client::Comparison};
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use serde_json::json;
 use crate::{
     exit::{Failure, INVALID},
     raw,
-    show::{bad, comparison_json, good},
+    show::{bad, comparison_json, good, print},
 };
 
 /// Worked examples for authors of clients
@@ -79,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let cases = cases()?;
     match &arguments.command {
         Command::Print => {
-            println!("{}", serde_json::to_string_pretty(&cases).map_err(|error| Failure::input(error.to_string()))?);
+            print(serde_json::to_string_pretty(&cases).map_err(|error| Failure::input(error.to_string()))?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { file, json } => {
@@ -114,18 +113,18 @@ fn check(cases: &[Case], outputs: &[Output], is_json: bool) -> Result<ExitCode, 
         let failed = results.iter().filter(|(_, _, is_right, _)| !is_right).map(|(case, is_there, _, comparison)| {
             json!({ "name": case.name, "missing": !is_there, "comparison": comparison.as_ref().map(comparison_json) })
         });
-        println!("{}", json!({ "right": right, "of": cases.len(), "failed": failed.collect::<Vec<_>>() }));
+        print(json!({ "right": right, "of": cases.len(), "failed": failed.collect::<Vec<_>>() }))?;
     } else {
         for (case, is_there, is_right, comparison) in &results {
             match (is_right, is_there, comparison) {
                 (true, ..) => {}
-                (_, false, _) => println!("{}", bad(&format!("{}: missing ({})", case.name, case.note))),
-                (_, _, Some(comparison)) => println!("{}: {comparison}", bad(&case.name)),
-                (_, _, None) => println!("{}: the sign is wrong ({})", bad(&case.name), case.note),
+                (_, false, _) => print(bad(&format!("{}: missing ({})", case.name, case.note)))?,
+                (_, _, Some(comparison)) => print(format!("{}: {comparison}", bad(&case.name)))?,
+                (_, _, None) => print(format!("{}: the sign is wrong ({})", bad(&case.name), case.note))?,
             }
         }
         let summary = format!("{right} of {} are right", cases.len());
-        println!("{}", if right == cases.len() { good(&summary) } else { bad(&summary) });
+        print(if right == cases.len() { good(&summary) } else { bad(&summary) })?;
     }
     Ok(if right == cases.len() { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
 }

@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anstream::println;
 use bytes::Bytes;
 use clap::Args;
 use countersign::{
@@ -22,7 +21,7 @@ use crate::{
     key::{AppKeys, KeyOptions, keys_of_app},
     raw,
     scheme::{PREFIX, SchemeOptions},
-    show::{bad, good},
+    show::{bad, good, print},
     spelling,
 };
 
@@ -81,8 +80,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let report =
         Report { verdict: &verdict, age: claim.as_ref().map(|_| age(signed_at)), string: string.as_ref(), cause };
     match arguments.json {
-        true => println!("{}", report.json()),
-        false => report.print(&scheme, &arguments.prefix),
+        true => print(report.json())?,
+        false => report.print_text(&scheme, &arguments.prefix)?,
     }
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
 }
@@ -229,30 +228,31 @@ impl Report<'_> {
         })
     }
 
-    fn print(&self, scheme: &Scheme, prefix: &str) {
+    fn print_text(&self, scheme: &Scheme, prefix: &str) -> Result<(), Failure> {
         match (self.verdict, &self.cause) {
             (Ok(caller), _) => {
-                println!("{}", good(&format!("valid: the signature is that of {}", caller.app_id())));
+                print(good(&format!("valid: the signature is that of {}", caller.app_id())))?;
                 let audience = scheme.audience();
-                println!(
+                print(format!(
                     "with the audience {audience:?} and the prefix {prefix:?}: if the service refuses it, compare these"
-                );
+                ))?;
             }
-            (Err(rejection), None) => println!("{}", bad(&format!("not valid: {rejection}"))),
+            (Err(rejection), None) => print(bad(&format!("not valid: {rejection}")))?,
             (Err(rejection), Some(cause)) => {
-                println!("{}", bad(&format!("not valid: {}", rejection.kind().code())));
-                println!("cause: {}: {}", cause.code, cause.text);
+                print(bad(&format!("not valid: {}", rejection.kind().code())))?;
+                print(format!("cause: {}: {}", cause.code, cause.text))?;
             }
         }
         match self.age {
             Some(age) if age.unsigned_abs() > 300 => {
-                println!("age: {age} s, so a verifier refuses it now as stale_timestamp");
+                print(format!("age: {age} s, so a verifier refuses it now as stale_timestamp"))?;
             }
-            Some(age) => println!("age: {age} s"),
+            Some(age) => print(format!("age: {age} s"))?,
             None => {}
         }
         if let Some(string) = self.string {
-            println!("\nThe string to sign of this request:\n\n{string}");
+            print(format!("\nThe string to sign of this request:\n\n{string}"))?;
         }
+        Ok(())
     }
 }

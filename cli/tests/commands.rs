@@ -544,6 +544,49 @@ fn a_closed_pipe_is_no_panic() {
 
 #[cfg(unix)]
 #[test]
+fn a_full_disk_and_a_pipe_as_a_body_are_errors() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command().arg("keygen").stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && !stderr.contains("panicked"), "{stderr}");
+    for file in ["/dev/null", "/"] {
+        let ran = run(&["send", "--data-file", file, "http://127.0.0.1:1/"]);
+        assert!(ran.code == 3 && ran.stderr.contains("expected a regular file"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn secrets_in_the_wrong_place_are_not_repeated() {
+    let secret = "hush-hush-hush-hush-hush";
+    for arguments in [
+        &["sign", "--token-place", &format!("cookie:a={secret}"), "http://a/"][..],
+        &["serve", "--app", &format!("{secret}:demo")],
+        &["verify", secret],
+        &["explain", secret, "-"],
+        &["send", "--data-file", secret, "http://a/"],
+        &["sign", "--key-file", secret, "http://a/"],
+    ] {
+        let ran = run(arguments);
+        assert!(ran.code >= 2, "{arguments:?}");
+        assert!(!ran.stderr.contains("hush") && !ran.stdout.contains("hush"), "{arguments:?}: {}", ran.stderr);
+    }
+    let help = run_with(command().env("COUNTERSIGN_APP", secret).args(["sign", "--help"]), b"");
+    assert!(!help.stdout.contains("hush"), "{}", help.stdout);
+    // Other users can read arguments.
+    let mut sign = command();
+    sign.env("COUNTERSIGN_KEY", KEY).env("COUNTERSIGN_TOKEN", TOKEN).args([
+        "sign",
+        "--app",
+        "demo",
+        "--curl",
+        "http://a/",
+    ]);
+    let curl = run_with(&mut sign, b"").stdout;
+    assert!(!curl.lines().next().unwrap().contains(TOKEN) && curl.contains(TOKEN), "{curl}");
+}
+
+#[cfg(unix)]
+#[test]
 fn arguments_that_are_no_text_are_no_panic() {
     use std::os::unix::ffi::OsStrExt;
     let ran = run_with(command().arg(std::ffi::OsStr::from_bytes(b"\xff")), b"");

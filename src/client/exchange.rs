@@ -1,7 +1,7 @@
 //! One call of [`Sign`](super::Sign): a request is signed and sent, and a refusal is read. After a refused timestamp,
 //! the clock is corrected and the request is signed and sent once more.
 
-use std::{future::poll_fn, mem};
+use std::{future::poll_fn, mem, time::Duration};
 
 use tower_service::Service;
 
@@ -29,6 +29,9 @@ pub(super) trait Exchange: Send {
     /// Whether the request can be kept. Its body is in memory then.
     fn can_be_kept(&self) -> bool;
 
+    /// Whether the method only reads: GET or HEAD.
+    fn is_safe(&self) -> bool;
+
     /// Whether the response comes over TLS.
     fn is_tls(&self) -> bool;
 
@@ -40,6 +43,8 @@ pub(super) trait Exchange: Send {
 pub(super) struct Answer<T> {
     pub(super) response: T,
     pub(super) refusal: Option<Refusal>,
+    /// The client's clock when the head of the response arrived.
+    pub(super) received: Duration,
     /// The string that was signed, with a placeholder for the key.
     pub(super) signed: Vec<u8>,
 }
@@ -50,25 +55,26 @@ pub(super) async fn exchange<E: Exchange>(
     signer: &Signer,
     correction: &ClockCorrection,
 ) -> Result<E::Response, SendError> {
-    let (offset, is_tls) = (correction.offset(), exchange.is_tls());
-    let keeps = correction.is_on() && exchange.can_be_kept();
+    let (is_tls, is_safe) = (exchange.is_tls(), exchange.is_safe());
+    let offset = correction.offset(is_tls);
+    // Without TLS, anybody on the way can refuse a request that the service has carried out.
+    let keeps = correction.is_on() && exchange.can_be_kept() && (is_tls || is_safe);
     let answer = exchange.attempt(signer, corrected(&*signer.clock, offset)?, keeps).await?;
-    let Some(refusal) = answer.refusal.map(|refusal| refusal.measured_by(&*signer.clock)) else {
-        return Ok(answer.response);
-    };
-    let learned = refusal.clock_offset().and_then(|measured| correction.update(measured, offset, is_tls));
-    let Some(update) = learned else {
+    let Some(refusal) = answer.refusal else { return Ok(answer.response) };
+    let refusal = refusal.measured_at(answer.received, offset);
+    let update = refusal.clock_offset().and_then(|measured| correction.update(measured, offset, is_tls));
+    let Some(update) = update else {
         return Ok(refused::<E>(answer.response, refusal, &answer.signed, signer));
     };
     catch_panics(|| event::clock_corrected(update.offset()));
-    if !keeps {
+    let timestamp = corrected(&*signer.clock, update.offset());
+    let (true, Ok(timestamp)) = (keeps, timestamp) else {
         return Ok(refused::<E>(answer.response, refusal.with_corrected_clock(), &answer.signed, signer));
-    }
-    drop(answer.response);
-    let answer = exchange.attempt(signer, corrected(&*signer.clock, update.offset())?, false).await?;
-    let Some(refusal) = answer.refusal.map(|refusal| refusal.measured_by(&*signer.clock)) else {
-        return Ok(answer.response);
     };
+    drop(answer.response);
+    let answer = exchange.attempt(signer, timestamp, false).await?;
+    let Some(refusal) = answer.refusal else { return Ok(answer.response) };
+    let refusal = refusal.measured_at(answer.received, update.offset());
     if refusal.clock_offset().is_some() {
         correction.revert(&update);
     }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts, uri::Scheme};
+use http::{Method, Request, Response, request::Parts, uri::Scheme};
 use http_body::Body;
 use tower_service::Service;
 
@@ -54,7 +54,9 @@ where
                 None => Outgoing::Whole(read(body, max_body).await?),
             };
             let is_tls = parts.uri.scheme() == Some(&Scheme::HTTPS);
-            exchange(HttpExchange { client, request: Some((parts, body)), is_tls }, &signer, &correction).await
+            let is_safe = matches!(parts.method, Method::GET | Method::HEAD);
+            let request = HttpExchange { client, request: Some((parts, body)), is_tls, is_safe };
+            exchange(request, &signer, &correction).await
         })
     }
 }
@@ -65,6 +67,7 @@ struct HttpExchange<S> {
     /// The request, until it is sent for the last time.
     request: Option<(Parts, Outgoing)>,
     is_tls: bool,
+    is_safe: bool,
 }
 
 enum Outgoing {
@@ -101,17 +104,22 @@ where
             Outgoing::Streamed(_, body) => body,
         };
         let response = self.client.call(Request::from_parts(parts, body)).await?;
+        let received = signer.clock.wall();
         let (parts, body) = response.into_parts();
         let (body, start) = match refusal::has_problem(&parts.headers) {
             true => ResponseBody::read_start(body).await,
             false => (ResponseBody::new(body), Vec::new()),
         };
         let refusal = Refusal::from_response(parts.status, &parts.headers, &start);
-        Ok(Answer { response: Response::from_parts(parts, body), refusal, signed })
+        Ok(Answer { response: Response::from_parts(parts, body), refusal, received, signed })
     }
 
     fn can_be_kept(&self) -> bool {
         matches!(self.request, Some((_, Outgoing::Whole(_))))
+    }
+
+    fn is_safe(&self) -> bool {
+        self.is_safe
     }
 
     fn is_tls(&self) -> bool {

@@ -94,7 +94,8 @@ impl SignLayer {
     ///
     /// If a verifier refuses a timestamp, its response has the verifier's time. The service then learns how far the clocks
     /// differ, signs the request again with a fresh nonce, and sends it once more, whatever its method: a verifier refuses a
-    /// timestamp before the request reaches the service. Later requests use the corrected time.
+    /// timestamp before the request reaches the service, and `VerifyLayer` passes on no time of another verifier. Later
+    /// requests to `https` URLs use the corrected time.
     /// Clones of the service share the offset, so use one `SignLayer` for one API.
     ///
     /// The service learns only from responses to `https` URLs. It trusts the client below to verify the certificate:
@@ -112,6 +113,9 @@ impl SignLayer {
     ///
     /// Use it only if nobody can change traffic between the client and the service, for example in tests or inside a
     /// service mesh that encrypts. Otherwise an attacker can make the client sign requests for a time up to a day ahead.
+    ///
+    /// Over `http`, only GET and HEAD requests are sent once more. For others, the refusal
+    /// [says](super::Refusal::is_clock_corrected) that the next attempt has the corrected time.
     pub fn with_insecure_clock_correction(self) -> Self {
         Self { correction: ClockCorrection::new(true), ..self }
     }

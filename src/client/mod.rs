@@ -16,6 +16,8 @@ mod origin;
 mod refusal;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+#[cfg(feature = "reqwest")]
+mod reqwest_signer;
 mod response_body;
 mod service;
 mod signer;

@@ -6,10 +6,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::Deserialize;
 
 use super::Comparison;
-use crate::{
-    clock::Clock,
-    protocol::{Explanation, RejectionKind},
-};
+use crate::protocol::{Explanation, RejectionKind};
 
 /// A verifier's refusal of a request, as a client reads it from the response.
 ///
@@ -49,6 +46,8 @@ pub struct Refusal {
     string_to_sign: Option<Explanation>,
     comparison: Option<Comparison>,
     clock_offset: Option<i64>,
+    /// The offset that the request was signed with.
+    used_offset: i64,
     is_clock_corrected: bool,
     /// Whether this is a response of gRPC, whose HTTP status is always 200.
     is_grpc: bool,
@@ -70,10 +69,11 @@ impl Refusal {
             detail: problem.detail.as_deref().map(printable),
             string_to_sign: problem.string_to_sign.as_deref().map(Explanation::of_response),
             server_time: number(headers, &HeaderName::from_static("x-server-time")),
-            retry_after: number(headers, &header::RETRY_AFTER).map(Duration::from_secs),
+            retry_after: number(headers, &header::RETRY_AFTER).map(|seconds| Duration::from_secs(seconds.min(A_DAY))),
             code: code.to_owned(),
             comparison: None,
             clock_offset: None,
+            used_offset: 0,
             is_clock_corrected: false,
             is_grpc: content_type(headers).is_some_and(|kind| kind.starts_with("application/grpc")),
         })
@@ -88,13 +88,15 @@ impl Refusal {
 
     /// Adds the verifier's clock minus this one, if a verifier refused the timestamp itself. A gateway may pass on the
     /// headers of another verifier's refusal, with a status of its own: that says nothing about this request.
-    pub(super) fn measured_by(self, clock: &dyn Clock) -> Self {
-        let is_stale = self.kind() == Some(RejectionKind::StaleTimestamp)
-            && (self.status == StatusCode::UNAUTHORIZED || self.is_grpc);
-        let now = i64::try_from(clock.wall().as_secs()).ok();
+    ///
+    /// `received` is this clock when the response arrived, and `used` is the offset that the request was signed with.
+    pub(super) fn measured_at(self, received: Duration, used: i64) -> Self {
+        let is_refused = self.status == StatusCode::UNAUTHORIZED || self.is_grpc;
+        let is_stale = self.kind() == Some(RejectionKind::StaleTimestamp) && is_refused;
+        let now = i64::try_from(received.as_secs()).ok();
         let server_time = self.server_time.filter(|_| is_stale).and_then(|time| i64::try_from(time).ok());
         let clock_offset = server_time.zip(now).and_then(|(server_time, now)| server_time.checked_sub(now));
-        Self { clock_offset, ..self }
+        Self { clock_offset, used_offset: used, ..self }
     }
 
     pub(super) fn with_corrected_clock(self) -> Self {
@@ -151,7 +153,7 @@ impl Refusal {
         self.is_clock_corrected
     }
 
-    /// The time after which the verifier suggests a retry.
+    /// The time after which the verifier suggests a retry, of at most a day.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
@@ -180,7 +182,7 @@ impl fmt::Display for Refusal {
             (None, None, Some(kind)) => f.write_str(kind.title())?,
             (None, None, None) => write!(f, "the service answered with {}", self.status)?,
         }
-        match self.clock_offset {
+        match self.clock_offset.map(|offset| offset.saturating_sub(self.used_offset)) {
             None => Ok(()),
             Some(-5..=5) => f.write_str(
                 "; the clocks agree, so the request waited too long after signing, or the verifier has restarted since: sign \
@@ -210,6 +212,9 @@ impl fmt::Debug for Refusal {
             .finish_non_exhaustive()
     }
 }
+
+/// In seconds.
+const A_DAY: u64 = 86_400;
 
 /// The number of bytes of a body that are read.
 pub(super) const MAX_BODY: usize = 64 * 1024;

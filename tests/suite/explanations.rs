@@ -252,7 +252,9 @@ fn string(lines: &[(usize, &str)]) -> String {
 }
 
 fn compared(signed: &str, verified: &str) -> Comparison {
-    Comparison::new(&Explanation::of_text(&Scheme::new(), signed.as_bytes()), &Explanation::of_response(verified))
+    let names = ["x-a", "x-b"].into_iter().filter(|name| signed.contains(&format!("\n{name}")));
+    let scheme = Scheme::new().with_signed_headers(names.map(HeaderName::from_static)).unwrap();
+    Comparison::new(&Explanation::of_text(&scheme, signed.as_bytes()), &Explanation::of_response(verified))
 }
 
 #[test]
@@ -344,7 +346,9 @@ fn cut_strings_are_compared_as_far_as_they_go() {
     let long = |path: &str, more: &str| {
         format!("CS1-REQUEST\nGET\n\n{path}\n\n\n\n{headers}\ndemo{more}\n\nk\n1700000000\nnonce-1")
     };
-    let text = |text: String| Explanation::of_text(&Scheme::new(), text.as_bytes());
+    let names = (0..40).map(|n| format!("x-{n:02}").parse::<HeaderName>().unwrap());
+    let scheme = Scheme::new().with_signed_headers(names).unwrap();
+    let text = |text: String| Explanation::of_text(&scheme, text.as_bytes());
     assert!(text(long("/p", "")).as_str().ends_with("\n…"));
     let compared = |a, b| Comparison::new(&text(a), &text(b));
     assert_eq!(compared(long("/p", ""), long("/p", "x")), Comparison::SameUntilCut);
@@ -357,6 +361,26 @@ fn a_line_end_after_the_text_hides_the_secrets_too() {
     let text = format!("CS1-REQUEST\nGET\n\n/\n\n\n\n\ndemo\ntok_123\n{KEY}\n1700000000\nnonce-1\n");
     let explanation = Explanation::of_text(&Scheme::new(), text.as_bytes());
     assert!(explanation.as_str().ends_with("\n{token}\n{key}\n1700000000\nnonce-1\n"), "{explanation}");
+    // Strings of odd shape: none of them shows the key or the token.
+    let right = ["CS1-REQUEST", "GET", "", "/", "", "", "", "", "demo", "tok_1234567", KEY, "1700000000", "nonce-1"];
+    let odd = |edit: &dyn Fn(&mut Vec<&str>)| {
+        let mut lines = right.to_vec();
+        edit(&mut lines);
+        Explanation::of_text(&Scheme::new(), lines.join("\n").as_bytes()).to_string()
+    };
+    let edits: [&dyn Fn(&mut Vec<&str>); 7] = [
+        &|lines| lines.truncate(12),
+        &|lines| lines.extend(["", ""]),
+        &|lines| lines.insert(11, "more"),
+        &|lines| lines.push(KEY),
+        &|lines| lines.insert(8, "authorization :Basic abc"),
+        &|lines| lines[4] = "a=1&token=tok_1234567&key=0123456789abcdef0123456789abcdef",
+        &|lines| lines[2] = KEY,
+    ];
+    for (i, edit) in edits.into_iter().enumerate() {
+        let shown = odd(edit);
+        assert!(!shown.contains(KEY) && !shown.contains("tok_1234567") && !shown.contains("abc\n"), "{i}: {shown}");
+    }
     // Many lines take little memory.
     assert!(Explanation::of_text(&Scheme::new(), &vec![b'\n'; 4 << 20]).as_str().len() <= 8196);
 }

@@ -24,7 +24,7 @@ use axum::{
 use bytes::Bytes;
 use clap::{ArgGroup, Args, ValueEnum};
 use countersign::{
-    AppId, BodyDigest, Caller, KeyRing, Limits, Nonce, ParameterPolicy, StaticKeys, Verifier,
+    AppId, BodyDigest, Caller, KeyRing, Limits, Nonce, ParameterPolicy, Secret, StaticKeys, Verifier,
     server::Outcome,
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
@@ -47,16 +47,17 @@ use crate::{
 ///
 /// Each refusal is a line on stderr. An invalid signature is explained to its sender: the response has the string to sign.
 ///
-/// Example:
-///   countersign serve --app demo:0123456789abcdef0123456789abcdef
+/// Examples:
+///   COUNTERSIGN_KEY=0123456789abcdef0123456789abcdef countersign serve --app demo
+///   countersign serve --keys keys.toml
 #[derive(Args)]
 #[command(verbatim_doc_comment, group(ArgGroup::new("apps").required(true)))]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// An app and its secret, or up to 4 with commas between them; repeatable
-    #[arg(long, value_name = "ID:SECRET[,SECRET...]", group = "apps")]
+    /// An app whose key is in COUNTERSIGN_KEY; or an app and its secrets for tests, which other users can read; repeatable
+    #[arg(long, value_name = "ID[:SECRET[,SECRET...]]", group = "apps")]
     app: Vec<String>,
     /// The apps and keys of a TOML file, which is read again when it changes; in place of --app
     #[arg(long, value_name = "FILE", group = "apps")]
@@ -178,13 +179,22 @@ fn report(outcome: &Outcome<'_>) {
     }
 }
 
-/// The messages do not repeat what was given, which holds a secret.
+/// The messages do not repeat what was given, which holds a secret. Not even the id: id and secret may be swapped.
 fn parse_app(app: &str) -> Result<(AppId, KeyRing), String> {
-    let (id, secrets) = app.split_once(':').ok_or("--app: expected ID:SECRET, there is no colon")?;
+    let (id, secrets) = match app.split_once(':') {
+        Some((id, secrets)) => (id, Some(secrets)),
+        None => (app, None),
+    };
+    let key = |secret: &str| KeyText::new(secret).secret().map_err(|failure| format!("--app: {}", failure.message()));
+    let secrets: Vec<Secret> = match secrets {
+        Some(secrets) => secrets.split(',').map(key).collect::<Result<_, _>>()?,
+        None => {
+            let secret = std::env::var("COUNTERSIGN_KEY");
+            vec![key(&secret.map_err(|_| "--app: expected ID:SECRET, or ID and the key in COUNTERSIGN_KEY")?)?]
+        }
+    };
     let id: AppId = id.parse().map_err(|error| format!("--app: the id: {error}"))?;
-    let secrets = secrets.split(',').map(|secret| KeyText::new(secret).secret()).collect::<Result<Vec<_>, _>>();
-    let secrets = secrets.map_err(|error| format!("--app {id}: {}", error.message()))?;
-    let keys = KeyRing::new(secrets).map_err(|error| format!("--app {id}: {error}"))?;
+    let keys = KeyRing::new(secrets).map_err(|error| format!("--app: {error}"))?;
     Ok((id, keys))
 }
 
@@ -201,6 +211,7 @@ async fn serve(
         .layer(verifier.into_layer())
         .layer(middleware::from_fn_with_state(handled.clone(), health))
         .with_state(handled);
+    let terminated = termination()?;
     let listener = TcpListener::bind(listen).await?;
     let mut addresses = format!("listening on http://{}", listener.local_addr()?);
     if let Some(address) = metrics {
@@ -210,22 +221,25 @@ async fn serve(
     // Ends at once: connections that are kept alive would hold a graceful end up.
     tokio::select! {
         ended = axum::serve(listener, app) => ended,
-        ended = terminated() => ended,
+        ended = terminated => ended,
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-async fn terminated() -> std::io::Result<()> {
+/// Handles SIGTERM and Ctrl-C from now on. The future ends with the first of them.
+fn termination() -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
     #[cfg(unix)]
     {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-        }
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => Ok(()),
+                _ = interrupt.recv() => Ok(()),
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    Ok(tokio::signal::ctrl_c())
 }
 
 async fn serve_metrics(listen: SocketAddr) -> std::io::Result<SocketAddr> {

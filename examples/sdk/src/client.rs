@@ -83,14 +83,7 @@ impl Client {
     pub async fn upload(&self, path: impl AsRef<Path>) -> Result<StoredFile, Error> {
         let file = HashedFile::read(path.as_ref()).await?;
         let limits = &self.limits;
-        retry::run(limits.max_attempts, limits.upload, Repeat::Safe, || async {
-            match self.put(&file).await {
-                // `SignLayer` has corrected the clock. It cannot read the stream again, so the file is sent again here.
-                Err(error) if error.is_clock_corrected() => self.put(&file).await,
-                result => result,
-            }
-        })
-        .await
+        retry::run(limits.max_attempts, limits.upload, Repeat::Safe, || self.put(&file)).await
     }
 
     /// Uploads a document as a multipart form. It is not retried, because the service would store a second copy.

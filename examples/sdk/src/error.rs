@@ -80,15 +80,13 @@ impl Error {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::OutcomeUnknown(_) => true,
-            Self::Refused(refusal) => refusal.kind() == Some(RejectionKind::Unavailable),
+            // After a correction of the clock, `SignLayer` itself sends only requests whose body it has kept.
+            Self::Refused(refusal) => {
+                refusal.kind() == Some(RejectionKind::Unavailable) || refusal.is_clock_corrected()
+            }
             Self::Api(error) => matches!(error.status.as_u16(), 408 | 429 | 502..=504),
             Self::NotMade(_) | Self::NotSigned(_) | Self::Undecodable { .. } => false,
         }
-    }
-
-    /// Whether the clock is right now, after it was wrong.
-    pub(crate) fn is_clock_corrected(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.is_clock_corrected())
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {

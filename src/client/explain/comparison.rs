@@ -152,7 +152,7 @@ fn compare_start(own: &[&str], theirs: &[&str]) -> Comparison {
 fn other_lines(own: &[&str], theirs: &[&str]) -> Difference {
     let without_empty = |lines: &[&str]| lines.iter().filter(|line| !line.is_empty()).count();
     let first = own.iter().zip(theirs).position(|(own, theirs)| own != theirs).unwrap_or(theirs.len() - 1);
-    let line = SignedLine::at(first, theirs.len(), theirs[first]);
+    let line = SignedLine::at(first, theirs.len(), own.get(first).copied().unwrap_or_default());
     let headers = |lines: &[&str]| lines.len().checked_sub(FIXED_LINES);
     let cause = match () {
         () if own.first() != theirs.first() && own.first() == theirs.get(1) => Cause::Purpose,
@@ -168,7 +168,8 @@ fn other_lines(own: &[&str], theirs: &[&str]) -> Difference {
 }
 
 fn difference(i: usize, count: usize, own: &str, theirs: &str) -> Difference {
-    let line = SignedLine::at(i, count, theirs);
+    // A name in the text of a server may be anything. Those of this client are of its scheme.
+    let line = SignedLine::at(i, count, own);
     let cause = match &line {
         SignedLine::Purpose => Cause::Purpose,
         SignedLine::Method => Cause::Method,
@@ -181,7 +182,7 @@ fn difference(i: usize, count: usize, own: &str, theirs: &str) -> Difference {
         SignedLine::BodyDigest if own.is_empty() => Cause::DigestNotSigned,
         SignedLine::BodyDigest if theirs.is_empty() => Cause::DigestRemoved,
         SignedLine::BodyDigest => Cause::DigestChanged,
-        SignedLine::Header(name) if header_name(own) != name => Cause::SignedHeaders,
+        SignedLine::Header(name) if header_name(theirs) != name => Cause::SignedHeaders,
         SignedLine::Header(_) if !own.contains(':') => Cause::HeaderAdded,
         SignedLine::Header(_) if !theirs.contains(':') => Cause::HeaderRemoved,
         SignedLine::Header(_) => Cause::HeaderChanged,
@@ -203,11 +204,22 @@ fn difference(i: usize, count: usize, own: &str, theirs: &str) -> Difference {
         | SignedLine::Form
         | SignedLine::ContentType
         | SignedLine::BodyDigest => true,
-        SignedLine::Header(name) => header_name(own) == name,
+        SignedLine::Header(name) => header_name(theirs) == name,
         _ => false,
     };
-    let shown = |text: &str| is_public.then(|| text.to_owned());
+    let is_list = matches!(line, SignedLine::Query | SignedLine::Form);
+    let shown = |text: &str| is_public.then(|| if is_list { without_fields(text) } else { text.to_owned() });
     Difference { signed: shown(own), verified: shown(theirs), line, cause }
+}
+
+/// Hides the values of parameters with the names of secret fields: a client may have signed the fields of the query as
+/// parameters.
+fn without_fields(line: &str) -> String {
+    let shown = |segment: &str| match segment.split_once('=') {
+        Some((name @ ("token" | "sign" | "key" | "secret"), _)) => format!("{name}={{{name}}}"),
+        _ => segment.to_owned(),
+    };
+    line.split('&').map(shown).collect::<Vec<_>>().join("&")
 }
 
 fn content_type_cause(own: &str, theirs: &str) -> Cause {

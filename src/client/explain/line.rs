@@ -81,6 +81,7 @@ impl SignedLine {
 impl fmt::Display for SignedLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Header(name) if name.is_empty() => f.write_str("the line of a signed header"),
             Self::Header(name) => write!(f, "the line of the header {name}"),
             Self::Method => f.write_str("line 2, the method,"),
             Self::Purpose => f.write_str("line 1, the purpose,"),

@@ -59,29 +59,37 @@ impl Explanation {
 
     /// Makes the text for a string to sign from another program, which may contain the key and the token.
     ///
-    /// It shows neither: the lines of the key and of the token are found by their places, and replaced by their names.
-    /// Use it to compare the string of another client.
+    /// It shows neither. The lines of the key and of the token are found by their places, and replaced by their names,
+    /// wherever their content occurs once more too. If the number of lines is not that of the scheme, only the first eight
+    /// lines and the names of signed headers are shown.
     #[must_use]
     pub fn of_text(scheme: &Scheme, text: &[u8]) -> Self {
         let lines = || text.split(|&b| b == b'\n');
-        // A line end after the last line does not move the places of the secrets.
-        let count = lines().count() - usize::from(text.ends_with(b"\n"));
-        let (key, token) = (count.checked_sub(3), count.checked_sub(4));
+        let end = text.iter().rposition(|&b| b != b'\n').map_or(0, |last| last + 1);
+        let count = text[..end].split(|&b| b == b'\n').count();
+        let is_expected = count == 13 + scheme.signed_headers().len();
+        let (key, token) = if is_expected { (count - 3, count - 4) } else { (usize::MAX, usize::MAX) };
+        let content = |at: usize| lines().nth(at).filter(|line| is_expected && line.len() >= 8);
+        let (key_bytes, token_bytes) = (content(key), content(token));
         let mut sink = PrintableSink::new(scheme);
         for (i, line) in lines().enumerate() {
             if i > 0 {
                 sink.put(b"\n");
             }
-            let name = line.iter().position(|&b| b == b':').and_then(|at| HeaderName::from_bytes(&line[..at]).ok());
-            match name.filter(|name| i > 7 && scheme.is_sensitive(name)) {
-                _ if Some(i) == key && !line.is_empty() => sink.put_key(),
-                _ if Some(i) == token => sink.put_token(&String::from_utf8_lossy(line)),
-                Some(name) => {
+            let name = line.iter().position(|&b| b == b':').map_or(line, |at| &line[..at]);
+            let name = HeaderName::from_bytes(name.trim_ascii()).ok();
+            let is_signed = |name: &&HeaderName| scheme.signed_headers().contains(name);
+            match name.as_ref() {
+                _ if i == key && !line.is_empty() => sink.put_key(),
+                _ if i == token => sink.put_token(&String::from_utf8_lossy(line)),
+                Some(name) if scheme.is_sensitive(name) && line.contains(&b':') => {
                     sink.put(name.as_str().as_bytes());
                     sink.put(b":");
-                    sink.put_header_value(&name, &line[name.as_str().len() + 1..]);
+                    sink.put_name(name.as_str());
                 }
-                None => sink.put(line),
+                Some(name) if i > 7 && !is_expected && is_signed(&name) => sink.put(name.as_str().as_bytes()),
+                _ if i > 7 && !is_expected && !line.is_empty() => sink.put_name("hidden"),
+                _ => sink.put_without(line, [(key_bytes, "key"), (token_bytes, "token")]),
             }
         }
         Self(sink.finish())
@@ -196,6 +204,24 @@ impl<'s> PrintableSink<'s> {
             let line = line.into_printable();
             self.length += line.len() + 1;
             self.lines.push(line);
+        }
+    }
+
+    /// Writes a line, with names in place of the secrets in it.
+    fn put_without(&mut self, line: &[u8], secrets: [(Option<&[u8]>, &str); 2]) {
+        let mut rest = line;
+        while let Some((&byte, after)) = rest.split_first() {
+            let secret = secrets.iter().find_map(|(secret, name)| Some((rest.strip_prefix((*secret)?)?, name)));
+            match secret {
+                Some((after, name)) => {
+                    self.put_name(name);
+                    rest = after;
+                }
+                None => {
+                    self.line.put(&[byte]);
+                    rest = after;
+                }
+            }
         }
     }
 

@@ -89,6 +89,9 @@ where
                 return Ok(refuse(&*renderer, rejection));
             }
             let mut response = response?;
+            // The time of another verifier, which a gateway may pass on, would make a client sign and send again what this
+            // service has carried out.
+            response.headers_mut().remove("x-server-time");
             if is_verified {
                 bind_to_caller(response.headers_mut(), verifier.scheme());
             }

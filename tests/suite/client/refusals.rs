@@ -227,6 +227,42 @@ async fn a_huge_malformed_or_broken_body_does_no_harm() {
     assert!(body.frame().await.is_none());
 }
 
+/// What a subscriber wrote.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A server chooses which line differs, so the event must not have the values of the line.
+#[tokio::test]
+async fn the_event_of_a_refusal_has_no_values() {
+    let (log, address) = (Log::default(), explaining(unchanged).await);
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let request = Request::post(format!("http://{address}/p?visible=1"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Full::new(Bytes::from("password=hunter2")))
+        .unwrap();
+    let audience = signer_of(Scheme::new().with_audience("other").unwrap());
+    client(audience).oneshot(request).await.unwrap();
+    let hostile_body =
+        r#"{"code":"invalid_signature","string_to_sign":"CS1-REQUEST\nPOST\n\n/p\n\nx=1\n\n\na\n\nk\n1\nn"}"#;
+    ask(hostile(move || Body::from(hostile_body))).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("line=\"audience\" cause=\"audience\""), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("visible") && !text.contains("x=1"), "{text}");
+}
+
 /// A response that never ends, of a service that has a header of this name too.
 #[tokio::test]
 async fn only_problems_are_read_before_the_response_is_returned() {
