@@ -242,6 +242,8 @@ proptest! {
     }
 }
 
+type Edit = dyn Fn(&mut Vec<&str>);
+
 /// A string to sign with these lines in place of those of a plain request.
 fn string(lines: &[(usize, &str)]) -> String {
     let mut all = ["CS1-REQUEST", "GET", "", "/p", "a=1&b=2", "", "", "", "demo", "", "{key}", "1700000000", "nonce-1"];
@@ -363,12 +365,12 @@ fn a_line_end_after_the_text_hides_the_secrets_too() {
     assert!(explanation.as_str().ends_with("\n{token}\n{key}\n1700000000\nnonce-1\n"), "{explanation}");
     // Strings of odd shape: none of them shows the key or the token.
     let right = ["CS1-REQUEST", "GET", "", "/", "", "", "", "", "demo", "tok_1234567", KEY, "1700000000", "nonce-1"];
-    let odd = |edit: &dyn Fn(&mut Vec<&str>)| {
+    let odd = |edit: &Edit| {
         let mut lines = right.to_vec();
         edit(&mut lines);
         Explanation::of_text(&Scheme::new(), lines.join("\n").as_bytes()).to_string()
     };
-    let edits: [&dyn Fn(&mut Vec<&str>); 7] = [
+    let edits: [&Edit; 7] = [
         &|lines| lines.truncate(12),
         &|lines| lines.extend(["", ""]),
         &|lines| lines.insert(11, "more"),
