@@ -307,7 +307,7 @@ impl Rejection {
 
     /// The string to sign that the verifier compared with, for the caller: an [`Explanation`](crate::Explanation). It is
     /// there if the signature is invalid and the verifier
-    /// [explains](crate::Verifier::with_explanations) that.
+    /// explains that (`Verifier::with_explanations`).
     #[must_use]
     pub fn string_to_sign(&self) -> Option<&str> {
         self.0.explanation.as_ref().filter(|explained| explained.is_sent).map(|explained| &*explained.string_to_sign)

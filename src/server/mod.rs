@@ -1,8 +1,8 @@
 //! Verifies requests: the [`Verifier`], and the tower layer around it.
 //!
 //! [`Verifier::verify`] checks a request and returns the one that may reach the service. [`VerifyLayer`] wraps a
-//! service in a [`Verify`] service, which responds to rejected requests with a [`RenderRejection`]: [`ProblemJson`] by
-//! default, or [`GrpcRejections`]. The service finds a [`Caller`] in the request's extensions.
+//! service in a [`Verify`] service. Its [`RenderRejection`] makes the responses to rejected requests: [`ProblemJson`] by
+//! default, or [`GrpcRejections`]. The inner service finds a [`Caller`] in the extensions of a verified request.
 
 mod app_lookup;
 #[cfg(feature = "axum")]

@@ -71,7 +71,7 @@ pub(super) struct Time {
     pub(super) forget: u64,
     /// The start of the clock. If the wall clock was slow then and has stepped ahead since, this moment has stepped
     /// ahead too.
-    pub(super) started_at: u64,
+    pub(super) nonces_since: u64,
     /// The reading of the monotonic clock, in milliseconds.
     monotonic: i64,
 }
@@ -152,7 +152,7 @@ impl NonDecreasingClock {
         let verify = self.verify(&reading, signed(milliseconds(hold)));
         let now = forget.max(seconds(verify));
         let monotonic = reading.monotonic;
-        Time { now, forget, started_at: self.started_at(verify, monotonic), monotonic }
+        Time { now, forget, nonces_since: self.nonces_since(verify, monotonic), monotonic }
     }
 
     fn read_milliseconds(&self) -> Reading {
@@ -200,7 +200,7 @@ impl NonDecreasingClock {
         if now > latest { self.latest.fetch_max(now, Relaxed).max(now) } else { latest }
     }
 
-    fn started_at(&self, verify: i64, monotonic: i64) -> u64 {
+    fn nonces_since(&self, verify: i64, monotonic: i64) -> u64 {
         let (start, start_monotonic) = self.start;
         let by_uptime = verify - (monotonic - start_monotonic);
         seconds(if by_uptime - start > JITTER { by_uptime } else { start })
@@ -345,15 +345,15 @@ mod tests {
     fn its_start_moves_with_a_wall_that_was_slow() {
         let wall = ManualClock::at(NOON - 1000);
         let clock = steady(&wall);
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON - 1000);
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON - 1000);
         wall.advance(Duration::from_secs(60));
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON - 1000);
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON - 1000);
         wall.set_wall(NOON + 60);
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON);
         wall.advance(Duration::from_secs(300));
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON);
         wall.set_wall(0);
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON);
     }
 
     #[test]
@@ -379,9 +379,9 @@ mod tests {
         wall.advance(Duration::from_secs(10));
         wall.set_wall(NOON - 3600);
         let again = clock.restarted(Duration::ZERO);
-        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 10, NOON + 10));
+        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).nonces_since), (NOON + 10, NOON + 10));
         wall.advance(Duration::from_secs(5));
-        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 15, NOON + 10));
+        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).nonces_since), (NOON + 15, NOON + 10));
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
         wall.advance(Duration::from_millis(999));
         let clock = steady(&wall);
         wall.advance(Duration::from_millis(1));
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON);
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON);
     }
 
     #[test]
@@ -418,9 +418,9 @@ mod tests {
         wall.advance(Duration::from_secs(1000));
         let clock = steady(&wall);
         wall.advance(Duration::from_secs(100));
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON + 1000);
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON + 1000);
         wall.set_wall(NOON + 86_400);
-        assert_eq!(clock.read(Duration::ZERO).started_at, NOON + 86_300, "the wall was slow then");
+        assert_eq!(clock.read(Duration::ZERO).nonces_since, NOON + 86_300, "the wall was slow then");
     }
 
     #[test]
@@ -429,7 +429,7 @@ mod tests {
         let clock = steady(&wall);
         wall.advance(Duration::from_millis(900));
         wall.set_wall(NOON);
-        assert_eq!((clock.read(Duration::ZERO).now, clock.read(Duration::ZERO).started_at), (NOON, NOON));
+        assert_eq!((clock.read(Duration::ZERO).now, clock.read(Duration::ZERO).nonces_since), (NOON, NOON));
     }
 
     fn times(clock: &NonDecreasingClock) -> (u64, u64) {
@@ -502,9 +502,9 @@ mod tests {
         wall.advance(Duration::from_secs(10));
         wall.set_wall(NOON + 3610);
         let again = clock.restarted(Duration::ZERO);
-        assert_eq!(again.read(Duration::ZERO).started_at, NOON + 3610);
+        assert_eq!(again.read(Duration::ZERO).nonces_since, NOON + 3610);
         wall.set_wall(NOON + 10);
-        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).started_at), (NOON + 10, NOON + 10));
+        assert_eq!((again.read(Duration::ZERO).now, again.read(Duration::ZERO).nonces_since), (NOON + 10, NOON + 10));
     }
 
     /// The store expires nonces by its own clock, and has forgotten all of them while the machine was suspended.

@@ -194,13 +194,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         self.clock.read(Duration::from_secs(hold))
     }
 
-    /// Returns the window for this timestamp. `started_at` is the Unix second since which the store holds nonces.
-    pub(super) fn window(&self, started_at: u64, timestamp: Timestamp) -> Window {
+    /// Returns the window for this timestamp, at the time `at`.
+    pub(super) fn window(&self, at: Time, timestamp: Timestamp) -> Window {
         let not_before = match (self.nonces.is_persistent(), self.strict_restart) {
             (true, _) => 0,
-            (false, false) => started_at,
+            (false, false) => at.nonces_since,
             // A timestamp can be ahead of any verifier's clock by at most this many seconds.
-            (false, true) => started_at.saturating_add(self.membership.retention()),
+            (false, true) => at.nonces_since.saturating_add(self.membership.retention()),
         };
         let memory = self.membership.memory_of(timestamp.unix_seconds());
         Window::new(self.tolerance).with_not_before(not_before).with_memory(memory)

@@ -47,13 +47,16 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) clock: Arc<NonDecreasingClock>,
     /// The membership in the group of verifiers that use the same nonce store.
     pub(super) membership: Arc<Membership>,
+    /// Whether to reject all timestamps that the last process may have accepted.
     pub(super) strict_restart: bool,
+    /// The retention that the service has set, if it has set one.
     pub(super) retention: Option<Duration>,
     pub(super) scheme: Arc<Scheme>,
     /// The tolerance, in seconds.
     pub(super) tolerance: u64,
     pub(super) limits: Limits,
     pub(super) parameters: ParameterPolicy,
+    /// The start of the path that a proxy removes.
     pub(super) prefix: Arc<str>,
     pub(super) body_mode: BodyMode,
     pub(super) form_budget: Arc<ByteBudget>,
@@ -148,7 +151,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
-    /// Runs the steps of PROTOCOL.md. The comments give their numbers.
+    /// Runs the ten steps of PROTOCOL.md, whose numbers the comments give. `steps.rs` has the methods that it calls.
     async fn decide<B: RequestBody>(
         &self,
         parts: &mut Parts,
@@ -164,42 +167,51 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let arrived = self.time();
         // The block ends the borrows of the head.
         let (body, forwarded, app, caller) = {
-            let (claim, head, length) = self.read_head(parts, &body, arrived, recorder)?; // 1
-            let window = self.window(arrived.started_at, claim.timestamp());
-            let timely = claim.timely(arrived.now, &window)?; // 2
-            let query = self.read_query(&head)?; // 3
-            let app = self.look_up(timely.app_id(), arrived, recorder).await?; // 4
+            // 1: the fields, the rest of the head, and the length of the body.
+            let (claim, head, length) = self.read_head(parts, &body, arrived, recorder)?;
+            // 2: the timestamp.
+            let window = self.window(arrived, claim.timestamp());
+            let timely = claim.timely(arrived.now, &window)?;
+            // 3: the parameters of the query.
+            let head_and_query = self.read_query(&head)?;
+            // 4: the app's keys. An unknown app goes on to step 6.
+            let app = self.look_up(timely.app_id(), arrived, recorder).await?;
+            // 5: a form. While it arrives, the keys may get too old.
             let (body, app) = match head.is_form() {
-                true => self.read_form(body, length, app, timely.app_id(), arrived, recorder).await?, // 5
+                true => self.read_form(body, length, app, timely.app_id(), arrived, recorder).await?,
                 false => (IncomingBody::Unread(body), app),
             };
-            let signed = self.with_form(query, body.form())?;
+            let canonical = self.with_form(head_and_query, body.form())?;
+            // 6: the signature.
             let time = self.time();
             let authentic = timely
-                .authenticate(signed, app.keys(), time.now, |string, error| self.explain(string, error, recorder))?; // 6
+                .authenticate(canonical, app.keys(), time.now, |string, error| self.explain(string, error, recorder))?;
+            // 7: the token. It is not checked yet.
+            // For step 10, while the head is borrowed.
             let form = body.form();
-            // The head is at hand here. It is forwarded in step 10. Step 7, the check of tokens, does not exist yet.
             let forwarded =
                 ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
+            // 8: the timestamp again, and the nonce.
             let window = window.with_retention(self.membership.retention_of(authentic.timestamp().unix_seconds()));
             let pending = authentic.pending(time.now, time.forget, &window)?;
-            let caller = self.claim_nonce(pending, &window, &app, recorder).await?; // 8
+            let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
             (body, forwarded, app, caller)
         };
+        // 9a: the key, if the claim may have taken long. A store in memory answers at once.
         let (app, caller) = match self.nonces.is_persistent() {
-            true => self.check_key_again(app, caller, recorder).await?, // 9a
-            // A store in memory answers at once.
+            true => self.check_key_again(app, caller, recorder).await?,
             false => (app, caller),
         };
-        // 9
+        // 9: the body, and 9a: the key, if the body has not arrived yet.
         let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
             BodyCheck::Now(body) => (body, caller),
             BodyCheck::Unread(mut body) => match body.check_at_once().await {
                 Some(body) => (body?, caller),
-                None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?, // 9a
+                None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?,
             },
         };
-        forwarded.apply(parts, &body, caller, &self.scheme); // 10
+        // 10: the request for the service, with its `Caller`.
+        forwarded.apply(parts, &body, caller, &self.scheme);
         Ok(body)
     }
 }

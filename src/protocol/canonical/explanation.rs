@@ -16,7 +16,7 @@ use crate::protocol::{
 
 /// The string to sign of a request, in a form that can be logged and sent.
 ///
-/// Verifiers [explain](crate::Verifier::with_explanations) an invalid signature by it, and clients compare it with their
+/// `Verifier::with_explanations` sends it with the refusal of a signature, and clients compare it with their
 /// own. The text is printable ASCII in lines:
 ///
 /// - Secrets are replaced by their names. The line of the key is `{key}`, that of a token `{token}` or `cookie:{token}`,
