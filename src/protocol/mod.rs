@@ -30,7 +30,7 @@ mod signer;
 mod verify;
 
 #[cfg(feature = "client")]
-pub(crate) use self::encode::percent::decoded;
+pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::percent::decoded};
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use self::rejection::BoxError;
 #[cfg(feature = "server")]

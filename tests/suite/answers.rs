@@ -35,6 +35,7 @@ fn codes_and_statuses_match_the_table() {
         (InvalidToken, "invalid_token", 401),
         (ReplayedNonce, "replayed_nonce", 401),
         (BodyTooLarge, "body_too_large", 413),
+        (BodyTimeout, "body_timeout", 400),
         (BodyMismatch, "body_mismatch", 401),
         (Unavailable, "unavailable", 503),
         (Misconfigured, "misconfigured", 500),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Cause, SignedLine, line::header_name, parameters};
-use crate::protocol::Explanation;
+use crate::protocol::{Explanation, LINES_WITHOUT_HEADERS};
 
 /// The result of comparing the string that a client signed with the one that the verifier compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,9 +132,6 @@ impl fmt::Debug for Difference {
 /// The line that stands for all lines that were cut.
 const CUT: &str = "…";
 
-/// The number of lines without signed headers.
-const FIXED_LINES: usize = 13;
-
 fn is_key(i: usize, lines: &[&str]) -> bool {
     i + 3 == lines.len()
 }
@@ -153,7 +150,7 @@ fn other_lines(own: &[&str], theirs: &[&str]) -> Difference {
     let without_empty = |lines: &[&str]| lines.iter().filter(|line| !line.is_empty()).count();
     let first = own.iter().zip(theirs).position(|(own, theirs)| own != theirs).unwrap_or(theirs.len() - 1);
     let line = SignedLine::at(first, theirs.len(), own.get(first).copied().unwrap_or_default());
-    let headers = |lines: &[&str]| lines.len().checked_sub(FIXED_LINES);
+    let headers = |lines: &[&str]| lines.len().checked_sub(LINES_WITHOUT_HEADERS);
     let cause = match () {
         () if own.first() != theirs.first() && own.first() == theirs.get(1) => Cause::Purpose,
         () if own.len() < theirs.len() && own.contains(&"{key}") && own.len() == without_empty(theirs) => {

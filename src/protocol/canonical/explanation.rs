@@ -6,7 +6,7 @@ use http::{HeaderName, request::Parts};
 use sha2::{Digest, Sha256};
 
 use crate::protocol::{
-    canonical::string_to_sign::{Head, Root, StringToSign, uri_as_sent},
+    canonical::string_to_sign::{Head, LINES_WITHOUT_HEADERS, Root, StringToSign, uri_as_sent},
     claim::fields::Claim,
     encode::sink::Sink,
     field::digest::BodyDigest,
@@ -67,7 +67,7 @@ impl Explanation {
         let lines = || text.split(|&b| b == b'\n');
         let end = text.iter().rposition(|&b| b != b'\n').map_or(0, |last| last + 1);
         let count = text[..end].split(|&b| b == b'\n').count();
-        let is_expected = count == 13 + scheme.signed_headers().len();
+        let is_expected = count == LINES_WITHOUT_HEADERS + scheme.signed_headers().len();
         let (key, token) = if is_expected { (count - 3, count - 4) } else { (usize::MAX, usize::MAX) };
         let content = |at: usize| lines().nth(at).filter(|line| is_expected && line.len() >= 8);
         let (key_bytes, token_bytes) = (content(key), content(token));

@@ -16,6 +16,9 @@ use crate::protocol::{
     },
 };
 
+/// The number of lines without those of signed headers, which stand between line 8 and the last five.
+pub(crate) const LINES_WITHOUT_HEADERS: usize = 13;
+
 /// Line 1: the purpose of the signature, so that it is not valid for any other purpose.
 const PURPOSE: &[u8] = b"CS1-REQUEST";
 
