@@ -27,6 +27,7 @@ mod query;
 mod rejection;
 mod scheme;
 mod signer;
+pub(crate) mod token;
 mod verify;
 
 #[cfg(feature = "client")]

@@ -39,7 +39,7 @@ pub use self::{
     key::{DuplicateAppError, DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},
     memory::MemoryNonceStore,
     nonce::{DynNonceStore, NonceStore, Occupancy},
-    nonce_claim::{NonceClaim, NonceKey, OwnerTag, Purpose},
+    nonce_claim::{NonceClaim, NonceKey, Purpose},
     registry::VerifierRegistry,
 };
 pub(crate) use self::{
@@ -47,7 +47,7 @@ pub(crate) use self::{
     registry::{Membership, retention},
 };
 use crate::protocol::BoxError;
-pub use crate::protocol::{NonceStatus, Retention};
+pub use crate::protocol::{NonceStatus, Retention, token::OwnerTag};
 
 /// The error of a store that could not answer, because it is full, too slow or unreachable. The request gets a 503.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::protocol::{AppId, Nonce};
+use crate::protocol::{AppId, Nonce, token::OwnerTag};
 
 /// A claim on a nonce: the app, the nonce, its purpose and, optionally, the user that signed.
 ///
@@ -36,10 +36,6 @@ pub enum Purpose {
     /// Reserved for single-use links. No verifier claims one yet.
     Link,
 }
-
-/// A tag for the user whose session key signed. It has 16 bytes and does not reveal the user's id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OwnerTag([u8; 16]);
 
 /// The text that identifies a claim in a store. See [`NonceClaim::key`].
 #[derive(Clone, Copy, Debug)]
@@ -111,25 +107,5 @@ impl Purpose {
 impl fmt::Display for NonceKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}/{}", self.0.purpose.prefix(), self.0.app_id, self.0.nonce)
-    }
-}
-
-impl OwnerTag {
-    /// Creates a tag from a keyed hash of the user's id.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Returns the bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for OwnerTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OwnerTag(..)")
     }
 }

@@ -19,6 +19,28 @@ impl Charset {
         Self(table)
     }
 
+    /// Exactly these characters.
+    pub(crate) const fn of(characters: &[u8]) -> Self {
+        let mut table = [false; 256];
+        let mut i = 0;
+        while i < characters.len() {
+            table[characters[i] as usize] = true;
+            i += 1;
+        }
+        Self(table)
+    }
+
+    /// The visible ASCII characters, `!` to `~`.
+    pub(crate) const fn visible() -> Self {
+        let mut table = [false; 256];
+        let mut byte = b'!';
+        while byte <= b'~' {
+            table[byte as usize] = true;
+            byte += 1;
+        }
+        Self(table)
+    }
+
     /// `0` to `9`.
     pub(crate) const fn digits() -> Self {
         let mut table = [false; 256];

@@ -176,6 +176,11 @@ impl Token {
         text(bytes, 1, 512, &ALLOWED, "token", EXPECTED).map(|token| Self(token.into()))
     }
 
+    /// Makes a token of text that has the grammar of a token.
+    pub(crate) fn of_valid_text(text: String) -> Self {
+        Self(text.into())
+    }
+
     /// Returns the text of the token. It is a secret: do not log it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -204,7 +209,7 @@ fn text<'a>(
     std::str::from_utf8(bytes).map_err(|_| error())
 }
 
-fn inline<const MAX: usize>(
+pub(crate) fn inline<const MAX: usize>(
     bytes: &[u8],
     min: usize,
     allowed: &Charset,

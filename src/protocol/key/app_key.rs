@@ -100,7 +100,7 @@ impl fmt::Debug for Key {
 
 /// Prepares the HMAC state for a key. RFC 2104.
 #[expect(clippy::expect_used, reason = "RFC 2104 gives every length of key a state")]
-fn prepared(key: &[u8]) -> Hmac<Sha256> {
+pub(crate) fn prepared(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
