@@ -30,6 +30,8 @@ mod signer;
 pub(crate) mod token;
 mod verify;
 
+#[cfg(feature = "tokens")]
+pub(crate) use self::claim::token::cookie_line;
 #[cfg(feature = "client")]
 pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::percent::decoded};
 #[cfg(any(feature = "client", feature = "server"))]

@@ -22,6 +22,8 @@ mod nonce_claim;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
 mod registry;
+#[cfg(feature = "tokens")]
+pub(crate) mod token;
 
 #[cfg(feature = "key-cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "key-cache")))]
@@ -34,6 +36,13 @@ pub use self::file::store::FileKeys;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 #[doc(inline)]
 pub use self::redis::store::RedisNonceStore;
+#[cfg(feature = "tokens")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+pub use self::token::{
+    contract::TokenStore,
+    memory::MemoryTokenStore,
+    record::{Found, Offer, Placed, Record, Renewed, Room, Touched, Which},
+};
 pub use self::{
     app::App,
     key::{DuplicateAppError, DynKeyStore, KeyFn, KeyStore, StaticKeys, key_fn},

@@ -91,7 +91,7 @@ impl fmt::Debug for TokenClaim {
     }
 }
 
-fn cookie_line(token: &Token) -> String {
+pub(crate) fn cookie_line(token: &Token) -> String {
     let digest = Sha256::new().chain_update("CS1-COOKIE\n").chain_update(token.expose()).finalize();
     format!("cookie:{}", BodyDigest::from(<[u8; 32]>::from(digest)))
 }

@@ -30,7 +30,7 @@ pub enum Owner {
 /// A user's id as the service knows it: 1 to 128 visible ASCII characters.
 ///
 /// ```
-/// # use countersign::Subject;
+/// # use countersign::token::Subject;
 /// let user: Subject = "u-17".parse()?;
 /// assert_eq!(user.as_str(), "u-17");
 /// assert!("no spaces".parse::<Subject>().is_err());
@@ -42,7 +42,7 @@ pub struct Subject(ArrayString<128>);
 /// A kind of device, for limits on the number of sessions: 1 to 16 of `a-z 0-9 -`, for example `web` or `phone`.
 ///
 /// ```
-/// # use countersign::Device;
+/// # use countersign::token::Device;
 /// let device: Device = "web".parse()?;
 /// assert!("Web".parse::<Device>().is_err());
 /// # Ok::<(), countersign::FieldError>(())

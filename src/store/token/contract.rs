@@ -1,0 +1,159 @@
+//! The contract of a token store.
+
+use std::pin::Pin;
+
+use super::record::{Found, Offer, Placed, Record, Renewed, Room, Touched, Which};
+use crate::{
+    protocol::token::{OwnerKey, OwnerTag, TokenRef},
+    store::StoreError,
+};
+
+/// Stores the tokens that a service has issued.
+///
+/// [`MemoryTokenStore`](crate::store::MemoryTokenStore) is one for a single process. A store gets no token, only the tag of
+/// its owner and the SHA-256 of its text. It has no clock: each method gets `now` in Unix seconds.
+///
+/// # Contract
+///
+/// 1. All methods on one owner are atomic with respect to each other, on every machine.
+/// 2. `find` returns a record from its `put` until the second before its end, unless the token was ended or taken, or the
+///    overlap after the first use of its successor is over.
+/// 3. After `put`, at most [`limit`](Room::limit) plain sessions of the same app and kind of device are live, and at most
+///    [`max`](Room::max) tokens of the same app. [`NewestWins`](super::SessionLimit::NewestWins) ends the sessions that were
+///    put first, in the order of the store itself, and never the new one. A refusal changes nothing.
+/// 4. After `end` has returned, no token that was put before `end` began, and no successor of one, is found or taken.
+/// 5. Of all calls of `take` for one token, exactly one returns `true`.
+/// 6. All calls of `renew` for one live token return the same seed and record. There is one successor. A session is renewed
+///    at most four times within one overlap. A token that is accepted once is not renewed.
+/// 7. `touch` and `take` act on live tokens only. They never create, revive or shorten one. `touch` changes nothing of a token
+///    in its overlap.
+/// 8. No live record is dropped to make room. A full store returns an error.
+/// 9. A token that the store does not have is never found.
+/// 10. All methods end in bounded time. An answer that may be wrong is an error.
+/// 11. A record is kept for at least 60 s after its end, because the clocks of machines differ.
+///
+/// The [conformance suite](crate::store::conformance) (feature `test-util`) checks it.
+pub trait TokenStore: Send + Sync + 'static {
+    /// The key of the tags of owners. All machines of a service have the same one.
+    fn owner_key(&self) -> &OwnerKey;
+
+    /// Stores a new token, if there is room among the tokens of its owner.
+    ///
+    /// # Errors
+    ///
+    /// The store is full, or could not answer.
+    fn put(
+        &self,
+        at: &TokenRef,
+        record: &Record,
+        room: Room,
+        now: u64,
+    ) -> impl Future<Output = Result<Placed, StoreError>> + Send;
+
+    /// Finds a token.
+    ///
+    /// # Errors
+    ///
+    /// The store could not answer.
+    fn find(&self, at: &TokenRef, now: u64) -> impl Future<Output = Result<Found, StoreError>> + Send;
+
+    /// Records a use: the idle end becomes `until` if that is later, and the first use of a successor starts the overlap of
+    /// its predecessor.
+    ///
+    /// # Errors
+    ///
+    /// The store could not answer.
+    fn touch(
+        &self,
+        at: &TokenRef,
+        now: u64,
+        until: Option<u64>,
+    ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
+
+    /// Removes a live token that is accepted once. Returns whether this call did so.
+    ///
+    /// # Errors
+    ///
+    /// The store could not answer.
+    fn take(&self, at: &TokenRef, now: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Renews a live token, or returns the renewal that it already has.
+    ///
+    /// # Errors
+    ///
+    /// The store is full, or could not answer.
+    fn renew(
+        &self,
+        old: &TokenRef,
+        offer: &Offer,
+        now: u64,
+    ) -> impl Future<Output = Result<Renewed, StoreError>> + Send;
+
+    /// Ends sessions of an owner, and remembers that for this many seconds. Returns the number of sessions.
+    ///
+    /// # Errors
+    ///
+    /// The store could not answer.
+    fn end(
+        &self,
+        owner: &OwnerTag,
+        which: Which<'_>,
+        remember: u64,
+        now: u64,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Lists the live sessions of an owner, each once, in the order in which they were put.
+    ///
+    /// # Errors
+    ///
+    /// The store could not answer.
+    fn list(&self, owner: &OwnerTag, now: u64) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send;
+}
+
+pub(crate) type BoxedAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A token store that is chosen at run time.
+pub(crate) trait DynTokenStore: Send + Sync {
+    fn owner_key(&self) -> &OwnerKey;
+    fn put<'a>(&'a self, at: &'a TokenRef, record: &'a Record, room: Room, now: u64) -> BoxedAnswer<'a, Placed>;
+    fn find<'a>(&'a self, at: &'a TokenRef, now: u64) -> BoxedAnswer<'a, Found>;
+    fn touch<'a>(&'a self, at: &'a TokenRef, now: u64, until: Option<u64>) -> BoxedAnswer<'a, Touched>;
+    fn take<'a>(&'a self, at: &'a TokenRef, now: u64) -> BoxedAnswer<'a, bool>;
+    fn renew<'a>(&'a self, old: &'a TokenRef, offer: &'a Offer, now: u64) -> BoxedAnswer<'a, Renewed>;
+    fn end<'a>(&'a self, owner: &'a OwnerTag, which: Which<'a>, remember: u64, now: u64) -> BoxedAnswer<'a, usize>;
+    fn list<'a>(&'a self, owner: &'a OwnerTag, now: u64) -> BoxedAnswer<'a, Vec<Record>>;
+}
+
+impl<T: TokenStore> DynTokenStore for T {
+    fn owner_key(&self) -> &OwnerKey {
+        TokenStore::owner_key(self)
+    }
+
+    fn put<'a>(&'a self, at: &'a TokenRef, record: &'a Record, room: Room, now: u64) -> BoxedAnswer<'a, Placed> {
+        Box::pin(TokenStore::put(self, at, record, room, now))
+    }
+
+    fn find<'a>(&'a self, at: &'a TokenRef, now: u64) -> BoxedAnswer<'a, Found> {
+        Box::pin(TokenStore::find(self, at, now))
+    }
+
+    fn touch<'a>(&'a self, at: &'a TokenRef, now: u64, until: Option<u64>) -> BoxedAnswer<'a, Touched> {
+        Box::pin(TokenStore::touch(self, at, now, until))
+    }
+
+    fn take<'a>(&'a self, at: &'a TokenRef, now: u64) -> BoxedAnswer<'a, bool> {
+        Box::pin(TokenStore::take(self, at, now))
+    }
+
+    fn renew<'a>(&'a self, old: &'a TokenRef, offer: &'a Offer, now: u64) -> BoxedAnswer<'a, Renewed> {
+        Box::pin(TokenStore::renew(self, old, offer, now))
+    }
+
+    fn end<'a>(&'a self, owner: &'a OwnerTag, which: Which<'a>, remember: u64, now: u64) -> BoxedAnswer<'a, usize> {
+        Box::pin(TokenStore::end(self, owner, which, remember, now))
+    }
+
+    fn list<'a>(&'a self, owner: &'a OwnerTag, now: u64) -> BoxedAnswer<'a, Vec<Record>> {
+        Box::pin(TokenStore::list(self, owner, now))
+    }
+}

@@ -1,0 +1,118 @@
+//! The session behind a token.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    protocol::{
+        AppId,
+        token::{Device, Owner, Subject},
+    },
+    store::token::record::{Record, SessionId, TokenKind},
+};
+
+/// The session that a token belongs to.
+///
+/// All times are Unix seconds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Session(Record);
+
+impl Session {
+    pub(crate) fn new(record: Record) -> Self {
+        Self(record)
+    }
+
+    /// The public id. It stays the same when the token is renewed, and it is no secret.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// The app that the token was issued to.
+    #[must_use]
+    pub fn app_id(&self) -> &AppId {
+        &self.0.app_id
+    }
+
+    /// The owner: a user, or the app itself.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+
+    /// The user, if a user is the owner.
+    #[must_use]
+    pub fn user(&self) -> Option<&Subject> {
+        match &self.0.owner {
+            Owner::User(user) => Some(user),
+            Owner::App(_) => None,
+        }
+    }
+
+    /// What the token is for.
+    #[must_use]
+    pub fn kind(&self) -> TokenKind {
+        self.0.kind
+    }
+
+    /// The kind of device, if there is one.
+    #[must_use]
+    pub fn device(&self) -> Option<&Device> {
+        self.0.device.as_ref()
+    }
+
+    /// When the session was issued.
+    #[must_use]
+    pub fn issued_at(&self) -> u64 {
+        self.0.issued_at
+    }
+
+    /// When the session was last used. It changes only with an idle timeout, and lags by up to an eighth of it.
+    #[must_use]
+    pub fn seen_at(&self) -> u64 {
+        self.0.seen_at
+    }
+
+    /// The end of the token. Renew it before.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        self.0.expires_at.min(self.0.session_expires_at)
+    }
+
+    /// The end of the session, over all renewals.
+    #[must_use]
+    pub fn session_expires_at(&self) -> u64 {
+        self.0.session_expires_at
+    }
+
+    /// Whether the token is accepted once.
+    #[must_use]
+    pub fn is_one_time(&self) -> bool {
+        self.0.kind == TokenKind::OneTime
+    }
+
+    /// The data that the service gave when it issued the token. Returns `None` if there is none, or if it is of another type.
+    #[must_use]
+    pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(self.0.data.as_deref()?).ok()
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.0
+    }
+}
+
+/// Shows no data.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("owner", self.owner())
+            .field("app_id", self.app_id())
+            .field("kind", &self.kind())
+            .field("device", &self.device())
+            .field("expires_at", &self.expires_at())
+            .finish_non_exhaustive()
+    }
+}
