@@ -18,6 +18,9 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
+#[cfg(feature = "tokens")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+pub use super::token::conformance::{bounded_token_store, token_store};
 use super::{App, KeyStore, NonceClaim, NonceStatus, NonceStore, OwnerTag, Purpose, StoreError};
 use crate::protocol::{AppId, Nonce, Retention};
 
