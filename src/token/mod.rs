@@ -1,8 +1,7 @@
 //! Tokens of apps and users, which the server can end at once (feature `tokens`).
 //!
-//! [`Tokens`] issues, renews and ends tokens in a [store](crate::store::TokenStore). A verifier
-//! [with tokens](crate::Verifier::with_tokens) accepts a request's token only if it is live, and was issued to the app that
-//! signed. The handler finds the [`Session`] at [`Caller::session`](crate::Caller::session).
+//! [`Tokens`] issues, checks, renews and ends tokens in a [store](crate::store::TokenStore). A token is live only for the app
+//! that it was issued to.
 
 mod issued;
 mod new_token;

@@ -24,20 +24,17 @@ use crate::{
 /// Issues, checks, renews and ends the tokens of a service. Clones share the store.
 ///
 /// ```
-/// use countersign::{Secret, StaticKeys, Verifier, store::MemoryTokenStore, token::{NewToken, Tokens}};
+/// use countersign::{store::MemoryTokenStore, token::{NewToken, Tokens}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
-/// let tokens = Tokens::new(MemoryTokenStore::new()?);
-/// let verifier = Verifier::new(keys).with_tokens(tokens.clone());
-///
-/// let issued = tokens.issue_for(&"demo".parse()?, NewToken::for_user("u-17".parse()?)).await?;
-/// let session = tokens.check(&"demo".parse()?, issued.token()).await?.expect("a live token");
+/// let (tokens, app) = (Tokens::new(MemoryTokenStore::new()?), "demo".parse()?);
+/// let issued = tokens.issue_for(&app, NewToken::for_user("u-17".parse()?)).await?;
+/// let session = tokens.check(&app, issued.token()).await?.expect("a live token");
 /// assert_eq!(session.user().map(|user| user.as_str()), Some("u-17"));
 ///
 /// tokens.end(&session).await?;
-/// assert!(tokens.check(&"demo".parse()?, issued.token()).await?.is_none());
+/// assert!(tokens.check(&app, issued.token()).await?.is_none());
 /// # Ok(())
 /// # }
 /// ```

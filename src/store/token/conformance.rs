@@ -347,14 +347,14 @@ async fn renewals_are_limited(store: &impl TokenStore) {
     put(store, &owner, 0, |_| {}).await;
     for n in 0..4 {
         let (at, _) = token(store, &owner, n);
-        let renewed = answer(store.renew(&at, &offer(store, &owner, n, n + 1), NOW)).await;
+        let renewed = answer(store.renew(&at, &offer(store, &owner, 0, n + 1), NOW)).await;
         assert!(matches!(renewed, Renewed::Kept { .. }), "renewal {n} within an overlap: {renewed:?}");
     }
     let (at, _) = token(store, &owner, 4);
-    let fifth = answer(store.renew(&at, &offer(store, &owner, 4, 5), NOW)).await;
+    let fifth = answer(store.renew(&at, &offer(store, &owner, 0, 5), NOW)).await;
     assert!(matches!(fifth, Renewed::TooOften), "a fifth renewal within an overlap: {fifth:?}");
     assert_eq!(answer(store.touch(&at, NOW, None)).await, Touched::Done);
-    let later = answer(store.renew(&at, &offer(store, &owner, 4, 5), NOW + 300)).await;
+    let later = answer(store.renew(&at, &offer(store, &owner, 0, 5), NOW + 300)).await;
     assert!(matches!(later, Renewed::Kept { .. }), "a renewal after the overlaps: {later:?}");
 }
 
@@ -486,13 +486,12 @@ fn token(store: &impl TokenStore, owner: &Owner, n: usize) -> (TokenRef, Record)
     (TokenRef::new(tag(store, owner), digest), record)
 }
 
-/// An offer to renew the token `old` by the token `new`, which has the same session.
-fn offer(store: &impl TokenStore, owner: &Owner, old: usize, new: usize) -> Offer {
+/// An offer to renew a token of the session that began with the token `first`. The successor is the token `new`.
+fn offer(store: &impl TokenStore, owner: &Owner, first: usize, new: usize) -> Offer {
     let mut seed = [7; 32];
     seed[..8].copy_from_slice(&(new as u64).to_be_bytes());
-    // The session keeps the id of its first token, which is the smallest number here.
-    let id = token(store, owner, if old < new { old.min(1) } else { old }).1.id;
-    let record = Record { id, expires_at: END - new as u64 % 100, ..token(store, owner, old).1 };
+    let (_, record) = token(store, owner, first);
+    let record = Record { expires_at: END - new as u64 % 100, ..record };
     Offer { seed: RenewalSeed::from_bytes(seed), successor: token(store, owner, new).0, record, overlap: 300 }
 }
 
