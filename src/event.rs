@@ -79,6 +79,12 @@ mod tracing {
         );
     }
 
+    /// Reports that the use of a session could not be recorded.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn session_not_touched(error: &crate::store::StoreError) {
+        warn!(target: TARGET, error = error as &dyn std::error::Error, "the token store fails; a session in use may end early");
+    }
+
     /// Reports that a key store fails and expired keys are in use.
     #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(error: &(dyn Error + 'static)) {
@@ -121,6 +127,9 @@ mod noop {
 
     #[cfg(feature = "client")]
     pub(crate) fn signature_explained(_: &str, _: &str, _: &str) {}
+
+    #[cfg(feature = "tokens")]
+    pub(crate) fn session_not_touched(_: &crate::store::StoreError) {}
 
     #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(_: &(dyn std::error::Error + 'static)) {}

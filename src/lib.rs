@@ -50,6 +50,7 @@
 //! - `metrics`: records counters, histograms and gauges through the `metrics` facade. See [the guide](guide::metrics).
 //! - `tracing`: emits events for operators about rejected requests, failing stores, loaded or unreadable keys,
 //!   misconfigured services, and a wall clock that steps back.
+//! - `tokens`: adds `token::Tokens`: tokens for apps and users, which the server can end at once.
 //! - `test-util`: adds test helpers such as `Caller::for_test`, and the conformance suite for custom stores.
 //!
 //! Without any feature, the crate contains only [`protocol`]: pure functions, without I/O, clock, randomness or async.

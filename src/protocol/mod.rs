@@ -27,15 +27,16 @@ mod query;
 mod rejection;
 mod scheme;
 mod signer;
+#[cfg(feature = "server")]
 pub(crate) mod token;
 mod verify;
 
 #[cfg(feature = "tokens")]
 pub(crate) use self::claim::token::cookie_line;
-#[cfg(feature = "client")]
-pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::percent::decoded};
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use self::rejection::BoxError;
+#[cfg(feature = "client")]
+pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::percent::decoded};
 #[cfg(feature = "server")]
 pub(crate) use self::{
     canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery, StringToSign},

@@ -30,8 +30,10 @@ pub enum RejectionKind {
     /// The app is unknown or disabled, none of its keys is active, or the signature is wrong: 401. The response is the
     /// same in each case.
     InvalidSignature,
-    /// Reserved for invalid tokens. No verifier returns it yet: 401.
+    /// The token is unknown, expired, ended, or of another app: 401.
     InvalidToken,
+    /// The route does not take this kind of token: 403.
+    TokenNotAllowed,
     /// The app has already used this nonce: 401.
     ReplayedNonce,
     /// The body exceeds its [limit](super::Limits::with_body), or a form [its own](super::Limits::with_form): 413.
@@ -81,7 +83,7 @@ impl RejectionKind {
     }
 
     /// All kinds, in the order of their declaration.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Unsigned,
         Self::MissingField,
         Self::MalformedField,
@@ -90,6 +92,7 @@ impl RejectionKind {
         Self::StaleTimestamp,
         Self::InvalidSignature,
         Self::InvalidToken,
+        Self::TokenNotAllowed,
         Self::ReplayedNonce,
         Self::BodyTooLarge,
         Self::BodyTimeout,
@@ -108,6 +111,7 @@ impl RejectionKind {
             Self::StaleTimestamp => ("stale_timestamp", StatusCode::UNAUTHORIZED, "Stale timestamp"),
             Self::InvalidSignature => ("invalid_signature", StatusCode::UNAUTHORIZED, "Invalid signature"),
             Self::InvalidToken => ("invalid_token", StatusCode::UNAUTHORIZED, "Invalid token"),
+            Self::TokenNotAllowed => ("token_not_allowed", StatusCode::FORBIDDEN, "Token not allowed"),
             Self::ReplayedNonce => ("replayed_nonce", StatusCode::UNAUTHORIZED, "Replayed nonce"),
             Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Body too large"),
             Self::BodyTimeout => ("body_timeout", StatusCode::BAD_REQUEST, "Body timeout"),
@@ -140,6 +144,7 @@ struct Inner {
     source: Option<BoxError>,
     signature_error: Option<SignatureError>,
     explanation: Option<Explained>,
+    reason: Option<&'static str>,
 }
 
 /// The printable string to sign of a request with an invalid signature.
@@ -195,6 +200,7 @@ impl Rejection {
             source: None,
             signature_error: None,
             explanation: None,
+            reason: None,
         }))
     }
 
@@ -264,6 +270,20 @@ impl Rejection {
         self
     }
 
+    /// Makes the same rejection for every token that is not live. `reason` is for the app that the token was issued to.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn invalid_token(reason: Option<&'static str>) -> Self {
+        let detail = "the token is unknown, has ended, or was issued to another app: get another one";
+        let mut rejection = Self::new(RejectionKind::InvalidToken, detail);
+        rejection.edit(|inner| inner.reason = reason);
+        rejection
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(crate) fn token_not_allowed(detail: &'static str) -> Self {
+        Self::new(RejectionKind::TokenNotAllowed, detail)
+    }
+
     /// Adds the printable string to sign. `is_sent` is whether the caller gets it.
     pub(crate) fn explained(mut self, string_to_sign: String, is_sent: bool) -> Self {
         self.edit(|inner| {
@@ -303,6 +323,13 @@ impl Rejection {
     #[must_use]
     pub fn server_time(&self) -> Option<u64> {
         self.0.server_time
+    }
+
+    /// The reason why a token ended, `replaced` or `revoked`, if the token store remembers it and the token was issued to the
+    /// app that signed.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        self.0.reason
     }
 
     /// The string to sign that the verifier compared with, for the caller: an [`Explanation`](crate::Explanation). It is

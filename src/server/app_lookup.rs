@@ -15,7 +15,7 @@ pub(super) struct LookedUp {
 }
 
 /// The maximum age of a lookup. A retired key is accepted for at most this long.
-const MAX_AGE: Duration = Duration::from_secs(5);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(5);
 
 impl LookedUp {
     pub(super) fn is_old(&self, now: Time) -> bool {

@@ -24,16 +24,30 @@ use crate::{
 pub struct Caller {
     verified: Unrepeated,
     data: Option<AppData>,
+    #[cfg(feature = "tokens")]
+    session: Option<std::sync::Arc<crate::token::Session>>,
 }
 
 impl Caller {
     pub(crate) fn new(verified: Unrepeated, data: Option<AppData>) -> Self {
-        Self { verified, data }
+        Self {
+            verified,
+            data,
+            #[cfg(feature = "tokens")]
+            session: None,
+        }
     }
 
     /// Replaces the app's data and the label of the signing key with those of a later lookup.
-    pub(super) fn with_app(self, key: KeyLabel, data: Option<AppData>) -> Self {
-        Self { verified: self.verified.with_key(key), data }
+    pub(super) fn with_app(mut self, key: KeyLabel, data: Option<AppData>) -> Self {
+        self.verified = self.verified.with_key(key);
+        self.data = data;
+        self
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(super) fn with_session(self, session: crate::token::Session) -> Self {
+        Self { session: Some(std::sync::Arc::new(session)), ..self }
     }
 
     /// Makes a caller for tests of handlers. It is not verified, and its timestamp and nonce are placeholders.
@@ -48,7 +62,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn for_test(app_id: AppId) -> Self {
-        Self { verified: Unrepeated::for_test(app_id, None, None), data: None }
+        Self::new(Unrepeated::for_test(app_id, None, None), None)
     }
 
     /// Sets the token, for tests.
@@ -121,6 +135,15 @@ impl Caller {
     #[must_use]
     pub fn token(&self) -> Option<&Token> {
         self.verified.fields().token.token()
+    }
+
+    /// Returns the session of the token, if the verifier [checks tokens](crate::Verifier::with_tokens) and the request has one
+    /// (feature `tokens`).
+    #[cfg(feature = "tokens")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+    #[must_use]
+    pub fn session(&self) -> Option<&crate::token::Session> {
+        self.session.as_deref()
     }
 
     /// Returns the index of the key that signed, in the app's [`KeyRing`](crate::KeyRing), starting at 0.

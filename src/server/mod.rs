@@ -20,6 +20,7 @@ mod outcome;
 pub(crate) mod report_only;
 mod response;
 mod steps;
+mod token;
 mod verifier;
 
 pub use self::{

@@ -44,6 +44,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             body_budget: self.body_budget,
             bypass: self.bypass,
             explanations: self.explanations,
+            #[cfg(feature = "tokens")]
+            tokens: self.tokens,
             observer: self.observer,
         }
     }
@@ -254,6 +256,27 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// ```
     pub fn with_insecure_bypass(self, covers: impl Fn(&Method, &Uri) -> bool + Send + Sync + 'static) -> Self {
         Self { bypass: Some(Bypass::new(covers)), ..self }
+    }
+
+    /// Accepts the token of a request only if it is live, and was issued to the app that signed (feature `tokens`). Default:
+    /// tokens are signed, and not checked.
+    ///
+    /// A request without a token is accepted. The handler finds the session at [`Caller::session`](super::Caller::session).
+    /// Without a live token, the response is `invalid_token`. A token that is accepted once is spent only after the nonce and
+    /// the body were checked. If the token store fails, the response is 503.
+    ///
+    /// ```
+    /// use countersign::{Secret, StaticKeys, Verifier, store::MemoryTokenStore, token::Tokens};
+    ///
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
+    /// let tokens = Tokens::new(MemoryTokenStore::new()?);
+    /// let verifier = Verifier::new(keys).with_tokens(tokens.clone());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tokens")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+    pub fn with_tokens(self, tokens: crate::token::Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     /// Explains each invalid signature to its sender. The response then has the member `string_to_sign`: the text that the

@@ -64,6 +64,8 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) bypass: Option<Bypass>,
     /// Whether the caller gets the string to sign if its signature is invalid.
     pub(super) explanations: bool,
+    #[cfg(feature = "tokens")]
+    pub(super) tokens: Option<crate::token::Tokens>,
     pub(super) observer: Arc<Observer>,
 }
 
@@ -96,6 +98,8 @@ impl<K: KeyStore> Verifier<K> {
             body_budget: Arc::new(ByteBudget::new(256 * 1024 * 1024)),
             bypass: None,
             explanations: false,
+            #[cfg(feature = "tokens")]
+            tokens: None,
             observer: Arc::new(Observer::new()),
         }
     }
@@ -166,7 +170,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
         let arrived = self.time();
         // The block ends the borrows of the head.
-        let (body, forwarded, app, caller) = {
+        let (body, forwarded, app, token, caller) = {
             // 1: the fields, the rest of the head, and the length of the body.
             let (claim, head, length) = self.read_head(parts, &body, arrived, recorder)?;
             // 2: the timestamp.
@@ -186,16 +190,19 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let time = self.time();
             let authentic = timely
                 .authenticate(canonical, app.keys(), time.now, |string, error| self.explain(string, error, recorder))?;
-            // 7: the token. It is not checked yet.
-            // For step 10, while the head is borrowed.
+            // 7: the token, if there is one. The store is only read.
             let form = body.form();
+            let is_body_checked_first = self.body_mode == BodyMode::Buffered || form.is_some() || body.is_empty();
+            let (app_id, claimed) = (authentic.app_id(), authentic.token());
+            let token = self.find_token(app_id, claimed, is_body_checked_first, time).await?;
+            // For step 10, while the head is borrowed.
             let forwarded =
                 ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
             // 8: the timestamp again, and the nonce.
             let window = window.with_retention(self.membership.retention_of(authentic.timestamp().unix_seconds()));
             let pending = authentic.pending(time.now, time.forget, &window)?;
             let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
-            (body, forwarded, app, caller)
+            (body, forwarded, app, token, caller)
         };
         // 9a: the key, if the claim may have taken long. A store in memory answers at once.
         let (app, caller) = match self.nonces.is_persistent() {
@@ -210,6 +217,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?,
             },
         };
+        // 9b: a token that is accepted once is spent, and the use of a session is recorded.
+        let caller = self.use_token(token, caller).await?;
         // 10: the request for the service, with its `Caller`.
         forwarded.apply(parts, &body, caller, &self.scheme);
         Ok(body)
@@ -228,6 +237,8 @@ impl<K, N> Clone for Verifier<K, N> {
             form_budget: self.form_budget.clone(),
             body_budget: self.body_budget.clone(),
             bypass: self.bypass.clone(),
+            #[cfg(feature = "tokens")]
+            tokens: self.tokens.clone(),
             observer: self.observer.clone(),
             ..*self
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use http::HeaderValue;
 
 use super::Session;
-use crate::protocol::{KeyRing, Secret, Token, cookie_line};
+use crate::protocol::{Token, cookie_line};
 
 /// A token that was issued or renewed, and its session.
 pub struct Issued {
@@ -35,14 +35,6 @@ impl Issued {
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.session.expires_at().saturating_sub(self.now)
-    }
-
-    /// Derives the key with which a page or a phone signs for this session, from the first key of the ring that is active
-    /// now. `audience` is that of the verifier. Returns `None` if no key of the ring is active.
-    #[must_use]
-    pub fn session_key(&self, ring: &KeyRing, audience: &str) -> Option<Secret> {
-        let (_, key) = ring.active_at(self.now).next()?;
-        Some(key.session_secret(audience, self.session.app_id(), &self.token))
     }
 
     /// Makes the `Set-Cookie` header for the token: `HttpOnly`, `Secure`, `SameSite=Strict`, for the whole site, until the

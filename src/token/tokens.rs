@@ -50,7 +50,6 @@ pub struct Tokens {
     limit: Option<SessionLimit>,
     max_sessions: usize,
     end_reasons: Duration,
-    session_keys: bool,
 }
 
 /// The most tokens of an app itself.
@@ -69,7 +68,6 @@ impl Tokens {
             limit: None,
             max_sessions: 64,
             end_reasons: Duration::ZERO,
-            session_keys: false,
         }
     }
 
@@ -114,11 +112,6 @@ impl Tokens {
     /// Meanwhile the rejection of an ended token says whether the session was `replaced` or `revoked`.
     pub fn with_end_reasons(self, remember: Duration) -> Self {
         Self { end_reasons: remember, ..self }
-    }
-
-    /// Accepts requests that are signed with the key of a session. Default: off.
-    pub fn with_session_keys(self) -> Self {
-        Self { session_keys: true, ..self }
     }
 
     /// Sets the clock. Default: the system's clock.
@@ -301,6 +294,7 @@ impl Tokens {
 }
 
 /// The result of looking for a token.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(crate) enum Checked {
     Live {
         session: Session,
@@ -313,10 +307,6 @@ pub(crate) enum Checked {
 }
 
 impl Tokens {
-    pub(crate) fn accepts_session_keys(&self) -> bool {
-        self.session_keys
-    }
-
     /// Finds a token that was issued to this app. It only reads.
     pub(crate) async fn find(&self, app_id: &AppId, token: &Token, now: u64) -> Result<Checked, StoreError> {
         let Some(at) = TokenRef::of(token) else { return Ok(Checked::Invalid(None)) };
@@ -386,7 +376,6 @@ impl fmt::Debug for Tokens {
             .field("overlap", &self.overlap)
             .field("limit", &self.limit)
             .field("max_sessions", &self.max_sessions)
-            .field("session_keys", &self.session_keys)
             .finish_non_exhaustive()
     }
 }

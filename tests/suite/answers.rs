@@ -33,6 +33,7 @@ fn codes_and_statuses_match_the_table() {
         (StaleTimestamp, "stale_timestamp", 401),
         (InvalidSignature, "invalid_signature", 401),
         (InvalidToken, "invalid_token", 401),
+        (TokenNotAllowed, "token_not_allowed", 403),
         (ReplayedNonce, "replayed_nonce", 401),
         (BodyTooLarge, "body_too_large", 413),
         (BodyTimeout, "body_timeout", 400),

@@ -20,6 +20,7 @@ impl Charset {
     }
 
     /// Exactly these characters.
+    #[cfg(feature = "tokens")]
     pub(crate) const fn of(characters: &[u8]) -> Self {
         let mut table = [false; 256];
         let mut i = 0;
@@ -31,6 +32,7 @@ impl Charset {
     }
 
     /// The visible ASCII characters, `!` to `~`.
+    #[cfg(feature = "tokens")]
     pub(crate) const fn visible() -> Self {
         let mut table = [false; 256];
         let mut byte = b'!';

@@ -177,6 +177,7 @@ impl Token {
     }
 
     /// Makes a token of text that has the grammar of a token.
+    #[cfg(feature = "tokens")]
     pub(crate) fn of_valid_text(text: String) -> Self {
         Self(text.into())
     }

@@ -84,11 +84,6 @@ impl Secret {
         }
     }
 
-    /// Makes a secret of bytes that are known to be long enough.
-    pub(crate) fn of_valid_bytes(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
     #[cfg(test)]
     pub(crate) fn of_any_length(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))

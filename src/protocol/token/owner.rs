@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use arrayvec::ArrayString;
 use hmac::Mac;
 
+use super::OwnerTag;
 use crate::protocol::{
     encode::charset::Charset,
     field::{
@@ -49,10 +50,6 @@ pub struct Subject(ArrayString<128>);
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device(ArrayString<16>);
-
-/// A tag for an owner. It has 16 bytes and does not reveal the owner's id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OwnerTag([u8; 16]);
 
 /// The secret of a service from which the tags of owners are made, at least 16 bytes long.
 ///
@@ -142,26 +139,6 @@ impl fmt::Debug for Device {
     }
 }
 
-impl OwnerTag {
-    /// Creates a tag from a keyed hash of the owner's id.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Returns the bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for OwnerTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OwnerTag(..)")
-    }
-}
-
 impl OwnerKey {
     /// Makes an owner key from these bytes, which are used as they are.
     ///
@@ -176,7 +153,7 @@ impl OwnerKey {
     #[must_use]
     pub fn tag(&self, owner: &Owner) -> OwnerTag {
         let (kind, id) = owner.kind_and_id();
-        OwnerTag(self.hmac(&[b"CS1-OWNER\n", kind.as_bytes(), b"\n", id.as_bytes()]))
+        OwnerTag::from_bytes(self.hmac(&[b"CS1-OWNER\n", kind.as_bytes(), b"\n", id.as_bytes()]))
     }
 
     /// Returns a public id of this owner key, which stores put into their keys: the first four bytes of

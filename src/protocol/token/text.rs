@@ -6,7 +6,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::Mac;
 use sha2::{Digest, Sha256};
 
-use crate::protocol::{encode::charset::Charset, field::value::Token, key::app_key::prepared, token::owner::OwnerTag};
+use crate::protocol::{encode::charset::Charset, field::value::Token, key::app_key::prepared, token::tag::OwnerTag};
 
 /// A reference to a token in a store: the tag of its owner, and the SHA-256 of its text. A store never gets the text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -82,6 +82,16 @@ impl<'r> Authentic<'r> {
     }
 
     #[cfg(feature = "server")]
+    pub(crate) fn app_id(&self) -> &crate::protocol::AppId {
+        &self.fields.app_id
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn token(&self) -> Option<&crate::protocol::Token> {
+        self.fields.token.token()
+    }
+
+    #[cfg(feature = "server")]
     pub(crate) fn timestamp(&self) -> crate::protocol::Timestamp {
         self.fields.timestamp
     }

@@ -39,6 +39,14 @@ pub(in crate::server) enum BodyMode {
 }
 
 impl<B: RequestBody> IncomingBody<B> {
+    /// Whether the body has no bytes, as far as its head tells.
+    pub(in crate::server) fn is_empty(&self) -> bool {
+        match self {
+            Self::Form(bytes) => bytes.is_empty(),
+            Self::Unread(body) => body.is_end_stream(),
+        }
+    }
+
     pub(in crate::server) fn form(&self) -> Option<&Bytes> {
         match self {
             Self::Form(bytes) => Some(bytes),

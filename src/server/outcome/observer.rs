@@ -28,6 +28,12 @@ impl Observer {
         Self { hook: self.hook.clone(), metrics: Metrics::new(false), is_enforced: false }
     }
 
+    /// Whether rejections keep requests from the service.
+    #[cfg(feature = "tokens")]
+    pub(in crate::server) fn is_enforced(&self) -> bool {
+        self.is_enforced
+    }
+
     /// Whether any receiver is enabled.
     pub(super) fn is_enabled(&self) -> bool {
         self.has_metrics() || self.has_hook() || catch_panics(event::is_enabled).unwrap_or(false)

@@ -93,7 +93,7 @@ impl Rejection {
     }
 }
 
-/// A problem of RFC 9457, section 3.1, with three extension members.
+/// A problem of RFC 9457, section 3.1, with some extension members.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: String,
@@ -103,6 +103,8 @@ struct Problem<'a> {
     code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     string_to_sign: Option<&'a str>,
 }
@@ -117,6 +119,7 @@ impl<'a> Problem<'a> {
             detail: rejection.detail(),
             code: kind.code(),
             field: rejection.field(),
+            reason: rejection.reason(),
             string_to_sign: rejection.string_to_sign(),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 /// 2. `find` returns a record from its `put` until the second before its end, unless the token was ended or taken, or the
 ///    overlap after the first use of its successor is over.
 /// 3. After `put`, at most [`limit`](Room::limit) plain sessions of the same app and kind of device are live, and at most
-///    [`max`](Room::max) tokens of the same app. [`NewestWins`](super::SessionLimit::NewestWins) ends the sessions that were
+///    [`max`](Room::max) tokens of the same app. [`NewestWins`](crate::token::SessionLimit::NewestWins) ends the sessions that were
 ///    put first, in the order of the store itself, and never the new one. A refusal changes nothing.
 /// 4. After `end` has returned, no token that was put before `end` began, and no successor of one, is found or taken.
 /// 5. Of all calls of `take` for one token, exactly one returns `true`.
@@ -32,7 +32,7 @@ use crate::{
 /// 10. All methods end in bounded time. An answer that may be wrong is an error.
 /// 11. A record is kept for at least 60 s after its end, because the clocks of machines differ.
 ///
-/// The [conformance suite](crate::store::conformance) (feature `test-util`) checks it.
+/// The conformance suite (feature `test-util`: `store::conformance::token_store`) checks it.
 pub trait TokenStore: Send + Sync + 'static {
     /// The key of the tags of owners. All machines of a service have the same one.
     fn owner_key(&self) -> &OwnerKey;

@@ -55,9 +55,10 @@ pub struct Record {
     pub data: Option<Arc<str>>,
 }
 
-/// The answer of [`TokenStore::find`](super::TokenStore::find).
+/// The answer of [`TokenStore::find`](crate::store::TokenStore::find).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Found {
     /// The token is live.
     Live {
@@ -111,7 +112,7 @@ pub enum SessionLimit {
     Refuse(usize),
 }
 
-/// The answer of [`TokenStore::put`](super::TokenStore::put).
+/// The answer of [`TokenStore::put`](crate::store::TokenStore::put).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placed {
@@ -124,7 +125,7 @@ pub enum Placed {
     Refused,
 }
 
-/// The answer of [`TokenStore::touch`](super::TokenStore::touch).
+/// The answer of [`TokenStore::touch`](crate::store::TokenStore::touch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touched {
     /// The token is live.
@@ -133,7 +134,7 @@ pub enum Touched {
     Gone,
 }
 
-/// A renewal that is offered to [`TokenStore::renew`](super::TokenStore::renew). The store keeps the first offer.
+/// A renewal that is offered to [`TokenStore::renew`](crate::store::TokenStore::renew). The store keeps the first offer.
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// Random bytes, from which the successor is made.
@@ -146,9 +147,10 @@ pub struct Offer {
     pub overlap: u64,
 }
 
-/// The answer of [`TokenStore::renew`](super::TokenStore::renew).
+/// The answer of [`TokenStore::renew`](crate::store::TokenStore::renew).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Renewed {
     /// The token is renewed. Everybody who renews it gets this seed and this record.
     Kept {
@@ -163,7 +165,7 @@ pub enum Renewed {
     TooOften,
 }
 
-/// Which tokens of an owner [`TokenStore::end`](super::TokenStore::end) ends.
+/// Which tokens of an owner [`TokenStore::end`](crate::store::TokenStore::end) ends.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Which<'a> {

@@ -107,6 +107,7 @@ fn every_kind_of_rejection_has_a_typed_refusal() {
         RejectionKind::StaleTimestamp,
         RejectionKind::InvalidSignature,
         RejectionKind::InvalidToken,
+        RejectionKind::TokenNotAllowed,
         RejectionKind::ReplayedNonce,
         RejectionKind::BodyTooLarge,
         RejectionKind::BodyTimeout,
