@@ -10,9 +10,8 @@ mod checked {
         token::{Checked, Session, Tokens},
     };
 
-    /// A token that was live at step 7. Empty if the verifier has no tokens, or the request has none.
-    #[derive(Default)]
-    pub(in crate::server) struct FoundToken(Option<Box<LiveToken>>);
+    /// A token that was live at step 7.
+    pub(in crate::server) struct FoundToken(Box<LiveToken>);
 
     struct LiveToken {
         token: Token,
@@ -23,29 +22,26 @@ mod checked {
     }
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
-        /// Finds the token of a request. `is_body_checked_first` is whether the service sees the body only after its check.
+        /// Finds the token of a request, if this verifier has tokens. `is_body_checked_first` is whether the service sees the body only after its check.
         pub(in crate::server) async fn find_token(
             &self,
             app_id: &AppId,
-            token: Option<&Token>,
+            token: &Token,
             is_body_checked_first: bool,
             time: Time,
-        ) -> Result<FoundToken, Rejection> {
-            let Some((tokens, token)) = self.tokens.as_ref().zip(token) else { return Ok(FoundToken::default()) };
-            Box::pin(async move {
-                let live = live(tokens, app_id, token, time).await?;
-                match live.session.kind() {
-                    TokenKind::Bearer => Err(Rejection::token_not_allowed(
-                        "this token is for routes without a signature: use another one for signed requests",
-                    )),
-                    TokenKind::OneTime if !is_body_checked_first => Err(Rejection::token_not_allowed(
-                        "this route takes bodies before they are checked, and a token that is accepted once would be spent by a \
+        ) -> Result<Option<FoundToken>, Rejection> {
+            let Some(tokens) = &self.tokens else { return Ok(None) };
+            let live = live(tokens, app_id, token, time).await?;
+            match live.session.kind() {
+                TokenKind::Bearer => Err(Rejection::token_not_allowed(
+                    "this token is for routes without a signature: use another one for signed requests",
+                )),
+                TokenKind::OneTime if !is_body_checked_first => Err(Rejection::token_not_allowed(
+                    "this route takes bodies before they are checked, and a token that is accepted once would be spent by a \
                          wrong one",
-                    )),
-                    _ => Ok(FoundToken(Some(Box::new(live)))),
-                }
-            })
-            .await
+                )),
+                _ => Ok(Some(FoundToken(Box::new(live)))),
+            }
         }
 
         /// Spends a token that is accepted once, or records the use of a session. If much time has passed, the token is
@@ -55,32 +51,30 @@ mod checked {
             token: FoundToken,
             caller: Caller,
         ) -> Result<Caller, Rejection> {
-            let Some((tokens, found)) = self.tokens.as_ref().zip(token.0) else { return Ok(caller) };
-            Box::pin(async move {
-                let time = self.time();
-                let live = match time.since(&found.found) > MAX_AGE {
-                    true => live(tokens, caller.app_id(), &found.token, time).await?,
-                    false => *found,
-                };
-                let LiveToken { session, at, is_unused_successor, .. } = live;
-                // A verifier that only reports spends and prolongs nothing.
-                if !self.observer.is_enforced() {
-                    return Ok(caller.with_session(session));
-                }
-                let is_live = match session.is_one_time() {
-                    true => tokens.take(&at, time.now).await.map_err(Rejection::unavailable)?,
-                    false => tokens.touch(&session, &at, is_unused_successor, time.now).await.unwrap_or_else(|error| {
-                        // The session is live. It may end earlier than its use says.
-                        event::catch_panics(|| event::session_not_touched(&error));
-                        true
-                    }),
-                };
-                match is_live {
-                    true => Ok(caller.with_session(session)),
-                    false => Err(Rejection::invalid_token(None)),
-                }
-            })
-            .await
+            let Some(tokens) = &self.tokens else { return Ok(caller) };
+            let found = token.0;
+            let time = self.time();
+            let live = match time.since(&found.found) > MAX_AGE {
+                true => live(tokens, caller.app_id(), &found.token, time).await?,
+                false => *found,
+            };
+            let LiveToken { session, at, is_unused_successor, .. } = live;
+            // A verifier that only reports spends and prolongs nothing.
+            if !self.observer.is_enforced() {
+                return Ok(caller.with_session(session));
+            }
+            let is_live = match session.is_one_time() {
+                true => tokens.take(&at, time.now).await.map_err(Rejection::unavailable)?,
+                false => tokens.touch(&session, &at, is_unused_successor, time.now).await.unwrap_or_else(|error| {
+                    // The session is live. It may end earlier than its use says.
+                    event::catch_panics(|| event::session_not_touched(&error));
+                    true
+                }),
+            };
+            match is_live {
+                true => Ok(caller.with_session(session)),
+                false => Err(Rejection::invalid_token(None)),
+            }
         }
     }
 
@@ -109,11 +103,11 @@ mod unchecked {
         pub(in crate::server) async fn find_token(
             &self,
             _: &AppId,
-            _: Option<&Token>,
+            _: &Token,
             _: bool,
             _: Time,
-        ) -> Result<FoundToken, Rejection> {
-            Ok(FoundToken)
+        ) -> Result<Option<FoundToken>, Rejection> {
+            Ok(None)
         }
 
         #[expect(clippy::unused_async, reason = "with tokens, a store is asked")]

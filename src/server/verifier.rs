@@ -194,7 +194,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let form = body.form();
             let is_body_checked_first = self.body_mode == BodyMode::Buffered || form.is_some() || body.is_empty();
             let (app_id, claimed) = (authentic.app_id(), authentic.token());
-            let token = self.find_token(app_id, claimed, is_body_checked_first, time).await?;
+            let token = match claimed {
+                Some(claimed) => Box::pin(self.find_token(app_id, claimed, is_body_checked_first, time)).await?,
+                None => None,
+            };
             // For step 10, while the head is borrowed.
             let forwarded =
                 ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
@@ -218,7 +221,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             },
         };
         // 9b: a token that is accepted once is spent, and the use of a session is recorded.
-        let caller = self.use_token(token, caller).await?;
+        let caller = match token {
+            Some(token) => Box::pin(self.use_token(token, caller)).await?,
+            None => caller,
+        };
         // 10: the request for the service, with its `Caller`.
         forwarded.apply(parts, &body, caller, &self.scheme);
         Ok(body)
