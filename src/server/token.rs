@@ -22,7 +22,8 @@ mod checked {
     }
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
-        /// Finds the token of a request, if this verifier has tokens. `is_body_checked_first` is whether the service sees the body only after its check.
+        /// Finds the token of a request, if this verifier has tokens. `is_body_checked_first` says whether the body is
+        /// checked before the service gets it.
         pub(in crate::server) async fn find_token(
             &self,
             app_id: &AppId,
@@ -38,7 +39,7 @@ mod checked {
                 )),
                 TokenKind::OneTime if !is_body_checked_first => Err(Rejection::token_not_allowed(
                     "this route takes bodies before they are checked, and a token that is accepted once would be spent by a \
-                         wrong one",
+                     wrong one",
                 )),
                 _ => Ok(Some(FoundToken(Box::new(live)))),
             }

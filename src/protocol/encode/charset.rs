@@ -1,68 +1,56 @@
 //! Sets of ASCII characters as lookup tables. Every byte of every field is checked against one.
 
-/// The set of letters, digits and the given signs.
+/// A set of ASCII characters.
 pub(crate) struct Charset([bool; 256]);
 
 impl Charset {
     pub(crate) const fn alphanumeric_and(signs: &[u8]) -> Self {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            table[byte] = (byte as u8).is_ascii_alphanumeric();
-            byte += 1;
-        }
-        let mut i = 0;
-        while i < signs.len() {
-            table[signs[i] as usize] = true;
-            i += 1;
-        }
-        Self(table)
+        Self::digits().with_range(b'A', b'Z').with_range(b'a', b'z').with(signs)
     }
 
-    /// Exactly these characters.
+    /// `a` to `z`, `0` to `9` and these signs.
     #[cfg(feature = "tokens")]
-    pub(crate) const fn of(characters: &[u8]) -> Self {
-        let mut table = [false; 256];
-        let mut i = 0;
-        while i < characters.len() {
-            table[characters[i] as usize] = true;
-            i += 1;
-        }
-        Self(table)
+    pub(crate) const fn lowercase_alphanumeric_and(signs: &[u8]) -> Self {
+        Self::digits().with_range(b'a', b'z').with(signs)
     }
 
     /// The visible ASCII characters, `!` to `~`.
     #[cfg(feature = "tokens")]
     pub(crate) const fn visible() -> Self {
-        let mut table = [false; 256];
-        let mut byte = b'!';
-        while byte <= b'~' {
-            table[byte as usize] = true;
-            byte += 1;
-        }
-        Self(table)
+        Self::empty().with_range(b'!', b'~')
     }
 
     /// `0` to `9`.
     pub(crate) const fn digits() -> Self {
-        let mut table = [false; 256];
-        let mut byte = b'0';
-        while byte <= b'9' {
-            table[byte as usize] = true;
-            byte += 1;
-        }
-        Self(table)
+        Self::empty().with_range(b'0', b'9')
     }
 
     /// `0` to `9` and `a` to `f`.
     pub(crate) const fn lowercase_hex() -> Self {
-        let mut charset = Self::digits();
-        let mut byte = b'a';
-        while byte <= b'f' {
-            charset.0[byte as usize] = true;
+        Self::digits().with_range(b'a', b'f')
+    }
+
+    const fn empty() -> Self {
+        Self([false; 256])
+    }
+
+    /// Adds the characters from `first` to `last`.
+    const fn with_range(mut self, first: u8, last: u8) -> Self {
+        let mut byte = first;
+        while byte <= last {
+            self.0[byte as usize] = true;
             byte += 1;
         }
-        charset
+        self
+    }
+
+    const fn with(mut self, signs: &[u8]) -> Self {
+        let mut i = 0;
+        while i < signs.len() {
+            self.0[signs[i] as usize] = true;
+            i += 1;
+        }
+        self
     }
 
     pub(crate) fn has(&self, byte: u8) -> bool {

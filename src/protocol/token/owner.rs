@@ -122,7 +122,7 @@ impl FromStr for Device {
     type Err = FieldError;
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
-        static ALLOWED: Charset = Charset::of(b"abcdefghijklmnopqrstuvwxyz0123456789-");
+        static ALLOWED: Charset = Charset::lowercase_alphanumeric_and(b"-");
         inline(text.as_bytes(), 1, &ALLOWED, "device", "1 to 16 of a-z 0-9 -").map(Self)
     }
 }
