@@ -165,14 +165,7 @@ fn send_reports_another_error_of_the_service() {
     assert!(wrong.stderr.contains("does not explain signatures"), "{}", wrong.stderr);
     assert!(!wrong.stderr.contains(&"w".repeat(16)), "{}", wrong.stderr);
 
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let answer = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = [0; 1024];
-        let _ = std::io::Read::read(&mut stream, &mut request).unwrap();
-        stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone").unwrap();
-    });
+    let (address, answer) = answer_once(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone".to_vec());
     let missing = run(&["send", &format!("http://{address}/")]);
     answer.join().unwrap();
     assert_eq!((missing.code, &*missing.stdout), (5, "gone"));
@@ -513,14 +506,8 @@ fn no_error_shows_a_token_or_a_signature() {
 #[test]
 fn send_shows_the_errors_of_the_service_itself() {
     for (head, code) in [("200 OK\r\nx-error-code: none", 0), ("422 Unprocessable\r\nx-error-code: out_of_stock", 5)] {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let answer = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let _ = std::io::Read::read(&mut stream, &mut request).unwrap();
-            stream.write_all(format!("HTTP/1.1 {head}\r\ncontent-length: 4\r\n\r\nbody").as_bytes()).unwrap();
-        });
+        let response = format!("HTTP/1.1 {head}\r\ncontent-length: 4\r\n\r\nbody");
+        let (address, answer) = answer_once(response.into_bytes());
         let ran = run(&["send", &format!("http://{address}/")]);
         answer.join().unwrap();
         assert_eq!((ran.code, &*ran.stdout), (code, "body"), "{}", ran.stderr);
@@ -669,4 +656,17 @@ fn wrong_usage_shows_no_secret() {
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
         assert!(!ran.stderr.contains("hush") && ran.stdout.is_empty(), "{arguments:?}: {}", ran.stderr);
     }
+}
+
+/// Answers the first request on a free port of loopback with these bytes.
+fn answer_once(response: Vec<u8>) -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let _ = std::io::Read::read(&mut stream, &mut request).unwrap();
+        stream.write_all(&response).unwrap();
+    });
+    (address, answer)
 }
