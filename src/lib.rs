@@ -109,7 +109,7 @@ pub use self::client::{OriginError, Refusal, SendError, SignLayer};
 pub use self::protocol::{
     AppId, BodyDigest, BodyHasher, Explanation, Field, FieldError, FieldLocation, Key, KeyName, KeyRing, KeyRingError,
     Limits, Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError,
-    SignError, SignErrorKind, SignatureError, Signer, Timestamp, Token, TokenLocation,
+    SignError, SignErrorKind, SignatureError, SignedBy, Signer, Timestamp, Token, TokenLocation,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

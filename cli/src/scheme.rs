@@ -18,7 +18,7 @@ pub(crate) struct SchemeOptions {
     /// Where the fields are sent
     #[arg(long, value_enum, default_value_t = CarrierArgument::Headers)]
     carrier: CarrierArgument,
-    /// Where the token is sent: field, bearer or cookie:NAME
+    /// Where the token is sent: field, bearer, cookie:NAME or field-or-cookie:NAME
     #[arg(long, value_name = "PLACE", default_value = "field")]
     token_place: String,
     /// A header that is signed too; repeatable
@@ -56,10 +56,11 @@ impl SchemeOptions {
 }
 
 fn token_location(text: &str) -> Result<TokenLocation, String> {
-    match (text, text.strip_prefix("cookie:")) {
-        ("field", _) => Ok(TokenLocation::Field),
-        ("bearer", _) => Ok(TokenLocation::Bearer),
-        (_, Some(name)) => Ok(TokenLocation::Cookie(name.to_owned())),
-        _ => Err("--token-place: expected field, bearer or cookie:NAME".to_owned()),
+    match text.split_once(':') {
+        None if text == "field" => Ok(TokenLocation::Field),
+        None if text == "bearer" => Ok(TokenLocation::Bearer),
+        Some(("cookie", name)) => Ok(TokenLocation::Cookie(name.to_owned())),
+        Some(("field-or-cookie", name)) => Ok(TokenLocation::FieldOrCookie(name.to_owned())),
+        _ => Err("--token-place: expected field, bearer, cookie:NAME or field-or-cookie:NAME".to_owned()),
     }
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use bytes::Bytes;
 use clap::Args;
 use countersign::{
-    AppId, Caller, Explanation, Field, Rejection, RejectionKind, Scheme, StaticKeys, TokenLocation, Verifier,
+    AppId, Caller, Explanation, Field, Rejection, RejectionKind, Scheme, StaticKeys, Verifier,
     clock::{Clock, ManualClock, SystemClock},
     protocol::Claim,
     server::UnverifiedBody,
@@ -14,7 +14,6 @@ use countersign::{
 use http::{Request, request::Parts};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     exit::{Failure, INVALID},
@@ -65,7 +64,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let signed_at = claim.as_ref().map_or_else(now, |claim| claim.timestamp().unix_seconds());
     let string = Explanation::of_request(&scheme, &parts, &body).ok();
     let sign = signature(&scheme, &parts);
-    let token = claim.as_ref().map(|claim| token_line(&scheme, claim));
+    let token = claim.as_ref().map(|claim| claim.token_line().to_owned());
     let keys = arguments.key_store(claim.as_ref())?;
     let verdict = verify(keys, &scheme, &arguments.prefix, signed_at, Request::from_parts(parts, body)).await?;
     // With a prefix, the string of the verdict is the one that was compared.
@@ -171,18 +170,6 @@ async fn verify(
     match verifier.verify(request).await {
         Ok(request) => request.extensions().get().cloned().map(Ok).ok_or_else(|| Failure::input("there is no caller")),
         Err(rejection) => Ok(Err(rejection)),
-    }
-}
-
-/// The line of the token in the string to sign.
-fn token_line(scheme: &Scheme, claim: &Claim) -> String {
-    let Some(token) = claim.token() else { return String::new() };
-    match scheme.token_location() {
-        TokenLocation::Cookie(_) => {
-            let digest = Sha256::new().chain_update("CS1-COOKIE\n").chain_update(token.expose()).finalize();
-            format!("cookie:{}", hex::encode(digest))
-        }
-        _ => token.expose().to_owned(),
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::
 #[cfg(feature = "server")]
 pub(crate) use self::{
     canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery, StringToSign},
-    claim::fields::UnreadableClaim,
+    claim::{fields::UnreadableClaim, token::remove_cookie},
     encode::{
         grammar::{is_token_byte, trim},
         percent::escape,
@@ -60,7 +60,7 @@ pub use self::{
         value::{AppId, Field, Nonce, Timestamp, Token},
     },
     key::{
-        app_key::{Key, KeyName},
+        app_key::{Key, KeyName, SignedBy},
         ring::{KeyRing, KeyRingError},
         secret::{Secret, SecretError},
     },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    protocol::{KeyRing, Rejection, SignatureError},
+    protocol::{KeyLabel, KeyRing, Rejection, SignatureError},
     server::{caller::Caller, non_decreasing_clock::Time},
     store::{App, AppData},
 };
@@ -37,6 +37,7 @@ impl LookedUp {
         let signer = earlier.keys().and_then(|ring| ring.get(caller.key_index()));
         let label = signer.and_then(|key| ring.active_label_of(key, self.at.now));
         let label = label.ok_or_else(|| Rejection::invalid_signature(SignatureError::NoActiveKey))?;
+        let label = KeyLabel { signed_by: caller.signed_by(), ..label };
         Ok(caller.with_app(label, self.data()))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    protocol::{AppId, KeyLabel, KeyName, Nonce, Timestamp, Token, Unrepeated},
+    protocol::{AppId, KeyLabel, KeyName, Nonce, Scheme, SignedBy, Timestamp, Token, Unrepeated},
     store::AppData,
 };
 
@@ -48,6 +48,12 @@ impl Caller {
     #[cfg(feature = "tokens")]
     pub(super) fn with_session(self, session: crate::token::Session) -> Self {
         Self { session: Some(std::sync::Arc::new(session)), ..self }
+    }
+
+    /// The name of the cookie for tokens, if the token came in its field: then nobody has checked the cookie.
+    pub(super) fn unsigned_token_cookie<'s>(&self, scheme: &'s Scheme) -> Option<&'s str> {
+        let is_field = !self.verified.fields().token.is_in_cookie() && self.token().is_some();
+        scheme.token_location().cookie().filter(|_| is_field)
     }
 
     /// Makes a caller for tests of handlers. It is not verified, and its timestamp and nonce are placeholders.
@@ -146,6 +152,13 @@ impl Caller {
         self.session.as_deref()
     }
 
+    /// Returns the kind of key that signed: a key of the app, or the key of a session. Session keys need
+    /// `Tokens::with_session_keys` (feature `tokens`).
+    #[must_use]
+    pub fn signed_by(&self) -> SignedBy {
+        self.verified.key().signed_by
+    }
+
     /// Returns the index of the key that signed, in the app's [`KeyRing`](crate::KeyRing), starting at 0.
     #[must_use]
     pub fn key_index(&self) -> usize {
@@ -164,6 +177,7 @@ impl fmt::Debug for Caller {
         f.debug_struct("Caller")
             .field("app_id", self.app_id())
             .field("timestamp", &self.timestamp())
+            .field("signed_by", &self.signed_by())
             .field("key_index", &self.key_index())
             .field("key_name", &self.key_name())
             .finish_non_exhaustive()

@@ -1,13 +1,11 @@
 //! The request that the service gets: only signed parts, and the caller.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, Uri, request::Parts};
 use http_body::Body;
 
 use crate::{
-    protocol::{
-        Authentic, Field, Head, OVERRIDES, ParameterPolicy, Rejection, Scheme, TokenLocation, strip, with_query,
-    },
+    protocol::{Authentic, Head, OVERRIDES, ParameterPolicy, Rejection, Scheme, remove_cookie, strip, with_query},
     server::{
         body::{
             admitted::{Admitted, AdmittedBody},
@@ -95,6 +93,9 @@ impl ForwardedRequest {
         if self.has_overrides {
             remove_overrides(&mut parts.headers, scheme.signed_headers());
         }
+        if let Some(cookie) = caller.unsigned_token_cookie(scheme) {
+            remove_cookie(&mut parts.headers, cookie);
+        }
         parts.extensions.insert(caller);
     }
 }
@@ -129,13 +130,8 @@ pub(super) fn remove_overrides(headers: &mut HeaderMap, signed: &[HeaderName]) {
 
 /// Marks the signature and the token as sensitive, so that the service does not log them.
 pub(super) fn hide_secrets(scheme: &Scheme, headers: &mut HeaderMap) {
-    let token = match scheme.token_location() {
-        TokenLocation::Field => scheme.header_name(Field::Token),
-        TokenLocation::Bearer => &header::AUTHORIZATION,
-        TokenLocation::Cookie(_) => &header::COOKIE,
-    };
     for (name, value) in headers.iter_mut() {
-        if name == token || name == scheme.header_name(Field::Sign) || scheme.is_sensitive(name) {
+        if scheme.secret_headers().contains(name) {
             value.set_sensitive(true);
         }
     }

@@ -22,6 +22,11 @@ mod checked {
     }
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
+        /// Whether a key that is derived from a key of the app and a token may sign.
+        pub(in crate::server) fn takes_session_keys(&self) -> bool {
+            self.tokens.as_ref().is_some_and(Tokens::takes_session_keys)
+        }
+
         /// Finds the token of a request, if this verifier has tokens. `is_body_checked_first` says whether the body is
         /// checked before the service gets it.
         pub(in crate::server) async fn find_token(
@@ -100,6 +105,10 @@ mod unchecked {
     pub(in crate::server) struct FoundToken;
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
+        pub(in crate::server) fn takes_session_keys(&self) -> bool {
+            false
+        }
+
         #[expect(clippy::unused_async, reason = "with tokens, a store is asked")]
         pub(in crate::server) async fn find_token(
             &self,

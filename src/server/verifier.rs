@@ -155,7 +155,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
-    /// Runs the ten steps of PROTOCOL.md, whose numbers the comments give. `steps.rs` has the methods that it calls.
+    /// Runs the ten steps of PROTOCOL.md. Each comment has the number of a step and the files, in `src`, with its code.
+    /// The methods of `self`, which call them, are in `server/steps.rs`, and those of steps 7 and 9b in
+    /// `server/token.rs`.
     async fn decide<B: RequestBody>(
         &self,
         parts: &mut Parts,
@@ -171,26 +173,28 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let arrived = self.time();
         // The block ends the borrows of the head.
         let (body, forwarded, app, token, caller) = {
-            // 1: the fields, the rest of the head, and the length of the body.
+            // 1: the fields, the rest of the head, and the length of the body (server/head.rs, protocol/claim).
             let (claim, head, length) = self.read_head(parts, &body, arrived, recorder)?;
-            // 2: the timestamp.
+            // 2: the timestamp (protocol/verify/freshness.rs).
             let window = self.window(arrived, claim.timestamp());
             let timely = claim.timely(arrived.now, &window)?;
-            // 3: the parameters of the query.
+            // 3: the parameters of the query (protocol/canonical/parameters.rs).
             let head_and_query = self.read_query(&head)?;
-            // 4: the app's keys. An unknown app goes on to step 6.
+            // 4: the app's keys (store/key.rs, server/app_lookup.rs). A request of an unknown app is rejected at step 6.
             let app = self.look_up(timely.app_id(), arrived, recorder).await?;
-            // 5: a form. While it arrives, the keys may get too old.
+            // 5: a form (server/body/incoming.rs). While it arrives, the keys may get too old.
             let (body, app) = match head.is_form() {
                 true => self.read_form(body, length, app, timely.app_id(), arrived, recorder).await?,
                 false => (IncomingBody::Unread(body), app),
             };
             let canonical = self.with_form(head_and_query, body.form())?;
-            // 6: the signature.
+            // 6: the signature (protocol/verify/mac.rs).
             let time = self.time();
-            let authentic = timely
-                .authenticate(canonical, app.keys(), time.now, |string, error| self.explain(string, error, recorder))?;
-            // 7: the token, if there is one. The store is only read.
+            let authentic =
+                timely.authenticate(canonical, app.keys(), self.takes_session_keys(), time.now, |string, error| {
+                    self.explain(string, error, recorder)
+                })?;
+            // 7: the token, if there is one (server/token.rs, token/tokens.rs). The store is only read.
             let form = body.form();
             let is_body_checked_first = self.body_mode == BodyMode::Buffered || form.is_some() || body.is_empty();
             let (app_id, claimed) = (authentic.app_id(), authentic.token());
@@ -198,21 +202,21 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 Some(claimed) => Box::pin(self.find_token(app_id, claimed, is_body_checked_first, time)).await?,
                 None => None,
             };
-            // For step 10, while the head is borrowed.
+            // For step 10, while the head is borrowed (server/forward.rs).
             let forwarded =
                 ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
-            // 8: the timestamp again, and the nonce.
+            // 8: the timestamp again, and the nonce (protocol/verify/replay.rs, store/nonce.rs).
             let window = window.with_retention(self.membership.retention_of(authentic.timestamp().unix_seconds()));
             let pending = authentic.pending(time.now, time.forget, &window)?;
             let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
             (body, forwarded, app, token, caller)
         };
-        // 9a: the key, if the claim may have taken long. A store in memory answers at once.
+        // 9a: the key again (server/app_lookup.rs), if the claim may have taken long. A store in memory answers at once.
         let (app, caller) = match self.nonces.is_persistent() {
             true => self.check_key_again(app, caller, recorder).await?,
             false => (app, caller),
         };
-        // 9: the body, and 9a: the key, if the body has not arrived yet.
+        // 9: the body (server/body/check.rs), and 9a once more in `read_body` if the body has not arrived yet.
         let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
             BodyCheck::Now(body) => (body, caller),
             BodyCheck::Unread(mut body) => match body.check_at_once().await {
@@ -220,12 +224,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?,
             },
         };
-        // 9b: a token that is accepted once is spent, and the use of a session is recorded.
+        // 9b: a one-time token is spent, and the use of a session is recorded (server/token.rs).
         let caller = match token {
             Some(token) => Box::pin(self.use_token(token, caller)).await?,
             None => caller,
         };
-        // 10: the request for the service, with its `Caller`.
+        // 10: the request for the service, with its `Caller` (server/forward.rs, server/caller.rs).
         forwarded.apply(parts, &body, caller, &self.scheme);
         Ok(body)
     }

@@ -3,6 +3,8 @@
 use std::{pin::Pin, sync::Arc};
 
 use super::{NonceClaim, StoreError, VerifierRegistry};
+#[cfg(feature = "tokens")]
+use crate::protocol::token::OwnerTag;
 use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeated, Window};
 
 /// Records which nonces were used.
@@ -122,6 +124,10 @@ impl PendingNonce {
         now: impl Fn() -> u64 + Send,
     ) -> Result<Unrepeated, Rejection> {
         let claim = NonceClaim::new(self.app_id(), self.nonce());
+        #[cfg(feature = "tokens")]
+        let owner = self.session_token().and_then(OwnerTag::of_token);
+        #[cfg(feature = "tokens")]
+        let claim = owner.as_ref().map_or(claim, |owner| claim.with_owner(owner));
         let status = store.claim(&claim, self.retention()).await.map_err(Rejection::unavailable)?;
         if status == NonceStatus::New && store.is_persistent() {
             self.check_again(window, now())?;

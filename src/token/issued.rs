@@ -5,7 +5,7 @@ use std::fmt;
 use http::HeaderValue;
 
 use super::Session;
-use crate::protocol::{Token, cookie_line};
+use crate::protocol::{KeyRing, Secret, Token, cookie_line};
 
 /// A token that was issued or renewed, and its session.
 pub struct Issued {
@@ -35,6 +35,21 @@ impl Issued {
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.session.expires_at().saturating_sub(self.now)
+    }
+
+    /// Derives the key with which a browser or a phone signs. It holds the key instead of a key of the app, and signs with
+    /// [`Signer::for_session`](crate::Signer::for_session). The verifier must take
+    /// [session keys](super::Tokens::with_session_keys).
+    ///
+    /// `ring` has the keys of the app that the token was issued to. The first of them that is active now is used, so a
+    /// session ends when this key is retired. `audience` is that of the [scheme](crate::Scheme::with_audience). The text is
+    /// 64 hex digits: the lowercase hex of HMAC-SHA256(app key, `CS1-SESSION` LF audience LF app id LF token).
+    ///
+    /// Returns `None` if no key is active.
+    #[must_use]
+    pub fn session_key(&self, ring: &KeyRing, audience: &str) -> Option<Secret> {
+        let (_, key) = ring.active_at(self.now).next()?;
+        Some(key.session_key(audience, self.session.app_id(), &self.token))
     }
 
     /// Makes the `Set-Cookie` header for the token: `HttpOnly`, `Secure`, `SameSite=Strict`, for the whole site, until the

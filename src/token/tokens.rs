@@ -50,6 +50,7 @@ pub struct Tokens {
     limit: Option<SessionLimit>,
     max_sessions: usize,
     end_reasons: Duration,
+    session_keys: bool,
 }
 
 /// The most tokens of an app itself.
@@ -67,7 +68,8 @@ impl Tokens {
             overlap: Duration::from_secs(300),
             limit: None,
             max_sessions: 64,
-            end_reasons: Duration::ZERO,
+            end_reasons: Duration::from_secs(3600),
+            session_keys: false,
         }
     }
 
@@ -107,11 +109,19 @@ impl Tokens {
         Self { max_sessions: max, ..self }
     }
 
-    /// Sets how long the reason of an end is remembered. Default: not at all.
+    /// Sets how long the reason of an end is remembered. Default: 1 hour. With 0 it is not remembered.
     ///
     /// Meanwhile the rejection of an ended token says whether the session was `replaced` or `revoked`.
     pub fn with_end_reasons(self, remember: Duration) -> Self {
         Self { end_reasons: remember, ..self }
+    }
+
+    /// Accepts requests that the key of a session signed. Default: off.
+    ///
+    /// A browser or a phone, which must not hold a key of the app, signs with the key of its session:
+    /// [`Issued::session_key`]. The key ends with the token.
+    pub fn with_session_keys(self) -> Self {
+        Self { session_keys: true, ..self }
     }
 
     /// Sets the clock. Default: the system's clock.
@@ -352,6 +362,10 @@ impl Tokens {
         self.store.end(&tag, which, self.end_reasons.as_secs(), self.now()).await
     }
 
+    pub(crate) fn takes_session_keys(&self) -> bool {
+        self.session_keys
+    }
+
     fn now(&self) -> u64 {
         self.clock.wall().as_secs()
     }
@@ -376,6 +390,7 @@ impl fmt::Debug for Tokens {
             .field("overlap", &self.overlap)
             .field("limit", &self.limit)
             .field("max_sessions", &self.max_sessions)
+            .field("session_keys", &self.session_keys)
             .finish_non_exhaustive()
     }
 }

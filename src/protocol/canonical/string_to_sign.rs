@@ -126,6 +126,10 @@ impl<'r> CanonicalRequest<'r> {
         self.head.digest
     }
 
+    pub(crate) fn audience(&self) -> &'r str {
+        self.head.audience
+    }
+
     /// The possible forms of the original path. A proxy forwards `/` both for the bare prefix and for the prefix with a
     /// slash.
     pub(crate) fn roots(&self) -> &'static [Root] {

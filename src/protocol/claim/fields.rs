@@ -129,6 +129,13 @@ impl Claim {
         self.fields.token.token()
     }
 
+    /// Returns the line of the token in the string to sign: the token, `cookie:` and a digest of a token in a cookie, or an
+    /// empty text. The token is a secret: do not log it.
+    #[must_use]
+    pub fn token_line(&self) -> &str {
+        self.fields.token.line()
+    }
+
     pub(crate) fn new(fields: Fields, sign: Signature) -> Self {
         Self { fields: Arc::new(fields), sign }
     }

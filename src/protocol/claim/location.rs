@@ -10,7 +10,7 @@ use crate::protocol::{
     query::{self, with_query},
     rejection::{InField, Rejection, RejectionKind},
     scheme::{
-        contract::{FieldLocation, Scheme, TokenLocation},
+        contract::{FieldLocation, Scheme},
         headers::{HeaderIndex, KnownHeader},
         parameter_names::{FIELDS, FieldMap},
     },
@@ -223,7 +223,7 @@ fn refuse_field_headers(scheme: &Scheme, headers: &HeaderIndex<'_>, parameter: F
 /// Whether the field is sent under its own name. If the token has another location, a header or parameter with the
 /// token field's name is ignored.
 fn travels_as_field(scheme: &Scheme, field: Field) -> bool {
-    field != Field::Token || *scheme.token_location() == TokenLocation::Field
+    field != Field::Token || scheme.token_location().is_field()
 }
 
 /// Writes the fields to the signer's location.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{self, InvalidHeaderValue},
 };
 use sha2::{Digest, Sha256};
@@ -32,26 +32,37 @@ pub(crate) struct TokenClaim {
 
 impl TokenClaim {
     pub(crate) fn new(scheme: &Scheme, token: Option<Token>) -> Self {
-        let cookie_line = match (scheme.token_location(), &token) {
-            (TokenLocation::Cookie(_), Some(token)) => Some(cookie_line(token)),
-            _ => None,
-        };
-        Self { token, cookie_line }
+        match scheme.token_location() {
+            TokenLocation::Cookie(_) => Self::in_cookie(token),
+            _ => Self { token, cookie_line: None },
+        }
+    }
+
+    fn in_cookie(token: Option<Token>) -> Self {
+        Self { cookie_line: token.as_ref().map(cookie_line), token }
     }
 
     /// Reads the token from its location.
     pub(crate) fn extract(scheme: &Scheme, fields: &FieldSource<'_>, headers: &HeaderMap) -> Result<Self, Rejection> {
         let elsewhere = |value: Option<&[u8]>, name| value.map(Token::parse).transpose().in_field(name);
-        let token = match scheme.token_location() {
-            TokenLocation::Field => fields.optional(Field::Token, Token::parse)?,
+        let location = scheme.token_location();
+        let token = match location {
             TokenLocation::Bearer => elsewhere(bearer(headers)?, "authorization")?,
-            TokenLocation::Cookie(name) => elsewhere(cookie(headers, name)?, "cookie")?,
+            _ if location.is_field() => fields.optional(Field::Token, Token::parse)?,
+            _ => None,
         };
-        Ok(Self::new(scheme, token))
+        Ok(match (token, location.cookie()) {
+            (None, Some(name)) => Self::in_cookie(elsewhere(cookie(headers, name)?, "cookie")?),
+            (token, _) => Self { token, cookie_line: None },
+        })
     }
 
     pub(crate) fn token(&self) -> Option<&Token> {
         self.token.as_ref()
+    }
+
+    pub(crate) fn is_in_cookie(&self) -> bool {
+        self.cookie_line.is_some()
     }
 
     /// The token's line in the string to sign. It is empty if there is no token.
@@ -62,8 +73,8 @@ impl TokenClaim {
 
     /// The text of the token field. It is empty if the token has another location.
     pub(crate) fn field(&self, scheme: &Scheme) -> &str {
-        match (scheme.token_location(), &self.token) {
-            (TokenLocation::Field, Some(token)) => token.expose(),
+        match &self.token {
+            Some(token) if scheme.token_location().is_field() && !self.is_in_cookie() => token.expose(),
             _ => "",
         }
     }
@@ -74,9 +85,11 @@ impl TokenClaim {
             return Ok(());
         };
         let (name, value) = match scheme.token_location() {
-            TokenLocation::Field => return Ok(()),
             TokenLocation::Bearer => (header::AUTHORIZATION, format!("Bearer {token}").into_bytes()),
-            TokenLocation::Cookie(name) => (header::COOKIE, with_cookie(headers, name, token)),
+            location => match location.cookie().filter(|_| self.is_in_cookie()) {
+                Some(name) => (header::COOKIE, with_cookie(headers, name, token)),
+                None => return Ok(()),
+            },
         };
         let mut value = HeaderValue::from_bytes(&value)?;
         value.set_sensitive(true);
@@ -132,6 +145,30 @@ fn with_cookie(headers: &HeaderMap, name: &str, value: &str) -> Vec<u8> {
     }
     all.extend(format!("{name}={value}").into_bytes());
     all
+}
+
+/// Removes this cookie, and leaves the others unchanged.
+pub(crate) fn remove_cookie(headers: &mut HeaderMap, name: &str) {
+    rewrite(headers, header::COOKIE, |value| without_cookie(value, name));
+}
+
+/// Replaces the values of a header by what `keep` makes of each.
+pub(crate) fn rewrite(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
+    let kept: Vec<_> = headers.get_all(&name).iter().filter_map(keep).collect();
+    headers.remove(&name);
+    for value in kept {
+        headers.append(&name, value);
+    }
+}
+
+/// Returns `None` if no other cookie is left.
+fn without_cookie(value: &HeaderValue, name: &str) -> Option<HeaderValue> {
+    let name_of = |pair: &[u8]| trim(pair.split(|&b| b == b'=').next().unwrap_or_default()).to_vec();
+    let others = value.as_bytes().split(|&b| b == b';').filter(|pair| name_of(pair) != name.as_bytes());
+    let others = others.map(trim).filter(|pair| !pair.is_empty()).collect::<Vec<_>>().join(&b"; "[..]);
+    let mut kept = HeaderValue::from_bytes(&others).ok().filter(|value| !value.is_empty())?;
+    kept.set_sensitive(value.is_sensitive());
+    Some(kept)
 }
 
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -148,11 +148,24 @@ impl fmt::Debug for KeyName {
     }
 }
 
+/// The kind of key that signed a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignedBy {
+    /// A key of the app, which its servers hold.
+    #[default]
+    AppKey,
+    /// The key of a session, which a browser or a phone holds. It is derived from a key of the app and a token.
+    SessionKey,
+}
+
 /// Identifies the key that signed a request, without the key itself. The key is wiped as soon as its ring is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLabel {
+    /// The index of the app's key, from which a session key is derived.
     pub(crate) index: usize,
     pub(crate) name: Option<KeyName>,
+    pub(crate) signed_by: SignedBy,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use subtle::ConstantTimeEq;
 
 use crate::protocol::key::{
-    app_key::{Key, KeyLabel, KeyName},
+    app_key::{Key, KeyLabel, KeyName, SignedBy},
     secret::Secret,
 };
 
@@ -81,7 +81,8 @@ impl KeyRing {
     }
 
     pub(crate) fn label(&self, index: usize) -> KeyLabel {
-        KeyLabel { index, name: self.0.get(index).and_then(Key::name).cloned() }
+        let name = self.0.get(index).and_then(Key::name).cloned();
+        KeyLabel { index, name, signed_by: SignedBy::AppKey }
     }
 }
 

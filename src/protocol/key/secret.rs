@@ -93,6 +93,14 @@ impl Secret {
         &self.0
     }
 
+    /// Makes a secret from the lowercase hex digits of these bytes.
+    pub(crate) fn of_hex(bytes: &[u8; 32]) -> Self {
+        let mut digits = Zeroizing::new(vec![0; 64]);
+        // The digits have the length that the bytes need.
+        let _ = hex::encode_to_slice(bytes, &mut digits);
+        Self(digits)
+    }
+
     /// Makes a dummy secret, so that requests of unknown apps take the same time. Its signatures are never accepted.
     pub(crate) fn dummy() -> Self {
         Self(Zeroizing::new(vec![0; 32]))

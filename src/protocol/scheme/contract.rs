@@ -6,7 +6,7 @@ use http::{HeaderName, header};
 
 use crate::protocol::{
     field::value::Field,
-    scheme::{headers::HeaderTable, parameter_names::FieldParameters},
+    scheme::{headers::HeaderTable, parameter_names::FieldParameters, secret_headers::SecretHeaders},
 };
 
 /// The location of the app id, timestamp, nonce, token and signature in a request. The body digest is always a header.
@@ -34,6 +34,25 @@ pub enum TokenLocation {
     /// In the cookie with this name. The string to sign then contains a digest of the token, because a page cannot read
     /// an `HttpOnly` cookie. See PROTOCOL.md.
     Cookie(String),
+    /// In its field, or in the cookie with this name: for services with native and browser clients on the same routes. If a
+    /// request has both, the field counts, and the verifier removes the cookie before the service gets the request.
+    /// Signers write the field.
+    FieldOrCookie(String),
+}
+
+impl TokenLocation {
+    /// Whether the token can be in its field.
+    pub(crate) fn is_field(&self) -> bool {
+        matches!(self, Self::Field | Self::FieldOrCookie(_))
+    }
+
+    /// The name of the cookie that can have the token.
+    pub(crate) fn cookie(&self) -> Option<&str> {
+        match self {
+            Self::Cookie(name) | Self::FieldOrCookie(name) => Some(name),
+            Self::Field | Self::Bearer => None,
+        }
+    }
 }
 
 /// The configuration that signers and verifiers share.
@@ -57,6 +76,8 @@ pub struct Scheme {
     audience: String,
     signed_headers: Vec<HeaderName>,
     sensitive_headers: Vec<HeaderName>,
+    /// The sensitive headers, and those of the signature and the token.
+    secret_headers: SecretHeaders,
 }
 
 impl Scheme {
@@ -72,7 +93,9 @@ impl Scheme {
             audience: String::new(),
             signed_headers: Vec::new(),
             sensitive_headers: vec![header::AUTHORIZATION, header::PROXY_AUTHORIZATION],
+            secret_headers: SecretHeaders::default(),
         }
+        .with_secret_headers()
     }
 
     /// Sets the audience, which is the name of the service. A request that was signed for one service is rejected by
@@ -109,7 +132,7 @@ impl Scheme {
     #[must_use]
     pub fn with_sensitive_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.sensitive_headers.extend(names);
-        self
+        self.with_secret_headers()
     }
 
     /// Sets the location of the fields. Default: headers.
@@ -173,12 +196,22 @@ impl Scheme {
         if let Some(name) = self.parameters.unusable() {
             return Err(SchemeError::ParameterName(name.to_owned()));
         }
-        match &self.token_location {
-            TokenLocation::Cookie(name) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
-                Err(SchemeError::CookieName(name.clone()))
+        match self.token_location.cookie() {
+            Some(name) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
+                Err(SchemeError::CookieName(name.to_owned()))
             }
-            _ => Ok(self),
+            _ => Ok(self.with_secret_headers()),
         }
+    }
+
+    /// Collects the headers whose values are secret, after the configuration has changed.
+    fn with_secret_headers(mut self) -> Self {
+        let token = self.token_location.is_field().then(|| self.headers.name(Field::Token));
+        let bearer = (self.token_location == TokenLocation::Bearer).then_some(&header::AUTHORIZATION);
+        let cookie = self.token_location.cookie().map(|_| &header::COOKIE);
+        let others = [token, bearer, cookie, Some(self.headers.name(Field::Sign))].into_iter().flatten();
+        self.secret_headers = SecretHeaders::new(self.sensitive_headers.iter().chain(others).cloned());
+        self
     }
 
     /// Returns the name of the service, or an empty text.
@@ -219,6 +252,11 @@ impl Scheme {
 
     pub(crate) fn is_sensitive(&self, name: &HeaderName) -> bool {
         self.sensitive_headers.contains(name)
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn secret_headers(&self) -> &SecretHeaders {
+        &self.secret_headers
     }
 
     pub(crate) fn header_table(&self) -> &HeaderTable {

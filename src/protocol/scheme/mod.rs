@@ -5,3 +5,4 @@ pub(super) mod contract;
 pub(super) mod headers;
 pub(super) mod limits;
 pub(super) mod parameter_names;
+pub(super) mod secret_headers;

@@ -18,7 +18,10 @@ use crate::protocol::{
         digest::BodyDigest,
         value::{AppId, Field, Nonce, Timestamp, Token},
     },
-    key::{app_key::Key, secret::Secret},
+    key::{
+        app_key::{Key, SignedBy},
+        secret::Secret,
+    },
     scheme::contract::Scheme,
     signer::error::{SignError, SignErrorKind},
     verify::mac,
@@ -46,6 +49,7 @@ use crate::protocol::{
 pub struct Signer {
     app_id: AppId,
     key: Arc<Key>,
+    signed_by: SignedBy,
     token: Option<Token>,
     scheme: Arc<Scheme>,
     #[cfg(feature = "client")]
@@ -70,11 +74,21 @@ impl Signer {
         Self {
             app_id,
             key: Arc::new(Key::from(secret)),
+            signed_by: SignedBy::AppKey,
             token: None,
             scheme: Arc::new(Scheme::new()),
             #[cfg(feature = "client")]
             clock: Arc::new(crate::clock::SystemClock::new()),
         }
+    }
+
+    /// Makes a signer for a browser or a phone, which holds no key of the app: it signs with the key of a session, and
+    /// sends the session's token. The service gives both at the login.
+    ///
+    /// Give the text of the session key, 64 hex digits, to [`Secret::new`]. Do not decode it.
+    #[must_use]
+    pub fn for_session(app_id: AppId, token: Token, session_key: Secret) -> Self {
+        Self { signed_by: SignedBy::SessionKey, token: Some(token), ..Self::new(app_id, session_key) }
     }
 
     /// Sets the scheme. It must be the verifier's scheme. Default: [`Scheme::new`].
@@ -120,7 +134,7 @@ impl Signer {
         nonce: Nonce,
     ) -> Result<(), SignError> {
         let fields = self.prepare(parts, payload, timestamp, nonce)?;
-        let sign = self.with_string(parts, payload, &fields, |string| mac::sign(&self.key, string))?;
+        let sign = self.with_string(parts, payload, &fields, |string| mac::sign(&self.key, self.signed_by, string))?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
     }
 
@@ -137,7 +151,7 @@ impl Signer {
         let (sign, text) = self.with_string(parts, payload, &fields, |string| {
             let mut text = Vec::with_capacity(256);
             string.write(&mut text);
-            (mac::sign(&self.key, string), text)
+            (mac::sign(&self.key, self.signed_by, string), text)
         })?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)?;
         Ok(text)

@@ -1,9 +1,12 @@
 //! Removes a signature from a request, for servers that must not see it.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, header, request::Parts};
 
 use crate::protocol::{
-    claim::{location::has_signature, token::auth_scheme},
+    claim::{
+        location::has_signature,
+        token::{auth_scheme, remove_cookie, rewrite},
+    },
     encode::grammar::trim,
     query::{self, with_query},
     scheme::contract::{Scheme, TokenLocation},
@@ -23,13 +26,14 @@ impl Signer {
 }
 
 fn remove_token(scheme: &Scheme, headers: &mut HeaderMap) {
-    match scheme.token_location() {
-        TokenLocation::Field => {}
-        TokenLocation::Bearer => rewrite(headers, header::AUTHORIZATION, |value| {
+    if *scheme.token_location() == TokenLocation::Bearer {
+        rewrite(headers, header::AUTHORIZATION, |value| {
             let is_bearer = auth_scheme(trim(value.as_bytes())).0.eq_ignore_ascii_case(b"bearer");
             (!is_bearer).then(|| value.clone())
-        }),
-        TokenLocation::Cookie(name) => rewrite(headers, header::COOKIE, |value| without_cookie(value, name)),
+        });
+    }
+    if let Some(name) = scheme.token_location().cookie() {
+        remove_cookie(headers, name);
     }
 }
 
@@ -44,22 +48,4 @@ fn remove_parameters(scheme: &Scheme, parts: &mut Parts) -> Result<(), http::Err
         parts.uri = with_query(&parts.uri, &query::without_fields(query, fields))?;
     }
     Ok(())
-}
-
-fn rewrite(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
-    let kept: Vec<_> = headers.get_all(&name).iter().filter_map(keep).collect();
-    headers.remove(&name);
-    for value in kept {
-        headers.append(&name, value);
-    }
-}
-
-/// Returns `None` if no other cookie is left.
-fn without_cookie(value: &HeaderValue, name: &str) -> Option<HeaderValue> {
-    let name_of = |pair: &[u8]| trim(pair.split(|&b| b == b'=').next().unwrap_or_default()).to_vec();
-    let others = value.as_bytes().split(|&b| b == b';').filter(|pair| name_of(pair) != name.as_bytes());
-    let others = others.map(trim).filter(|pair| !pair.is_empty()).collect::<Vec<_>>().join(&b"; "[..]);
-    let mut kept = HeaderValue::from_bytes(&others).ok().filter(|value| !value.is_empty())?;
-    kept.set_sensitive(value.is_sensitive());
-    Some(kept)
 }

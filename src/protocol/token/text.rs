@@ -29,16 +29,7 @@ impl TokenRef {
     /// Reads the text of a token. Returns `None` if this crate cannot have issued it.
     #[must_use]
     pub fn of(token: &Token) -> Option<Self> {
-        static ALLOWED: Charset = Charset::alphanumeric_and(b"-_");
-        // The parts are read by their places, because base64url contains `_` too.
-        let rest = token.expose().strip_prefix(PREFIX)?;
-        let (tag, random) = (rest.get(..TAG)?, rest.get(TAG..)?.strip_prefix('_')?);
-        if random.len() != RANDOM || !ALLOWED.has_all(random.as_bytes()) {
-            return None;
-        }
-        let mut owner = [0; 16];
-        Base64UrlUnpadded::decode(tag, &mut owner).ok()?;
-        Some(Self { owner: OwnerTag::from_bytes(owner), digest: Sha256::digest(token.expose()).into() })
+        OwnerTag::of_token(token).map(|owner| Self { owner, digest: Sha256::digest(token.expose()).into() })
     }
 
     /// Makes a reference for the tests of stores.
@@ -57,6 +48,22 @@ impl TokenRef {
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+}
+
+impl OwnerTag {
+    /// Reads the tag in the text of a token. Returns `None` if this crate cannot have issued the token.
+    pub(crate) fn of_token(token: &Token) -> Option<Self> {
+        static ALLOWED: Charset = Charset::alphanumeric_and(b"-_");
+        // The parts are read by their places, because base64url contains `_` too.
+        let rest = token.expose().strip_prefix(PREFIX)?;
+        let (tag, random) = (rest.get(..TAG)?, rest.get(TAG..)?.strip_prefix('_')?);
+        if random.len() != RANDOM || !ALLOWED.has_all(random.as_bytes()) {
+            return None;
+        }
+        let mut owner = [0; 16];
+        Base64UrlUnpadded::decode(tag, &mut owner).ok()?;
+        Some(Self::from_bytes(owner))
     }
 }
 

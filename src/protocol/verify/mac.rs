@@ -15,7 +15,7 @@ use crate::protocol::{
     encode::sink::Sink,
     field::digest::Signature,
     key::{
-        app_key::{Key, KeyLabel},
+        app_key::{Key, KeyLabel, SignedBy},
         ring::KeyRing,
         secret::Secret,
     },
@@ -44,11 +44,15 @@ impl Timely {
     /// unknown or disabled, or no key is active), the same work is done with a dummy key, and the caller gets the same
     /// response.
     ///
+    /// If the verifier takes session keys and the request has a token, this also tries the session keys that are derived
+    /// from the active keys and the token.
+    ///
     /// `explain` gets the string that was compared last, and is the same for all apps.
     pub(crate) fn authenticate<'r>(
         self,
         request: CanonicalRequest<'r>,
         keys: Option<&KeyRing>,
+        takes_session_keys: bool,
         now: u64,
         explain: impl FnOnce(&StringToSign<'_>, Rejection) -> Rejection,
     ) -> Result<Authentic<'r>, Rejection> {
@@ -56,13 +60,24 @@ impl Timely {
         let known = Choice::from(u8::from(active.is_some()));
         let ring = active.unwrap_or(&DUMMY_KEYS);
         let fields = self.claim().fields();
-        let signed = |key| {
+        let signed = |key: &Key, signed_by| {
             let string = |&root| StringToSign { request: &request, fields, root };
-            let is_of = |string| bool::from(self.claim().sign().ct_eq(&mac(key, &string)) & known);
+            let is_of = |string| bool::from(self.claim().sign().ct_eq(&mac(key, signed_by, &string)) & known);
             request.roots().iter().map(string).any(is_of)
         };
-        match ring.active_at(now).find(|(_, key)| signed(key)) {
-            Some((index, _)) => Ok(Authentic { fields: self.into_fields(), request, key: ring.label(index) }),
+        let by_app_key = ring.active_at(now).find(|(_, key)| signed(key, SignedBy::AppKey));
+        let label = match (by_app_key, fields.token.token().filter(|_| takes_session_keys)) {
+            (Some((index, _)), _) => Some(ring.label(index)),
+            (None, Some(token)) => ring
+                .active_at(now)
+                .find(|(_, key)| {
+                    signed(&key.session_key(request.audience(), &fields.app_id, token).into(), SignedBy::SessionKey)
+                })
+                .map(|(index, _)| KeyLabel { signed_by: SignedBy::SessionKey, ..ring.label(index) }),
+            (None, None) => None,
+        };
+        match label {
+            Some(key) => Ok(Authentic { fields: self.into_fields(), request, key }),
             None => {
                 let rejection = Rejection::invalid_signature(match (keys, active) {
                     (None, _) => SignatureError::UnknownApp,
@@ -108,12 +123,16 @@ impl fmt::Debug for Authentic<'_> {
 }
 
 /// Makes a signature. The counterpart of [`Timely::authenticate`].
-pub(crate) fn sign(key: &Key, string: &StringToSign<'_>) -> Signature {
-    Signature::from_bytes(mac(key, string))
+pub(crate) fn sign(key: &Key, signed_by: SignedBy, string: &StringToSign<'_>) -> Signature {
+    Signature::from_bytes(mac(key, signed_by, string))
 }
 
-fn mac(key: &Key, string: &StringToSign<'_>) -> [u8; 32] {
-    let mut writer = MacWriter { mac: key.state(), key, buffer: [0; BUFFER], len: 0 };
+fn mac(key: &Key, signed_by: SignedBy, string: &StringToSign<'_>) -> [u8; 32] {
+    let key_line = match signed_by {
+        SignedBy::AppKey => key.secret().bytes(),
+        SignedBy::SessionKey => b"session",
+    };
+    let mut writer = MacWriter { mac: key.state(), key_line, buffer: [0; BUFFER], len: 0 };
     string.write(&mut writer);
     writer.flush();
     writer.mac.finalize().into_bytes().into()
@@ -128,7 +147,7 @@ const BUFFER: usize = 512;
 /// fast. The key bypasses the buffer, so that no copy of it is left on the stack.
 struct MacWriter<'k> {
     mac: Hmac<Sha256>,
-    key: &'k Key,
+    key_line: &'k [u8],
     buffer: [u8; BUFFER],
     len: usize,
 }
@@ -166,7 +185,7 @@ impl Sink for MacWriter<'_> {
 
     fn put_key(&mut self) {
         self.flush();
-        self.mac.update(self.key.secret().bytes());
+        self.mac.update(self.key_line);
     }
 }
 
@@ -179,7 +198,7 @@ mod tests {
     /// Adds the data in pieces, like the lines of a string to sign.
     fn mac_of(key: &[u8], data: &[u8]) -> [u8; 32] {
         let key = Key::from(Secret::of_any_length(key.to_vec()));
-        let mut writer = MacWriter { mac: key.state(), key: &key, buffer: [0; BUFFER], len: 0 };
+        let mut writer = MacWriter { mac: key.state(), key_line: key.secret().bytes(), buffer: [0; BUFFER], len: 0 };
         data.chunks(7).for_each(|piece| writer.put(piece));
         writer.flush();
         writer.mac.finalize().into_bytes().into()

@@ -11,9 +11,10 @@ use crate::protocol::{
 };
 #[cfg(feature = "test-util")]
 use crate::protocol::{
-    claim::token::TokenClaim, field::value::Timestamp, field::value::Token, key::app_key::KeyName,
-    scheme::contract::Scheme,
+    claim::token::TokenClaim, field::value::Timestamp, key::app_key::KeyName, scheme::contract::Scheme,
 };
+#[cfg(any(feature = "tokens", feature = "test-util"))]
+use crate::protocol::{field::value::Token, key::app_key::SignedBy};
 
 /// The time span for which a store must keep a nonce: from `now` to `until`, in Unix seconds.
 ///
@@ -91,6 +92,12 @@ impl PendingNonce {
         &self.fields.nonce
     }
 
+    /// The token, if a session key signed.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn session_token(&self) -> Option<&Token> {
+        self.fields.token.token().filter(|_| self.key.signed_by == SignedBy::SessionKey)
+    }
+
     pub(crate) fn retention(&self) -> Retention {
         self.retention
     }
@@ -135,7 +142,8 @@ impl Unrepeated {
     pub(crate) fn for_test(app_id: AppId, token: Option<Token>, name: Option<KeyName>) -> Self {
         let (timestamp, nonce) = (Timestamp::for_test(), Nonce::for_test());
         let token = TokenClaim::new(&Scheme::new(), token);
-        Self { fields: Arc::new(Fields { app_id, timestamp, nonce, token }), key: KeyLabel { index: 0, name } }
+        let key = KeyLabel { index: 0, name, signed_by: SignedBy::default() };
+        Self { fields: Arc::new(Fields { app_id, timestamp, nonce, token }), key }
     }
 
     pub(crate) fn fields(&self) -> &Fields {

@@ -134,16 +134,16 @@ fn is_number(text: &[u8]) -> bool {
 /// cache key.
 fn vary_by_caller(headers: &mut HeaderMap, scheme: &Scheme) {
     let in_headers = |field| (scheme.field_location() != FieldLocation::Query).then(|| scheme.header_name(field));
-    let token = match scheme.token_location() {
-        TokenLocation::Field => in_headers(Field::Token),
-        TokenLocation::Bearer => Some(&AUTHORIZATION),
-        TokenLocation::Cookie(_) => Some(&COOKIE),
-    };
+    let location = scheme.token_location();
+    let field = location.is_field().then(|| in_headers(Field::Token)).flatten();
+    let bearer = (*location == TokenLocation::Bearer).then_some(&AUTHORIZATION);
+    let cookie = location.cookie().map(|_| &COOKIE);
     let present = |name: &str| {
         let mut names = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(trim);
         names.any(|other| other == b"*" || other.eq_ignore_ascii_case(name.as_bytes()))
     };
-    let missing = [in_headers(Field::AppId), token].map(|name| name.filter(|name| !present(name.as_str())));
+    let missing = [in_headers(Field::AppId), field, bearer, cookie];
+    let missing = missing.map(|name| name.filter(|name| !present(name.as_str())));
     if missing.iter().all(Option::is_none) {
         return;
     }
