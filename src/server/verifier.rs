@@ -172,7 +172,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
         let arrived = self.time();
         // The block ends the borrows of the head.
-        let (body, forwarded, app, token, caller) = {
+        let (body, forwarded, app, signed, window, time) = {
             // 1: the fields, the rest of the head, and the length of the body (server/head.rs, protocol/claim).
             let (claim, head, length) = self.read_head(parts, &body, arrived, recorder)?;
             // 2: the timestamp (protocol/verify/freshness.rs).
@@ -194,23 +194,26 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 timely.authenticate(canonical, app.keys(), self.takes_session_keys(), time.now, |string, error| {
                     self.explain(string, error, recorder)
                 })?;
-            // 7: the token, if there is one (server/token.rs, token/tokens.rs). The store is only read.
-            let form = body.form();
-            let is_body_checked_first = self.body_mode == BodyMode::Buffered || form.is_some() || body.is_empty();
-            let (app_id, claimed) = (authentic.app_id(), authentic.token());
-            let token = match claimed {
-                Some(claimed) => Box::pin(self.find_token(app_id, claimed, is_body_checked_first, time)).await?,
-                None => None,
-            };
             // For step 10, while the head is borrowed (server/forward.rs).
+            let form = body.form();
             let forwarded =
                 ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
-            // 8: the timestamp again, and the nonce (protocol/verify/replay.rs, store/nonce.rs).
-            let window = window.with_retention(self.membership.retention_of(authentic.timestamp().unix_seconds()));
-            let pending = authentic.pending(time.now, time.forget, &window)?;
-            let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
-            (body, forwarded, app, token, caller)
+            let signed = authentic.into_signed_fields();
+            (body, forwarded, app, signed, window, time)
         };
+        // 7: the token, if there is one (server/token.rs, token/tokens.rs). The store is only read.
+        let token = match signed.token() {
+            Some(token) => {
+                let is_body_checked_first =
+                    self.body_mode == BodyMode::Buffered || body.form().is_some() || body.is_empty();
+                Box::pin(self.find_token(signed.app_id(), token, is_body_checked_first, time)).await?
+            }
+            None => None,
+        };
+        // 8: the timestamp again, and the nonce (protocol/verify/replay.rs, store/nonce.rs).
+        let window = window.with_retention(self.membership.retention_of(signed.timestamp().unix_seconds()));
+        let pending = signed.pending(time.now, time.forget, &window)?;
+        let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
         // 9a: the key again (server/app_lookup.rs), if the claim may have taken long. A store in memory answers at once.
         let (app, caller) = match self.nonces.is_persistent() {
             true => self.check_key_again(app, caller, recorder).await?,

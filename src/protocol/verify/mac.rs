@@ -96,21 +96,6 @@ impl<'r> Authentic<'r> {
         &self.request
     }
 
-    #[cfg(feature = "server")]
-    pub(crate) fn app_id(&self) -> &crate::protocol::AppId {
-        &self.fields.app_id
-    }
-
-    #[cfg(feature = "server")]
-    pub(crate) fn token(&self) -> Option<&crate::protocol::Token> {
-        self.fields.token.token()
-    }
-
-    #[cfg(feature = "server")]
-    pub(crate) fn timestamp(&self) -> crate::protocol::Timestamp {
-        self.fields.timestamp
-    }
-
     pub(crate) fn into_fields(self) -> (Arc<Fields>, KeyLabel) {
         (self.fields, self.key)
     }

@@ -2,19 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(any(feature = "tokens", feature = "test-util"))]
+use crate::protocol::key::app_key::SignedBy;
 use crate::protocol::{
     claim::fields::Fields,
-    field::value::{AppId, Nonce},
+    field::value::{AppId, Nonce, Timestamp, Token},
     key::app_key::KeyLabel,
     rejection::{Rejection, RejectionKind},
     verify::{freshness::Window, mac::Authentic},
 };
 #[cfg(feature = "test-util")]
-use crate::protocol::{
-    claim::token::TokenClaim, field::value::Timestamp, key::app_key::KeyName, scheme::contract::Scheme,
-};
-#[cfg(any(feature = "tokens", feature = "test-util"))]
-use crate::protocol::{field::value::Token, key::app_key::SignedBy};
+use crate::protocol::{claim::token::TokenClaim, key::app_key::KeyName, scheme::contract::Scheme};
 
 /// The time span for which a store must keep a nonce: from `now` to `until`, in Unix seconds.
 ///
@@ -73,10 +71,38 @@ pub(crate) struct PendingNonce {
     retention: Retention,
 }
 
+/// The fields of an authentic claim, without its request. It is small, because a verifier keeps it while it waits.
+pub(crate) struct SignedFields {
+    fields: Arc<Fields>,
+    key: KeyLabel,
+}
+
 impl Authentic<'_> {
+    pub(crate) fn into_signed_fields(self) -> SignedFields {
+        let (fields, key) = self.into_fields();
+        SignedFields { fields, key }
+    }
+}
+
+impl SignedFields {
+    #[cfg(feature = "server")]
+    pub(crate) fn app_id(&self) -> &AppId {
+        &self.fields.app_id
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.fields.token.token()
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.fields.timestamp
+    }
+
     /// Checks the window again, with the same clock reading from which the nonce's retention is computed.
     pub(crate) fn pending(self, now: u64, forget: u64, window: &Window) -> Result<PendingNonce, Rejection> {
-        let (fields, key) = self.into_fields();
+        let Self { fields, key } = self;
         window.check(fields.timestamp, now)?;
         let retention = Retention { now: forget, until: window.end(fields.timestamp) };
         Ok(PendingNonce { fields, key, now, retention })
