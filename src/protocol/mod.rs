@@ -32,9 +32,11 @@ pub(crate) mod token;
 mod verify;
 
 #[cfg(feature = "tokens")]
-pub(crate) use self::claim::token::cookie_line;
+pub(crate) use self::claim::token::{cookie_line, presented_token};
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use self::rejection::BoxError;
+#[cfg(feature = "server")]
+pub(crate) use self::rejection::Challenge;
 #[cfg(feature = "client")]
 pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::percent::decoded};
 #[cfg(feature = "server")]

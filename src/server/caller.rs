@@ -6,6 +6,11 @@ use crate::{
     protocol::{AppId, KeyLabel, KeyName, Nonce, Scheme, SignedBy, Timestamp, Token, Unrepeated},
     store::AppData,
 };
+#[cfg(feature = "tokens")]
+use crate::{
+    protocol::{Challenge, token::Subject},
+    token::{CheckedToken, Session},
+};
 
 /// The verified identity of the caller that signed a request.
 ///
@@ -25,7 +30,14 @@ pub struct Caller {
     verified: Unrepeated,
     data: Option<AppData>,
     #[cfg(feature = "tokens")]
-    session: Option<std::sync::Arc<crate::token::Session>>,
+    token: Option<std::sync::Arc<CheckedBy>>,
+}
+
+/// What is known about the token of a caller.
+#[cfg(feature = "tokens")]
+enum CheckedBy {
+    Tokens(Session),
+    TokenCheck(CheckedToken),
 }
 
 impl Caller {
@@ -34,7 +46,7 @@ impl Caller {
             verified,
             data,
             #[cfg(feature = "tokens")]
-            session: None,
+            token: None,
         }
     }
 
@@ -46,14 +58,34 @@ impl Caller {
     }
 
     #[cfg(feature = "tokens")]
-    pub(super) fn with_session(self, session: crate::token::Session) -> Self {
-        Self { session: Some(std::sync::Arc::new(session)), ..self }
+    pub(super) fn with_session(self, session: Session) -> Self {
+        Self { token: Some(std::sync::Arc::new(CheckedBy::Tokens(session))), ..self }
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(super) fn with_checked_token(self, token: CheckedToken) -> Self {
+        Self { token: Some(std::sync::Arc::new(CheckedBy::TokenCheck(token))), ..self }
     }
 
     /// The name of the cookie for tokens, if the token came in its field: then nobody has checked the cookie.
     pub(super) fn unsigned_token_cookie<'s>(&self, scheme: &'s Scheme) -> Option<&'s str> {
         let is_field = !self.verified.fields().token.is_in_cookie() && self.token().is_some();
         scheme.token_location().cookie().filter(|_| is_field)
+    }
+
+    /// The challenges of a 401 about this caller's token.
+    #[cfg(feature = "tokens")]
+    pub(super) fn challenge(&self) -> Challenge {
+        match self.verified.fields().token.is_bearer() {
+            true => Challenge::SignatureAndBearer,
+            false => Challenge::Signature,
+        }
+    }
+
+    /// Whether the verifier has checked the token.
+    #[cfg(feature = "tokens")]
+    pub(super) fn is_token_checked(&self) -> bool {
+        self.token.is_some()
     }
 
     /// Makes a caller for tests of handlers. It is not verified, and its timestamp and nonce are placeholders.
@@ -148,8 +180,35 @@ impl Caller {
     #[cfg(feature = "tokens")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
     #[must_use]
-    pub fn session(&self) -> Option<&crate::token::Session> {
-        self.session.as_deref()
+    pub fn session(&self) -> Option<&Session> {
+        match self.token.as_deref()? {
+            CheckedBy::Tokens(session) => Some(session),
+            CheckedBy::TokenCheck(_) => None,
+        }
+    }
+
+    /// Returns the user of the token, if the verifier has checked the token and a user owns it (feature `tokens`). An API token
+    /// has no user.
+    #[cfg(feature = "tokens")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+    #[must_use]
+    pub fn user(&self) -> Option<&Subject> {
+        match self.token.as_deref()? {
+            CheckedBy::Tokens(session) => session.user(),
+            CheckedBy::TokenCheck(token) => Some(token.subject()),
+        }
+    }
+
+    /// Returns the data that a [token check](crate::Verifier::with_token_check) gave, if it has the type `T` (feature
+    /// `tokens`). The data of a session is at [`Session::data`](crate::token::Session::data).
+    #[cfg(feature = "tokens")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+    #[must_use]
+    pub fn token_data<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        match self.token.as_deref()? {
+            CheckedBy::Tokens(_) => None,
+            CheckedBy::TokenCheck(token) => token.data(),
+        }
     }
 
     /// Returns the kind of key that signed: a key of the app, or the key of a session. Session keys need

@@ -11,6 +11,8 @@ mod axum;
 mod body;
 mod bypass;
 mod caller;
+#[cfg(feature = "tokens")]
+mod caller_tokens;
 mod forward;
 mod head;
 mod layer;
@@ -19,10 +21,17 @@ mod options;
 mod outcome;
 pub(crate) mod report_only;
 mod response;
+#[cfg(feature = "tokens")]
+mod route;
 mod steps;
 mod token;
+#[cfg(feature = "tokens")]
+mod token_source;
 mod verifier;
 
+#[cfg(feature = "tokens")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+pub use self::route::{Require, RequireFuture, RequireLayer, TokenLayer, VerifyToken};
 pub use self::{
     body::{BodyError, DrainLimits, RequestBody, ServiceBody, UnverifiedBody},
     caller::Caller,

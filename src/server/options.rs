@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Uri};
 
+#[cfg(feature = "tokens")]
+use crate::server::token_source::TokenSource;
 use crate::{
     clock::Clock,
     protocol::{Limits, ParameterPolicy, Scheme},
@@ -259,7 +261,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 
     /// Accepts the token of a request only if it is live, and was issued to the app that signed (feature `tokens`). Default:
-    /// tokens are signed, and not checked.
+    /// tokens are signed, and not checked. It replaces a [token check](Self::with_token_check).
     ///
     /// A request without a token is accepted. The handler finds the session at [`Caller::session`](super::Caller::session).
     /// Without a live token, the response is `invalid_token`. A token that is accepted once is spent only after the nonce and
@@ -276,7 +278,37 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     #[cfg(feature = "tokens")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
     pub fn with_tokens(self, tokens: crate::token::Tokens) -> Self {
-        Self { tokens: Some(tokens), ..self }
+        Self { tokens: Some(TokenSource::Issued(tokens)), ..self }
+    }
+
+    /// Accepts the token of a request only if `check` returns its user, for services with tokens of their own: a JWT, a
+    /// table of sessions (feature `tokens`). It replaces [`with_tokens`](Self::with_tokens).
+    ///
+    /// `check` is called for each request with a token, after its signature was checked. If the body then takes more than 5
+    /// seconds, it is called again. If it returns `None`, the response is `invalid_token`. If it fails, the response is 503.
+    /// A request without a token is accepted. The handler finds the user at [`Caller::user`](super::Caller::user).
+    ///
+    /// ```
+    /// use countersign::{AppId, Secret, StaticKeys, Token, Verifier, store::StoreError};
+    /// use countersign::token::{CheckedToken, TokenCheck};
+    ///
+    /// struct Sessions;
+    ///
+    /// impl TokenCheck for Sessions {
+    ///     async fn check(&self, _: &AppId, token: &Token) -> Result<Option<CheckedToken>, StoreError> {
+    ///         let user = (token.expose() == "tok_1").then_some("u-17");
+    ///         Ok(user.map(|user| user.parse().map(CheckedToken::new)).transpose().map_err(StoreError::new)?)
+    ///     }
+    /// }
+    ///
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
+    /// let verifier = Verifier::new(keys).with_token_check(Sessions);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tokens")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+    pub fn with_token_check(self, check: impl crate::token::TokenCheck) -> Self {
+        Self { tokens: Some(TokenSource::Other(std::sync::Arc::new(check))), ..self }
     }
 
     /// Explains each invalid signature to its sender. The response then has the member `string_to_sign`: the text that the

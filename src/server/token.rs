@@ -3,31 +3,35 @@
 #[cfg(feature = "tokens")]
 mod checked {
     use crate::{
-        event,
-        protocol::{AppId, Rejection, Token, token::TokenRef},
-        server::{app_lookup::MAX_AGE, caller::Caller, non_decreasing_clock::Time, verifier::Verifier},
-        store::{KeyStore, NonceStore, token::record::TokenKind},
-        token::{Checked, Session, Tokens},
+        protocol::{AppId, Challenge, Rejection, Scheme, Token, TokenLocation},
+        server::{
+            app_lookup::MAX_AGE,
+            caller::Caller,
+            non_decreasing_clock::Time,
+            outcome::OutcomeRecorder,
+            token_source::{LiveToken, TokenSource},
+            verifier::Verifier,
+        },
+        store::{KeyStore, NonceStore},
+        token::TokenKind,
     };
 
     /// A token that was live at step 7.
-    pub(in crate::server) struct FoundToken(Box<LiveToken>);
+    pub(in crate::server) struct FoundToken(Box<TimedToken>);
 
-    struct LiveToken {
+    struct TimedToken {
         token: Token,
-        session: Session,
-        at: TokenRef,
-        is_unused_successor: bool,
+        live: LiveToken,
         found: Time,
     }
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         /// Whether a key that is derived from a key of the app and a token may sign.
         pub(in crate::server) fn takes_session_keys(&self) -> bool {
-            self.tokens.as_ref().is_some_and(Tokens::takes_session_keys)
+            matches!(&self.tokens, Some(TokenSource::Issued(tokens)) if tokens.takes_session_keys())
         }
 
-        /// Finds the token of a request, if this verifier has tokens. `is_body_checked_first` says whether the body is
+        /// Finds the token of a request, if this verifier checks tokens. `is_body_checked_first` says whether the body is
         /// checked before the service gets it.
         pub(in crate::server) async fn find_token(
             &self,
@@ -35,19 +39,27 @@ mod checked {
             token: &Token,
             is_body_checked_first: bool,
             time: Time,
+            recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<Option<FoundToken>, Rejection> {
-            let Some(tokens) = &self.tokens else { return Ok(None) };
-            let live = live(tokens, app_id, token, time).await?;
-            match live.session.kind() {
-                TokenKind::Bearer => Err(Rejection::token_not_allowed(
-                    "this token is for routes without a signature: use another one for signed requests",
-                )),
-                TokenKind::OneTime if !is_body_checked_first => Err(Rejection::token_not_allowed(
-                    "this route takes bodies before they are checked, and a token that is accepted once would be spent by a \
-                     wrong one",
-                )),
-                _ => Ok(Some(FoundToken(Box::new(live)))),
+            let Some(source) = &self.tokens else { return Ok(None) };
+            let live = self.look_up_token(source, app_id, token, time, recorder).await?;
+            if let LiveToken::Issued(live) = &live {
+                match live.session.kind() {
+                    TokenKind::Bearer => {
+                        return Err(Rejection::token_not_allowed(
+                            "this token is for routes without a signature: use another one for signed requests",
+                        ));
+                    }
+                    TokenKind::OneTime if !is_body_checked_first => {
+                        return Err(Rejection::token_not_allowed(
+                            "this route takes bodies before they are checked, and a token that is accepted once would be \
+                             spent by a wrong one",
+                        ));
+                    }
+                    _ => {}
+                }
             }
+            Ok(Some(FoundToken(Box::new(TimedToken { token: token.clone(), live, found: time }))))
         }
 
         /// Spends a token that is accepted once, or records the use of a session. If much time has passed, the token is
@@ -56,41 +68,57 @@ mod checked {
             &self,
             token: FoundToken,
             caller: Caller,
+            recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<Caller, Rejection> {
-            let Some(tokens) = &self.tokens else { return Ok(caller) };
-            let found = token.0;
+            let Some(source) = &self.tokens else { return Ok(caller) };
+            let TimedToken { token, mut live, found } = *token.0;
             let time = self.time();
-            let live = match time.since(&found.found) > MAX_AGE {
-                true => live(tokens, caller.app_id(), &found.token, time).await?,
-                false => *found,
-            };
-            let LiveToken { session, at, is_unused_successor, .. } = live;
-            // A verifier that only reports spends and prolongs nothing.
-            if !self.observer.is_enforced() {
-                return Ok(caller.with_session(session));
+            if time.since(&found) > MAX_AGE {
+                live = self.look_up_token(source, caller.app_id(), &token, time, recorder).await?;
             }
-            let is_live = match session.is_one_time() {
-                true => tokens.take(&at, time.now).await.map_err(Rejection::unavailable)?,
-                false => tokens.touch(&session, &at, is_unused_successor, time.now).await.unwrap_or_else(|error| {
-                    // The session is live. It may end earlier than its use says.
-                    event::catch_panics(|| event::session_not_touched(&error));
-                    true
-                }),
+            let caller = match (live, source) {
+                (LiveToken::Issued(live), TokenSource::Issued(tokens)) => {
+                    // A verifier that only reports spends and prolongs nothing.
+                    if self.observer.is_enforced() {
+                        let timer = recorder.start_timer();
+                        let is_live = tokens.use_token(&live, time.now).await;
+                        recorder.record_token_call(timer, &is_live);
+                        if !is_live.map_err(Rejection::unavailable)? {
+                            return Err(invalid(&self.scheme));
+                        }
+                    }
+                    caller.with_session(live.session)
+                }
+                (LiveToken::Other(checked), _) => caller.with_checked_token(checked),
+                (LiveToken::Issued(live), TokenSource::Other(_)) => caller.with_session(live.session),
             };
-            match is_live {
-                true => Ok(caller.with_session(session)),
-                false => Err(Rejection::invalid_token(None)),
+            recorder.record_caller(&caller);
+            Ok(caller)
+        }
+
+        async fn look_up_token(
+            &self,
+            source: &TokenSource,
+            app_id: &AppId,
+            token: &Token,
+            time: Time,
+            recorder: &mut OutcomeRecorder<'_>,
+        ) -> Result<LiveToken, Rejection> {
+            let timer = recorder.start_timer();
+            let answer = source.look_up(app_id, token, time.now).await;
+            recorder.record_token_call(timer, &answer);
+            match answer.map_err(Rejection::unavailable)? {
+                Ok(live) => Ok(live),
+                Err(reason) => Err(invalid(&self.scheme).with_reason(reason)),
             }
         }
     }
 
-    async fn live(tokens: &Tokens, app_id: &AppId, token: &Token, time: Time) -> Result<LiveToken, Rejection> {
-        match tokens.find(app_id, token, time.now).await.map_err(Rejection::unavailable)? {
-            Checked::Live { session, at, is_unused_successor, .. } => {
-                Ok(LiveToken { token: token.clone(), session, at, is_unused_successor, found: time })
-            }
-            Checked::Invalid(reason) => Err(Rejection::invalid_token(reason.map(|reason| reason.as_str()))),
-        }
+    fn invalid(scheme: &Scheme) -> Rejection {
+        Rejection::invalid_token().with_challenge(match scheme.token_location() {
+            TokenLocation::Bearer => Challenge::SignatureAndBearer,
+            _ => Challenge::Signature,
+        })
     }
 }
 
@@ -98,7 +126,7 @@ mod checked {
 mod unchecked {
     use crate::{
         protocol::{AppId, Rejection, Token},
-        server::{caller::Caller, non_decreasing_clock::Time, verifier::Verifier},
+        server::{caller::Caller, non_decreasing_clock::Time, outcome::OutcomeRecorder, verifier::Verifier},
         store::{KeyStore, NonceStore},
     };
 
@@ -116,12 +144,18 @@ mod unchecked {
             _: &Token,
             _: bool,
             _: Time,
+            _: &mut OutcomeRecorder<'_>,
         ) -> Result<Option<FoundToken>, Rejection> {
             Ok(None)
         }
 
         #[expect(clippy::unused_async, reason = "with tokens, a store is asked")]
-        pub(in crate::server) async fn use_token(&self, _: FoundToken, caller: Caller) -> Result<Caller, Rejection> {
+        pub(in crate::server) async fn use_token(
+            &self,
+            _: FoundToken,
+            caller: Caller,
+            _: &mut OutcomeRecorder<'_>,
+        ) -> Result<Caller, Rejection> {
             Ok(caller)
         }
     }

@@ -65,7 +65,7 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     /// Whether the caller gets the string to sign if its signature is invalid.
     pub(super) explanations: bool,
     #[cfg(feature = "tokens")]
-    pub(super) tokens: Option<crate::token::Tokens>,
+    pub(super) tokens: Option<crate::server::token_source::TokenSource>,
     pub(super) observer: Arc<Observer>,
 }
 
@@ -180,7 +180,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let timely = claim.timely(arrived.now, &window)?;
             // 3: the parameters of the query (protocol/canonical/parameters.rs).
             let head_and_query = self.read_query(&head)?;
-            // 4: the app's keys (store/key.rs, server/app_lookup.rs). A request of an unknown app is rejected at step 6.
+            // 4: the app's keys (store/key.rs, server/app_lookup.rs). An unknown app is rejected at step 6.
             let app = self.look_up(timely.app_id(), arrived, recorder).await?;
             // 5: a form (server/body/incoming.rs). While it arrives, the keys may get too old.
             let (body, app) = match head.is_form() {
@@ -188,7 +188,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 false => (IncomingBody::Unread(body), app),
             };
             let canonical = self.with_form(head_and_query, body.form())?;
-            // 6: the signature (protocol/verify/mac.rs).
+            // 6: the signature (protocol/verify/mac.rs, over the string of protocol/canonical/string_to_sign.rs).
             let time = self.time();
             let authentic =
                 timely.authenticate(canonical, app.keys(), self.takes_session_keys(), time.now, |string, error| {
@@ -201,12 +201,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let signed = authentic.into_signed_fields();
             (body, forwarded, app, signed, window, time)
         };
-        // 7: the token, if there is one (server/token.rs, token/tokens.rs). The store is only read.
+        // 7: the token, if there is one (server/token.rs, token/find.rs). The store is only read.
         let token = match signed.token() {
             Some(token) => {
                 let is_body_checked_first =
                     self.body_mode == BodyMode::Buffered || body.form().is_some() || body.is_empty();
-                Box::pin(self.find_token(signed.app_id(), token, is_body_checked_first, time)).await?
+                Box::pin(self.find_token(signed.app_id(), token, is_body_checked_first, time, recorder)).await?
             }
             None => None,
         };
@@ -214,12 +214,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let window = window.with_retention(self.membership.retention_of(signed.timestamp().unix_seconds()));
         let pending = signed.pending(time.now, time.forget, &window)?;
         let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
-        // 9a: the key again (server/app_lookup.rs), if the claim may have taken long. A store in memory answers at once.
+        // 9a: the key again (server/app_lookup.rs), if the claim may have taken long. A memory store answers at once.
         let (app, caller) = match self.nonces.is_persistent() {
             true => self.check_key_again(app, caller, recorder).await?,
             false => (app, caller),
         };
-        // 9: the body (server/body/check.rs), and 9a once more in `read_body` if the body has not arrived yet.
+        // 9: the body (server/body/incoming.rs, server/body/check.rs). If it has not arrived yet, `read_body` repeats 9a.
         let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
             BodyCheck::Now(body) => (body, caller),
             BodyCheck::Unread(mut body) => match body.check_at_once().await {
@@ -227,9 +227,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?,
             },
         };
-        // 9b: a one-time token is spent, and the use of a session is recorded (server/token.rs).
+        // 9b: a one-time token is spent, and the use of a session is recorded (server/token.rs, token/find.rs).
         let caller = match token {
-            Some(token) => Box::pin(self.use_token(token, caller)).await?,
+            Some(token) => Box::pin(self.use_token(token, caller, recorder)).await?,
             None => caller,
         };
         // 10: the request for the service, with its `Caller` (server/forward.rs, server/caller.rs).

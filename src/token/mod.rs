@@ -3,17 +3,27 @@
 //! [`Tokens`] issues, checks, renews and ends tokens in a [store](crate::store::TokenStore). A token is live only for the app
 //! that it was issued to.
 
+mod check;
+mod end;
+mod find;
+mod issue;
 mod issued;
 mod new_token;
 mod session;
 mod tokens;
 
-pub(crate) use self::tokens::Checked;
+pub(crate) use self::{
+    check::DynTokenCheck,
+    find::{Found, LiveToken},
+    new_token::json,
+};
 pub use self::{
+    check::{CheckedToken, TokenCheck},
+    issue::IssueError,
     issued::{CookieError, Issued},
     new_token::{DataError, NewToken},
-    session::Session,
-    tokens::{IssueError, Tokens},
+    session::{ApiSession, Session, UserSession},
+    tokens::Tokens,
 };
 pub use crate::{
     protocol::token::{Device, Owner, OwnerKey, RenewalSeed, Subject, TokenRef},

@@ -74,11 +74,16 @@ impl NewToken {
     ///
     /// The data is no JSON, or is too long.
     pub fn with_data<T: Serialize + ?Sized>(self, data: &T) -> Result<Self, DataError> {
-        let json = serde_json::to_string(data).map_err(DataError::Json)?;
-        match json.len() > MAX_DATA {
-            true => Err(DataError::TooLong(json.len())),
-            false => Ok(Self { data: Some(json.into()), ..self }),
-        }
+        Ok(Self { data: Some(json(data)?), ..self })
+    }
+}
+
+/// Writes the data of a session as JSON.
+pub(crate) fn json<T: Serialize + ?Sized>(data: &T) -> Result<Arc<str>, DataError> {
+    let json = serde_json::to_string(data).map_err(DataError::Json)?;
+    match json.len() > MAX_DATA {
+        true => Err(DataError::TooLong(json.len())),
+        false => Ok(json.into()),
     }
 }
 

@@ -103,6 +103,51 @@ impl Session {
     }
 }
 
+/// A session that a user owns. With the feature `axum` it is an extractor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSession {
+    user: Subject,
+    session: Session,
+}
+
+impl UserSession {
+    /// Returns `None` if no user owns the session.
+    #[must_use]
+    pub fn new(session: Session) -> Option<Self> {
+        session.user().cloned().map(|user| Self { user, session })
+    }
+
+    /// The user.
+    #[must_use]
+    pub fn user(&self) -> &Subject {
+        &self.user
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// A session that an app itself owns: the session of an API token. With the feature `axum` it is an extractor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSession(Session);
+
+impl ApiSession {
+    /// Returns `None` if a user owns the session.
+    #[must_use]
+    pub fn new(session: Session) -> Option<Self> {
+        session.user().is_none().then_some(Self(session))
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.0
+    }
+}
+
 /// Shows no data.
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -79,17 +79,17 @@ async fn lost_renewal_gives_the_same_token_again() {
     let (tokens, clock) = tokens();
     let first = tokens.issue_for(&demo(), user()).await.unwrap();
     clock.advance(Duration::from_secs(7000));
-    let renewed = tokens.renew(&demo(), first.token()).await.unwrap().unwrap();
+    let renewed = tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap();
     // The answer was lost, and the client asks again from another machine.
     clock.advance(Duration::from_secs(100));
-    let again = tokens.renew(&demo(), first.token()).await.unwrap().unwrap();
+    let again = tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap();
     assert_eq!(again.token().expose(), renewed.token().expose());
     assert_eq!(again.session(), renewed.session());
-    let known = tokens.renewed(&demo(), first.token()).await.unwrap().unwrap();
+    let known = tokens.renewed_for(&demo(), first.token()).await.unwrap().unwrap();
     assert_eq!(known.token().expose(), renewed.token().expose());
     assert_eq!(renewed.session().id(), first.session().id(), "a session keeps its id");
     assert_eq!(renewed.session().expires_at(), NOW + 7000 + 7200);
-    assert!(tokens.renewed(&demo(), renewed.token()).await.unwrap().is_none());
+    assert!(tokens.renewed_for(&demo(), renewed.token()).await.unwrap().is_none());
     clock.advance(Duration::from_secs(100));
     assert!(tokens.check(&demo(), first.token()).await.unwrap().is_none(), "the old token has its own end");
     assert!(tokens.check(&demo(), renewed.token()).await.unwrap().is_some());
@@ -102,10 +102,10 @@ async fn renewal_never_extends_the_session() {
     let tokens = tokens.with_session_lifetime(Duration::from_secs(10_000));
     let first = tokens.issue_for(&demo(), user()).await.unwrap();
     clock.advance(Duration::from_secs(7000));
-    let renewed = tokens.renew(&demo(), first.token()).await.unwrap().unwrap();
+    let renewed = tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap();
     assert_eq!(renewed.session().expires_at(), NOW + 10_000);
     clock.advance(Duration::from_secs(3000));
-    assert!(tokens.renew(&demo(), renewed.token()).await.unwrap().is_none());
+    assert!(tokens.renew_for(&demo(), renewed.token()).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -430,7 +430,7 @@ async fn use_of_a_session_is_stored_now_and_then() {
 async fn first_use_of_a_successor_starts_the_overlap() {
     let rig = rig_of(None, |tokens| tokens);
     let first = rig.issue(user()).await;
-    let renewed = rig.tokens.renew(&demo(), first.token()).await.unwrap().unwrap();
+    let renewed = rig.tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap();
     let send = async |token: &Token, at: u64| {
         code(rig.verify(signed_by(&signer().with_token(token.clone()), at, get("/"))).await)
     };

@@ -28,18 +28,21 @@ pub(crate) struct TokenClaim {
     token: Option<Token>,
     /// Represents a token in a cookie, which a page cannot read.
     cookie_line: Option<String>,
+    /// Whether the location is `Authorization: Bearer`. It is set without a token too.
+    #[cfg_attr(not(feature = "tokens"), allow(dead_code, reason = "only rejections about tokens need it"))]
+    is_bearer: bool,
 }
 
 impl TokenClaim {
     pub(crate) fn new(scheme: &Scheme, token: Option<Token>) -> Self {
         match scheme.token_location() {
             TokenLocation::Cookie(_) => Self::in_cookie(token),
-            _ => Self { token, cookie_line: None },
+            location => Self { token, cookie_line: None, is_bearer: *location == TokenLocation::Bearer },
         }
     }
 
     fn in_cookie(token: Option<Token>) -> Self {
-        Self { cookie_line: token.as_ref().map(cookie_line), token }
+        Self { cookie_line: token.as_ref().map(cookie_line), token, is_bearer: false }
     }
 
     /// Reads the token from its location.
@@ -53,12 +56,17 @@ impl TokenClaim {
         };
         Ok(match (token, location.cookie()) {
             (None, Some(name)) => Self::in_cookie(elsewhere(cookie(headers, name)?, "cookie")?),
-            (token, _) => Self { token, cookie_line: None },
+            (token, _) => Self { token, cookie_line: None, is_bearer: *location == TokenLocation::Bearer },
         })
     }
 
     pub(crate) fn token(&self) -> Option<&Token> {
         self.token.as_ref()
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(crate) fn is_bearer(&self) -> bool {
+        self.is_bearer
     }
 
     pub(crate) fn is_in_cookie(&self) -> bool {
@@ -96,6 +104,16 @@ impl TokenClaim {
         headers.insert(name, value);
         Ok(())
     }
+}
+
+/// Reads a token that no signature covers, from `Authorization: Bearer` or from the header of the token field.
+#[cfg(feature = "tokens")]
+pub(crate) fn presented_token(scheme: &Scheme, headers: &HeaderMap) -> Result<Option<Token>, Rejection> {
+    let (value, name) = match scheme.token_location() {
+        TokenLocation::Bearer => (bearer(headers)?, "authorization"),
+        _ => (single(headers, scheme.header_name(Field::Token))?, scheme.header_name(Field::Token).as_str()),
+    };
+    value.map(Token::parse).transpose().in_field(name)
 }
 
 impl fmt::Debug for TokenClaim {

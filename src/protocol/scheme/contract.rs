@@ -310,4 +310,7 @@ pub enum SchemeError {
     /// A cookie cannot have this name.
     #[error("cookie {0:?}: expected a cookie's name, letters, digits and a few signs")]
     CookieName(String),
+    /// An unsigned token cannot be in a cookie.
+    #[error("cookie {0:?}: a token without a signature cannot be in a cookie: use its field or Authorization: Bearer")]
+    UnsignedCookie(String),
 }

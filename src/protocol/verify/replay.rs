@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(any(feature = "server", feature = "test-util"))]
+use crate::protocol::field::value::{Timestamp, Token};
 #[cfg(any(feature = "tokens", feature = "test-util"))]
 use crate::protocol::key::app_key::SignedBy;
 use crate::protocol::{
     claim::fields::Fields,
-    field::value::{AppId, Nonce, Timestamp, Token},
+    field::value::{AppId, Nonce},
     key::app_key::KeyLabel,
     rejection::{Rejection, RejectionKind},
     verify::{freshness::Window, mac::Authentic},

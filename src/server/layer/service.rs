@@ -10,9 +10,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use crate::{
-    event::call_closure,
     middleware::{inner_accessors, take_ready},
-    protocol::Rejection,
     server::{
         body::{
             admitted::BodyVerdict,
@@ -23,7 +21,7 @@ use crate::{
         layer::{future::ResponseFuture, verify_layer::VerifyLayer},
         response::{
             caching::bind_to_caller,
-            renderer::{ProblemJson, RenderRejection, ResponseBody, mark_refused},
+            renderer::{ProblemJson, RenderRejection, ResponseBody, refuse},
         },
         verifier::{Admission, Verifier},
     },
@@ -98,14 +96,6 @@ where
             Ok(response.map(ResponseBody::of_service))
         })
     }
-}
-
-fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
-    let rendered = call_closure("renderer", || renderer.render(rejection));
-    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
-    mark_refused(&mut response, rejection);
-    response.extensions_mut().insert(rejection.clone());
-    response
 }
 
 impl<S: Clone, K, N, R> Clone for Verify<S, K, N, R> {

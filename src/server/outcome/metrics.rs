@@ -10,6 +10,8 @@ pub(super) use self::recorded::Metrics;
 pub(super) enum Store {
     Keys,
     Nonces,
+    #[cfg(feature = "tokens")]
+    Tokens,
 }
 
 #[cfg(feature = "metrics")]
@@ -75,6 +77,9 @@ mod recorded {
         of_refused: OfVerdict,
         keys: OfStore,
         nonces: OfStore,
+        /// Registered with the first call. A verifier without a token store has none.
+        #[cfg(feature = "tokens")]
+        tokens: OnceLock<OfStore>,
         /// Registered when a store first reports its occupancy. A store that reports none has no gauges.
         occupancy: OnceLock<(Gauge, Gauge)>,
         key_uses: KeyUses,
@@ -127,6 +132,8 @@ mod recorded {
             let store = match store {
                 Store::Keys => &handles.keys,
                 Store::Nonces => &handles.nonces,
+                #[cfg(feature = "tokens")]
+                Store::Tokens => handles.tokens.get_or_init(|| OfStore::new("tokens")),
             };
             store.seconds.record(took);
             if is_error {
@@ -172,6 +179,8 @@ mod recorded {
                 of_refused: OfVerdict::new("refused"),
                 keys: OfStore::new("keys"),
                 nonces: OfStore::new("nonces"),
+                #[cfg(feature = "tokens")]
+                tokens: OnceLock::new(),
                 occupancy: OnceLock::new(),
                 key_uses: KeyUses::default(),
             }

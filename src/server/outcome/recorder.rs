@@ -61,9 +61,19 @@ impl OutcomeRecorder<'_> {
 
     /// Records the result of a key store lookup.
     pub(in crate::server) fn record_key_lookup<T>(&self, timer: Option<Duration>, answer: &Result<T, StoreError>) {
+        self.record_call(Store::Keys, timer, answer);
+    }
+
+    /// Records the result of a token store call.
+    #[cfg(feature = "tokens")]
+    pub(in crate::server) fn record_token_call<T>(&self, timer: Option<Duration>, answer: &Result<T, StoreError>) {
+        self.record_call(Store::Tokens, timer, answer);
+    }
+
+    fn record_call<T>(&self, store: Store, timer: Option<Duration>, answer: &Result<T, StoreError>) {
         if let Some((state, timer)) = self.0.as_ref().zip(timer) {
             let took = state.since(timer);
-            state.observer.measure(|metrics| metrics.record_store_call(Store::Keys, took, answer.is_err()));
+            state.observer.measure(|metrics| metrics.record_store_call(store, took, answer.is_err()));
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
 /// | 400 `body_timeout` | 4 `DEADLINE_EXCEEDED` |
 /// | 401 | 16 `UNAUTHENTICATED` |
 /// | 403 | 7 `PERMISSION_DENIED` |
-/// | 413 | 8 `RESOURCE_EXHAUSTED` |
+/// | 413, 429 | 8 `RESOURCE_EXHAUSTED` |
 /// | 500 | 13 `INTERNAL` |
 /// | 503 | 14 `UNAVAILABLE` |
 ///
@@ -94,10 +94,12 @@ fn status(kind: RejectionKind) -> &'static str {
     use RejectionKind::*;
     match kind {
         MissingField | MalformedField | MalformedParameters | QueryTooLong => "3",
-        TokenNotAllowed => "7",
-        Unsigned | StaleTimestamp | InvalidSignature | InvalidToken | ReplayedNonce | BodyMismatch => "16",
+        TokenNotAllowed | KeyNotAllowed => "7",
+        Unsigned | StaleTimestamp | InvalidSignature | InvalidToken | MissingToken | ReplayedNonce | BodyMismatch => {
+            "16"
+        }
         BodyTimeout => "4",
-        BodyTooLarge => "8",
+        BodyTooLarge | TooManySessions => "8",
         Unavailable => "14",
         Misconfigured => "13",
     }

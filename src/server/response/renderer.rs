@@ -14,7 +14,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
-use crate::protocol::Rejection;
+use crate::{
+    event::call_closure,
+    protocol::{Challenge, Rejection, RejectionKind},
+};
 
 /// Makes the response to a rejected request. Closures from `&Rejection` to `Response<Bytes>` implement this trait.
 ///
@@ -79,10 +82,30 @@ pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, rejection: 
     }
     if is_unauthorized && !headers.contains_key(WWW_AUTHENTICATE) {
         // RFC 9110, section 11.6.1: a scheme and its parameters. A code consists of letters and `_`.
-        if let Ok(challenge) = HeaderValue::try_from(format!("CS1-HMAC-SHA256 error=\"{kind}\"")) {
-            headers.insert(WWW_AUTHENTICATE, challenge);
+        if rejection.challenge() != Challenge::Bearer
+            && let Ok(challenge) = HeaderValue::try_from(format!("CS1-HMAC-SHA256 error=\"{kind}\""))
+        {
+            headers.append(WWW_AUTHENTICATE, challenge);
+        }
+        if rejection.challenge() != Challenge::Signature {
+            // RFC 6750, section 3.1: without a token, the challenge has no error.
+            let is_invalid = kind == RejectionKind::InvalidToken;
+            let challenge = if is_invalid { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
     }
+}
+
+/// Renders a rejection. If the renderer panics, the response is that of [`ProblemJson`].
+pub(in crate::server) fn refuse<B>(
+    renderer: &impl RenderRejection,
+    rejection: &Rejection,
+) -> Response<ResponseBody<B>> {
+    let rendered = call_closure("renderer", || renderer.render(rejection));
+    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
+    mark_refused(&mut response, rejection);
+    response.extensions_mut().insert(rejection.clone());
+    response
 }
 
 impl Rejection {

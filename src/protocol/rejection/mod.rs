@@ -1,0 +1,12 @@
+//! The rejections of requests: their `kind`, the rejection itself (`rejected`), those about tokens (`token`), and the
+//! reason of an invalid signature, which the caller does not get (`signature_error`).
+
+mod kind;
+mod rejected;
+mod signature_error;
+mod token;
+
+#[cfg(feature = "server")]
+pub(crate) use self::rejected::Challenge;
+pub(crate) use self::rejected::{BoxError, InField};
+pub use self::{kind::RejectionKind, rejected::Rejection, signature_error::SignatureError};

@@ -1,0 +1,165 @@
+//! Issuing and renewing tokens.
+
+use std::sync::Arc;
+
+use super::{DataError, Found, Issued, NewToken, Session, Tokens, tokens::plus};
+use crate::{
+    protocol::{
+        AppId, Rejection, RejectionKind, Token,
+        token::{Owner, RenewalSeed, TokenRef},
+    },
+    store::{
+        StoreError,
+        token::record::{Offer, Placed, Record, Renewed, Room, SessionId, TokenKind},
+    },
+};
+
+/// The most tokens of an app itself.
+const MAX_OF_APP: usize = 1000;
+
+impl Tokens {
+    /// Issues a token to an app. The caller of this method vouches for the app, for example because its login page belongs
+    /// to it.
+    ///
+    /// # Errors
+    ///
+    /// A limit refuses the token, or the store failed.
+    pub async fn issue_for(&self, app_id: &AppId, new: NewToken) -> Result<Issued, IssueError> {
+        let now = self.now();
+        let owner = new.user.map_or_else(|| Owner::App(app_id.clone()), Owner::User);
+        let tag = self.store.owner_key().tag(&owner);
+        let (random, id) = (random::<32>()?, SessionId::from_bytes(random::<16>()?));
+        let token = Token::issued(&tag, &random);
+        let session_expires_at = plus(now, self.session_lifetime).min(new.until.unwrap_or(u64::MAX));
+        let is_idle_limited = matches!(new.kind, TokenKind::Session);
+        let record = Record {
+            id,
+            app_id: app_id.clone(),
+            kind: new.kind,
+            device: new.device,
+            issued_at: now,
+            seen_at: now,
+            expires_at: plus(now, new.lifetime.unwrap_or(self.lifetime)).min(session_expires_at),
+            session_expires_at,
+            idle_until: self.idle_end(now).filter(|_| is_idle_limited),
+            data: new.data,
+            owner,
+        };
+        let is_app = matches!(record.owner, Owner::App(_));
+        let max = if is_app { MAX_OF_APP } else { self.max_sessions };
+        let room = Room { limit: self.limit, max, remember: self.end_reasons.as_secs() };
+        match self.store.put(&reference(&token)?, &record, room, now).await? {
+            Placed::Done { .. } => Ok(Issued::new(token, Session::new(record), now)),
+            Placed::Refused => Err(IssueError::TooManySessions),
+        }
+    }
+
+    /// Renews the token of a session. Returns `None` if the token is not live, is accepted once, or was renewed too often.
+    ///
+    /// Everybody who renews the same token gets the same successor, however often a response is lost. The old token stays
+    /// live until the [overlap](Self::with_renewal_overlap) after the first use of its successor.
+    ///
+    /// A handler behind a verifier calls [`renew`](Self::renew). Use this method in services without one.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn renew_for(&self, app_id: &AppId, token: &Token) -> Result<Option<Issued>, IssueError> {
+        self.renew_with(app_id, token, None).await
+    }
+
+    /// Renews a token, and replaces the data of its session if there is any.
+    pub(crate) async fn renew_with(
+        &self,
+        app_id: &AppId,
+        token: &Token,
+        data: Option<Arc<str>>,
+    ) -> Result<Option<Issued>, IssueError> {
+        let now = self.now();
+        let Found::Live(live) = self.find(app_id, token, now).await? else { return Ok(None) };
+        let (at, record) = (live.at, live.session.record());
+        let seed = RenewalSeed::from_bytes(random()?);
+        let offer = Offer {
+            seed,
+            successor: reference(&token.successor(at.owner(), &seed))?,
+            record: Record {
+                seen_at: now,
+                expires_at: plus(now, self.lifetime).min(record.session_expires_at),
+                idle_until: record.idle_until.and_then(|_| self.idle_end(now)),
+                data: data.or_else(|| record.data.clone()),
+                ..record.clone()
+            },
+            overlap: self.overlap.as_secs(),
+        };
+        match self.store.renew(&at, &offer, now).await? {
+            Renewed::Kept { seed, record } => {
+                Ok(Some(Issued::new(token.successor(at.owner(), &seed), Session::new(record), now)))
+            }
+            Renewed::NotLive | Renewed::TooOften => Ok(None),
+        }
+    }
+
+    /// Returns the successor of a token that was renewed and is still live. Renews nothing.
+    ///
+    /// A handler behind a verifier calls [`renewed`](Self::renewed). Use this method in services without one.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn renewed_for(&self, app_id: &AppId, token: &Token) -> Result<Option<Issued>, StoreError> {
+        let now = self.now();
+        let Found::Live(live) = self.find(app_id, token, now).await? else { return Ok(None) };
+        let Some(seed) = live.seed else { return Ok(None) };
+        let successor = token.successor(live.at.owner(), &seed);
+        Ok(match self.find(app_id, &successor, now).await? {
+            Found::Live(live) => Some(Issued::new(successor, live.session, now)),
+            Found::Invalid(_) => None,
+        })
+    }
+}
+
+/// The error of issuing or renewing a token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssueError {
+    /// A limit on the number of sessions refuses the token.
+    #[error("the owner has too many sessions: end one first")]
+    TooManySessions,
+    /// A session key signed the request. Only a key of the app may issue tokens.
+    #[error("a session key signed the request: only a key of the app may issue tokens")]
+    SessionKey,
+    /// The data cannot be stored with a session.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The system has no random bytes.
+    #[error("the system gave no random bytes for a token")]
+    Random(#[source] crate::protocol::BoxError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// For a handler: 429 for a limit, 403 for a session key, 500 for data that cannot be stored, otherwise 503.
+impl From<IssueError> for Rejection {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::TooManySessions => Self::too_many_sessions(),
+            IssueError::SessionKey => Self::key_not_allowed(),
+            IssueError::Data(error) => {
+                Self::new(RejectionKind::Misconfigured, "the session cannot be stored").with_source(error)
+            }
+            IssueError::Random(_) | IssueError::Store(_) => Self::unavailable(error),
+        }
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], IssueError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| IssueError::Random(error.into()))?;
+    Ok(bytes)
+}
+
+/// The reference of a token that this crate has made.
+fn reference(token: &Token) -> Result<TokenRef, StoreError> {
+    TokenRef::of(token).ok_or_else(|| StoreError::new("the text of a new token is malformed"))
+}
