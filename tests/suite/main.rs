@@ -47,6 +47,7 @@ mod shared_memory;
 mod signature_errors;
 mod stacks;
 mod streamed;
+mod token_stores;
 mod tokens;
 mod types;
 mod vectors;

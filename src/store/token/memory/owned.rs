@@ -61,7 +61,10 @@ impl Owned {
         let same_limit = |other: &&Record| {
             other.is_plain() && other.app_id == record.app_id && other.device == record.device && record.is_plain()
         };
-        let plain: Vec<SessionId> = self.live(now).into_iter().filter(same_limit).map(|record| record.id).collect();
+        let plain: Vec<SessionId> = match room.limit {
+            Some(_) => self.live(now).into_iter().filter(same_limit).map(|record| record.id).collect(),
+            None => Vec::new(),
+        };
         let mut replaced = &plain[..0];
         match room.limit {
             Some(SessionLimit::Refuse(limit)) if record.is_plain() && plain.len() >= limit => {
