@@ -12,7 +12,7 @@ use countersign::{
     store::{
         Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, Renewed, Room, StoreError, TokenStore, Touched, Which,
     },
-    token::{EndReason, Owner, OwnerKey, SessionLimit, TokenKind, TokenRef},
+    token::{EndReason, Owner, OwnerKey, SessionId, SessionLimit, TokenKind, TokenRef},
 };
 
 /// What the store does wrong.
@@ -205,15 +205,18 @@ impl Faulty {
         all
     }
 
+    /// Puts another token, of a session of its own.
     async fn put_dummy(&self, owner: &OwnerTag, record: &Record, now: u64) {
-        let (dummy, room) = {
+        let (number, room) = {
             let mut notes = self.notes();
             notes.dummies += 1;
-            let mut digest = [0; 32];
-            digest[..8].copy_from_slice(&notes.dummies.to_be_bytes());
-            (TokenRef::new(*owner, digest), notes.room())
+            (notes.dummies, notes.room())
         };
-        let _ = self.inner.put(&dummy, record, room, now).await;
+        let (mut digest, mut id) = ([0; 32], [0; 16]);
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let record = Record { id: SessionId::from_bytes(id), ..record.clone() };
+        let _ = self.inner.put(&TokenRef::new(*owner, digest), &record, room, now).await;
     }
 }
 
