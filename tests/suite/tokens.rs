@@ -190,8 +190,8 @@ async fn data_of_a_session_is_limited() {
 
 /// A store that counts its calls, and fails some of them.
 #[derive(Clone)]
-struct Watched {
-    inner: Arc<MemoryTokenStore>,
+pub(crate) struct Watched {
+    pub(crate) inner: Arc<MemoryTokenStore>,
     finds: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
     fails: Option<&'static str>,
@@ -199,7 +199,11 @@ struct Watched {
 
 impl Watched {
     fn new(fails: Option<&'static str>) -> Self {
-        let inner = Arc::new(MemoryTokenStore::new().unwrap());
+        Self::over(MemoryTokenStore::new().unwrap(), fails)
+    }
+
+    pub(crate) fn over(inner: MemoryTokenStore, fails: Option<&'static str>) -> Self {
+        let inner = Arc::new(inner);
         Self { inner, finds: Arc::default(), writes: Arc::default(), fails }
     }
 

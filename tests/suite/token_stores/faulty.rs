@@ -591,7 +591,7 @@ impl TokenStore for Faulty {
             notes.successors.clone()
         };
         for (at, record) in successors {
-            let was_live = before.iter().any(|before| *before == record);
+            let was_live = before.contains(&record);
             if self.fault == Fault::EndKeepsSuccessor && at.owner() == owner && was_live {
                 let room = self.notes().room();
                 self.inner.put(&at, &record, room, now).await?;
