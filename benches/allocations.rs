@@ -1,5 +1,5 @@
-//! Allocations: for each request that is signed, verified, or accepted by the layer, and for each of a million live
-//! nonces in the memory store and in moka's two caches.
+//! Allocations: for each request that is signed, verified, or accepted by the layer, for each of a million live nonces
+//! in the memory store and in moka's two caches, and for each of a million live sessions in the memory store.
 //!
 //! ```sh
 //! cargo bench --bench allocations
@@ -24,7 +24,11 @@ use std::convert::Infallible;
 use allocation_counter::measure;
 use axum::body::Body;
 use bytes::Bytes;
-use countersign::{StaticKeys, Verifier};
+use countersign::{
+    StaticKeys, Verifier,
+    store::MemoryTokenStore,
+    token::{NewToken, Tokens},
+};
 use futures_util::FutureExt;
 use http::{Request, Response};
 use tower::{Layer, Service, service_fn};
@@ -44,6 +48,22 @@ fn main() {
     println!("{:<32} {fewest:.1} to {most:.1}", "MemoryNonceStore");
     println!("{:<32} {:.1}", "moka::sync::Cache", filled(Sync::new, nonces));
     println!("{:<32} {:.1}", "moka::future::Cache", filled(Future::new, nonces));
+    println!("{:<28} bytes of each", format!("{nonces} live sessions"));
+    println!("{:<32} {:.0}", "one of each user", sessions(nonces, 1));
+    println!("{:<32} {:.0}", "three of each user", sessions(nonces, 3));
+}
+
+/// The bytes of each session, if each user has this many.
+fn sessions(count: u64, of_user: u64) -> f64 {
+    let (app, mut tokens) = ("demo".parse().unwrap(), None);
+    let counted = measure(|| {
+        let tokens = tokens.insert(Tokens::new(MemoryTokenStore::new().unwrap()));
+        for number in 0..count {
+            let new = NewToken::for_user(format!("user-{}", number / of_user).parse().unwrap());
+            tokens.issue_for(&app, new).now_or_never().unwrap().unwrap();
+        }
+    });
+    counted.bytes_current as f64 / count as f64
 }
 
 fn requests(name: &str, unsigned: &Request<Bytes>) {

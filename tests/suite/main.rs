@@ -50,6 +50,7 @@ mod signature_errors;
 mod stacks;
 mod streamed;
 mod token_checks;
+mod token_stores;
 mod tokens;
 mod types;
 mod vectors;

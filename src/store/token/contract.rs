@@ -17,7 +17,7 @@ use crate::{
 ///
 /// 1. All methods on one owner are atomic with respect to each other, on every machine.
 /// 2. `find` returns a record from its `put` until the second before its end, unless the token was ended or taken, or the
-///    overlap after the first use of its successor is over.
+///    overlap after the first use of its successor is over. A renewal of the successor is a use.
 /// 3. After `put`, at most [`limit`](Room::limit) plain sessions of the same app and kind of device are live, and at most
 ///    [`max`](Room::max) tokens of the same app. [`NewestWins`](crate::token::SessionLimit::NewestWins) ends the sessions that were
 ///    put first, in the order of the store itself, and never the new one. A refusal changes nothing.
@@ -30,7 +30,8 @@ use crate::{
 /// 8. No live record is dropped to make room. A full store returns an error.
 /// 9. A token that the store does not have is never found.
 /// 10. All methods end in bounded time. An answer that may be wrong is an error.
-/// 11. A record is kept for at least 60 s after its end, because the clocks of machines differ.
+/// 11. A record is kept for at least 60 s after its end, because the clocks of machines differ. Only `renew` may remove
+///     older tokens of the same session as soon as their overlap is over, so that a renewal loop does not grow the store.
 ///
 /// The conformance suite (feature `test-util`: `store::conformance::token_store`) checks it.
 pub trait TokenStore: Send + Sync + 'static {
