@@ -30,14 +30,15 @@ pub struct Caller {
     verified: Unrepeated,
     data: Option<AppData>,
     #[cfg(feature = "tokens")]
-    token: Option<std::sync::Arc<CheckedBy>>,
+    checked: Option<CheckedBy>,
 }
 
 /// What is known about the token of a caller.
 #[cfg(feature = "tokens")]
+#[derive(Clone)]
 enum CheckedBy {
     Tokens(Session),
-    TokenCheck(CheckedToken),
+    TokenCheck(std::sync::Arc<CheckedToken>),
 }
 
 impl Caller {
@@ -46,7 +47,7 @@ impl Caller {
             verified,
             data,
             #[cfg(feature = "tokens")]
-            token: None,
+            checked: None,
         }
     }
 
@@ -59,12 +60,12 @@ impl Caller {
 
     #[cfg(feature = "tokens")]
     pub(super) fn with_session(self, session: Session) -> Self {
-        Self { token: Some(std::sync::Arc::new(CheckedBy::Tokens(session))), ..self }
+        Self { checked: Some(CheckedBy::Tokens(session)), ..self }
     }
 
     #[cfg(feature = "tokens")]
-    pub(super) fn with_checked_token(self, token: CheckedToken) -> Self {
-        Self { token: Some(std::sync::Arc::new(CheckedBy::TokenCheck(token))), ..self }
+    pub(super) fn with_checked_token(self, token: std::sync::Arc<CheckedToken>) -> Self {
+        Self { checked: Some(CheckedBy::TokenCheck(token)), ..self }
     }
 
     /// The name of the cookie for tokens, if the token came in its field: then nobody has checked the cookie.
@@ -85,7 +86,7 @@ impl Caller {
     /// Whether the verifier has checked the token.
     #[cfg(feature = "tokens")]
     pub(super) fn is_token_checked(&self) -> bool {
-        self.token.is_some()
+        self.checked.is_some()
     }
 
     /// Makes a caller for tests of handlers. It is not verified, and its timestamp and nonce are placeholders.
@@ -181,7 +182,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
-        match self.token.as_deref()? {
+        match self.checked.as_ref()? {
             CheckedBy::Tokens(session) => Some(session),
             CheckedBy::TokenCheck(_) => None,
         }
@@ -193,7 +194,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
     #[must_use]
     pub fn user(&self) -> Option<&Subject> {
-        match self.token.as_deref()? {
+        match self.checked.as_ref()? {
             CheckedBy::Tokens(session) => session.user(),
             CheckedBy::TokenCheck(token) => Some(token.subject()),
         }
@@ -205,7 +206,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
     #[must_use]
     pub fn token_data<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        match self.token.as_deref()? {
+        match self.checked.as_ref()? {
             CheckedBy::Tokens(_) => None,
             CheckedBy::TokenCheck(token) => token.data(),
         }

@@ -17,10 +17,7 @@ mod checked {
     };
 
     /// A token that was live at step 7.
-    pub(in crate::server) struct FoundToken(Box<TimedToken>);
-
-    struct TimedToken {
-        token: Token,
+    pub(in crate::server) struct FoundToken {
         live: LiveToken,
         found: Time,
     }
@@ -43,8 +40,8 @@ mod checked {
         ) -> Result<Option<FoundToken>, Rejection> {
             let Some(source) = &self.tokens else { return Ok(None) };
             let live = self.look_up_token(source, app_id, token, time, recorder).await?;
-            if let LiveToken::Issued(live) = &live {
-                match live.session.kind() {
+            if let LiveToken::Issued { session, .. } = &live {
+                match session.kind() {
                     TokenKind::Bearer => {
                         return Err(Rejection::token_not_allowed(
                             "this token is for routes without a signature: use another one for signed requests",
@@ -59,7 +56,7 @@ mod checked {
                     _ => {}
                 }
             }
-            Ok(Some(FoundToken(Box::new(TimedToken { token: token.clone(), live, found: time }))))
+            Ok(Some(FoundToken { live, found: time }))
         }
 
         /// Spends a token that is accepted once, or records the use of a session. If much time has passed, the token is
@@ -70,30 +67,57 @@ mod checked {
             caller: Caller,
             recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<Caller, Rejection> {
-            let Some(source) = &self.tokens else { return Ok(caller) };
-            let TimedToken { token, mut live, found } = *token.0;
+            let FoundToken { live, found } = token;
             let time = self.time();
-            if time.since(&found) > MAX_AGE {
-                live = self.look_up_token(source, caller.app_id(), &token, time, recorder).await?;
-            }
-            let caller = match (live, source) {
-                (LiveToken::Issued(live), TokenSource::Issued(tokens)) => {
-                    // A verifier that only reports spends and prolongs nothing.
-                    if self.observer.is_enforced() {
-                        let timer = recorder.start_timer();
-                        let is_live = tokens.use_token(&live, time.now).await;
-                        recorder.record_token_call(timer, &is_live);
-                        if !is_live.map_err(Rejection::unavailable)? {
-                            return Err(invalid(&self.scheme));
-                        }
-                    }
-                    caller.with_session(live.session)
-                }
-                (LiveToken::Other(checked), _) => caller.with_checked_token(checked),
-                (LiveToken::Issued(live), TokenSource::Other(_)) => caller.with_session(live.session),
+            let is_old = time.since(&found) > MAX_AGE;
+            // Most tokens have nothing to write.
+            let live = match !is_old && self.is_use_recorded(&live, time.now) {
+                true => live,
+                false => Box::pin(self.write_use(live, is_old, &caller, time, recorder)).await?,
+            };
+            let caller = match live {
+                LiveToken::Issued { session, .. } => caller.with_session(session),
+                LiveToken::Other(token) => caller.with_checked_token(token),
             };
             recorder.record_caller(&caller);
             Ok(caller)
+        }
+
+        /// Whether the use of a token has nothing to write.
+        fn is_use_recorded(&self, live: &LiveToken, now: u64) -> bool {
+            match (live, &self.tokens) {
+                (LiveToken::Issued { session, is_unused_successor }, Some(TokenSource::Issued(tokens))) => {
+                    // A verifier that only reports spends and prolongs nothing.
+                    !self.observer.is_enforced() || tokens.is_use_recorded(session, *is_unused_successor, now)
+                }
+                _ => true,
+            }
+        }
+
+        async fn write_use(
+            &self,
+            mut live: LiveToken,
+            is_old: bool,
+            caller: &Caller,
+            time: Time,
+            recorder: &mut OutcomeRecorder<'_>,
+        ) -> Result<LiveToken, Rejection> {
+            let (Some(source), Some(token)) = (&self.tokens, caller.token()) else { return Ok(live) };
+            if is_old {
+                live = self.look_up_token(source, caller.app_id(), token, time, recorder).await?;
+            }
+            if self.is_use_recorded(&live, time.now) {
+                return Ok(live);
+            }
+            if let (LiveToken::Issued { session, .. }, TokenSource::Issued(tokens)) = (&live, source) {
+                let timer = recorder.start_timer();
+                let is_live = tokens.use_token(token, session, time.now).await;
+                recorder.record_token_call(timer, &is_live);
+                if !is_live.map_err(Rejection::unavailable)? {
+                    return Err(invalid(&self.scheme));
+                }
+            }
+            Ok(live)
         }
 
         async fn look_up_token(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     protocol::{AppId, Token},
     store::StoreError,
-    token::{CheckedToken, DynTokenCheck, Found, LiveToken as IssuedToken, Tokens},
+    token::{CheckedToken, DynTokenCheck, Found, Session, Tokens},
 };
 
 /// What a verifier asks about the token of a request.
@@ -17,10 +17,10 @@ pub(super) enum TokenSource {
     Other(Arc<dyn DynTokenCheck>),
 }
 
-/// A token that was live when the source was asked.
+/// A token that was live when the source was asked. It is small, because a verifier keeps it while it waits.
 pub(super) enum LiveToken {
-    Issued(Box<IssuedToken>),
-    Other(CheckedToken),
+    Issued { session: Session, is_unused_successor: bool },
+    Other(Arc<CheckedToken>),
 }
 
 impl TokenSource {
@@ -33,10 +33,14 @@ impl TokenSource {
     ) -> Result<Result<LiveToken, Option<&'static str>>, StoreError> {
         Ok(match self {
             Self::Issued(tokens) => match tokens.find(app_id, token, now).await? {
-                Found::Live(live) => Ok(LiveToken::Issued(live)),
+                Found::Live(live) => {
+                    Ok(LiveToken::Issued { session: live.session, is_unused_successor: live.is_unused_successor })
+                }
                 Found::Invalid(reason) => Err(reason.map(|reason| reason.as_str())),
             },
-            Self::Other(check) => check.check(app_id, token).await?.map(LiveToken::Other).ok_or(None),
+            Self::Other(check) => {
+                check.check(app_id, token).await?.map(|token| LiveToken::Other(Arc::new(token))).ok_or(None)
+            }
         })
     }
 }

@@ -206,7 +206,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             Some(token) => {
                 let is_body_checked_first =
                     self.body_mode == BodyMode::Buffered || body.form().is_some() || body.is_empty();
-                Box::pin(self.find_token(signed.app_id(), token, is_body_checked_first, time, recorder)).await?
+                self.find_token(signed.app_id(), token, is_body_checked_first, time, recorder).await?
             }
             None => None,
         };
@@ -229,7 +229,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         };
         // 9b: a one-time token is spent, and the use of a session is recorded (server/token.rs, token/find.rs).
         let caller = match token {
-            Some(token) => Box::pin(self.use_token(token, caller, recorder)).await?,
+            Some(token) => self.use_token(token, caller, recorder).await?,
             None => caller,
         };
         // 10: the request for the service, with its `Caller` (server/forward.rs, server/caller.rs).

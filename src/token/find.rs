@@ -27,7 +27,7 @@ impl Tokens {
 
 /// The result of looking for a token.
 pub(crate) enum Found {
-    Live(Box<LiveToken>),
+    Live(LiveToken),
     /// The reason is there if it is remembered, and the app matches.
     Invalid(Option<EndReason>),
 }
@@ -35,10 +35,9 @@ pub(crate) enum Found {
 /// A token that was live when it was looked for.
 pub(crate) struct LiveToken {
     pub(crate) session: Session,
-    pub(crate) at: TokenRef,
     /// The seed of the successor, if the token was renewed.
     pub(crate) seed: Option<RenewalSeed>,
-    is_unused_successor: bool,
+    pub(crate) is_unused_successor: bool,
 }
 
 impl Tokens {
@@ -56,36 +55,37 @@ impl Tokens {
         let Some(at) = TokenRef::of(token) else { return Ok(Found::Invalid(None)) };
         Ok(match self.store.find(&at, now).await? {
             record::Found::Live { record, seed, is_unused_successor } if is_app(&record.app_id) => {
-                Found::Live(Box::new(LiveToken { session: Session::new(record), at, seed, is_unused_successor }))
+                Found::Live(LiveToken { session: Session::new(record), seed, is_unused_successor })
             }
             record::Found::Ended { app_id, reason } if is_app(&app_id) => Found::Invalid(Some(reason)),
             _ => Found::Invalid(None),
         })
     }
 
+    /// Whether the use of a token has nothing to write: it is not accepted once, and its use was recorded not long ago.
+    pub(crate) fn is_use_recorded(&self, session: &Session, is_unused_successor: bool, now: u64) -> bool {
+        !session.is_one_time() && !is_unused_successor && self.due_touch(session, now).is_none()
+    }
+
     /// Spends a token that is accepted once, or records the use of a session. Returns whether it was live.
     ///
     /// If the use cannot be recorded, the session is live: it may then end earlier than its use says.
-    pub(crate) async fn use_token(&self, live: &LiveToken, now: u64) -> Result<bool, StoreError> {
-        if live.session.is_one_time() {
-            return self.store.take(&live.at, now).await;
+    pub(crate) async fn use_token(&self, token: &Token, session: &Session, now: u64) -> Result<bool, StoreError> {
+        let Some(at) = TokenRef::of(token) else { return Ok(false) };
+        if session.is_one_time() {
+            return self.store.take(&at, now).await;
         }
-        Ok(self.touch(live, now).await.unwrap_or_else(|error| {
+        let touched = self.store.touch(&at, now, self.due_touch(session, now)).await;
+        Ok(touched.map(|touched| touched == Touched::Done).unwrap_or_else(|error| {
             event::catch_panics(|| event::session_not_touched(&error));
             true
         }))
     }
 
-    /// Records the use of a session, if it is due. Returns whether the session is live.
-    async fn touch(&self, live: &LiveToken, now: u64) -> Result<bool, StoreError> {
-        let idle_until = live.session.record().idle_until;
-        let until = self.idle_end(now).filter(|_| idle_until.is_some());
+    /// The new idle end of a session, if it is to be stored now.
+    fn due_touch(&self, session: &Session, now: u64) -> Option<u64> {
+        let (until, stored) = self.idle_end(now).zip(session.record().idle_until)?;
         // The end that is stored is one interval later than the timeout.
-        let is_due =
-            until.zip(idle_until).is_some_and(|(until, stored)| until >= stored.saturating_add(self.touch_interval()));
-        if !is_due && !live.is_unused_successor {
-            return Ok(true);
-        }
-        Ok(self.store.touch(&live.at, now, until).await? == Touched::Done)
+        (until >= stored.saturating_add(self.touch_interval())).then_some(until)
     }
 }

@@ -77,7 +77,8 @@ impl Tokens {
     ) -> Result<Option<Issued>, IssueError> {
         let now = self.now();
         let Found::Live(live) = self.find(app_id, token, now).await? else { return Ok(None) };
-        let (at, record) = (live.at, live.session.record());
+        let Some(at) = TokenRef::of(token) else { return Ok(None) };
+        let record = live.session.record();
         let seed = RenewalSeed::from_bytes(random()?);
         let offer = Offer {
             seed,
@@ -110,7 +111,8 @@ impl Tokens {
         let now = self.now();
         let Found::Live(live) = self.find(app_id, token, now).await? else { return Ok(None) };
         let Some(seed) = live.seed else { return Ok(None) };
-        let successor = token.successor(live.at.owner(), &seed);
+        let Some(at) = TokenRef::of(token) else { return Ok(None) };
+        let successor = token.successor(at.owner(), &seed);
         Ok(match self.find(app_id, &successor, now).await? {
             Found::Live(live) => Some(Issued::new(successor, live.session, now)),
             Found::Invalid(_) => None,

@@ -1,6 +1,6 @@
 //! The session behind a token.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
@@ -16,11 +16,11 @@ use crate::{
 ///
 /// All times are Unix seconds.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Session(Record);
+pub struct Session(Arc<Record>);
 
 impl Session {
-    pub(crate) fn new(record: Record) -> Self {
-        Self(record)
+    pub(crate) fn new(record: impl Into<Arc<Record>>) -> Self {
+        Self(record.into())
     }
 
     /// The public id. It stays the same when the token is renewed, and it is no secret.

@@ -58,12 +58,11 @@ pub struct Record {
 /// The answer of [`TokenStore::find`](crate::store::TokenStore::find).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Found {
     /// The token is live.
     Live {
-        /// The record.
-        record: Record,
+        /// The record. It is shared, because a request keeps it.
+        record: Arc<Record>,
         /// The seed of the successor, if the token was renewed and is in its overlap.
         seed: Option<RenewalSeed>,
         /// Whether this is a successor that was never used.

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
 };
@@ -339,11 +339,14 @@ impl TokenStore for Faulty {
         let renewed = notes.renewed.get(at).cloned();
         Ok(match (self.fault, found, notes.put.get(at).cloned()) {
             (Fault::LosesData, Found::Live { mut record, seed, is_unused_successor }, _) => {
-                record.data = None;
+                let changed = Arc::make_mut(&mut record);
+                changed.data = None;
                 Found::Live { record, seed, is_unused_successor }
             }
             (Fault::MixesApps | Fault::MixesDevices | Fault::MixesKinds, live, Some(record)) => match live {
-                Found::Live { seed, is_unused_successor, .. } => Found::Live { record, seed, is_unused_successor },
+                Found::Live { seed, is_unused_successor, .. } => {
+                    Found::Live { record: record.into(), seed, is_unused_successor }
+                }
                 other => other,
             },
             (Fault::FindsIdle, Found::Unknown, Some(mut record))
@@ -398,12 +401,14 @@ impl TokenStore for Faulty {
                 live(record)
             }
             (Fault::TouchKeepsSeen, Found::Live { mut record, seed, is_unused_successor }, _) => {
-                record.seen_at = record.issued_at;
+                let changed = Arc::make_mut(&mut record);
+                changed.seen_at = changed.issued_at;
                 Found::Live { record, seed, is_unused_successor }
             }
             (Fault::TouchChangesOld, Found::Live { mut record, seed: Some(seed), .. }, _) => {
+                let changed = Arc::make_mut(&mut record);
                 if let Some((now, Some(until))) = notes.touched.get(at) {
-                    (record.seen_at, record.idle_until) = (*now, Some(*until));
+                    (changed.seen_at, changed.idle_until) = (*now, Some(*until));
                 }
                 Found::Live { record, seed: Some(seed), is_unused_successor: false }
             }
@@ -511,7 +516,7 @@ impl TokenStore for Faulty {
                         notes.renewed.iter().find(|(_, (_, offer))| offer.successor == *old).map(|(old, _)| *old);
                     notes.kept.extend(first.filter(|_| self.fault == Fault::RenewalIsNoUse));
                 }
-                notes.renewed.insert(*old, (record.clone(), offer.clone()));
+                notes.renewed.insert(*old, ((**record).clone(), offer.clone()));
                 notes.successors.insert(offer.successor, offer.record.clone());
             }
             let sessions = notes.renewed.values().filter(|(record, _)| record.id == offer.record.id).count();
@@ -630,5 +635,5 @@ impl TokenStore for Faulty {
 }
 
 fn live(record: Record) -> Found {
-    Found::Live { record, seed: None, is_unused_successor: false }
+    Found::Live { record: record.into(), seed: None, is_unused_successor: false }
 }

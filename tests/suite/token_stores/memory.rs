@@ -30,10 +30,10 @@ fn user(n: usize) -> NewToken {
 async fn full_store_repeats_a_renewal() {
     let (tokens, store, _) = tokens(2);
     let first = tokens.issue_for(&demo(), user(1)).await.unwrap();
-    let renewed = tokens.renew(&demo(), first.token()).await.unwrap().unwrap();
+    let renewed = tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap();
     assert_eq!(store.len(), 2);
-    assert!(matches!(tokens.renew(&demo(), renewed.token()).await, Err(IssueError::Store(_))), "there is no room");
-    let again = tokens.renew(&demo(), first.token()).await.unwrap().unwrap();
+    assert!(matches!(tokens.renew_for(&demo(), renewed.token()).await, Err(IssueError::Store(_))), "there is no room");
+    let again = tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap();
     assert_eq!(again.token().expose(), renewed.token().expose());
     assert!(tokens.check(&demo(), renewed.token()).await.unwrap().is_some());
 }

@@ -23,7 +23,7 @@ pub(super) async fn record_is_found_as_it_was_put(store: &impl TokenStore) {
     edit(&mut expected);
     match find(store, &at, NOW).await {
         Found::Live { record, seed: None, is_unused_successor: false } => {
-            assert_eq!(record, expected, "find changed a record");
+            assert_eq!(*record, expected, "find changed a record");
         }
         other => panic!("a token was not live right after its put: {other:?}"),
     }

@@ -44,7 +44,7 @@ pub(super) async fn every_renewal_gets_the_kept_record(store: &impl TokenStore) 
         }
     }
     match find(store, &at(store, &owner, 2), NOW).await {
-        Found::Live { record, .. } => assert_eq!(record, kept, "a successor has not the record of its offer"),
+        Found::Live { record, .. } => assert_eq!(*record, kept, "a successor has not the record of its offer"),
         other => panic!("a successor is not live: {other:?}"),
     }
 }

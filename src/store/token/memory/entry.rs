@@ -1,5 +1,7 @@
 //! One token in the memory of an owner.
 
+use std::sync::Arc;
+
 use crate::{
     protocol::AppId,
     store::token::record::{EndReason, Offer, Record, SessionId},
@@ -20,12 +22,12 @@ pub(super) struct Entry {
 pub(super) enum State {
     /// The token was neither renewed nor ended.
     Live {
-        record: Record,
+        record: Arc<Record>,
         /// The token that this one succeeds, until this one is used.
         predecessor: Option<[u8; 32]>,
     },
     /// The token was renewed. It is live until its overlap is over.
-    Renewed { record: Record, offer: Box<Offer>, until: u64 },
+    Renewed { record: Arc<Record>, offer: Box<Offer>, until: u64 },
     /// The token was ended, and its reason is remembered.
     Ended { app_id: AppId, reason: EndReason, until: u64 },
 }

@@ -1,5 +1,7 @@
 //! Limits: the room for a new token among the tokens of its owner.
 
+use std::sync::Arc;
+
 use super::{
     entry::{Entry, State},
     owned::{Full, Owned},
@@ -48,7 +50,7 @@ impl Owned {
             self.end(Which::One(*id), EndReason::Replaced, room.remember, now);
         }
         let order = self.entries.iter().map(|entry| entry.order + 1).max().unwrap_or_default();
-        let state = State::Live { record: record.clone(), predecessor: None };
+        let state = State::Live { record: Arc::new(record.clone()), predecessor: None };
         self.insert(Entry::new(*at.digest(), order, state));
         Ok(Placed::Done { ended: replaced.len() })
     }

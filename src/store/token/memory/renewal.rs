@@ -1,5 +1,7 @@
 //! Renewal: a token and its successor.
 
+use std::sync::Arc;
+
 use super::{
     entry::{Entry, State},
     owned::{Full, Owned},
@@ -41,7 +43,7 @@ impl Owned {
         {
             self.start_overlap(&predecessor, now);
         }
-        let state = State::Live { record: offer.record.clone(), predecessor: Some(*old.digest()) };
+        let state = State::Live { record: Arc::new(offer.record.clone()), predecessor: Some(*old.digest()) };
         self.insert(Entry::new(*offer.successor.digest(), order, state));
         Ok(Renewed::Kept { seed: offer.seed, record: offer.record.clone() })
     }
@@ -53,9 +55,11 @@ impl Owned {
             State::Renewed { record, until, .. } if record.is_live(now) && now < *until => return Touched::Done,
             _ => return Touched::Gone,
         };
-        if let (Some(idle), Some(until)) = (&mut record.idle_until, until) {
+        if let (Some(idle), Some(until)) = (record.idle_until, until) {
+            // A request may hold the earlier record.
+            let record = Arc::make_mut(record);
             record.seen_at = record.seen_at.max(now);
-            *idle = until.max(*idle);
+            record.idle_until = Some(until.max(idle));
         }
         if let Some(predecessor) = predecessor.take() {
             self.start_overlap(&predecessor, now);
