@@ -1,5 +1,5 @@
-//! Allocations: for each request that is signed, verified, or accepted by the layer, for each of a million live nonces
-//! in the memory store and in moka's two caches, and for each of a million live sessions in the memory store.
+//! Allocations: for each request that is signed, verified, or accepted by the layer, for each of a million live sessions
+//! in the memory store, and for each of a million live nonces in the memory store and in moka's two caches.
 //!
 //! ```sh
 //! cargo bench --bench allocations
@@ -43,14 +43,14 @@ fn main() {
     requests("POST, 1 KiB of JSON", &rig::post_json());
     // Without the flag, cargo runs the bench as a test.
     let nonces = if std::env::args().any(|argument| argument == "--bench") { LIVE } else { 1000 };
+    println!("{:<28} bytes of each", format!("{nonces} live sessions"));
+    println!("{:<32} {:.0}", "one of each user", sessions(nonces, 1));
+    println!("{:<32} {:.0}", "three of each user", sessions(nonces, 3));
     println!("{:<28} bytes of each", format!("{nonces} live nonces"));
     let (fewest, most) = aging(nonces);
     println!("{:<32} {fewest:.1} to {most:.1}", "MemoryNonceStore");
     println!("{:<32} {:.1}", "moka::sync::Cache", filled(Sync::new, nonces));
     println!("{:<32} {:.1}", "moka::future::Cache", filled(Future::new, nonces));
-    println!("{:<28} bytes of each", format!("{nonces} live sessions"));
-    println!("{:<32} {:.0}", "one of each user", sessions(nonces, 1));
-    println!("{:<32} {:.0}", "three of each user", sessions(nonces, 3));
 }
 
 /// The bytes of each session, if each user has this many.
