@@ -15,6 +15,8 @@ mod places;
 mod queue;
 mod quota;
 pub(super) mod store;
+#[cfg(feature = "tokens")]
+pub(super) mod tokens;
 
 #[doc(hidden)]
 pub use self::check::check_allowing_eviction;

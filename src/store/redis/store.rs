@@ -173,6 +173,16 @@ impl<C: Connect> RedisNonceStore<C> {
     pub(super) fn connections(&self) -> &Arc<ConnectionManager<C>> {
         &self.batcher.connections
     }
+
+    #[cfg(feature = "tokens")]
+    pub(super) fn batcher(&self) -> &Arc<Batcher<C>> {
+        &self.batcher
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
 }
 
 impl RedisNonceStore<SentinelMaster> {
