@@ -111,6 +111,7 @@ impl Holders {
     }
 
     /// The account of an owner for itself, whatever the app.
+    #[cfg(feature = "redis")]
     pub(super) fn account_of(&self, owner: &OwnerTag) -> Account {
         self.hash_key.of(owner.as_bytes()).with_owner(None)
     }

@@ -69,6 +69,7 @@ impl<C: Connect> RedisTokenStore<C> {
     ///
     /// Each store keeps its own [number of commands in flight](Self::with_max_in_flight), so that a flood of tokens leaves
     /// places for nonces.
+    #[must_use]
     pub fn sharing(nonces: &RedisNonceStore<C>, owner_key: OwnerKey) -> Self {
         let prefix = prefix_of(nonces.prefix(), &owner_key);
         Self { batcher: nonces.batcher().clone(), owner_key, prefix }
