@@ -200,6 +200,10 @@ async fn broken_connection_is_replaced() {
         Fault::Breaks,
         Fault::Replies("-NOAUTH Authentication required.\r\n"),
         Fault::Replies("-READONLY You can't write against a read only replica.\r\n"),
+        // A script in Redis 6.2.
+        Fault::Replies(
+            "-ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write.\r\n",
+        ),
         Fault::Replies("-MASTERDOWN Link with MASTER is down\r\n"),
     ] {
         let (store, server) = store::<false>();
