@@ -44,7 +44,7 @@
 //!   extractor. Enable it in every axum service.
 //! - `hyper`: supports hyper's `Incoming` as a request body.
 //! - `key-cache`: adds `CachedKeys`, for keys in a database.
-//! - `redis`: stores nonces in Redis, for verifiers on several machines. `redis-tls` adds TLS.
+//! - `redis`: stores nonces, and tokens with `tokens`, in Redis, for verifiers on several machines. `redis-tls` adds TLS.
 //! - `reqwest`: adds `Signer::sign_reqwest`, and `SignLayer` over a `reqwest::Client`.
 //! - `key-file`: adds `FileKeys`, which reads apps and their keys from a file and reloads it when it changes.
 //! - `metrics`: records counters, histograms and gauges through the `metrics` facade. See [the guide](guide::metrics).

@@ -110,6 +110,12 @@ impl Holders {
         self.hash_key.of(app.as_str().as_bytes())
     }
 
+    /// The account of an owner for itself, whatever the app.
+    #[cfg(feature = "redis")]
+    pub(super) fn account_of(&self, owner: &OwnerTag) -> Account {
+        self.hash_key.of(owner.as_bytes()).with_owner(None)
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }

@@ -36,6 +36,10 @@ pub use self::file::store::FileKeys;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 #[doc(inline)]
 pub use self::redis::store::RedisNonceStore;
+#[cfg(all(feature = "redis", feature = "tokens"))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "redis", feature = "tokens"))))]
+#[doc(inline)]
+pub use self::redis::tokens::store::RedisTokenStore;
 #[cfg(feature = "tokens")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
 pub use self::token::{

@@ -1,54 +1,52 @@
-//! Claims that are sent and answered together.
+//! Commands that are sent and answered together.
 
 use std::{iter, mem, sync::Arc};
 
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Pipeline, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     batcher::Batcher,
     connect::Connect,
-    error::ClaimError,
-    queue::{PendingClaim, Reply},
+    error::CommandError,
+    places::Place,
+    queue::{PendingCommand, Reply},
 };
-use crate::{
-    protocol::NonceStatus,
-    store::{StoreError, holders::HolderId},
-};
+use crate::store::StoreError;
 
 pub(super) struct Batch<C: Connect> {
     batcher: Arc<Batcher<C>>,
-    /// The places of the claims. They count as in flight until they are released, at the latest on drop.
-    places: Vec<HolderId>,
-    /// The time at which the first claim began to wait.
+    /// The places of the commands. They count as in flight until they are released, at the latest on drop.
+    places: Vec<Place>,
+    /// The time at which the first command began to wait.
     since: Instant,
     commands: Pipeline,
     replies: Vec<Reply>,
-    left_out: Vec<PendingClaim>,
+    left_out: Vec<PendingCommand>,
 }
 
 impl<C: Connect> Batch<C> {
-    pub(super) fn new(batcher: Arc<Batcher<C>>, claims: impl Iterator<Item = PendingClaim>) -> Self {
-        let (now, (_, at_most)) = (Instant::now(), claims.size_hint());
+    pub(super) fn new(batcher: Arc<Batcher<C>>, pending: impl Iterator<Item = PendingCommand>) -> Self {
+        let (now, (_, at_most)) = (Instant::now(), pending.size_hint());
         let at_most = at_most.unwrap_or(0);
         let (mut commands, mut replies) = (Pipeline::with_capacity(at_most), Vec::with_capacity(at_most));
         let (mut since, mut left_out, mut places) = (None, Vec::new(), Vec::with_capacity(at_most));
-        for claim in claims {
-            places.push(claim.place);
-            if claim.is_expired(now, batcher.deadline) {
-                left_out.push(claim);
+        for next in pending {
+            places.push(next.place);
+            if next.is_expired(now, batcher.deadline) {
+                left_out.push(next);
                 continue;
             }
-            since.get_or_insert(claim.since);
-            commands.add_command(claim.command);
-            replies.push(claim.reply);
+            since.get_or_insert(next.since);
+            commands.add_command(next.command);
+            replies.push(next.reply);
         }
         Self { batcher, places, since: since.unwrap_or(now), commands, replies, left_out }
     }
 
     pub(super) async fn deliver(mut self) {
         let deadline = self.batcher.deadline;
-        self.left_out.drain(..).for_each(|claim| claim.refuse(ClaimError::Deadline(deadline)));
+        self.left_out.drain(..).for_each(|command| command.refuse(CommandError::Deadline(deadline)));
         if self.replies.is_empty() {
             return;
         }
@@ -59,17 +57,17 @@ impl<C: Connect> Batch<C> {
         };
         let answers = match answers {
             Ok(Ok(answers)) if answers.len() == self.replies.len() => answers,
-            // The answers cannot be matched to the claims.
-            Ok(Ok(_)) => return self.answer(|| Err(ClaimError::Unexpected)),
+            // The answers cannot be matched to the commands.
+            Ok(Ok(_)) => return self.answer(|| Err(CommandError::Unexpected)),
             Ok(Err(error)) => return self.answer(|| Err(error.clone())),
-            Err(_) => return self.answer(|| Err(ClaimError::Deadline(deadline))),
+            Err(_) => return self.answer(|| Err(CommandError::Deadline(deadline))),
         };
-        let mut answers = answers.into_iter().map(status);
-        self.answer(|| answers.next().unwrap_or(Err(ClaimError::Unexpected)));
+        let mut answers = answers.into_iter().map(|answer| answer.map_err(CommandError::Refused));
+        self.answer(|| answers.next().unwrap_or(Err(CommandError::Unexpected)));
     }
 
-    fn answer(&mut self, answers: impl FnMut() -> Result<NonceStatus, ClaimError>) {
-        // Release the places before replying: a woken caller may claim again at once.
+    fn answer(&mut self, answers: impl FnMut() -> Result<Value, CommandError>) {
+        // Release the places before replying: a woken caller may send another command at once.
         self.release();
         for (reply, answer) in self.replies.drain(..).zip(iter::repeat_with(answers)) {
             // Ignore callers that have stopped waiting.
@@ -85,14 +83,5 @@ impl<C: Connect> Batch<C> {
 impl<C: Connect> Drop for Batch<C> {
     fn drop(&mut self) {
         self.release();
-    }
-}
-
-/// Converts the reply to `SET key 1 NX`.
-fn status(answer: RedisResult<Value>) -> Result<NonceStatus, ClaimError> {
-    match answer.map_err(ClaimError::Refused)? {
-        Value::Okay => Ok(NonceStatus::New),
-        Value::Nil => Ok(NonceStatus::Replayed),
-        _ => Err(ClaimError::Unexpected),
     }
 }

@@ -1,7 +1,7 @@
-//! Sends concurrent claims in batches. Each claim is one command.
+//! Sends concurrent commands in batches. A claim of a nonce is one command, and so is each use of a token.
 //!
-//! A busy service makes many claims between two polls of the connection. Sending each claim separately costs the client
-//! and the server more than the claim itself.
+//! A busy service makes many commands between two polls of the connection. Sending each separately costs the client and
+//! the server more than the command itself.
 
 use std::{
     future::poll_fn,
@@ -22,25 +22,22 @@ use super::{
     batch::Batch,
     connect::Connect,
     connections::ConnectionManager,
-    error::ClaimError,
-    queue::{Answer, BATCH_SIZE, Flush, PendingClaim, Reply, Waiting},
-};
-use crate::store::{
-    NonceClaim,
-    holders::{Account, HolderId, Holders},
+    error::CommandError,
+    places::{Payer, Place, Places},
+    queue::{Answer, BATCH_SIZE, Flush, PendingCommand, Reply, Waiting},
 };
 
 pub(super) struct Batcher<C: Connect> {
     pub(super) connections: Arc<ConnectionManager<C>>,
     pub(super) deadline: Duration,
-    /// The places of claims that wait or were sent, including claims whose callers have stopped waiting.
-    places: Holders,
+    /// The places of commands that wait or were sent, including commands whose callers have stopped waiting.
+    places: Places,
     waiting: Mutex<Waiting>,
 }
 
 impl<C: Connect> Batcher<C> {
     pub(super) fn new(connections: Arc<ConnectionManager<C>>, deadline: Duration, max_in_flight: usize) -> Arc<Self> {
-        Arc::new(Self { connections, deadline, places: Holders::new(max_in_flight), waiting: Mutex::default() })
+        Arc::new(Self { connections, deadline, places: Places::new(max_in_flight), waiting: Mutex::default() })
     }
 
     pub(super) fn max_in_flight(&self) -> usize {
@@ -48,31 +45,30 @@ impl<C: Connect> Batcher<C> {
     }
 
     /// Queues a command for the next batch. The future does not contain the command. It resolves by the deadline,
-    /// unless the runtime of this call is blocked. It has no timer of its own, because all claims would contend for the
-    /// timer's locks.
+    /// unless the runtime of this call is blocked. It has no timer of its own, because all commands would contend for
+    /// the timer's locks.
     pub(super) fn send(
         self: &Arc<Self>,
         command: Cmd,
-        claim: &NonceClaim<'_>,
+        payer: Payer<'_>,
     ) -> impl Future<Output = Answer> + Send + use<C> {
         let (reply, answer) = oneshot::channel();
-        let account = self.places.key_of(claim.app_id()).with_owner(claim.owner());
-        let posted = self.post(command, reply, account);
+        let posted = self.post(command, reply, payer);
         async move {
             posted?;
-            answer.await.unwrap_or_else(|_| Err(ClaimError::Cancelled.into()))
+            answer.await.unwrap_or_else(|_| Err(CommandError::Cancelled.into()))
         }
     }
 
-    fn post(self: &Arc<Self>, command: Cmd, reply: Reply, account: Account) -> Result<(), ClaimError> {
-        let runtime = Handle::try_current().map_err(|_| ClaimError::NoRuntime)?;
+    fn post(self: &Arc<Self>, command: Cmd, reply: Reply, payer: Payer<'_>) -> Result<(), CommandError> {
+        let runtime = Handle::try_current().map_err(|_| CommandError::NoRuntime)?;
         let (id, since) = (runtime.id(), Instant::now());
-        let place = self.places.reserve(account).or_else(|| {
+        let place = self.places.reserve(payer).or_else(|| {
             self.make_room(since);
-            self.places.reserve(account)
+            self.places.reserve(payer)
         });
-        let place = place.ok_or(ClaimError::Busy(self.max_in_flight()))?;
-        let flush = self.waiting().put(PendingClaim { command, reply, since, place }, id);
+        let place = place.ok_or(CommandError::Busy(self.max_in_flight()))?;
+        let flush = self.waiting().put(PendingCommand { command, reply, since, place }, id);
         match flush {
             Flush::Underway => {}
             Flush::ToBegin => {
@@ -83,17 +79,17 @@ impl<C: Connect> Batcher<C> {
         Ok(())
     }
 
-    /// Fails expired claims and releases their places.
+    /// Fails expired commands and releases their places.
     fn make_room(&self, now: Instant) {
         let gone = self.waiting().take_expired(now, self.deadline);
-        for claim in gone {
-            self.release([claim.place]);
-            claim.refuse(ClaimError::Deadline(self.deadline));
+        for command in gone {
+            self.release([command.place]);
+            command.refuse(CommandError::Deadline(self.deadline));
         }
     }
 
-    /// Releases the places of claims that were answered or abandoned.
-    pub(super) fn release(&self, places: impl IntoIterator<Item = HolderId>) {
+    /// Releases the places of commands that were answered or abandoned.
+    pub(super) fn release(&self, places: impl IntoIterator<Item = Place>) {
         places.into_iter().for_each(|place| self.places.release(place));
     }
 
@@ -101,18 +97,18 @@ impl<C: Connect> Batcher<C> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next batch, and returns whether other claims are left. Replies are sent after unlocking, because a
-    /// woken caller may re-enter. A batch has the time that its oldest claim has left, which costs each other claim at
-    /// most an eighth of its deadline.
+    /// Takes the next batch, and returns whether other commands are left. Replies are sent after unlocking, because a
+    /// woken caller may re-enter. A batch has the time that its oldest command has left, which costs each other command
+    /// at most an eighth of its deadline.
     fn collect(self: &Arc<Self>, runtime: Id, at_most: usize) -> Option<(Batch<C>, bool)> {
-        // In a cluster one slow node must not delay claims for other nodes.
+        // In a cluster one slow node must not delay commands for other nodes.
         let at_most = if C::RECONNECTS { 1 } else { at_most };
         let mut waiting = self.waiting();
-        let (claims, are_others_left) = waiting.take(runtime, at_most, self.deadline / 8)?;
-        Some((Batch::new(self.clone(), claims), are_others_left))
+        let (commands, are_others_left) = waiting.take(runtime, at_most, self.deadline / 8)?;
+        Some((Batch::new(self.clone(), commands), are_others_left))
     }
 
-    /// Sends one full batch. The claims stay in the queue until this task runs, so that any flush can send them if this
+    /// Sends one full batch. The commands stay in the queue until this task runs, so that any flush can send them if this
     /// thread is busy.
     async fn deliver_batch(self: Arc<Self>, runtime: Id) {
         if let Some((batch, _)) = self.collect(runtime, BATCH_SIZE) {
@@ -130,7 +126,7 @@ impl<C: Connect> Batcher<C> {
     }
 }
 
-/// Sends all waiting claims of a runtime.
+/// Sends all waiting commands of a runtime.
 struct FlushTask<C: Connect> {
     batcher: Arc<Batcher<C>>,
     runtime: Id,
@@ -151,7 +147,7 @@ impl<C: Connect> FlushTask<C> {
     }
 }
 
-/// If the runtime drops the task, the claims in its queue fail too.
+/// If the runtime drops the task, the commands in its queue fail too.
 impl<C: Connect> Drop for FlushTask<C> {
     fn drop(&mut self) {
         if !self.is_over {
@@ -161,7 +157,7 @@ impl<C: Connect> Drop for FlushTask<C> {
     }
 }
 
-/// Lets other ready tasks claim first. Does not use tokio's `yield_now`, which returns late on a busy runtime.
+/// Lets other ready tasks queue their commands first. Does not use tokio's `yield_now`, which returns late on a busy runtime.
 async fn yield_once() {
     let mut has_waited = false;
     poll_fn(|context| {

@@ -1,11 +1,11 @@
-//! Checks whether a Redis server is suitable for nonces.
+//! Checks whether a Redis server is suitable for nonces and tokens.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{InfoDict, Pipeline, RedisError, Value, from_redis_value};
 use tokio::time::timeout;
 
-use super::{connect::Connect, error::ClaimError, store::RedisNonceStore};
+use super::{connect::Connect, connections::ConnectionManager, error::CommandError, store::RedisNonceStore};
 
 /// The timeout of a check, including the connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,6 +21,12 @@ impl<C: Connect> RedisNonceStore<C> {
     /// Fails if the server evicts keys when it is full, is a replica, is too old, is unreachable, or does not answer
     /// within 2 s.
     pub async fn check(&self) -> Result<RedisReport, CheckError> {
+        self.connections().check().await
+    }
+}
+
+impl<C: Connect> ConnectionManager<C> {
+    pub(super) async fn check(self: &Arc<Self>) -> Result<RedisReport, CheckError> {
         let (report, policies) = self.ask().await?;
         match policies.into_iter().find(|policy| policy != "noeviction") {
             Some(policy) => Err(CheckError::Evicts(policy)),
@@ -28,11 +34,11 @@ impl<C: Connect> RedisNonceStore<C> {
         }
     }
 
-    async fn ask(&self) -> Result<(RedisReport, Vec<String>), CheckError> {
+    async fn ask(self: &Arc<Self>) -> Result<(RedisReport, Vec<String>), CheckError> {
         let mut info = Pipeline::new();
         info.cmd("INFO");
-        let answers = timeout(TIMEOUT, self.connections().exchange(&info)).await.map_err(|_| CheckError::Timeout)??;
-        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(ClaimError::Refused)?;
+        let answers = timeout(TIMEOUT, self.exchange(&info)).await.map_err(|_| CheckError::Timeout)??;
+        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(CommandError::Refused)?;
         let mut found = Findings::default();
         match answer {
             // A cluster returns a map from the address of each master to its answer.
@@ -52,17 +58,18 @@ impl<C: Connect> RedisNonceStore<C> {
 ///
 /// Fails like `check`, except that it accepts every eviction policy.
 pub async fn check_allowing_eviction<C: Connect>(store: &RedisNonceStore<C>) -> Result<RedisReport, CheckError> {
-    Ok(store.ask().await?.0)
+    Ok(store.connections().ask().await?.0)
 }
 
-/// The result of [`RedisNonceStore::check`].
+/// The result of a check, such as [`RedisNonceStore::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisReport {
     /// The number of servers that answered: 1, or the masters of a cluster.
     pub servers: usize,
-    /// Whether every server writes to an append-only file. A server without one loses its nonces when it restarts. A
-    /// request that it accepted before can then be replayed while its timestamp is valid.
+    /// Whether every server writes to an append-only file. A server without one loses its nonces and tokens when it
+    /// restarts. A request that it accepted before can then be replayed while its timestamp is valid, and all users log
+    /// in again.
     pub has_append_only_file: bool,
 }
 
@@ -104,14 +111,14 @@ fn numbers(version: &str) -> [u32; 2] {
     [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)]
 }
 
-/// The error of a check: the server is unsuitable for nonces, or did not answer.
+/// The error of a check: the server is unsuitable for nonces and tokens, or did not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
     /// The server evicts keys when its memory is full.
     #[error(
-        "Redis drops keys when it is full (maxmemory-policy {0:?}), and a nonce that is dropped can be replayed: set \
-         noeviction"
+        "Redis drops keys when it is full (maxmemory-policy {0:?}), and a nonce that is dropped can be replayed, a \
+         session that is dropped ends: set noeviction"
     )]
     Evicts(String),
     /// The server is a replica and accepts no writes.
@@ -128,10 +135,10 @@ pub enum CheckError {
     Unanswered(#[source] RedisError),
 }
 
-impl From<ClaimError> for CheckError {
-    fn from(error: ClaimError) -> Self {
+impl From<CommandError> for CheckError {
+    fn from(error: CommandError) -> Self {
         match error {
-            ClaimError::Disconnected(error) | ClaimError::Refused(error) => Self::Unanswered(error),
+            CommandError::Disconnected(error) | CommandError::Refused(error) => Self::Unanswered(error),
             _ => Self::Timeout,
         }
     }

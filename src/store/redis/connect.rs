@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 /// The timeout for several servers. With the clients' own timeouts, one server that hangs costs two seconds.
 const OF_SEVERAL: Duration = Duration::from_secs(5);
 
-/// Opens the connection of a [`RedisNonceStore`](crate::store::RedisNonceStore). The store calls it when it has no
+/// Opens the connection of a store in Redis, such as [`RedisNonceStore`](crate::store::RedisNonceStore). The store calls it when it has no
 /// connection.
 ///
 /// The store limits the time of the attempt. Clones of the connection value share one connection.
@@ -34,7 +34,7 @@ pub trait Connect: Send + Sync + 'static {
     /// connectors for Sentinel and for a cluster use five seconds, because they wait for each unresponsive server in
     /// turn.
     ///
-    /// The store connects in the background. The deadline of a claim is
+    /// The store connects in the background. The deadline of a command is
     /// [`RedisNonceStore::with_deadline`](crate::store::RedisNonceStore::with_deadline).
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -95,7 +95,7 @@ impl Connect for ClusterClient {
     }
 }
 
-/// Disables the client's timeouts, because the store's deadline covers all waiting of a claim.
+/// Disables the client's timeouts, because the store's deadline covers all waiting of a command.
 fn unbounded() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }

@@ -1,4 +1,4 @@
-//! The connection that all claims share. It is opened when needed and replaced when it breaks.
+//! The connection that all commands share. It is opened when needed and replaced when it breaks.
 
 use std::{
     sync::{
@@ -15,15 +15,15 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{connect::Connect, error::ClaimError};
+use super::{connect::Connect, error::CommandError};
 
-/// The pause after a failed attempt. Without it, a thousand claims a second would cause a thousand attempts.
+/// The pause after a failed attempt. Without it, a thousand commands a second would cause a thousand attempts.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// A connection is discarded when a claim on it has timed out and it has been silent for this long.
+/// A connection is discarded when a command on it has timed out and it has been silent for this long.
 const DEAD_AFTER: Duration = Duration::from_millis(500);
 
-/// A connection that has been silent for this long may be closed, so it gets a PING before claims are sent. A busy
+/// A connection that has been silent for this long may be closed, so it gets a PING before commands are sent. A busy
 /// connection never gets one.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -63,7 +63,7 @@ pub(super) enum Failure {
     TimedOut,
 }
 
-impl From<Failure> for ClaimError {
+impl From<Failure> for CommandError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Refused(error) => Self::Disconnected(error),
@@ -91,7 +91,7 @@ impl<C: Connect> ConnectionManager<C> {
     }
 
     /// Returns the current connection, or waits for a new one. Concurrent callers share one attempt.
-    pub(super) async fn connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, ClaimError> {
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, CommandError> {
         let mut attempt = {
             let mut state = self.state();
             if let Some(connection) = &state.connection {
@@ -104,7 +104,7 @@ impl<C: Connect> ConnectionManager<C> {
             }
         };
         match attempt.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(attempt)) => attempt.clone().map_err(ClaimError::from),
+            Ok(Some(attempt)) => attempt.clone().map_err(CommandError::from),
             // The runtime dropped the task of the attempt.
             _ => Err(Failure::TimedOut.into()),
         }
@@ -132,7 +132,7 @@ impl<C: Connect> ConnectionManager<C> {
         (Instant::now(), told)
     }
 
-    /// Discards a connection and the claims that wait on it. The next claim opens a new one.
+    /// Discards a connection and the commands that wait on it. The next command opens a new one.
     pub(super) fn discard(&self, connection: &Arc<Connection<C::Connection>>) {
         let mut state = self.state();
         if state.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
@@ -140,7 +140,7 @@ impl<C: Connect> ConnectionManager<C> {
         }
     }
 
-    /// Records that a claim timed out on this connection, or failed on a connection that reconnects by itself.
+    /// Records that a command timed out on this connection, or failed on a connection that reconnects by itself.
     pub(super) fn report_failure(self: &Arc<Self>, connection: &Arc<Connection<C::Connection>>) {
         if connection.is_unresponsive() {
             self.discard(connection);
@@ -149,13 +149,13 @@ impl<C: Connect> ConnectionManager<C> {
         }
     }
 
-    /// Opens a new connection while claims continue on this one.
+    /// Opens a new connection while commands continue on this one.
     fn renew(self: &Arc<Self>, connection: &Arc<Connection<C::Connection>>) {
         let mut state = self.state();
         let is_current = state.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection));
         let is_due = connection.since.elapsed() >= RENEWAL
             && state.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= RENEWAL);
-        // A claim may be dropped outside a runtime.
+        // A command may be dropped outside a runtime.
         if is_current && is_due && state.attempt(C::CONNECT_TIMEOUT).is_none() && Handle::try_current().is_ok() {
             state.attempt = Some(self.attempt());
         }

@@ -1,4 +1,4 @@
-//! Errors of claims in Redis.
+//! Errors of commands in Redis.
 
 use std::time::Duration;
 
@@ -6,27 +6,28 @@ use redis::RedisError;
 
 use crate::store::StoreError;
 
-/// The error of a claim without an answer. It is the source of a [`StoreError`], for operators.
+/// The error of a command without an answer: the claim of a nonce, or a use of a token. It is the source of a
+/// [`StoreError`], for operators.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ClaimError {
-    /// Too many claims are in flight: either of all apps together, or of this app.
+pub enum CommandError {
+    /// Too many commands are in flight: either of all together, or of this app or this owner of tokens.
     #[error(
-        "too many claims in flight (limit {0} for all apps, and a share of it for each): Redis is slow or unreachable, or the app sends too many requests"
+        "too many commands in flight (limit {0} for all apps, and a share of it for each): Redis is slow or unreachable, or the app sends too many requests"
     )]
     Busy(usize),
     /// The app has reached its [quota](super::super::RedisNonceStore::with_app_quota) of nonces.
     #[error("the app has reached its quota of {0} live nonces in this process")]
     Quota(usize),
-    /// Redis did not answer within the deadline. The nonce may be used up.
+    /// Redis did not answer within the deadline. It may have run the command: a nonce may be used up.
     #[error("Redis did not answer within {} ms", .0.as_millis())]
     Deadline(Duration),
-    /// The task that sent the claim ended: its runtime shut down, the client panicked, or tokio panicked because the
-    /// runtime has no timers. The nonce may be used up.
-    #[error("the claim was cancelled: its runtime ended, the Redis client panicked, or the runtime has no timers")]
+    /// The task that sent the command ended: its runtime shut down, the client panicked, or tokio panicked because the
+    /// runtime has no timers. Redis may have run the command.
+    #[error("the command was cancelled: its runtime ended, the Redis client panicked, or the runtime has no timers")]
     Cancelled,
-    /// The claim was made outside a tokio runtime.
-    #[error("a claim in Redis needs a tokio runtime, and there is none here")]
+    /// The command was made outside a tokio runtime.
+    #[error("a command to Redis needs a tokio runtime, and there is none here")]
     NoRuntime,
     /// The connection attempt failed.
     #[error("not connected to Redis")]
@@ -34,17 +35,20 @@ pub enum ClaimError {
     /// The connection attempt timed out.
     #[error("connecting to Redis timed out")]
     Unreachable,
-    /// Redis returned an error, or the connection broke. If it broke, the nonce may be used up.
-    #[error("Redis rejected the claim, or the connection broke")]
+    /// Redis returned an error, or the connection broke. If it broke, Redis may have run the command.
+    #[error("Redis rejected the command, or the connection broke")]
     Refused(#[source] RedisError),
     /// Redis returned an unexpected reply.
     #[error("unexpected reply from Redis")]
     Unexpected,
+    /// Redis has a token or a session that this release cannot read. Another release may have written it.
+    #[error("Redis has a token that this release of the crate cannot read")]
+    Unreadable,
 }
 
-impl ClaimError {
-    /// Returns whether Redis may have recorded the nonce despite the error.
-    pub(super) fn may_be_spent(&self) -> bool {
+impl CommandError {
+    /// Returns whether Redis may have run the command despite the error.
+    pub(super) fn may_have_run(&self) -> bool {
         match self {
             Self::Deadline(_) | Self::Cancelled | Self::Unexpected => true,
             // An error reply from Redis has a code, for example OOM.
@@ -54,8 +58,8 @@ impl ClaimError {
     }
 }
 
-impl From<ClaimError> for StoreError {
-    fn from(error: ClaimError) -> Self {
+impl From<CommandError> for StoreError {
+    fn from(error: CommandError) -> Self {
         Self::new(error)
     }
 }

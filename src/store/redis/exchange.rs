@@ -7,12 +7,15 @@ use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value
 use super::{
     connect::Connect,
     connections::{Connection, ConnectionManager},
-    error::ClaimError,
+    error::CommandError,
 };
 
 impl<C: Connect> ConnectionManager<C> {
     /// Sends commands in one write. Each has its own answer. A cluster connection takes one command only.
-    pub(super) async fn exchange(self: &Arc<Self>, commands: &Pipeline) -> Result<Vec<RedisResult<Value>>, ClaimError> {
+    pub(super) async fn exchange(
+        self: &Arc<Self>,
+        commands: &Pipeline,
+    ) -> Result<Vec<RedisResult<Value>>, CommandError> {
         let connection = self.live_connection().await?;
         let mut watch = ExchangeGuard { connections: self, connection: &connection, is_answered: false };
         let answers = over(connection.connection.clone(), commands).await;
@@ -20,7 +23,7 @@ impl<C: Connect> ConnectionManager<C> {
         match answers.iter().filter_map(|answer| answer.as_ref().err()).all(leaves_connection_usable) {
             // An error from the server is an answer too.
             true => connection.mark_alive(),
-            // One node of a cluster fails. A new connection would fail the claims on all other nodes.
+            // One node of a cluster fails. A new connection would fail the commands on all other nodes.
             false if C::RECONNECTS => self.report_failure(&connection),
             false => self.discard(&connection),
         }
@@ -33,8 +36,8 @@ impl<C: Connect> ConnectionManager<C> {
     ///
     /// The server or a firewall may have closed an idle connection. The client's errors do not show whether a command
     /// was written before the client noticed. So an idle connection gets a PING first, which changes nothing. If the
-    /// PING fails, no claim was sent, and a new connection is opened, once. A claim is never sent twice.
-    async fn live_connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, ClaimError> {
+    /// PING fails, no command was sent, and a new connection is opened, once. A command is never sent twice.
+    async fn live_connection(self: &Arc<Self>) -> Result<Arc<Connection<C::Connection>>, CommandError> {
         let connection = self.connection().await?;
         // A connection that reconnects by itself repeats commands by itself.
         if C::RECONNECTS || !connection.is_idle() || self.is_alive(&connection).await {
@@ -89,6 +92,10 @@ fn leaves_connection_usable(error: &RedisError) -> bool {
     match error.kind() {
         // A master that became a replica stays a replica: look for the new master.
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => false,
+        // In a script, Redis 6.2 reports the same as a general error.
+        ErrorKind::Server(ServerErrorKind::ResponseError) => {
+            !error.detail().is_some_and(|text| text.contains("-READONLY"))
+        }
         ErrorKind::Server(_) | ErrorKind::Extension => error.code() != Some("NOAUTH"),
         _ => false,
     }

@@ -1,7 +1,7 @@
-//! Connections, reports and errors of [`RedisNonceStore`](super::RedisNonceStore), the nonce store in Redis.
+//! Connections, reports and errors of the stores in Redis, such as [`RedisNonceStore`](super::RedisNonceStore).
 
-// `store` turns each claim into a command and passes it to `batcher`. The command waits in `queue` until a `batch`
-// sends it together with others. `exchange` sends a batch over one of the `connections`, which `connect` opens when
+// `store` turns each claim into a command and passes it to `batcher`. The command takes one of the `places` and waits
+// in `queue` until a `batch` sends it together with others. `exchange` sends a batch over one of the `connections`, which `connect` opens when
 // needed. `check` inspects the server before a service starts.
 
 mod batch;
@@ -11,14 +11,17 @@ mod connect;
 mod connections;
 mod error;
 mod exchange;
+mod places;
 mod queue;
 mod quota;
 pub(super) mod store;
+#[cfg(feature = "tokens")]
+pub(super) mod tokens;
 
 #[doc(hidden)]
 pub use self::check::check_allowing_eviction;
 pub use self::{
     check::{CheckError, RedisReport},
     connect::{Connect, SentinelMaster},
-    error::ClaimError,
+    error::CommandError,
 };

@@ -1,4 +1,4 @@
-//! Queues of claims that wait to be sent, one for each tokio runtime.
+//! Queues of commands that wait to be sent, one for each tokio runtime.
 
 use std::{
     collections::VecDeque,
@@ -7,35 +7,32 @@ use std::{
     time::Duration,
 };
 
-use redis::Cmd;
+use redis::{Cmd, Value};
 use tokio::{runtime::Id, sync::oneshot, time::Instant};
 
-use super::error::ClaimError;
-use crate::{
-    protocol::NonceStatus,
-    store::{StoreError, holders::HolderId},
-};
+use super::{error::CommandError, places::Place};
+use crate::store::StoreError;
 
-/// A flush older than this is considered lost, and the next claim starts a new one. Also the minimum interval between
+/// A flush older than this is considered lost, and the next command starts a new one. Also the minimum interval between
 /// sweeps.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// The size of a batch that is sent without waiting for more claims. Redis then works while further claims arrive.
+/// The size of a batch that is sent without waiting for more commands. Redis then works while further commands arrive.
 pub(super) const BATCH_SIZE: usize = 32;
 
-pub(super) struct PendingClaim {
+pub(super) struct PendingCommand {
     pub(super) command: Cmd,
     pub(super) reply: Reply,
     pub(super) since: Instant,
-    /// The claim's place among the claims in flight.
-    pub(super) place: HolderId,
+    /// Its place among the commands in flight.
+    pub(super) place: Place,
 }
 
 /// Sends the answer to the caller.
 pub(super) type Reply = oneshot::Sender<Answer>;
 
-/// The answer to a claim. It is small, because it usually comes from another core.
-pub(super) type Answer = Result<NonceStatus, StoreError>;
+/// The answer to a command. It is small, because it usually comes from another core.
+pub(super) type Answer = Result<Value, StoreError>;
 
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -43,15 +40,15 @@ pub(super) struct Waiting {
     swept: Option<Instant>,
 }
 
-/// The waiting claims of one runtime. A task of that runtime sends them, because another runtime and its clock may be
+/// The waiting commands of one runtime. A task of that runtime sends them, because another runtime and its clock may be
 /// blocked.
 struct RuntimeQueue {
     runtime: Id,
-    claims: VecDeque<PendingClaim>,
+    commands: VecDeque<PendingCommand>,
     flush: Option<ActiveFlush>,
 }
 
-/// The task that will send all claims of a queue.
+/// The task that will send all commands of a queue.
 struct ActiveFlush {
     at: Instant,
     by: ThreadId,
@@ -60,7 +57,7 @@ struct ActiveFlush {
     has_started: bool,
 }
 
-/// How a queued claim is sent.
+/// How a queued command is sent.
 pub(super) enum Flush {
     /// The active flush sends it.
     Underway,
@@ -70,9 +67,9 @@ pub(super) enum Flush {
     Batch,
 }
 
-impl PendingClaim {
-    /// Fails the claim, if its caller still waits.
-    pub(super) fn refuse(self, error: ClaimError) {
+impl PendingCommand {
+    /// Fails the command, if its caller still waits.
+    pub(super) fn refuse(self, error: CommandError) {
         let _ = self.reply.send(Err(error.into()));
     }
 
@@ -83,35 +80,35 @@ impl PendingClaim {
 }
 
 impl Waiting {
-    pub(super) fn put(&mut self, claim: PendingClaim, runtime: Id) -> Flush {
-        let (queue, now) = (self.queue_or_new(runtime), claim.since);
-        queue.claims.push_back(claim);
+    pub(super) fn put(&mut self, command: PendingCommand, runtime: Id) -> Flush {
+        let (queue, now) = (self.queue_or_new(runtime), command.since);
+        queue.commands.push_back(command);
         if queue.flush.as_ref().is_none_or(|flush| flush.is_overdue(now)) {
             queue.flush = Some(ActiveFlush { at: now, by: thread::current().id(), has_started: false });
             return Flush::ToBegin;
         }
-        if queue.claims.len().is_multiple_of(BATCH_SIZE) { Flush::Batch } else { Flush::Underway }
+        if queue.commands.len().is_multiple_of(BATCH_SIZE) { Flush::Batch } else { Flush::Underway }
     }
 
-    /// Takes the first claims of a queue, at most `at_most`. Includes only claims that arrived `within` this time after
-    /// the first one. They count as in flight until their places are released. Also returns whether other claims are
-    /// left.
+    /// Takes the first commands of a queue, at most `at_most`. Includes only commands that arrived `within` this time after
+    /// the first one. They count as in flight until their places are released. Also returns whether other
+    /// commands are left.
     pub(super) fn take(
         &mut self,
         runtime: Id,
         at_most: usize,
         within: Duration,
-    ) -> Option<(impl Iterator<Item = PendingClaim>, bool)> {
-        let claims = &mut self.queue(runtime)?.claims;
-        let first = claims.front()?.since;
-        let is_near = |claim: &PendingClaim| claim.since.saturating_duration_since(first) <= within;
-        let count = match claims.back() {
-            Some(last) if is_near(last) => claims.len(),
-            _ => claims.iter().take_while(|claim| is_near(claim)).count(),
+    ) -> Option<(impl Iterator<Item = PendingCommand>, bool)> {
+        let commands = &mut self.queue(runtime)?.commands;
+        let first = commands.front()?.since;
+        let is_near = |command: &PendingCommand| command.since.saturating_duration_since(first) <= within;
+        let count = match commands.back() {
+            Some(last) if is_near(last) => commands.len(),
+            _ => commands.iter().take_while(|command| is_near(command)).count(),
         };
         let count = count.min(at_most);
-        let are_others_left = claims.len() > count;
-        Some((claims.drain(..count), are_others_left))
+        let are_others_left = commands.len() > count;
+        Some((commands.drain(..count), are_others_left))
     }
 
     pub(super) fn flush_has_started(&mut self, runtime: Id) {
@@ -120,24 +117,24 @@ impl Waiting {
         }
     }
 
-    /// Ends the active flush. The next claim starts a new one.
+    /// Ends the active flush. The next command starts a new one.
     pub(super) fn flush_is_over(&mut self, runtime: Id) {
         if let Some(queue) = self.queue(runtime) {
             queue.flush = None;
         }
     }
 
-    /// Removes expired claims from all queues, because their runtimes may be blocked. Scans at a minimum interval only,
-    /// because it visits every claim.
-    pub(super) fn take_expired(&mut self, now: Instant, deadline: Duration) -> Vec<PendingClaim> {
+    /// Removes expired commands from all queues, because their runtimes may be blocked. Scans at a minimum interval only,
+    /// because it visits every command.
+    pub(super) fn take_expired(&mut self, now: Instant, deadline: Duration) -> Vec<PendingCommand> {
         let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= FLUSH_TIMEOUT);
         let mut gone = Vec::new();
         if is_due {
             self.swept = Some(now);
             for queue in &mut self.queues {
-                for claim in mem::take(&mut queue.claims) {
-                    let is_gone = claim.is_expired(now, deadline);
-                    if is_gone { gone.push(claim) } else { queue.claims.push_back(claim) }
+                for command in mem::take(&mut queue.commands) {
+                    let is_gone = command.is_expired(now, deadline);
+                    if is_gone { gone.push(command) } else { queue.commands.push_back(command) }
                 }
             }
         }
@@ -152,8 +149,8 @@ impl Waiting {
         let known = self.queues.iter().position(|queue| queue.runtime == runtime);
         let place = known.unwrap_or_else(|| {
             // Remove empty queues, including those of runtimes that have ended.
-            self.queues.retain(|queue| queue.flush.is_some() || !queue.claims.is_empty());
-            self.queues.push(RuntimeQueue { runtime, claims: VecDeque::new(), flush: None });
+            self.queues.retain(|queue| queue.flush.is_some() || !queue.commands.is_empty());
+            self.queues.push(RuntimeQueue { runtime, commands: VecDeque::new(), flush: None });
             self.queues.len() - 1
         });
         &mut self.queues[place]
@@ -172,15 +169,16 @@ mod tests {
     use tokio::runtime::Builder;
 
     use super::*;
+    use crate::store::holders::HolderId;
 
     fn begins(waiting: &mut Waiting, runtime: Id) -> bool {
         begins_at(Instant::now(), waiting, runtime)
     }
 
     fn begins_at(since: Instant, waiting: &mut Waiting, runtime: Id) -> bool {
-        let claim =
-            PendingClaim { command: Cmd::new(), reply: oneshot::channel().0, since, place: HolderId::from_bits(0) };
-        matches!(waiting.put(claim, runtime), Flush::ToBegin)
+        let place = Place::OfNonce(HolderId::from_bits(0));
+        let command = PendingCommand { command: Cmd::new(), reply: oneshot::channel().0, since, place };
+        matches!(waiting.put(command, runtime), Flush::ToBegin)
     }
 
     fn begins_elsewhere(waiting: &mut Waiting, runtime: Id) -> bool {

@@ -3,13 +3,14 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::BufMut;
-use redis::{Cmd, RedisWrite, sentinel::SentinelClient};
+use redis::{Cmd, RedisWrite, Value, sentinel::SentinelClient};
 
 use super::{
     batcher::Batcher,
     connect::{Connect, SentinelMaster},
     connections::ConnectionManager,
-    error::ClaimError,
+    error::CommandError,
+    places::Payer,
     quota::Quota,
 };
 use crate::{
@@ -139,6 +140,15 @@ impl<C: Connect> RedisNonceStore<C> {
         command
     }
 
+    async fn send(&self, claim: &NonceClaim<'_>, milliseconds: u64) -> Result<NonceStatus, StoreError> {
+        let answer = self.batcher.send(self.command(claim, milliseconds), Payer::Nonce(claim));
+        match answer.await? {
+            Value::Okay => Ok(NonceStatus::New),
+            Value::Nil => Ok(NonceStatus::Replayed),
+            _ => Err(CommandError::Unexpected.into()),
+        }
+    }
+
     async fn claim_within(
         &self,
         quota: &Quota,
@@ -147,12 +157,12 @@ impl<C: Connect> RedisNonceStore<C> {
         milliseconds: u64,
     ) -> Result<NonceStatus, StoreError> {
         if !quota.take(claim.app_id(), retention) {
-            return Err(ClaimError::Quota(quota.most()).into());
+            return Err(CommandError::Quota(quota.most()).into());
         }
-        let answer = self.batcher.send(self.command(claim, milliseconds), claim).await;
+        let answer = self.send(claim, milliseconds).await;
         let is_held = match &answer {
             Ok(status) => *status == NonceStatus::New,
-            Err(error) => error.source().and_then(<dyn Error>::downcast_ref).is_none_or(ClaimError::may_be_spent),
+            Err(error) => error.source().and_then(<dyn Error>::downcast_ref).is_none_or(CommandError::may_have_run),
         };
         if !is_held {
             quota.give_back(claim.app_id(), retention);
@@ -162,6 +172,16 @@ impl<C: Connect> RedisNonceStore<C> {
 
     pub(super) fn connections(&self) -> &Arc<ConnectionManager<C>> {
         &self.batcher.connections
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(super) fn batcher(&self) -> &Arc<Batcher<C>> {
+        &self.batcher
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 }
 
@@ -184,7 +204,7 @@ impl<C: Connect> NonceStore for RedisNonceStore<C> {
         }
         match &self.quota {
             Some(quota) => self.claim_within(quota, claim, retention, milliseconds).await,
-            None => self.batcher.send(self.command(claim, milliseconds), claim).await,
+            None => self.send(claim, milliseconds).await,
         }
     }
 

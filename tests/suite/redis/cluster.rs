@@ -29,13 +29,13 @@ const OPTIONS: [&str; 10] = [
 ];
 
 /// Three masters without replicas. No node serves the slots of a dead one.
-struct Cluster {
-    nodes: Vec<RedisServer>,
+pub(super) struct Cluster {
+    pub(super) nodes: Vec<RedisServer>,
     ports: Vec<u16>,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (nodes, ports): (Vec<_>, Vec<_>) = (0..3).map(|_| RedisServer::start_on_port("", &OPTIONS)).unzip();
         let cluster = Self { nodes, ports };
         for (node, slots) in cluster.nodes.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
@@ -76,7 +76,7 @@ impl Cluster {
         self.ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect()
     }
 
-    fn client(&self) -> ClusterClient {
+    pub(super) fn client(&self) -> ClusterClient {
         let client = ClusterClientBuilder::new(self.urls())
             .retries(1)
             .min_retry_wait(10)

@@ -146,7 +146,7 @@ async fn claim_result_of<C: Connect>(store: &RedisNonceStore<C>, app: &str) -> S
     answer
 }
 
-const BROKEN: &str = "Redis rejected the claim, or the connection broke";
+const BROKEN: &str = "Redis rejected the command, or the connection broke";
 const LATE: &str = "Redis did not answer within 250 ms";
 
 /// A claim that is started and not yet sent.
@@ -200,6 +200,10 @@ async fn broken_connection_is_replaced() {
         Fault::Breaks,
         Fault::Replies("-NOAUTH Authentication required.\r\n"),
         Fault::Replies("-READONLY You can't write against a read only replica.\r\n"),
+        // A script in Redis 6.2.
+        Fault::Replies(
+            "-ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write.\r\n",
+        ),
         Fault::Replies("-MASTERDOWN Link with MASTER is down\r\n"),
     ] {
         let (store, server) = store::<false>();
@@ -306,7 +310,7 @@ async fn deadline_and_max_in_flight_are_configurable() {
     let mut answers = join_all((0..3).map(|_| claim_result(&store))).await;
     assert_eq!(
         answers.pop().unwrap(),
-        "too many claims in flight (limit 2 for all apps, and a share of it for each): Redis is slow or unreachable, or the app sends too many requests"
+        "too many commands in flight (limit 2 for all apps, and a share of it for each): Redis is slow or unreachable, or the app sends too many requests"
     );
     assert_eq!(answers, ["Redis did not answer within 50 ms"; 2]);
 }
@@ -326,7 +330,7 @@ async fn flood<const RECONNECTING: bool>(
 ) {
     assert_eq!(claim_result(&store).await, "New");
     server.set_fault(Fault::Silent);
-    let is_busy = |answer: &String| answer.starts_with("too many claims in flight");
+    let is_busy = |answer: &String| answer.starts_with("too many commands in flight");
     let flooding = join_all((0..2000).map(|_| claim_result_of(&store, "flood")));
     // These claims are polled after the flood.
     let others = join_all((0..100).map(|n| claim_result_of(&store, ["app-1", "app-2", "app-3"][n % 3])));
@@ -412,7 +416,7 @@ fn stalled_runtime_frees_slots_of_expired_claims() {
             ["New"; 2],
             "in the slots of the cancelled claims"
         );
-        assert!(join_all((0..3).map(|_| claim_result(&store))).await[2].starts_with("too many claims in flight"));
+        assert!(join_all((0..3).map(|_| claim_result(&store))).await[2].starts_with("too many commands in flight"));
         tokio::time::sleep(60 * MS).await;
         assert_eq!(
             join_all((0..3).map(|_| claim_result(&store))).await,

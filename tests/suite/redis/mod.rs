@@ -11,6 +11,7 @@ mod sentinel;
 pub(crate) mod server;
 mod shared;
 mod tls;
+mod tokens;
 
 use countersign::{
     AppId, Nonce, RejectionKind, Verifier,

@@ -133,7 +133,7 @@ async fn demoted_master_fails_claims_until_promoted() {
 }
 
 /// A fake server on loopback that calls `with` for each connection.
-fn custom_server(with: impl Fn(std::net::TcpStream) + Send + Clone + 'static) -> redis::Client {
+pub(super) fn custom_server(with: impl Fn(std::net::TcpStream) + Send + Clone + 'static) -> redis::Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

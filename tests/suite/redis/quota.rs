@@ -40,7 +40,7 @@ async fn failed_claims_do_not_count() {
     for n in 0..10 {
         assert_eq!(
             code(&store, "demo", &format!("rejected-{n}"), NOW).await,
-            "Redis rejected the claim, or the connection broke"
+            "Redis rejected the command, or the connection broke"
         );
     }
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);

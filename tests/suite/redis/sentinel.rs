@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 type Store = RedisNonceStore<SentinelMaster>;
 
-struct Group {
-    master: RedisServer,
-    replica: RedisServer,
+pub(super) struct Group {
+    pub(super) master: RedisServer,
+    pub(super) replica: RedisServer,
     /// The port of the replica.
     port: u16,
     /// Dropped first, because the sentinels would react to the end of the other servers.
@@ -26,7 +26,7 @@ struct Group {
 }
 
 impl Group {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (master, port) = RedisServer::start_on_port("", &["--repl-diskless-sync-delay", "0"]);
         let (replica, replica_port) = RedisServer::start_on_port(&format!("replicaof 127.0.0.1 {port}"), &[]);
         let mut group = Self { master, replica, port: replica_port, sentinels: Vec::new() };
@@ -48,11 +48,13 @@ impl Group {
         group
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn client(&self) -> SentinelClient {
         let nodes: Vec<_> = self.sentinels.iter().map(|(_, port)| format!("redis://127.0.0.1:{port}")).collect();
-        RedisNonceStore::from_sentinel(
-            SentinelClient::build(nodes, "nonces", None, SentinelServerType::Master).unwrap(),
-        )
+        SentinelClient::build(nodes, "nonces", None, SentinelServerType::Master).unwrap()
+    }
+
+    fn store(&self) -> Store {
+        RedisNonceStore::from_sentinel(self.client())
     }
 
     /// Waits until the replica has as many keys as the master.
@@ -62,7 +64,7 @@ impl Group {
     }
 
     /// Waits until all sentinels name the replica as the master.
-    async fn wait_for_promotion(&self) -> Instant {
+    pub(super) async fn wait_for_promotion(&self) -> Instant {
         let ask = |(sentinel, _): &(RedisServer, u16)| {
             sentinel.command::<[String; 2]>(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "nonces"])[1]
                 == self.port.to_string()

@@ -157,7 +157,7 @@ fn claim_without_a_runtime_is_an_error() {
     let server = RedisServer::start();
     let error = claim(&store(&server), "nonce-1").now_or_never().unwrap().unwrap_err();
     let message = error.source().unwrap().to_string();
-    assert_eq!(message, "a claim in Redis needs a tokio runtime, and there is none here");
+    assert_eq!(message, "a command to Redis needs a tokio runtime, and there is none here");
 }
 
 /// A client whose first connection attempt never ends.
