@@ -61,7 +61,7 @@ impl NewToken {
     }
 
     /// Sets the lifetime of this token, up to the [lifetime of a session](super::Tokens::with_session_lifetime). Default:
-    /// [`Tokens::with_lifetime`](super::Tokens::with_lifetime), which also applies to renewals of this token.
+    /// [`Tokens::with_lifetime`](super::Tokens::with_lifetime), which also applies to each renewal of this token.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime: Some(lifetime), ..self }
     }

@@ -60,7 +60,7 @@ impl Tokens {
     }
 
     /// Sets the lifetime of one token, in whole seconds. Default: 2 hours. A token never outlives its
-    /// [session](Self::with_session_lifetime).
+    /// [session](Self::with_session_lifetime). A renewal uses the lifetime of the `Tokens` that renews.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime, ..self }
     }
