@@ -12,6 +12,10 @@ pub mod redis {}
 #[cfg_attr(feature = "key-file", doc = include_str!("../docs/keys.md"))]
 pub mod keys {}
 
+/// How to issue, require, renew and end tokens, and how browsers and phones sign with session keys.
+#[cfg_attr(all(feature = "axum", feature = "tokens"), doc = include_str!("../docs/tokens.md"))]
+pub mod tokens {}
+
 /// Metrics, events and the observer hook: what is available, when to alert, and how an outage looks.
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/outage.svg"))]

@@ -169,8 +169,8 @@ impl Caller {
         Some(&self.verified.fields().nonce)
     }
 
-    /// Returns the token that was signed with the request, or `None` if the request has no token. The verifier does not
-    /// check whether the token is valid.
+    /// Returns the token that was signed with the request, or `None` if the request has no token. The token is live only if the
+    /// verifier checks tokens: `Verifier::with_tokens` and `with_token_check` (feature `tokens`).
     #[must_use]
     pub fn token(&self) -> Option<&Token> {
         self.verified.fields().token.token()

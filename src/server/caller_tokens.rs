@@ -10,11 +10,11 @@ use crate::{
 };
 
 impl Tokens {
-    /// Issues a token to the app that signed a request.
+    /// Issues a token to the app that signed a request. The request must be signed by a key of the app.
     ///
     /// # Errors
     ///
-    /// A session key signed the request, a limit refuses the token, or the store failed.
+    /// A session key signed the request, a limit refuses the token, the store failed, or the system has no random bytes.
     pub async fn issue(&self, caller: &Caller, new: NewToken) -> Result<Issued, IssueError> {
         match caller.signed_by() {
             SignedBy::AppKey => self.issue_for(caller.app_id(), new).await,
@@ -22,12 +22,12 @@ impl Tokens {
         }
     }
 
-    /// Renews the token of a request. Returns `None` if the request has no checked token, or if it is not live any more, is
-    /// accepted once, or was renewed too often.
+    /// Renews the token of a request. Returns `None` if the request has no checked token, if the token is not live any more
+    /// or is a one-time token, or if its session was already renewed four times within one overlap.
     ///
-    /// Everybody who renews the same token gets the same successor, however often a response is lost. The old token stays
-    /// live until the [overlap](Self::with_renewal_overlap) after the first use of its successor. A renewed session key is
-    /// derived from the successor: [`Issued::session_key`].
+    /// All renewals of a token return the same successor, even if they race or if a response is lost. The old token stays
+    /// live until the [overlap](Self::with_renewal_overlap) after the first use of its successor is over, but never beyond
+    /// its own end. The successor has another session key: [`Issued::session_key`].
     ///
     /// # Errors
     ///
@@ -39,12 +39,12 @@ impl Tokens {
         }
     }
 
-    /// Renews the token of a request like [`renew`](Self::renew), and replaces the data of the session. The first renewal
-    /// of a token decides on the data.
+    /// Renews the token of a request like [`renew`](Self::renew), and replaces the data of the session. If the token was
+    /// already renewed, the data of that renewal stays.
     ///
     /// # Errors
     ///
-    /// The data is no JSON or is too long, or the store failed.
+    /// The data cannot be written as JSON or has more than 2,048 bytes, or the store failed.
     pub async fn renew_with_data<T: Serialize + ?Sized>(
         &self,
         caller: &Caller,
@@ -56,7 +56,8 @@ impl Tokens {
         }
     }
 
-    /// Returns the successor of the request's token, if it was renewed. Renews nothing.
+    /// Returns the successor of the request's token, if the token was renewed. It renews nothing. A browser that renews in two
+    /// calls gets its new cookie from the second one.
     ///
     /// # Errors
     ///

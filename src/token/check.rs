@@ -9,8 +9,8 @@ use crate::{
 
 /// Checks tokens that another system has issued: a JWT, or a token in the service's own database.
 ///
-/// [`Verifier::with_token_check`](crate::Verifier::with_token_check) takes it. The verifier calls it for a request whose
-/// signature is valid.
+/// Give it to [`Verifier::with_token_check`](crate::Verifier::with_token_check). The verifier calls it for each request that
+/// has a token and a valid signature, and once more after a body that took more than 5 seconds.
 ///
 /// ```
 /// use countersign::{AppId, Token, store::StoreError, token::{CheckedToken, TokenCheck}};
@@ -27,11 +27,12 @@ use crate::{
 /// }
 /// ```
 pub trait TokenCheck: Send + Sync + 'static {
-    /// Returns the user of a token, or `None` if the token is unknown, has ended, or is not for this app.
+    /// Returns the user of a token, or `None` if the token is unknown, has ended, or was issued to another app than the one
+    /// that signed. The response to `None` is 401 `invalid_token`.
     ///
     /// # Errors
     ///
-    /// The check could not answer. The response is 503.
+    /// The check could not answer. The response is 503 `unavailable`.
     fn check(
         &self,
         app_id: &AppId,

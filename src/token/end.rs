@@ -10,34 +10,37 @@ use crate::{
 };
 
 impl Tokens {
-    /// Ends a session. Returns whether it was live.
+    /// Ends a session, for a logout. Returns whether it was live. The next request with its token is rejected, on all
+    /// machines.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed. The sessions may be live or ended: call this again.
     pub async fn end(&self, session: &Session) -> Result<bool, StoreError> {
         Ok(self.end_of(session, Which::OneOf(session.app_id(), session.id())).await? > 0)
     }
 
-    /// Ends the other sessions of the same owner in the same app. Returns how many. Use it after a password change.
+    /// Ends all other sessions of the same owner in the same app, for example after a password change. Returns how many it
+    /// has ended.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed. The sessions may be live or ended: call this again.
     pub async fn end_others(&self, session: &Session) -> Result<usize, StoreError> {
         self.end_of(session, Which::AllBut(session.app_id(), session.id())).await
     }
 
-    /// Ends another session of the same owner in the same app, for example one from a [list](Self::siblings).
+    /// Ends another session of the same owner in the same app, for example one from a [list](Self::siblings). Returns whether
+    /// it was live. A session of another app is not ended.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed. The sessions may be live or ended: call this again.
     pub async fn end_sibling(&self, session: &Session, id: SessionId) -> Result<bool, StoreError> {
         Ok(self.end_of(session, Which::OneOf(session.app_id(), id)).await? > 0)
     }
 
-    /// Lists the live sessions of the same owner in the same app, this one included.
+    /// Returns the live sessions of the same owner in the same app, this one included.
     ///
     /// # Errors
     ///
@@ -48,21 +51,21 @@ impl Tokens {
         Ok(all)
     }
 
-    /// Ends all sessions of an owner, in all apps. Returns how many. Each is rejected from the next request on, on all
-    /// machines.
+    /// Ends all sessions of an owner in all apps, for administrators. Returns how many it has ended. The next request with one
+    /// of their tokens is rejected, on all machines.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed. The sessions may be live or ended: call this again.
     pub async fn end_all(&self, owner: &Owner) -> Result<usize, StoreError> {
         self.end_which(owner, Which::All).await
     }
 
-    /// Ends all sessions of an owner in one app. Returns how many.
+    /// Ends all sessions of an owner in one app. Returns how many it has ended.
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed. The sessions may be live or ended: call this again.
     pub async fn end_all_of(&self, owner: &Owner, app_id: &AppId) -> Result<usize, StoreError> {
         self.end_which(owner, Which::AllOf(app_id)).await
     }
@@ -71,12 +74,12 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed. The sessions may be live or ended: call this again.
     pub async fn end_by_id(&self, owner: &Owner, id: SessionId) -> Result<bool, StoreError> {
         Ok(self.end_which(owner, Which::One(id)).await? > 0)
     }
 
-    /// Lists the live sessions of an owner, in all apps.
+    /// Returns the live sessions of an owner in all apps. They contain no token.
     ///
     /// # Errors
     ///

@@ -11,8 +11,10 @@ use crate::{
 };
 
 impl Tokens {
-    /// Finds the session of a token, if it is live and was issued to this app. Use it in services without a verifier, and to
-    /// check from time to time that the session of a WebSocket or of a stream has not ended.
+    /// Finds the session of a token, if the token is live and was issued to this app. Use it in services without a verifier,
+    /// and on a timer to find out whether the session of an open WebSocket or stream has ended.
+    ///
+    /// It only reads: it accepts all kinds of tokens, spends no one-time token, and does not count as use for the idle timeout.
     ///
     /// # Errors
     ///

@@ -18,12 +18,14 @@ use crate::{
 const MAX_OF_APP: usize = 1000;
 
 impl Tokens {
-    /// Issues a token to an app. The caller of this method vouches for the app, for example because its login page belongs
-    /// to it.
+    /// Issues a token to an app, without a signed request: for example for a login page.
+    ///
+    /// This method checks nothing. The service decides to which app and which user it issues the token. For signed requests,
+    /// use [`issue`](Self::issue).
     ///
     /// # Errors
     ///
-    /// A limit refuses the token, or the store failed.
+    /// A limit refuses the token, the store failed, or the system has no random bytes.
     pub async fn issue_for(&self, app_id: &AppId, new: NewToken) -> Result<Issued, IssueError> {
         let now = self.now();
         let owner = new.user.map_or_else(|| Owner::App(app_id.clone()), Owner::User);
@@ -54,10 +56,12 @@ impl Tokens {
         }
     }
 
-    /// Renews the token of a session. Returns `None` if the token is not live, is accepted once, or was renewed too often.
+    /// Renews the token of a session. Returns `None` if the token is not live, is a one-time token, or if its session was
+    /// already renewed four times within one overlap.
     ///
-    /// Everybody who renews the same token gets the same successor, however often a response is lost. The old token stays
-    /// live until the [overlap](Self::with_renewal_overlap) after the first use of its successor.
+    /// All renewals of a token return the same successor, even if they race or if a response is lost. The old token stays
+    /// live until the [overlap](Self::with_renewal_overlap) after the first use of its successor is over, but never beyond
+    /// its own end.
     ///
     /// A handler behind a verifier calls [`renew`](Self::renew). Use this method in services without one.
     ///

@@ -19,7 +19,7 @@ impl Issued {
         Self { token, session, now }
     }
 
-    /// The token. Give it to the user: the store does not keep its text.
+    /// The token. Send it to the client now, because the store does not keep its text.
     #[must_use]
     pub fn token(&self) -> &Token {
         &self.token
@@ -37,13 +37,14 @@ impl Issued {
         self.session.expires_at().saturating_sub(self.now)
     }
 
-    /// Derives the key with which a browser or a phone signs. It holds the key instead of a key of the app, and signs with
-    /// [`Signer::for_session`](crate::Signer::for_session). The verifier must take
+    /// Derives the session key, with which a browser or a phone signs instead of a key of the app. A client in Rust gives it
+    /// to [`Signer::for_session`](crate::Signer::for_session). The verifier must accept
     /// [session keys](super::Tokens::with_session_keys).
     ///
-    /// `ring` has the keys of the app that the token was issued to. The first of them that is active now is used, so a
-    /// session ends when this key is retired. `audience` is that of the [scheme](crate::Scheme::with_audience). The text is
-    /// 64 hex digits: the lowercase hex of HMAC-SHA256(app key, `CS1-SESSION` LF audience LF app id LF token).
+    /// `ring` contains the keys of the app that the token was issued to. The session key is derived from the first key that
+    /// is active now, and is valid until this key is retired. `audience` is the audience of the
+    /// [scheme](crate::Scheme::with_audience), empty by default. The session key is a text of 64 digits: the lowercase hex of
+    /// HMAC-SHA256(app key, `CS1-SESSION` LF audience LF app id LF token).
     ///
     /// Returns `None` if no key is active.
     #[must_use]
@@ -52,12 +53,12 @@ impl Issued {
         Some(key.session_key(audience, self.session.app_id(), &self.token))
     }
 
-    /// Makes the `Set-Cookie` header for the token: `HttpOnly`, `Secure`, `SameSite=Strict`, for the whole site, until the
-    /// token ends.
+    /// Makes the value of a `Set-Cookie` header for the token: `Path=/`, `Max-Age` until the token ends, `Secure`, `HttpOnly`
+    /// and `SameSite=Strict`.
     ///
     /// # Errors
     ///
-    /// The name does not begin with `__Host-`, or has a character that a cookie's name cannot have.
+    /// The name does not begin with `__Host-`, ends there, or contains a character that is not allowed in a cookie's name.
     pub fn cookie(&self, name: &str) -> Result<HeaderValue, CookieError> {
         let is_name = name
             .strip_prefix("__Host-")
@@ -72,7 +73,8 @@ impl Issued {
         Ok(value)
     }
 
-    /// The text that a page signs in the place of a token in a cookie.
+    /// The text that a page signs instead of the token, because it cannot read the cookie. It is `cookie:` and 64 hex
+    /// digits, and it does not reveal the token.
     #[must_use]
     pub fn cookie_digest(&self) -> String {
         cookie_line(&self.token)

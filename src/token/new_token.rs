@@ -32,37 +32,41 @@ pub struct NewToken {
 const MAX_DATA: usize = 2048;
 
 impl NewToken {
-    /// A token for a user of the service: a session.
+    /// A session of a user. The token is accepted with signed requests.
     pub fn for_user(user: Subject) -> Self {
         Self { user: Some(user), kind: TokenKind::Session, ..Self::for_app() }
     }
 
-    /// An API token, which belongs to the app itself.
+    /// An API token, which belongs to the app itself and to no user. It is accepted with signed requests.
     pub fn for_app() -> Self {
         Self { user: None, kind: TokenKind::Api, device: None, lifetime: None, until: None, data: None }
     }
 
-    /// Names the kind of device. A [limit](super::Tokens::with_limit) counts each kind apart.
+    /// Names the kind of device, for example `phone`. A [limit](super::Tokens::with_limit) counts each kind separately, and
+    /// sessions without a kind together. Default: none.
     pub fn on(self, device: Device) -> Self {
         Self { device: Some(device), ..self }
     }
 
-    /// Makes a token that is accepted once. It is not renewed.
+    /// Makes a token that is accepted with one signed request only. It cannot be renewed. It replaces
+    /// [`bearer`](Self::bearer).
     pub fn one_time(self) -> Self {
         Self { kind: TokenKind::OneTime, ..self }
     }
 
-    /// Makes a token for routes without a signature. Routes with a signature do not accept it.
+    /// Makes a token for routes behind a [`TokenLayer`](crate::server::TokenLayer), which require no signature. Signed
+    /// routes do not accept it. It replaces [`one_time`](Self::one_time).
     pub fn bearer(self) -> Self {
         Self { kind: TokenKind::Bearer, ..self }
     }
 
-    /// Sets the lifetime of this token. Default: that of [`Tokens`](super::Tokens::with_lifetime).
+    /// Sets the lifetime of this token, up to the [lifetime of a session](super::Tokens::with_session_lifetime). Default:
+    /// [`Tokens::with_lifetime`](super::Tokens::with_lifetime), which also applies to each renewal of this token.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime: Some(lifetime), ..self }
     }
 
-    /// Ends the session at this Unix second at the latest.
+    /// Ends the session and all renewals at this Unix second at the latest. It cannot extend the lifetime.
     pub fn until(self, unix_seconds: u64) -> Self {
         Self { until: Some(unix_seconds), ..self }
     }
@@ -72,7 +76,7 @@ impl NewToken {
     ///
     /// # Errors
     ///
-    /// The data is no JSON, or is too long.
+    /// The data cannot be written as JSON, or has more than 2,048 bytes as JSON.
     pub fn with_data<T: Serialize + ?Sized>(self, data: &T) -> Result<Self, DataError> {
         Ok(Self { data: Some(json(data)?), ..self })
     }

@@ -68,13 +68,14 @@ impl Session {
         self.0.issued_at
     }
 
-    /// When the session was last used. It changes only with an idle timeout, and lags by up to an eighth of it.
+    /// When the session was last used. It changes only with an [idle timeout](super::Tokens::with_idle_timeout), and lags by
+    /// up to an eighth of it, or by up to a minute if that is longer.
     #[must_use]
     pub fn seen_at(&self) -> u64 {
         self.0.seen_at
     }
 
-    /// The end of the token. Renew it before.
+    /// The end of the token, without the idle timeout. Renew the token before.
     #[must_use]
     pub fn expires_at(&self) -> u64 {
         self.0.expires_at.min(self.0.session_expires_at)
@@ -92,7 +93,8 @@ impl Session {
         self.0.kind == TokenKind::OneTime
     }
 
-    /// The data that the service gave when it issued the token. Returns `None` if there is none, or if it is of another type.
+    /// Parses the data that the service stored when it issued or renewed the token. Returns `None` if there is no data, or if
+    /// it does not match the type.
     #[must_use]
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.0.data.as_deref()?).ok()

@@ -59,58 +59,66 @@ impl Tokens {
         }
     }
 
-    /// Sets the lifetime of one token. Default: 2 hours.
+    /// Sets the lifetime of one token, in whole seconds. Default: 2 hours. A token never outlives its
+    /// [session](Self::with_session_lifetime). A renewal uses the lifetime of the `Tokens` that renews.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime, ..self }
     }
 
-    /// Sets the lifetime of a session over all renewals. Default: 14 days.
+    /// Sets the lifetime of a session over all renewals. Default: 14 days. It applies to all kinds of tokens.
+    ///
+    /// For API tokens that are valid for longer, use a clone with a longer lifetime. Clones share the store.
     pub fn with_session_lifetime(self, lifetime: Duration) -> Self {
         Self { session_lifetime: lifetime, ..self }
     }
 
-    /// Ends sessions that are not used for this long. Default: off.
+    /// Ends sessions of users that are not used for this long. Default: off. API, one-time and bearer tokens have no idle
+    /// timeout.
     ///
-    /// The use of a session is stored at most once in an eighth of this time, and once a minute. So a session ends between
-    /// this time and nine eighths of it after its last use.
+    /// The use of a session is stored at most once in an interval, which is an eighth of this time and at least a minute. So
+    /// a session ends between this time and this time plus the interval after its last use. It never ends earlier.
     pub fn with_idle_timeout(self, timeout: Duration) -> Self {
         Self { idle_timeout: Some(timeout), ..self }
     }
 
-    /// Sets how long the old token of a renewal stays live after the first use of its successor. Default: 300 s. Set it to
-    /// at least the [deadline](crate::Limits::with_body_timeout) of a body, or a renewal rejects a slow upload.
+    /// Sets how long the old token of a renewal stays live after the first use of its successor. Default: 300 s.
+    ///
+    /// Set it to at least the [deadline](crate::Limits::with_body_timeout) of a body. The verifier checks the token again
+    /// after a slow upload, and rejects the upload if the overlap is over.
     pub fn with_renewal_overlap(self, overlap: Duration) -> Self {
         Self { overlap, ..self }
     }
 
-    /// Limits the sessions of one user in one app and on one kind of device. Default: none.
+    /// Limits the sessions of one user in one app and on one kind of device. Default: no limit.
     ///
-    /// It counts sessions of users, and no API, bearer or one-time tokens.
+    /// API, bearer and one-time tokens do not count.
     pub fn with_limit(self, limit: SessionLimit) -> Self {
         Self { limit: Some(limit), ..self }
     }
 
-    /// Sets the most live tokens of all kinds that a user has in one app. Default: 64. An app itself has at most 1,000.
+    /// Sets the maximum number of live tokens of all kinds that a user has in one app. Default: 64. Another token is refused
+    /// with [`TooManySessions`](super::IssueError::TooManySessions). The maximum for API tokens of one app is always 1,000.
     pub fn with_max_sessions(self, max: usize) -> Self {
         Self { max_sessions: max, ..self }
     }
 
-    /// Sets how long the reason of an end is remembered. Default: 1 hour. With 0 it is not remembered.
+    /// Sets how long the reason of an end is remembered. Default: 1 hour. With 0, it is not remembered.
     ///
-    /// Meanwhile the rejection of an ended token says whether the session was `replaced` or `revoked`.
+    /// During this time, the rejection of an ended token says whether the session was `replaced` or `revoked`. An expired
+    /// token has no reason.
     pub fn with_end_reasons(self, remember: Duration) -> Self {
         Self { end_reasons: remember, ..self }
     }
 
     /// Accepts requests that the key of a session signed. Default: off.
     ///
-    /// A browser or a phone, which must not hold a key of the app, signs with the key of its session:
-    /// [`Issued::session_key`]. The key ends with the token.
+    /// A browser or a phone must not hold a key of the app. It signs with the key of its session instead:
+    /// [`Issued::session_key`](super::Issued::session_key). This key is valid for as long as the token.
     pub fn with_session_keys(self) -> Self {
         Self { session_keys: true, ..self }
     }
 
-    /// Sets the clock. Default: the system's clock.
+    /// Sets the clock. Default: the system's clock. In tests, give the verifier the same clock.
     pub fn with_clock(self, clock: impl Clock) -> Self {
         Self { clock: Arc::new(clock), ..self }
     }

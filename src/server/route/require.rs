@@ -20,20 +20,20 @@ use crate::{
     server::response::renderer::{ProblemJson, RenderRejection, ResponseBody, refuse},
 };
 
-/// Lets only requests in that have a certain token, or that a certain key signed.
+/// Requires a kind of token, or a kind of key, from each request.
 ///
 /// Put it below a [`VerifyLayer`](crate::VerifyLayer) or a [`TokenLayer`](super::TokenLayer), around the routes that need it.
-/// It asks no store.
+/// It calls no store.
 ///
-/// | rule | other requests get |
+/// | rule | response to other requests |
 /// | --- | --- |
 /// | [`token`](Self::token) | 401 `missing_token` |
 /// | [`user_token`](Self::user_token), [`api_token`](Self::api_token) | 401 `missing_token`, or 403 `token_not_allowed` |
 /// | [`app_key`](Self::app_key) | 403 `key_not_allowed` |
 ///
-/// If no verifying layer is above, or one that [bypasses](crate::Verifier::with_insecure_bypass) the request, the response is
-/// 500 `misconfigured`. A request that a [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer) has let in without a proof is let
-/// in.
+/// The response is 500 `misconfigured` if no verifying layer is above, if it [bypasses](crate::Verifier::with_insecure_bypass)
+/// the request, or if the rule is about a token that no one has checked. A request that a
+/// [`ReportOnlyLayer`](crate::danger::ReportOnlyLayer) has let in unverified passes every rule.
 ///
 /// ```
 /// use countersign::{Secret, StaticKeys, Verifier, server::RequireLayer, store::MemoryTokenStore, token::Tokens};

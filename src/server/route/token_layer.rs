@@ -24,12 +24,13 @@ use crate::{
     token::{Found, Session, TokenKind, Tokens},
 };
 
-/// Lets requests in that have a live token, without a signature.
+/// Accepts unsigned requests that have a live bearer token.
 ///
-/// It takes only tokens that were issued as [`bearer`](crate::token::NewToken::bearer) tokens, which no
-/// [`VerifyLayer`](crate::VerifyLayer) takes: an unsigned token that somebody sees on its way is worth nothing on signed
-/// routes. The token is in `Authorization: Bearer` (RFC 6750), and never in a cookie, because nothing proves where an unsigned
-/// request comes from. The handler finds the [`Session`] in the extensions, and no [`Caller`](crate::Caller).
+/// It accepts only tokens that were issued as [`bearer`](crate::token::NewToken::bearer) tokens. No
+/// [`VerifyLayer`](crate::VerifyLayer) accepts these. So an attacker who reads an unsigned request cannot use its token on
+/// signed routes. The token is in `Authorization: Bearer` (RFC 6750), and never in a cookie, because an unsigned request does
+/// not prove which page sent it. The handler finds the [`Session`] in the request's extensions. There is no
+/// [`Caller`](crate::Caller).
 ///
 /// | request | response |
 /// | --- | --- |
@@ -38,7 +39,8 @@ use crate::{
 /// | a token of another kind | 403 `token_not_allowed` |
 /// | the store fails | 503 `unavailable` |
 ///
-/// Each request with a well-formed token costs a store call, and anybody can send one. Put a rate limit above this layer.
+/// Each request with a well-formed token costs a store call, and anyone can send one. Put a rate limit above this layer. Its
+/// requests are not counted in the metrics of a verifier.
 ///
 /// ```
 /// use countersign::{server::TokenLayer, store::MemoryTokenStore, token::{NewToken, Tokens}};
@@ -60,7 +62,7 @@ pub struct TokenLayer<R = ProblemJson> {
 }
 
 impl TokenLayer {
-    /// Makes a layer that takes tokens in `Authorization: Bearer`.
+    /// Makes a layer that reads the token from `Authorization: Bearer`.
     pub fn new(tokens: Tokens) -> Self {
         let scheme = Scheme::new().with_token_location(TokenLocation::Bearer).unwrap_or_default();
         Self { tokens, scheme: Arc::new(scheme), renderer: Arc::new(ProblemJson::new()) }
@@ -68,8 +70,8 @@ impl TokenLayer {
 }
 
 impl<R> TokenLayer<R> {
-    /// Takes the token from the location of this scheme: `Authorization: Bearer`, or the header of the token field. A cookie
-    /// and the query are ignored.
+    /// Reads the token from the location of this scheme: `Authorization: Bearer`, or the header of the token field. It ignores
+    /// cookies and the query. Default: `Authorization: Bearer`.
     ///
     /// # Errors
     ///

@@ -35,10 +35,10 @@ use crate::{
 ///
 /// The conformance suite (feature `test-util`: `store::conformance::token_store`) checks it.
 pub trait TokenStore: Send + Sync + 'static {
-    /// The key of the tags of owners. All machines of a service have the same one.
+    /// Returns the key from which the tags of owners are made. It is the same on all machines of a service.
     fn owner_key(&self) -> &OwnerKey;
 
-    /// Stores a new token, if there is room among the tokens of its owner.
+    /// Stores a new token, unless a limit in `room` refuses it.
     ///
     /// # Errors
     ///
@@ -51,15 +51,15 @@ pub trait TokenStore: Send + Sync + 'static {
         now: u64,
     ) -> impl Future<Output = Result<Placed, StoreError>> + Send;
 
-    /// Finds a token.
+    /// Finds a token. It changes nothing.
     ///
     /// # Errors
     ///
     /// The store could not answer.
     fn find(&self, at: &TokenRef, now: u64) -> impl Future<Output = Result<Found, StoreError>> + Send;
 
-    /// Records a use: the idle end becomes `until` if that is later, and the first use of a successor starts the overlap of
-    /// its predecessor.
+    /// Records a use. The idle end becomes `until` if that is later. The first use of a successor starts the overlap of its
+    /// predecessor.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ pub trait TokenStore: Send + Sync + 'static {
         until: Option<u64>,
     ) -> impl Future<Output = Result<Touched, StoreError>> + Send;
 
-    /// Removes a live token that is accepted once. Returns whether this call did so.
+    /// Spends a live one-time token: removes it, and returns whether this call removed it.
     ///
     /// # Errors
     ///
@@ -90,7 +90,8 @@ pub trait TokenStore: Send + Sync + 'static {
         now: u64,
     ) -> impl Future<Output = Result<Renewed, StoreError>> + Send;
 
-    /// Ends sessions of an owner, and remembers that for this many seconds. Returns the number of sessions.
+    /// Ends sessions of an owner with the reason [`Revoked`](crate::token::EndReason::Revoked). The store remembers this reason
+    /// for `remember` seconds. Returns the number of live sessions that it has ended.
     ///
     /// # Errors
     ///
@@ -103,7 +104,7 @@ pub trait TokenStore: Send + Sync + 'static {
         now: u64,
     ) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
-    /// Lists the live sessions of an owner, each once, in the order in which they were put.
+    /// Returns the live sessions of an owner, each once, in the order in which they were put.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ pub enum TokenKind {
     Session,
     /// An API token, which belongs to the app itself.
     Api,
-    /// A token that is accepted once.
+    /// A one-time token, which is accepted with one request.
     OneTime,
     /// A token for routes without a signature. Routes with a signature do not accept it.
     Bearer,
@@ -39,17 +39,17 @@ pub struct Record {
     pub app_id: AppId,
     /// What the token is for.
     pub kind: TokenKind,
-    /// The kind of device, if there is one. Limits count each kind apart.
+    /// The kind of device, if there is one. Limits count each kind separately.
     pub device: Option<Device>,
     /// When the session was issued.
     pub issued_at: u64,
-    /// When the session was last used, as far as the store was told.
+    /// The last use of the session that was recorded.
     pub seen_at: u64,
     /// The end of this token.
     pub expires_at: u64,
     /// The end of the session, over all renewals.
     pub session_expires_at: u64,
-    /// The end if the session is not used until then.
+    /// The end of the session if it is not used before. `None` without an idle timeout.
     pub idle_until: Option<u64>,
     /// Data of the service, as JSON of at most 2 KiB.
     pub data: Option<Arc<str>>,
@@ -85,11 +85,11 @@ pub enum Found {
 pub enum EndReason {
     /// A newer login took its place.
     Replaced,
-    /// It was ended on purpose: a logout, a kick.
+    /// It was ended on purpose, by a logout or by an administrator.
     Revoked,
 }
 
-/// The room for a new token among the tokens of its owner.
+/// The limits that a new token must meet, together with the live tokens of its owner.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Room {
@@ -105,9 +105,9 @@ pub struct Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionLimit {
-    /// At most this many sessions. A new one ends the oldest.
+    /// At most this many sessions, and at least one. A new session ends the oldest.
     NewestWins(usize),
-    /// At most this many sessions. Another one is refused.
+    /// At most this many sessions. A further one is refused.
     Refuse(usize),
 }
 
