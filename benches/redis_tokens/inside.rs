@@ -76,8 +76,8 @@ async fn times(server: &RedisServer, store: &RedisTokenStore, sessions: usize) -
     measure!("find", "hget", |first| store.find(&at(first), now).await.unwrap());
     measure!("list", "hgetall", |first| store.list(at(first).owner(), now).await.unwrap());
     measure!("touch", "evalsha", |first| store.touch(&at(first), now, None).await.unwrap());
-    measure!("renew", "evalsha", |first| tokens.renew(&demo(), first.token()).await.unwrap().unwrap());
-    measure!("renew again", "evalsha", |first| tokens.renew(&demo(), first.token()).await.unwrap().unwrap());
+    measure!("renew", "evalsha", |first| tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap());
+    measure!("renew again", "evalsha", |first| tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap());
     measure!("end one", "evalsha", |first| assert!(tokens.end(first.session()).await.unwrap()));
     measure!("put", "evalsha", |first| put(&tokens, first).await);
     let newest = tokens.clone().with_limit(SessionLimit::NewestWins(sessions));

@@ -176,6 +176,13 @@ impl Caller {
         self.verified.fields().token.token()
     }
 
+    /// Returns whether the token came in a cookie, and not in another [location](crate::TokenLocation). A renewal then belongs
+    /// in a cookie too, so that a script in the page never gets a token.
+    #[must_use]
+    pub fn is_token_in_cookie(&self) -> bool {
+        self.verified.fields().token.is_in_cookie()
+    }
+
     /// Returns the session of the token, if the verifier [checks tokens](crate::Verifier::with_tokens) and the request has one
     /// (feature `tokens`).
     #[cfg(feature = "tokens")]

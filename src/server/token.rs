@@ -13,7 +13,7 @@ mod checked {
             verifier::Verifier,
         },
         store::{KeyStore, NonceStore},
-        token::TokenKind,
+        token::{self, TokenKind},
     };
 
     /// A token that was live at step 7.
@@ -102,18 +102,18 @@ mod checked {
             time: Time,
             recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<LiveToken, Rejection> {
-            let (Some(source), Some(token)) = (&self.tokens, caller.token()) else { return Ok(live) };
+            let (Some(source), Some(text)) = (&self.tokens, caller.token()) else { return Ok(live) };
             if is_old {
-                live = self.look_up_token(source, caller.app_id(), token, time, recorder).await?;
+                live = self.look_up_token(source, caller.app_id(), text, time, recorder).await?;
             }
             if self.is_use_recorded(&live, time.now) {
                 return Ok(live);
             }
             if let (LiveToken::Issued { session, .. }, TokenSource::Issued(tokens)) = (&live, source) {
                 let timer = recorder.start_timer();
-                let is_live = tokens.use_token(token, session, time.now).await;
-                recorder.record_token_call(timer, &is_live);
-                if !is_live.map_err(Rejection::unavailable)? {
+                let answer = tokens.use_token(text, session, time.now).await;
+                recorder.record_token_call(timer, &answer);
+                if !token::is_live(session, answer)? {
                     return Err(invalid(&self.scheme));
                 }
             }

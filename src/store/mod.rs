@@ -76,3 +76,10 @@ impl StoreError {
         Self(source.into())
     }
 }
+
+/// For a handler: 503.
+impl From<StoreError> for crate::protocol::Rejection {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(error)
+    }
+}

@@ -3,7 +3,7 @@
 use super::{EndReason, RenewalSeed, Session, TokenRef, Tokens};
 use crate::{
     event,
-    protocol::{AppId, Token},
+    protocol::{AppId, Rejection, Token},
     store::{
         StoreError,
         token::record::{self, Touched},
@@ -42,6 +42,18 @@ pub(crate) struct LiveToken {
     pub(crate) is_unused_successor: bool,
 }
 
+/// Judges the answer of [`Tokens::use_token`]. If the use of a session cannot be recorded, the session is live all the same: it
+/// may then end earlier than its use says.
+pub(crate) fn is_live(session: &Session, answer: Result<bool, StoreError>) -> Result<bool, Rejection> {
+    match answer {
+        Err(error) if !session.is_one_time() => {
+            event::catch_panics(|| event::session_not_touched(&error));
+            Ok(true)
+        }
+        answer => answer.map_err(Rejection::unavailable),
+    }
+}
+
 impl Tokens {
     /// Finds a token that was issued to this app. It only reads.
     pub(crate) async fn find(&self, app_id: &AppId, token: &Token, now: u64) -> Result<Found, StoreError> {
@@ -70,18 +82,12 @@ impl Tokens {
     }
 
     /// Spends a token that is accepted once, or records the use of a session. Returns whether it was live.
-    ///
-    /// If the use cannot be recorded, the session is live: it may then end earlier than its use says.
     pub(crate) async fn use_token(&self, token: &Token, session: &Session, now: u64) -> Result<bool, StoreError> {
         let Some(at) = TokenRef::of(token) else { return Ok(false) };
-        if session.is_one_time() {
-            return self.store.take(&at, now).await;
+        match session.is_one_time() {
+            true => self.store.take(&at, now).await,
+            false => Ok(self.store.touch(&at, now, self.due_touch(session, now)).await? == Touched::Done),
         }
-        let touched = self.store.touch(&at, now, self.due_touch(session, now)).await;
-        Ok(touched.map(|touched| touched == Touched::Done).unwrap_or_else(|error| {
-            event::catch_panics(|| event::session_not_touched(&error));
-            true
-        }))
     }
 
     /// The new idle end of a session, if it is to be stored now.

@@ -32,7 +32,9 @@ impl Tokens {
         let tag = self.store.owner_key().tag(&owner);
         let (random, id) = (random::<32>()?, SessionId::from_bytes(random::<16>()?));
         let token = Token::issued(&tag, &random);
-        let session_expires_at = plus(now, self.session_lifetime).min(new.until.unwrap_or(u64::MAX));
+        let lifetime = new.lifetime.unwrap_or(self.lifetime);
+        // A token with a longer lifetime of its own has a longer session.
+        let session_expires_at = new.until.unwrap_or_else(|| plus(now, self.session_lifetime.max(lifetime)));
         let is_idle_limited = matches!(new.kind, TokenKind::Session);
         let record = Record {
             id,
@@ -41,7 +43,7 @@ impl Tokens {
             device: new.device,
             issued_at: now,
             seen_at: now,
-            expires_at: plus(now, new.lifetime.unwrap_or(self.lifetime)).min(session_expires_at),
+            expires_at: plus(now, lifetime).min(session_expires_at),
             session_expires_at,
             idle_until: self.idle_end(now).filter(|_| is_idle_limited),
             data: new.data,
@@ -89,7 +91,8 @@ impl Tokens {
             successor: reference(&token.successor(at.owner(), &seed))?,
             record: Record {
                 seen_at: now,
-                expires_at: plus(now, self.lifetime).min(record.session_expires_at),
+                // A renewal ends no later token early.
+                expires_at: plus(now, self.lifetime).max(record.expires_at).min(record.session_expires_at),
                 idle_until: record.idle_until.and_then(|_| self.idle_end(now)),
                 data: data.or_else(|| record.data.clone()),
                 ..record.clone()
@@ -100,7 +103,8 @@ impl Tokens {
             Renewed::Kept { seed, record } => {
                 Ok(Some(Issued::new(token.successor(at.owner(), &seed), Session::new(record), now)))
             }
-            Renewed::NotLive | Renewed::TooOften => Ok(None),
+            Renewed::NotLive => Ok(None),
+            Renewed::TooOften => Err(IssueError::TooManyRenewals),
         }
     }
 
@@ -131,6 +135,9 @@ pub enum IssueError {
     /// A limit on the number of sessions refuses the token.
     #[error("the owner has too many sessions: end one first")]
     TooManySessions,
+    /// The session was renewed four times within one overlap. The token is live: use it, and renew it later.
+    #[error("the session was renewed too often in a short time: use its newest token, and renew it later")]
+    TooManyRenewals,
     /// A session key signed the request. Only a key of the app may issue tokens.
     #[error("a session key signed the request: only a key of the app may issue tokens")]
     SessionKey,
@@ -149,7 +156,7 @@ pub enum IssueError {
 impl From<IssueError> for Rejection {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::TooManySessions => Self::too_many_sessions(),
+            IssueError::TooManySessions | IssueError::TooManyRenewals => Self::too_many_sessions(),
             IssueError::SessionKey => Self::key_not_allowed(),
             IssueError::Data(error) => {
                 Self::new(RejectionKind::Misconfigured, "the session cannot be stored").with_source(error)

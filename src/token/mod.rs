@@ -12,7 +12,11 @@ mod new_token;
 mod session;
 mod tokens;
 
-pub(crate) use self::{check::DynTokenCheck, find::Found, new_token::json};
+pub(crate) use self::{
+    check::DynTokenCheck,
+    find::{Found, is_live},
+    new_token::json,
+};
 pub use self::{
     check::{CheckedToken, TokenCheck},
     issue::IssueError,

@@ -60,13 +60,15 @@ impl NewToken {
         Self { kind: TokenKind::Bearer, ..self }
     }
 
-    /// Sets the lifetime of this token, up to the [lifetime of a session](super::Tokens::with_session_lifetime). Default:
-    /// [`Tokens::with_lifetime`](super::Tokens::with_lifetime), which also applies to each renewal of this token.
+    /// Sets the lifetime of this token. Default: [`Tokens::with_lifetime`](super::Tokens::with_lifetime), which also applies to
+    /// each renewal of this token. If it is longer than the
+    /// [lifetime of a session](super::Tokens::with_session_lifetime), the session is as long.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime: Some(lifetime), ..self }
     }
 
-    /// Ends the session and all renewals at this Unix second at the latest. It cannot extend the lifetime.
+    /// Ends the session and all renewals at this Unix second. Default: after the
+    /// [lifetime of a session](super::Tokens::with_session_lifetime).
     pub fn until(self, unix_seconds: u64) -> Self {
         Self { until: Some(unix_seconds), ..self }
     }

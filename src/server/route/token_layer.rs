@@ -21,7 +21,7 @@ use crate::{
             renderer::{ProblemJson, RenderRejection, ResponseBody, refuse},
         },
     },
-    token::{Found, Session, TokenKind, Tokens},
+    token::{Found, Session, TokenKind, Tokens, is_live},
 };
 
 /// Accepts unsigned requests that have a live bearer token.
@@ -102,9 +102,9 @@ impl<R> TokenLayer<R> {
             ));
         }
         let is_recorded = self.tokens.is_use_recorded(&live.session, live.is_unused_successor, now);
-        let is_live =
-            is_recorded || self.tokens.use_token(&token, &live.session, now).await.map_err(Rejection::unavailable)?;
-        match is_live {
+        let is_still_live =
+            is_recorded || is_live(&live.session, self.tokens.use_token(&token, &live.session, now).await)?;
+        match is_still_live {
             true => Ok(live.session),
             false => Err(Rejection::invalid_token()),
         }

@@ -1,6 +1,6 @@
 //! The contract of a token store.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use super::record::{Found, Offer, Placed, Record, Renewed, Room, Touched, Which};
 use crate::{
@@ -111,6 +111,51 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The store could not answer.
     fn list(&self, owner: &OwnerTag, now: u64) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send;
 }
+
+macro_rules! pointer {
+    ($($pointer:ident),*) => {$(
+        impl<T: TokenStore> TokenStore for $pointer<T> {
+            fn owner_key(&self) -> &OwnerKey {
+                (**self).owner_key()
+            }
+
+            async fn put(&self, at: &TokenRef, record: &Record, room: Room, now: u64) -> Result<Placed, StoreError> {
+                (**self).put(at, record, room, now).await
+            }
+
+            async fn find(&self, at: &TokenRef, now: u64) -> Result<Found, StoreError> {
+                (**self).find(at, now).await
+            }
+
+            async fn touch(&self, at: &TokenRef, now: u64, until: Option<u64>) -> Result<Touched, StoreError> {
+                (**self).touch(at, now, until).await
+            }
+
+            async fn take(&self, at: &TokenRef, now: u64) -> Result<bool, StoreError> {
+                (**self).take(at, now).await
+            }
+
+            async fn renew(&self, old: &TokenRef, offer: &Offer, now: u64) -> Result<Renewed, StoreError> {
+                (**self).renew(old, offer, now).await
+            }
+
+            async fn end(
+                &self,
+                owner: &OwnerTag,
+                which: Which<'_>,
+                remember: u64,
+                now: u64,
+            ) -> Result<usize, StoreError> {
+                (**self).end(owner, which, remember, now).await
+            }
+
+            async fn list(&self, owner: &OwnerTag, now: u64) -> Result<Vec<Record>, StoreError> {
+                (**self).list(owner, now).await
+            }
+        }
+    )*};
+}
+pointer!(Arc, Box);
 
 pub(crate) type BoxedAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 

@@ -101,6 +101,27 @@ pub struct Room {
     pub remember: u64,
 }
 
+impl Room {
+    /// Makes room for at most `max` live tokens of all kinds, of the same app. Without a limit on plain sessions, and without
+    /// reasons that are remembered.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { limit: None, max, remember: 0 }
+    }
+
+    /// Limits the plain sessions of the same app and kind of device.
+    #[must_use]
+    pub fn with_limit(self, limit: SessionLimit) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// Sets how long the reason of an end is remembered, in seconds.
+    #[must_use]
+    pub fn with_remembered_reasons(self, seconds: u64) -> Self {
+        Self { remember: seconds, ..self }
+    }
+}
+
 /// A limit on the sessions of one user, in one app and on one kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -119,10 +119,10 @@ impl Stored {
     pub(super) fn found(self, now: u64) -> Found {
         match self {
             Self::Live(Live { record, is_unused_successor, .. }) if record.is_live(now) => {
-                Found::Live { record, seed: None, is_unused_successor }
+                Found::Live { record: record.into(), seed: None, is_unused_successor }
             }
             Self::Renewed(Renewal { record, until, seed, .. }) if record.is_live(now) && now < until => {
-                Found::Live { record, seed: Some(seed), is_unused_successor: false }
+                Found::Live { record: record.into(), seed: Some(seed), is_unused_successor: false }
             }
             Self::Ended { app_id, reason, until } if now < until => Found::Ended { app_id, reason },
             _ => Found::Unknown,

@@ -77,7 +77,7 @@ async fn new_master_gets_the_scripts_and_has_the_sessions() {
     group.master.kill();
     group.wait_for_promotion().await;
     let start = std::time::Instant::now();
-    while tokens.renew(&demo(), issued.token()).await.is_err() {
+    while tokens.renew_for(&demo(), issued.token()).await.is_err() {
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "the store did not follow");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }

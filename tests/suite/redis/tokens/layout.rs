@@ -36,7 +36,7 @@ async fn owner_is_one_key_without_secrets() {
     let server = RedisServer::start();
     let tokens = Tokens::new(token_store(&server));
     let first = tokens.issue_for(&demo(), user("u-17")).await.unwrap();
-    let renewed = tokens.renew(&demo(), first.token()).await.unwrap().unwrap();
+    let renewed = tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap();
     tokens.issue_for(&"other".parse().unwrap(), user("u-17")).await.unwrap();
     let id = owner_key().id().map(|byte| format!("{byte:02x}")).concat();
     assert_eq!(only_key(&server), format!("cs1:s:{id}:{}", &first.token().expose()[4..26]));
@@ -58,7 +58,7 @@ async fn another_owner_key_or_prefix_finds_nothing() {
     let others = [RedisTokenStore::new(server.client(), other_key), token_store(&server).with_key_prefix("other:")];
     for other in others.map(Tokens::new) {
         assert!(!is_live(&other, &issued).await);
-        assert!(other.renew(&demo(), issued.token()).await.unwrap().is_none());
+        assert!(other.renew_for(&demo(), issued.token()).await.unwrap().is_none());
         assert_eq!(other.end_all(&owner("u-1")).await.unwrap(), 0);
     }
     let nonces = RedisNonceStore::new(server.client()).with_key_prefix("orders:");
@@ -83,7 +83,7 @@ async fn key_expires_after_its_latest_end() {
     assert!((9055..=9060).contains(&ttl(&server)), "{}", ttl(&server));
     let short = issue(100).await;
     assert!((9055..=9060).contains(&ttl(&server)), "a shorter one shortens nothing: {}", ttl(&server));
-    tokens.renew(&demo(), short.token()).await.unwrap().unwrap();
+    tokens.renew_for(&demo(), short.token()).await.unwrap().unwrap();
     assert!((9055..=9060).contains(&ttl(&server)), "{}", ttl(&server));
     tokens.end(short.session()).await.unwrap();
     assert!((50_055..=50_060).contains(&ttl(&server)), "reasons count: {}", ttl(&server));
@@ -102,7 +102,7 @@ async fn ends_beyond_all_times_are_kept() {
     assert_eq!(issued.session().expires_at(), u64::MAX);
     assert_eq!(tokens.check(&demo(), issued.token()).await.unwrap().as_ref(), Some(issued.session()));
     store.touch(&reference(&issued), NOW, Some(u64::MAX)).await.unwrap();
-    let renewed = tokens.renew(&demo(), issued.token()).await.unwrap().unwrap();
+    let renewed = tokens.renew_for(&demo(), issued.token()).await.unwrap().unwrap();
     store.touch(&reference(&renewed), NOW, Some(u64::MAX)).await.unwrap();
     assert!(is_live(&tokens, &issued).await && is_live(&tokens, &renewed).await);
     assert_eq!(tokens.sessions(&owner("u-1")).await.unwrap(), [renewed.session().clone()]);
@@ -153,9 +153,9 @@ async fn evicted_owner_is_logged_out_wholly() {
     for _ in 0..3 {
         issued.push(tokens.issue_for(&demo(), user("u-1")).await.unwrap());
     }
-    issued.push(tokens.renew(&demo(), issued[0].token()).await.unwrap().unwrap());
+    issued.push(tokens.renew_for(&demo(), issued[0].token()).await.unwrap().unwrap());
     server.command::<()>(&["DEL", &only_key(&server)]);
-    assert!(tokens.renew(&demo(), issued[1].token()).await.unwrap().is_none(), "nothing comes back");
+    assert!(tokens.renew_for(&demo(), issued[1].token()).await.unwrap().is_none(), "nothing comes back");
     let later = tokens.issue_for(&demo(), user("u-1")).await.unwrap();
     assert_eq!(tokens.end_all(&owner("u-1")).await.unwrap(), 1);
     for issued in issued.iter().chain([&later]) {
@@ -175,7 +175,7 @@ async fn loops_of_logins_and_renewals_do_not_grow_the_hash() {
     assert_eq!(fields(&server).len(), 1 + 1 + 64, "the sequence, the session, and the newest that ended");
     let mut issued = tokens.issue_for(&demo(), user("u-1")).await.unwrap();
     for _ in 0..100 {
-        issued = tokens.renew(&demo(), issued.token()).await.unwrap().unwrap();
+        issued = tokens.renew_for(&demo(), issued.token()).await.unwrap().unwrap();
         let now = issued.session().seen_at();
         store.touch(&reference(&issued), now, None).await.unwrap();
     }

@@ -21,7 +21,7 @@ async fn all_fail<C: Connect>(store: &RedisTokenStore<C>, issued: &Issued) -> Ve
         store.find(&at, NOW),
         store.touch(&at, NOW, None),
         store.take(&at, NOW),
-        tokens.renew(&app, issued.token()),
+        tokens.renew_for(&app, issued.token()),
         store.end(at.owner(), Which::All, 0, NOW),
         store.list(at.owner(), NOW),
     );
@@ -86,7 +86,7 @@ async fn full_redis_stores_nothing_but_ends_sessions() {
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     let error = tokens.issue_for(&demo(), user("u-3")).await.unwrap_err();
     assert!(format!("{error:?}").contains("OOM"), "{error:?}");
-    let error = tokens.renew(&demo(), issued.token()).await.unwrap_err();
+    let error = tokens.renew_for(&demo(), issued.token()).await.unwrap_err();
     assert!(format!("{error:?}").contains("OOM"), "{error:?}");
     assert!(is_live(&tokens, &issued).await, "no live record is dropped");
     assert!(store.take(&reference(&one_time), one_time.session().issued_at()).await.unwrap());
@@ -115,7 +115,7 @@ async fn scripts_are_sent_again_when_redis_forgets_them() {
     for _ in 0..3 {
         let issued = tokens.issue_for(&demo(), user("u-1")).await.unwrap();
         server.command::<()>(&["SCRIPT", "FLUSH"]);
-        let renewed = tokens.renew(&demo(), issued.token()).await.unwrap().unwrap();
+        let renewed = tokens.renew_for(&demo(), issued.token()).await.unwrap().unwrap();
         server.command::<()>(&["SCRIPT", "FLUSH"]);
         assert!(tokens.end(renewed.session()).await.unwrap());
     }

@@ -72,7 +72,7 @@ impl<C: Connect> Clients<C> {
             let issued = self.tokens().issue_for(&demo(), user(&name)).await.unwrap();
             let renewals = self.race(|store, _| {
                 let token = issued.token().clone();
-                async move { Tokens::new(store).renew(&demo(), &token).await.unwrap().unwrap() }
+                async move { Tokens::new(store).renew_for(&demo(), &token).await.unwrap().unwrap() }
             });
             let renewals = renewals.await;
             let is_one = renewals.iter().all(|renewed| renewed.token().expose() == renewals[0].token().expose());
@@ -112,7 +112,7 @@ impl<C: Connect> Clients<C> {
                         tokens.end_all(&owner(&name)).await.unwrap();
                         return None;
                     }
-                    tokens.renew(&demo(), &token).await.unwrap()
+                    tokens.renew_for(&demo(), &token).await.unwrap()
                 }
             });
             let renewals = renewals.await;
