@@ -145,7 +145,7 @@ async fn use_at_random(store: &Both, mut dice: Dice) {
             }
             // Services take no other tokens.
             (12, Some(any)) if any.session().is_one_time() => {
-                drop(store.take(&TokenRef::of(any.token()).unwrap(), now).await.unwrap())
+                store.take(&TokenRef::of(any.token()).unwrap(), now).await.unwrap();
             }
             (13, Some(any)) => drop(tokens.end(any.session()).await.unwrap()),
             (14, Some(any)) => drop(tokens.end_by_id(any.session().owner(), any.session().id()).await.unwrap()),
