@@ -143,7 +143,10 @@ async fn use_at_random(store: &Both, mut dice: Dice) {
                 let until = [None, Some(now + 130)][dice.below(2)];
                 store.touch(&TokenRef::of(any.token()).unwrap(), now, until).await.unwrap();
             }
-            (12, Some(any)) => drop(store.take(&TokenRef::of(any.token()).unwrap(), now).await.unwrap()),
+            // Services take no other tokens.
+            (12, Some(any)) if any.session().is_one_time() => {
+                store.take(&TokenRef::of(any.token()).unwrap(), now).await.unwrap();
+            }
             (13, Some(any)) => drop(tokens.end(any.session()).await.unwrap()),
             (14, Some(any)) => drop(tokens.end_by_id(any.session().owner(), any.session().id()).await.unwrap()),
             (15, Some(any)) => drop(tokens.end_others(any.session()).await.unwrap()),
