@@ -95,6 +95,6 @@ impl Tokens {
 
     async fn end_which(&self, owner: &Owner, which: Which<'_>) -> Result<usize, StoreError> {
         let tag = self.store.owner_key().tag(owner);
-        self.store.end(&tag, which, self.end_reasons.as_secs(), self.now()).await
+        self.store.end(&tag, which, self.remember(owner), self.now()).await
     }
 }

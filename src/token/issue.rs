@@ -51,7 +51,7 @@ impl Tokens {
         };
         let is_app = matches!(record.owner, Owner::App(_));
         let max = if is_app { MAX_OF_APP } else { self.max_sessions };
-        let room = Room { limit: self.limit, max, remember: self.end_reasons.as_secs() };
+        let room = Room { limit: self.limit, max, remember: self.remember(&record.owner) };
         match self.store.put(&reference(&token)?, &record, room, now).await? {
             Placed::Done { .. } => Ok(Issued::new(token, Session::new(record), now)),
             Placed::Refused => Err(IssueError::TooManySessions),

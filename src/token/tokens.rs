@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, SystemClock},
+    protocol::token::Owner,
     store::{
         TokenStore,
         token::{contract::DynTokenStore, record::SessionLimit},
@@ -125,6 +126,15 @@ impl Tokens {
 }
 
 impl Tokens {
+    /// How long the reason of an end is remembered, in seconds. That of an API token is not: it would take the place of a live
+    /// token among the many of an app.
+    pub(super) fn remember(&self, owner: &Owner) -> u64 {
+        match owner {
+            Owner::User(_) => self.end_reasons.as_secs(),
+            Owner::App(_) => 0,
+        }
+    }
+
     pub(crate) fn takes_session_keys(&self) -> bool {
         self.session_keys
     }
