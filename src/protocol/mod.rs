@@ -50,7 +50,7 @@ pub(crate) use self::{
     key::app_key::KeyLabel,
     query::{strip, with_query},
     scheme::headers::{HeaderIndex, KnownHeader, OVERRIDES},
-    verify::replay::PendingNonce,
+    verify::replay::{PendingNonce, SignedFields},
 };
 pub use self::{
     canonical::{explanation::Explanation, parameters::ParameterPolicy},

@@ -2,17 +2,21 @@
 
 #[cfg(feature = "tokens")]
 mod checked {
+    use futures_util::future::join;
+
     use crate::{
-        protocol::{AppId, Challenge, Rejection, Scheme, Token, TokenLocation},
+        protocol::{
+            AppId, Challenge, PendingNonce, Rejection, Scheme, SignedBy, SignedFields, Token, TokenLocation, Window,
+        },
         server::{
-            app_lookup::MAX_AGE,
+            app_lookup::{LookedUp, MAX_AGE},
             caller::Caller,
             non_decreasing_clock::Time,
             outcome::OutcomeRecorder,
             token_source::{LiveToken, TokenSource},
             verifier::Verifier,
         },
-        store::{KeyStore, NonceStore},
+        store::{KeyStore, NonceStore, StoreError},
         token::{self, TokenKind},
     };
 
@@ -40,23 +44,42 @@ mod checked {
         ) -> Result<Option<FoundToken>, Rejection> {
             let Some(source) = &self.tokens else { return Ok(None) };
             let live = self.look_up_token(source, app_id, token, time, recorder).await?;
-            if let LiveToken::Issued { session, .. } = &live {
-                match session.kind() {
-                    TokenKind::Bearer => {
-                        return Err(Rejection::token_not_allowed(
-                            "this token is for routes without a signature: use another one for signed requests",
-                        ));
-                    }
-                    TokenKind::OneTime if !is_body_checked_first => {
-                        return Err(Rejection::token_not_allowed(
-                            "this route takes bodies before they are checked, and a token that is accepted once would be \
-                             spent by a wrong one",
-                        ));
-                    }
-                    _ => {}
-                }
-            }
-            Ok(Some(FoundToken { live, found: time }))
+            FoundToken::new(live, is_body_checked_first, time).map(Some)
+        }
+
+        /// Whether the token is looked for while the nonce is claimed, so that the commands to a shared store travel together.
+        /// With a session key they do not: a user who was logged out could then still fill the room of the app.
+        pub(in crate::server) fn sends_token_and_nonce_together(&self, signed: &SignedFields) -> bool {
+            self.nonces.is_persistent()
+                && matches!(&self.tokens, Some(TokenSource::Issued(_)))
+                && signed.token().is_some()
+                && signed.signed_by() == SignedBy::AppKey
+        }
+
+        /// Finds the token and claims the nonce at the same time. The token is judged first.
+        pub(in crate::server) async fn find_token_and_claim(
+            &self,
+            pending: PendingNonce,
+            is_body_checked_first: bool,
+            window: &Window,
+            time: Time,
+            app: &LookedUp,
+            recorder: &mut OutcomeRecorder<'_>,
+        ) -> Result<(Option<FoundToken>, Caller), Rejection> {
+            let fields = pending.fields();
+            let (Some(source), Some(token)) = (&self.tokens, fields.token.token()) else {
+                return Ok((None, self.claim_nonce(pending, window, app, recorder).await?));
+            };
+            let timer = recorder.start_timer();
+            let clock = || timer.map(|_| self.clock.monotonic());
+            let look_up = async {
+                let answer = source.look_up(&fields.app_id, token, time.now).await;
+                (answer, clock())
+            };
+            let (claim, (answer, answered)) = join(self.claim_nonce(pending, window, app, recorder), look_up).await;
+            recorder.record_token_call_until(timer, answered, &answer);
+            let live = self.judge(answer)?;
+            Ok((Some(FoundToken::new(live, is_body_checked_first, time)?), claim?))
         }
 
         /// Spends a token that is accepted once, or records the use of a session. If much time has passed, the token is
@@ -131,9 +154,33 @@ mod checked {
             let timer = recorder.start_timer();
             let answer = source.look_up(app_id, token, time.now).await;
             recorder.record_token_call(timer, &answer);
-            match answer.map_err(Rejection::unavailable)? {
-                Ok(live) => Ok(live),
-                Err(reason) => Err(invalid(&self.scheme).with_reason(reason)),
+            self.judge(answer)
+        }
+
+        fn judge(
+            &self,
+            answer: Result<Result<LiveToken, Option<&'static str>>, StoreError>,
+        ) -> Result<LiveToken, Rejection> {
+            answer.map_err(Rejection::unavailable)?.map_err(|reason| invalid(&self.scheme).with_reason(reason))
+        }
+    }
+
+    impl FoundToken {
+        /// Rejects a token of a kind that this request cannot have.
+        fn new(live: LiveToken, is_body_checked_first: bool, found: Time) -> Result<Self, Rejection> {
+            let kind = match &live {
+                LiveToken::Issued { session, .. } => session.kind(),
+                LiveToken::Other(_) => return Ok(Self { live, found }),
+            };
+            match kind {
+                TokenKind::Bearer => Err(Rejection::token_not_allowed(
+                    "this token is for routes without a signature: use another one for signed requests",
+                )),
+                TokenKind::OneTime if !is_body_checked_first => Err(Rejection::token_not_allowed(
+                    "this route takes bodies before they are checked, and a token that is accepted once would be spent by a \
+                     wrong one",
+                )),
+                _ => Ok(Self { live, found }),
             }
         }
     }
@@ -149,8 +196,11 @@ mod checked {
 #[cfg(not(feature = "tokens"))]
 mod unchecked {
     use crate::{
-        protocol::{AppId, Rejection, Token},
-        server::{caller::Caller, non_decreasing_clock::Time, outcome::OutcomeRecorder, verifier::Verifier},
+        protocol::{AppId, PendingNonce, Rejection, SignedFields, Token, Window},
+        server::{
+            app_lookup::LookedUp, caller::Caller, non_decreasing_clock::Time, outcome::OutcomeRecorder,
+            verifier::Verifier,
+        },
         store::{KeyStore, NonceStore},
     };
 
@@ -171,6 +221,22 @@ mod unchecked {
             _: &mut OutcomeRecorder<'_>,
         ) -> Result<Option<FoundToken>, Rejection> {
             Ok(None)
+        }
+
+        pub(in crate::server) fn sends_token_and_nonce_together(&self, _: &SignedFields) -> bool {
+            false
+        }
+
+        pub(in crate::server) async fn find_token_and_claim(
+            &self,
+            pending: PendingNonce,
+            _: bool,
+            window: &Window,
+            _: Time,
+            app: &LookedUp,
+            recorder: &mut OutcomeRecorder<'_>,
+        ) -> Result<(Option<FoundToken>, Caller), Rejection> {
+            Ok((None, self.claim_nonce(pending, window, app, recorder).await?))
         }
 
         #[expect(clippy::unused_async, reason = "with tokens, a store is asked")]

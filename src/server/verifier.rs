@@ -201,19 +201,28 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let signed = authentic.into_signed_fields();
             (body, forwarded, app, signed, window, time)
         };
-        // 7: the token, if there is one (server/token.rs, token/find.rs). The store is only read.
-        let token = match signed.token() {
-            Some(token) => {
-                let is_body_checked_first =
-                    self.body_mode == BodyMode::Buffered || body.form().is_some() || body.is_empty();
-                self.find_token(signed.app_id(), token, is_body_checked_first, time, recorder).await?
-            }
-            None => None,
-        };
-        // 8: the timestamp again, and the nonce (protocol/verify/replay.rs, store/nonce.rs).
+        let is_body_checked_first = self.body_mode == BodyMode::Buffered || body.form().is_some() || body.is_empty();
         let window = window.with_retention(self.membership.retention_of(signed.timestamp().unix_seconds()));
-        let pending = signed.pending(time.now, time.forget, &window)?;
-        let caller = self.claim_nonce(pending, &window, &app, recorder).await?;
+        let (token, caller) = match self.sends_token_and_nonce_together(&signed) {
+            // 7 and 8 in one round trip to a shared store. The token is judged first.
+            true => {
+                let pending = signed.pending(time.now, time.forget, &window)?;
+                Box::pin(self.find_token_and_claim(pending, is_body_checked_first, &window, time, &app, recorder))
+                    .await?
+            }
+            false => {
+                // 7: the token, if there is one (server/token.rs, token/find.rs). The store is only read.
+                let token = match signed.token() {
+                    Some(token) => {
+                        self.find_token(signed.app_id(), token, is_body_checked_first, time, recorder).await?
+                    }
+                    None => None,
+                };
+                // 8: the timestamp again, and the nonce (protocol/verify/replay.rs, store/nonce.rs).
+                let pending = signed.pending(time.now, time.forget, &window)?;
+                (token, self.claim_nonce(pending, &window, &app, recorder).await?)
+            }
+        };
         // 9a: the key again (server/app_lookup.rs), if the claim may have taken long. A memory store answers at once.
         let (app, caller) = match self.nonces.is_persistent() {
             true => self.check_key_again(app, caller, recorder).await?,

@@ -266,3 +266,50 @@ async fn explanation_of_a_session_key_shows_no_secret() {
     assert!(string.contains("\n{token}\n{key}\n"), "{string}");
     assert!(!string.contains("session"), "there is one string for both kinds of keys: {string}");
 }
+
+/// Nonces that outlive the process, as in Redis.
+#[derive(Clone, Default)]
+struct Persistent(Owners);
+
+impl NonceStore for Persistent {
+    async fn claim(&self, claim: &NonceClaim<'_>, retention: Retention) -> Result<NonceStatus, StoreError> {
+        self.0.claim(claim, retention).await
+    }
+
+    fn is_persistent(&self) -> bool {
+        true
+    }
+}
+
+/// An app's own request sends both commands at once. That of a session key claims no nonce once its session has ended.
+#[tokio::test]
+async fn ended_session_claims_no_nonce_in_a_shared_store() {
+    let nonces = Persistent::default();
+    let (verifier, clock) = rig::verifier_on(nonces.clone());
+    let tokens = Tokens::new(MemoryTokenStore::new().unwrap()).with_clock(clock).with_session_keys();
+    let verifier = verifier.with_scheme(scheme()).with_tokens(tokens.clone());
+    let new = NewToken::for_user("u-17".parse().unwrap());
+    let issued = tokens.issue_for(&"demo".parse().unwrap(), new).await.unwrap();
+    let by_session_key = session_signer(&issued, &ring(), AUDIENCE);
+    let by_app_key = rig::signer_of(scheme()).with_token(issued.token().clone());
+    let claims = || nonces.0.1.lock().unwrap().len();
+    for signer in [&by_session_key, &by_app_key] {
+        let request = rig::verify(&verifier, signed_by(signer, NOW, get("/"))).await.unwrap();
+        assert_eq!(caller(&request).session(), Some(issued.session()));
+    }
+    let repeated = signed_by(&by_app_key, NOW, get("/"));
+    rig::verify(&verifier, repeated.clone()).await.unwrap();
+    let rejection = rig::verify(&verifier, repeated.clone()).await.unwrap_err();
+    assert_eq!((rejection.kind().code(), claims()), ("replayed_nonce", 4));
+
+    tokens.end(issued.session()).await.unwrap();
+    for (request, claimed) in [
+        (signed_by(&by_session_key, NOW, get("/")), 4),
+        (signed_by(&by_app_key, NOW, get("/")), 5),
+        // The token is judged before the nonce.
+        (repeated, 6),
+    ] {
+        let rejection = rig::verify(&verifier, request).await.unwrap_err();
+        assert_eq!((rejection.kind().code(), claims()), ("invalid_token", claimed));
+    }
+}

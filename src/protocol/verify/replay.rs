@@ -97,6 +97,11 @@ impl SignedFields {
         self.fields.token.token()
     }
 
+    #[cfg(feature = "tokens")]
+    pub(crate) fn signed_by(&self) -> SignedBy {
+        self.key.signed_by
+    }
+
     #[cfg(feature = "server")]
     pub(crate) fn timestamp(&self) -> Timestamp {
         self.fields.timestamp
@@ -118,6 +123,12 @@ impl PendingNonce {
 
     pub(crate) fn nonce(&self) -> &Nonce {
         &self.fields.nonce
+    }
+
+    /// The fields, which outlive the claim.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn fields(&self) -> Arc<Fields> {
+        self.fields.clone()
     }
 
     /// The token, if a session key signed.

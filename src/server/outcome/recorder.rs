@@ -70,6 +70,20 @@ impl OutcomeRecorder<'_> {
         self.record_call(Store::Tokens, timer, answer);
     }
 
+    /// Records the result of a token store call that ended at the time `until`.
+    #[cfg(feature = "tokens")]
+    pub(in crate::server) fn record_token_call_until<T>(
+        &self,
+        timer: Option<Duration>,
+        until: Option<Duration>,
+        answer: &Result<T, StoreError>,
+    ) {
+        if let (Some(state), Some((timer, until))) = (self.0.as_ref(), timer.zip(until)) {
+            let took = until.saturating_sub(timer);
+            state.observer.measure(|metrics| metrics.record_store_call(Store::Tokens, took, answer.is_err()));
+        }
+    }
+
     fn record_call<T>(&self, store: Store, timer: Option<Duration>, answer: &Result<T, StoreError>) {
         if let Some((state, timer)) = self.0.as_ref().zip(timer) {
             let took = state.since(timer);

@@ -14,23 +14,17 @@ if string.byte(value, 60) == 3 then return 0 end
 
 -- The earlier tokens of the session, from the newest to the oldest.
 local count = string.byte(value, 61)
-local earlier, gone, in_overlap, over = {}, {}, 0, 0
+local earlier, gone = {}, {}
 for i = 1, count do
   local other = string.sub(value, -32 * i, -32 * (i - 1) - 1)
   local renewed = redis.call('HGET', key, other)
   local other_tag, other_ends = head(renewed or '')
   if other_tag == RENEWED then
-    local is_over = other_ends <= now
     -- A loop of renewals with a short overlap must not fill the hash.
-    if is_over and (over == 4 or other_ends + KEPT <= now) then
-      gone[#gone + 1] = other
-    else
-      table.insert(earlier, 1, other)
-      if is_over then over = over + 1 else in_overlap = in_overlap + 1 end
-    end
+    if other_ends <= now then gone[#gone + 1] = other else table.insert(earlier, 1, other) end
   end
 end
-if in_overlap >= 4 then return 1 end
+if #earlier >= 4 then return 1 end
 earlier[#earlier + 1] = digest
 
 local bare = string.sub(value, 1, #value - 32 * count)
