@@ -83,15 +83,16 @@ mod checked {
         }
 
         /// Spends a token that is accepted once, or records the use of a session. If much time has passed, the token is
-        /// found again before. Returns the caller with its session.
+        /// found again before. `has_waited` is whether time may have passed. Returns the caller with its session.
         pub(in crate::server) async fn use_token(
             &self,
             token: FoundToken,
             caller: Caller,
+            has_waited: bool,
             recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<Caller, Rejection> {
             let FoundToken { live, found } = token;
-            let time = self.time();
+            let time = if has_waited { self.time() } else { found };
             let is_old = time.since(&found) > MAX_AGE;
             // Most tokens have nothing to write.
             let live = match !is_old && self.is_use_recorded(&live, time.now) {
@@ -244,6 +245,7 @@ mod unchecked {
             &self,
             _: FoundToken,
             caller: Caller,
+            _: bool,
             _: &mut OutcomeRecorder<'_>,
         ) -> Result<Caller, Rejection> {
             Ok(caller)

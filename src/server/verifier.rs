@@ -229,16 +229,20 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             false => (app, caller),
         };
         // 9: the body (server/body/incoming.rs, server/body/check.rs). If it has not arrived yet, `read_body` repeats 9a.
+        let mut has_waited = self.nonces.is_persistent();
         let (body, caller) = match body.check(forwarded.expectation(), self.body_mode, recorder)? {
             BodyCheck::Now(body) => (body, caller),
             BodyCheck::Unread(mut body) => match body.check_at_once().await {
                 Some(body) => (body?, caller),
-                None => Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?,
+                None => {
+                    has_waited = true;
+                    Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?
+                }
             },
         };
         // 9b: a one-time token is spent, and the use of a session is recorded (server/token.rs, token/find.rs).
         let caller = match token {
-            Some(token) => self.use_token(token, caller, recorder).await?,
+            Some(token) => self.use_token(token, caller, has_waited, recorder).await?,
             None => caller,
         };
         // 10: the request for the service, with its `Caller` (server/forward.rs, server/caller.rs).

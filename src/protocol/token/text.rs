@@ -61,9 +61,31 @@ impl OwnerTag {
         if random.len() != RANDOM || !ALLOWED.has_all(random.as_bytes()) {
             return None;
         }
-        let mut owner = [0; 16];
-        Base64UrlUnpadded::decode(tag, &mut owner).ok()?;
-        Some(Self::from_bytes(owner))
+        decode_tag(tag.as_bytes()).map(Self::from_bytes)
+    }
+}
+
+/// Decodes the base64url of a tag. A tag is no secret, so this need not take constant time, which `base64ct` does at several
+/// times the cost.
+fn decode_tag(tag: &[u8]) -> Option<[u8; 16]> {
+    let (&last, first) = tag.split_last()?;
+    let mut bits: u128 = 0;
+    for &digit in first {
+        bits = bits << 6 | u128::from(value(digit)?);
+    }
+    // 21 digits have 126 bits. The last one has 2, and its other bits are 0.
+    let last = value(last).filter(|value| value & 0x0f == 0)?;
+    Some((bits << 2 | u128::from(last >> 4)).to_be_bytes())
+}
+
+fn value(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
     }
 }
 
