@@ -52,6 +52,14 @@ impl Issued {
         Some(key.session_key(audience, self.session.app_id(), &self.token))
     }
 
+    /// Returns the text of the [session key](Self::session_key), to give it to the browser or the phone with the token. The
+    /// text is a secret.
+    #[must_use]
+    pub fn session_key_text(&self, ring: &KeyRing, audience: &str) -> Option<String> {
+        let key = self.session_key(ring, audience)?;
+        String::from_utf8(key.bytes().to_vec()).ok()
+    }
+
     /// Makes the `Set-Cookie` header for the token: `HttpOnly`, `Secure`, `SameSite=Strict`, for the whole site, until the
     /// token ends.
     ///

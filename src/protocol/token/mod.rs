@@ -19,7 +19,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::protocol::field::value::Token;
+    use crate::protocol::{AppId, Key, Nonce, Payload, Scheme, Secret, Signer, Token, cookie_line};
 
     fn vectors() -> Value {
         serde_json::from_str(include_str!("../../../tests/vectors/tokens.json")).unwrap()
@@ -60,6 +60,35 @@ mod tests {
         let seed = RenewalSeed::from_bytes(bytes(&renewal["seed_hex"]));
         let owner = *TokenRef::of(&old).unwrap().owner();
         assert_eq!(old.successor(&owner, &seed).expose(), text(&renewal["successor"]));
+    }
+
+    #[test]
+    fn session_keys_are_those_of_the_examples() {
+        let vectors = vectors();
+        let example = &vectors["session_key"];
+        let app: AppId = text(&vectors["app_id"]).parse().unwrap();
+        let token: Token = text(&example["token"]).parse().unwrap();
+        let key = Key::from(Secret::new(text(&vectors["key"])).unwrap());
+        let session_key = key.session_key(text(&example["audience"]), &app, &token);
+        assert_eq!(session_key.bytes(), text(&example["session_key"]).as_bytes());
+
+        let scheme = Scheme::new().with_audience(text(&example["audience"])).unwrap();
+        let signer = Signer::for_session(app, token, session_key).with_scheme(scheme);
+        let (parts, ()) = http::Request::get(text(&example["target"])).body(()).unwrap().into_parts();
+        let (timestamp, nonce) =
+            (text(&example["timestamp"]).parse().unwrap(), text(&example["nonce"]).parse::<Nonce>().unwrap());
+        let payload = Payload::Bytes(b"");
+        let string = signer.string_to_sign_at(&parts, payload, timestamp, nonce.clone()).unwrap();
+        assert_eq!(string, text(&example["string_to_sign"]));
+        let mut signed = parts.clone();
+        signer.sign_at(&mut signed, payload, timestamp, nonce).unwrap();
+        assert_eq!(signed.headers["x-sign"], text(&example["sign"]));
+    }
+
+    #[test]
+    fn cookie_lines_are_those_of_the_examples() {
+        let example = &vectors()["cookie_token_line"];
+        assert_eq!(cookie_line(&text(&example["token"]).parse().unwrap()), text(&example["line"]));
     }
 
     #[test]
