@@ -71,3 +71,19 @@ fn vectors_print_the_examples_for_tokens() {
         assert!(example()[name].is_object(), "{name}");
     }
 }
+
+#[test]
+fn page_of_the_echo_server_has_all_options() {
+    let (_, help, _) = run(command().args(["serve", "--help"]));
+    let page = include_str!("../../../docs/echo_server.md");
+    let options: Vec<_> = help.lines().filter_map(|line| line.trim_start().strip_prefix("--")).collect();
+    assert!(options.len() > 20, "{help}");
+    for option in options {
+        let name = option.split([' ', ',']).next().unwrap();
+        assert!(page.contains(&format!("`--{name}")), "docs/echo_server.md does not have --{name}");
+    }
+    for path in help.lines().filter_map(|line| line.trim_start().split_once(" /_")).map(|(_, path)| path) {
+        let path = path.split(' ').next().unwrap().replace("ID", "{id}").replace("USER", "{user}");
+        assert!(page.contains(&format!(" /_{path}`")), "docs/echo_server.md does not have /_{path}");
+    }
+}
