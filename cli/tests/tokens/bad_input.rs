@@ -74,7 +74,14 @@ fn options_for_tokens_need_tokens() {
         let app = format!("demo:{KEY}");
         let mut command = command();
         command.args(["serve", "--listen", "127.0.0.1:0", "--app", &app]).args(arguments);
-        let output = command.stdin(Stdio::null()).output().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A server that has started would not end by itself.
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if !line.is_empty() {
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("hush"), "{stderr}");
