@@ -19,7 +19,8 @@ use crate::{
 ///
 /// SIGNED is the string that a client signed, or a request as text of HTTP/1.1. ANSWER is the response of a verifier that
 /// explains (text of HTTP/1.1 or its JSON body), or another string to sign. A - stands for stdin. The lines of the key and the
-/// token are never shown. The key in COUNTERSIGN_KEY and the token in COUNTERSIGN_TOKEN are hidden in every other line too.
+/// token are never shown. The keys in COUNTERSIGN_KEY and COUNTERSIGN_SESSION_KEY and the token in COUNTERSIGN_TOKEN are hidden
+/// in every other line too.
 ///
 /// Examples:
 ///   countersign explain my-string.txt answer.json
@@ -104,7 +105,9 @@ fn verified(scheme: &Scheme, text: &[u8]) -> Result<Explanation, Failure> {
 /// Hides the key and the token of the environment, wherever they occur.
 fn without_secrets(text: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(text).into_owned();
-    for (name, shown) in [("COUNTERSIGN_KEY", "{key}"), ("COUNTERSIGN_TOKEN", "{token}")] {
+    let secrets =
+        [("COUNTERSIGN_KEY", "{key}"), ("COUNTERSIGN_SESSION_KEY", "{key}"), ("COUNTERSIGN_TOKEN", "{token}")];
+    for (name, shown) in secrets {
         let secret = std::env::var(name).unwrap_or_default();
         let bare = secret.split_once(':').map_or(&*secret, |(_, bare)| bare);
         if bare.len() >= 8 {

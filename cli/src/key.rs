@@ -42,6 +42,12 @@ pub(crate) struct TokenOptions {
     /// A file that holds the token alone
     #[arg(long, value_name = "FILE", conflicts_with = "token_env")]
     token_file: Option<PathBuf>,
+    /// Sign with the key of the token's session, which this environment variable holds, in place of the app's key
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["key_env", "key_file", "keys"])]
+    session_key_env: Option<String>,
+    /// Sign with the key of the token's session, which this file holds alone
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["session_key_env", "key_env", "key_file", "keys"])]
+    session_key_file: Option<PathBuf>,
 }
 
 /// The text of a key, which is never shown.
@@ -56,18 +62,23 @@ pub(crate) enum AppKeys {
 }
 
 impl KeyOptions {
-    pub(crate) fn signer(&self, subcommand: &str, scheme: Scheme, token: Option<Token>) -> Result<Signer, Failure> {
+    pub(crate) fn signer(&self, subcommand: &str, scheme: Scheme, token: &TokenOptions) -> Result<Signer, Failure> {
         let app = self.app.clone().unwrap_or_else(|| {
             Failure::usage(
                 subcommand,
                 "the app is needed: use --app ID, or set the environment variable COUNTERSIGN_APP",
             )
         });
-        let signer = Signer::new(app.clone(), self.text(&app)?.secret()?).with_scheme(scheme);
-        Ok(match token {
-            Some(token) => signer.with_token(token),
-            None => signer,
-        })
+        let signer = match (token.session_key()?, token.token()?) {
+            (Some(key), Some(token)) => Signer::for_session(app, token, key.secret()?),
+            (Some(_), None) => {
+                let missing = "a session key signs with its token: set the environment variable of --token-env, or use --token-file";
+                return Err(Failure::input(missing));
+            }
+            (None, Some(token)) => Signer::new(app.clone(), self.text(&app)?.secret()?).with_token(token),
+            (None, None) => Signer::new(app.clone(), self.text(&app)?.secret()?),
+        };
+        Ok(signer.with_scheme(scheme))
     }
 
     /// The key that `sign` and `send` use for this app.
@@ -125,6 +136,18 @@ impl TokenOptions {
         };
         let token = text.map(|text| text.parse()).transpose();
         token.map_err(|error: countersign::FieldError| Failure::input(format!("the token: {error}")))
+    }
+
+    /// The session key, if the options name one.
+    fn session_key(&self) -> Result<Option<KeyText>, Failure> {
+        if let Some(path) = &self.session_key_file {
+            return read_line(path, "--session-key-file").map(KeyText).map(Some);
+        }
+        let Some(name) = &self.session_key_env else { return Ok(None) };
+        // The name is not repeated: it is a key where somebody took the option for another.
+        let missing =
+            "there is no session key: set the environment variable of --session-key-env, or use --session-key-file";
+        std::env::var(name).map(|text| Some(KeyText(text))).map_err(|_| Failure::input(missing))
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let scheme = arguments.scheme.scheme().unwrap_or_else(|error| Failure::usage("send", error));
     let digest_header = scheme.header_name(Field::BodyDigest).clone();
-    let layer = SignLayer::new(arguments.key.signer("send", scheme, arguments.token.token()?)?);
+    let layer = SignLayer::new(arguments.key.signer("send", scheme, &arguments.token)?);
     let layer = match (arguments.correct_clock, arguments.insecure_correct_clock) {
         (true, _) => layer.with_clock_correction(),
         (_, true) => layer.with_insecure_clock_correction(),

@@ -21,6 +21,7 @@ use crate::{
 ///
 /// Examples:
 ///   countersign sign --app demo https://api.example.com/orders
+///   countersign sign --app demo --session-key-env COUNTERSIGN_SESSION_KEY https://api.example.com/me
 ///   eval "$(countersign sign --app demo --curl -d '{"amount":10}' -H 'content-type: application/json' https://api.example.com/orders)"
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -53,7 +54,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let options = &arguments.request;
     let scheme = arguments.scheme.scheme().unwrap_or_else(|error| Failure::usage("sign", error));
-    let signer = arguments.key.signer("sign", scheme.clone(), arguments.token.token()?)?;
+    let signer = arguments.key.signer("sign", scheme.clone(), &arguments.token)?;
     let body = options.body()?;
     let (mut parts, ()) = Request::builder()
         .method(options.method())

@@ -18,6 +18,7 @@ use crate::{
 /// Examples:
 ///   countersign vectors print > cases.json
 ///   my-client-test < cases.json | countersign vectors check -
+///   countersign vectors tokens > tokens.json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Prints the worked examples as a JSON array, with the expected `sign` of each
     Print,
+    /// Prints the worked examples for tokens as a JSON object: session key, successor, line of a cookie
+    Tokens,
     /// Checks the output of a client against the worked examples
     ///
     /// The file is a JSON array of objects with `name` and `sign`, and optionally `string_to_sign`, with which the first
@@ -79,6 +82,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
         Command::Print => {
             print(serde_json::to_string_pretty(&cases).map_err(|error| Failure::input(error.to_string()))?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Tokens => {
+            print(include_str!("../../tests/vectors/tokens.json").trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { file, json } => {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use http::HeaderValue;
 
-use super::Session;
-use crate::protocol::{KeyRing, Secret, Token, cookie_line};
+use super::{Session, SessionKey};
+use crate::protocol::{KeyRing, Token, cookie_line};
 
 /// A token that was issued or renewed, and its session.
 pub struct Issued {
@@ -48,9 +48,9 @@ impl Issued {
     ///
     /// Returns `None` if no key is active.
     #[must_use]
-    pub fn session_key(&self, ring: &KeyRing, audience: &str) -> Option<Secret> {
+    pub fn session_key(&self, ring: &KeyRing, audience: &str) -> Option<SessionKey> {
         let (_, key) = ring.active_at(self.now).next()?;
-        Some(key.session_key(audience, self.session.app_id(), &self.token))
+        Some(SessionKey::new(key.session_key(audience, self.session.app_id(), &self.token)))
     }
 
     /// Makes the value of a `Set-Cookie` header for the token: `Path=/`, `Max-Age` until the token ends, `Secure`, `HttpOnly`

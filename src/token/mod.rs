@@ -10,6 +10,7 @@ mod issue;
 mod issued;
 mod new_token;
 mod session;
+mod session_key;
 mod tokens;
 
 pub(crate) use self::{
@@ -23,6 +24,7 @@ pub use self::{
     issued::{CookieError, Issued},
     new_token::{DataError, NewToken},
     session::{ApiSession, Session, UserSession},
+    session_key::SessionKey,
     tokens::Tokens,
 };
 pub use crate::{

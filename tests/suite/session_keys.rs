@@ -61,7 +61,7 @@ impl Rig {
 
 /// A signer with the key that `ring` gives for a token.
 fn session_signer(issued: &Issued, ring: &KeyRing, audience: &str) -> Signer {
-    signer_of(issued.token(), issued.session_key(ring, audience).unwrap())
+    signer_of(issued.token(), issued.session_key(ring, audience).unwrap().into())
 }
 
 fn signer_of(token: &Token, key: Secret) -> Signer {
@@ -115,7 +115,7 @@ async fn session_key_of_anything_else_is_invalid() {
         assert_eq!(code(&rig.verify(&signer_of(issued.token(), key)).await), "invalid_signature", "{name}");
     }
     let key = issued.session_key(&ring(), AUDIENCE).unwrap();
-    let as_app_key = Signer::new("demo".parse().unwrap(), key.clone()).with_scheme(scheme());
+    let as_app_key = Signer::new("demo".parse().unwrap(), key.clone().into()).with_scheme(scheme());
     assert_eq!(code(&rig.verify(&as_app_key).await), "invalid_signature", "without a token");
     let as_app_key = as_app_key.with_token(issued.token().clone());
     assert_eq!(code(&rig.verify(&as_app_key).await), "invalid_signature", "the key itself in the line of the key");
@@ -150,7 +150,7 @@ async fn session_key_ends_with_its_token() {
     let successor = session_signer(&renewed, &ring(), AUDIENCE);
     assert_eq!(code(&rig.verify(&signer).await), "accepted", "the successor is not used yet");
     assert_eq!(code(&rig.verify(&successor).await), "accepted");
-    let mixed = signer_of(renewed.token(), issued.session_key(&ring(), AUDIENCE).unwrap());
+    let mixed = signer_of(renewed.token(), issued.session_key(&ring(), AUDIENCE).unwrap().into());
     assert_eq!(code(&rig.verify(&mixed).await), "invalid_signature", "the new token with the old key");
     rig.clock.advance(Duration::from_secs(300));
     let late = signed_by(&signer, NOW + 300, get("/me"));
@@ -217,7 +217,7 @@ async fn expired_keys_derive_no_session_key() {
     let ring = KeyRing::new([old, Key::from(Secret::new(NEXT_KEY).unwrap())]).unwrap();
     let expected = derived(NEXT_KEY, AUDIENCE, "demo", issued.token().expose());
     let [given, expected] =
-        [issued.session_key(&ring, AUDIENCE).unwrap(), expected].map(|key| signer_of(issued.token(), key));
+        [issued.session_key(&ring, AUDIENCE).unwrap().into(), expected].map(|key| signer_of(issued.token(), key));
     let sign = |signer: &Signer| {
         let (mut parts, ()) = Request::get("/").body(()).unwrap().into_parts();
         let (timestamp, nonce) = ("1700000000".parse().unwrap(), "nonce-1".parse().unwrap());

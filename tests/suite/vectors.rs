@@ -102,18 +102,64 @@ struct CookieToken {
     line: String,
 }
 
+/// The examples of a session.
+#[derive(Deserialize)]
+struct Tokens {
+    key: String,
+    app_id: String,
+    session_key: SessionKey,
+    cookie_token_line: CookieToken,
+}
+
+#[derive(Deserialize)]
+struct SessionKey {
+    audience: String,
+    token: String,
+    session_key: String,
+    target: String,
+    timestamp: String,
+    nonce: String,
+    string_to_sign: String,
+    sign: String,
+}
+
+fn tokens() -> Tokens {
+    serde_json::from_str(include_str!("../vectors/tokens.json")).unwrap()
+}
+
 #[tokio::test]
 async fn cookie_token_is_signed_by_its_digest() {
-    let example: CookieToken = serde_json::from_str(include_str!("../vectors/cookie_token.json")).unwrap();
-    let scheme = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
-    let signer = rig::signer_of(scheme.clone()).with_token(example.token.parse().unwrap());
-    let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
-    let string = signer.string_to_sign_at(&parts, Payload::Bytes(b""), NOW.try_into().unwrap(), rig::fresh_nonce());
-    assert_eq!(string.unwrap().lines().nth(9), Some(&*example.line));
+    let first = serde_json::from_str(include_str!("../vectors/cookie_token.json")).unwrap();
+    for example in [first, tokens().cookie_token_line] {
+        let CookieToken { token, line } = example;
+        let scheme = Scheme::new().with_token_location(TokenLocation::Cookie("sid".into())).unwrap();
+        let signer = rig::signer_of(scheme.clone()).with_token(token.parse().unwrap());
+        let (parts, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let string = signer.string_to_sign_at(&parts, Payload::Bytes(b""), NOW.try_into().unwrap(), rig::fresh_nonce());
+        assert_eq!(string.unwrap().lines().nth(9), Some(&*line));
 
-    let (verifier, _) = rig::verifier();
-    let request = rig::signed_by(&signer, NOW, rig::get("/"));
-    assert_eq!(request.headers()["cookie"], format!("sid={}", example.token));
-    let verified = rig::verify(&verifier.with_scheme(scheme), request).await.unwrap();
-    assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().token().unwrap().expose(), example.token);
+        let (verifier, _) = rig::verifier();
+        let request = rig::signed_by(&signer, NOW, rig::get("/"));
+        assert_eq!(request.headers()["cookie"], format!("sid={token}"));
+        let verified = rig::verify(&verifier.with_scheme(scheme), request).await.unwrap();
+        assert_eq!(verified.extensions().get::<countersign::Caller>().unwrap().token().unwrap().expose(), token);
+    }
+}
+
+#[test]
+fn session_key_signs_the_example() {
+    let Tokens { key, app_id, session_key: example, .. } = tokens();
+    let derived = format!("CS1-SESSION\n{}\n{app_id}\n{}", example.audience, example.token);
+    assert_eq!(hmac_sha256(&key, derived.as_bytes()), example.session_key);
+    assert_eq!(hmac_sha256(&example.session_key, example.string_to_sign.as_bytes()), example.sign);
+
+    let scheme = Scheme::new().with_audience(example.audience).unwrap();
+    let (token, key) = (example.token.parse().unwrap(), Secret::new(example.session_key).unwrap());
+    let signer = Signer::for_session(app_id.parse().unwrap(), token, key).with_scheme(scheme);
+    let (mut parts, ()) = Request::get(&*example.target).body(()).unwrap().into_parts();
+    let (timestamp, nonce): (_, Nonce) = (example.timestamp.parse().unwrap(), example.nonce.parse().unwrap());
+    let string = signer.string_to_sign_at(&parts, Payload::Bytes(b""), timestamp, nonce.clone()).unwrap();
+    assert_eq!(string.replace("{key}", "session"), example.string_to_sign);
+    signer.sign_at(&mut parts, Payload::Bytes(b""), timestamp, nonce).unwrap();
+    assert_eq!(parts.headers["x-sign"], example.sign);
 }

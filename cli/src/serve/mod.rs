@@ -1,38 +1,30 @@
 //! `countersign serve`: the echo server, to write clients against.
 
+mod echo;
 #[path = "../../../examples/prometheus/exporter.rs"]
 mod exporter;
+mod tokens;
 
 use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use anstream::{eprintln, println};
-use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-};
-use bytes::Bytes;
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 use clap::{ArgGroup, Args, ValueEnum};
 use countersign::{
-    AppId, BodyDigest, Caller, KeyRing, Limits, Nonce, ParameterPolicy, Secret, StaticKeys, Verifier,
+    AppId, KeyRing, Limits, ParameterPolicy, Secret, StaticKeys, Verifier,
     server::Outcome,
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
-use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use self::tokens::{ServeTokenOptions, TokenService};
 use crate::{
     exit::{Failure, INVALID},
     key::KeyText,
@@ -47,9 +39,22 @@ use crate::{
 ///
 /// Each refusal is a line on stderr. An invalid signature is explained to its sender: the response has the string to sign.
 ///
+/// With --tokens, the server issues tokens, and refuses every other token. The echo then has the session, and never a token:
+///   POST /_tokens                    by a key of the app: issues a token. The body is JSON with any of user, device,
+///                                    ttl, one_time, bearer and cookie; without user it is an API token
+///   POST /_tokens/renew              the successor of the token, and its session key
+///   POST /_tokens/renew/cookie       sets the cookie to the successor, after the call above
+///   DELETE /_tokens                  ends the session of the token
+///   GET /_sessions                   the sessions of the user
+///   DELETE /_sessions                ends the other sessions of the user
+///   DELETE /_sessions/ID             ends one of them
+///   DELETE /_users/USER/sessions     by a key of an app: ends all sessions of a user
+///   GET /_bearer                     without a signature: shows the session of a bearer token
+///
 /// Examples:
 ///   COUNTERSIGN_KEY=0123456789abcdef0123456789abcdef countersign serve --app demo
 ///   countersign serve --keys keys.toml
+///   countersign serve --app demo --tokens --session-keys
 #[derive(Args)]
 #[command(verbatim_doc_comment, group(ArgGroup::new("apps").required(true)))]
 pub(crate) struct Arguments {
@@ -92,6 +97,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_explanations: bool,
     #[command(flatten)]
+    tokens: ServeTokenOptions,
+    #[command(flatten)]
     scheme: SchemeOptions,
 }
 
@@ -108,9 +115,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let apps = static_keys(&arguments).unwrap_or_else(|error| Failure::usage("serve", error));
     let failure = |error: String| Failure::new(INVALID, error);
     let keys = keys(&arguments, apps).map_err(failure)?;
-    let verifier = verifier(&arguments, keys).unwrap_or_else(|error| Failure::usage("serve", error));
+    let tokens = token_service(&arguments, keys.clone()).unwrap_or_else(|error| Failure::usage("serve", error));
+    let mut verifier = verifier(&arguments, keys).unwrap_or_else(|error| Failure::usage("serve", error));
+    if let Some(service) = &tokens {
+        verifier = verifier.with_tokens(service.tokens.clone());
+    }
     let verifier = verifier.with_nonces(nonces(&arguments).await.map_err(failure)?);
-    let served = serve(arguments.listen, arguments.metrics, verifier).await;
+    let served = serve(arguments.listen, arguments.metrics, verifier, tokens).await;
     served.map(|()| ExitCode::SUCCESS).map_err(|error| failure(error.to_string()))
 }
 
@@ -127,15 +138,25 @@ fn static_keys(arguments: &Arguments) -> Result<StaticKeys, String> {
 }
 
 /// A file that is not there is not named: it may be a secret that should have followed another flag.
-fn keys(arguments: &Arguments, apps: StaticKeys) -> Result<Box<dyn DynKeyStore>, String> {
+fn keys(arguments: &Arguments, apps: StaticKeys) -> Result<Arc<dyn DynKeyStore>, String> {
     match &arguments.keys {
-        None => Ok(Box::new(apps)),
+        None => Ok(Arc::new(apps)),
         Some(path) if !path.exists() => Err("--keys: there is no such file".to_owned()),
-        Some(path) => Ok(Box::new(FileKeys::open(path).map_err(|error| format!("--keys: {error}"))?)),
+        Some(path) => Ok(Arc::new(FileKeys::open(path).map_err(|error| format!("--keys: {error}"))?)),
     }
 }
 
-fn verifier(arguments: &Arguments, keys: Box<dyn DynKeyStore>) -> Result<Verifier<Box<dyn DynKeyStore>>, String> {
+fn token_service(arguments: &Arguments, keys: Arc<dyn DynKeyStore>) -> Result<Option<Arc<TokenService>>, String> {
+    let scheme = arguments.scheme.scheme()?;
+    let Some(tokens) = arguments.tokens.in_memory(&scheme)? else { return Ok(None) };
+    if arguments.redis.is_some() {
+        eprintln!("note: the tokens are in the memory of this server: other servers do not accept them");
+    }
+    let has_session_keys = arguments.tokens.session_keys;
+    Ok(Some(Arc::new(TokenService { tokens, keys, scheme, has_session_keys })))
+}
+
+fn verifier(arguments: &Arguments, keys: Arc<dyn DynKeyStore>) -> Result<Verifier<Arc<dyn DynKeyStore>>, String> {
     let verifier = Verifier::new(keys).with_scheme(arguments.scheme.scheme()?).with_observer(report);
     let verifier = if arguments.no_explanations { verifier } else { verifier.with_explanations() };
     verifier
@@ -201,16 +222,24 @@ fn parse_app(app: &str) -> Result<(AppId, KeyRing), String> {
 async fn serve(
     listen: SocketAddr,
     metrics: Option<SocketAddr>,
-    verifier: Verifier<Box<dyn DynKeyStore>, Box<dyn DynNonceStore>>,
+    verifier: Verifier<Arc<dyn DynKeyStore>, Box<dyn DynNonceStore>>,
+    tokens: Option<Arc<TokenService>>,
 ) -> std::io::Result<()> {
     let handled = Arc::new(AtomicU64::new(0));
-    let app = Router::new()
-        .fallback(echo)
+    let (echo, bearer) = match tokens {
+        Some(service) => (
+            tokens::signed_routes(service.clone()).fallback(echo::echo_session),
+            tokens::bearer_routes(service.tokens.clone()),
+        ),
+        None => (Router::new().fallback(echo::echo), Router::new()),
+    };
+    let app = echo
+        .layer(middleware::from_fn_with_state(handled.clone(), echo::count))
         // The verifier limits bodies.
         .layer(DefaultBodyLimit::disable())
         .layer(verifier.into_layer())
-        .layer(middleware::from_fn_with_state(handled.clone(), health))
-        .with_state(handled);
+        .merge(bearer)
+        .layer(middleware::from_fn_with_state(handled, echo::health));
     let terminated = termination()?;
     let listener = TcpListener::bind(listen).await?;
     let mut addresses = format!("listening on http://{}", listener.local_addr()?);
@@ -249,36 +278,4 @@ async fn serve_metrics(listen: SocketAddr) -> std::io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok(address)
-}
-
-/// Stands outside the verifier.
-async fn health(State(handled): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
-    if request.method() == Method::GET && request.uri().path() == "/health" {
-        return Json(json!({ "handled": handled.load(Ordering::SeqCst) })).into_response();
-    }
-    next.run(request).await
-}
-
-async fn echo(
-    State(handled): State<Arc<AtomicU64>>,
-    caller: Caller,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Json<Value> {
-    handled.fetch_add(1, Ordering::SeqCst);
-    let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    Json(json!({
-        "app_id": caller.app_id().as_str(),
-        "method": method.as_str(),
-        "path": uri.path(),
-        "query": uri.query().unwrap_or_default(),
-        "body_sha256": BodyDigest::of(&body).to_string(),
-        "body_len": body.len(),
-        "content_type": content_type,
-        "token": caller.token().map(|token| token.expose()),
-        "nonce": caller.nonce().map(Nonce::as_str),
-        "timestamp": caller.timestamp().unix_seconds(),
-    }))
 }

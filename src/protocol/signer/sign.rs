@@ -87,8 +87,8 @@ impl Signer {
     ///
     /// Give the text of the session key, 64 hex digits, to [`Secret::new`]. Do not decode it.
     #[must_use]
-    pub fn for_session(app_id: AppId, token: Token, session_key: Secret) -> Self {
-        Self { signed_by: SignedBy::SessionKey, token: Some(token), ..Self::new(app_id, session_key) }
+    pub fn for_session(app_id: AppId, token: Token, session_key: impl Into<Secret>) -> Self {
+        Self { signed_by: SignedBy::SessionKey, token: Some(token), ..Self::new(app_id, session_key.into()) }
     }
 
     /// Sets the scheme. It must be the verifier's scheme. Default: [`Scheme::new`].

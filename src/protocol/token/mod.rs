@@ -19,7 +19,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::protocol::field::value::Token;
+    use crate::protocol::{
+        field::value::{AppId, Token},
+        key::{app_key::Key, secret::Secret},
+    };
 
     fn vectors() -> Value {
         serde_json::from_str(include_str!("../../../tests/vectors/tokens.json")).unwrap()
@@ -60,6 +63,17 @@ mod tests {
         let seed = RenewalSeed::from_bytes(bytes(&renewal["seed_hex"]));
         let owner = *TokenRef::of(&old).unwrap().owner();
         assert_eq!(old.successor(&owner, &seed).expose(), text(&renewal["successor"]));
+    }
+
+    #[test]
+    fn session_keys_are_those_of_the_examples() {
+        let vectors = vectors();
+        let example = &vectors["session_key"];
+        let app: AppId = text(&vectors["app_id"]).parse().unwrap();
+        let token: Token = text(&example["token"]).parse().unwrap();
+        let key = Key::from(Secret::new(text(&vectors["key"])).unwrap());
+        let session_key = key.session_key(text(&example["audience"]), &app, &token);
+        assert_eq!(session_key.bytes(), text(&example["session_key"]).as_bytes());
     }
 
     #[test]

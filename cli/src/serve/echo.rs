@@ -1,0 +1,73 @@
+//! What the server answers to requests that the verifier accepts.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use countersign::{BodyDigest, Caller, Nonce, SignedBy};
+use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use super::tokens::session_json;
+
+/// Stands outside the verifier.
+pub(super) async fn health(State(handled): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
+    if request.method() == Method::GET && request.uri().path() == "/health" {
+        return Json(json!({ "handled": handled.load(Ordering::SeqCst) })).into_response();
+    }
+    next.run(request).await
+}
+
+/// Counts the requests that the verifier accepts.
+pub(super) async fn count(State(handled): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
+    handled.fetch_add(1, Ordering::SeqCst);
+    next.run(request).await
+}
+
+/// The parts of a request, with the token that nobody checked.
+pub(super) async fn echo(caller: Caller, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Json<Value> {
+    let mut parts = parts(&caller, &method, &uri, &headers, &body);
+    parts["token"] = caller.token().map(|token| token.expose()).into();
+    Json(parts)
+}
+
+/// The parts of a request, with the session of its token.
+pub(super) async fn echo_session(
+    caller: Caller,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Json<Value> {
+    let mut parts = parts(&caller, &method, &uri, &headers, &body);
+    parts["session"] = caller.session().map(session_json).into();
+    parts["signed_by"] = match caller.signed_by() {
+        SignedBy::SessionKey => "session_key",
+        _ => "app_key",
+    }
+    .into();
+    Json(parts)
+}
+
+fn parts(caller: &Caller, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Value {
+    let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    json!({
+        "app_id": caller.app_id().as_str(),
+        "method": method.as_str(),
+        "path": uri.path(),
+        "query": uri.query().unwrap_or_default(),
+        "body_sha256": BodyDigest::of(body).to_string(),
+        "body_len": body.len(),
+        "content_type": content_type,
+        "nonce": caller.nonce().map(Nonce::as_str),
+        "timestamp": caller.timestamp().unix_seconds(),
+    })
+}
