@@ -156,7 +156,11 @@ pub enum IssueError {
 impl From<IssueError> for Rejection {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::TooManySessions | IssueError::TooManyRenewals => Self::too_many_sessions(),
+            IssueError::TooManySessions => Self::too_many_sessions(),
+            IssueError::TooManyRenewals => Self::new(
+                RejectionKind::TooManySessions,
+                "the session was renewed too often in a short time: use its newest token, and renew it later",
+            ),
             IssueError::SessionKey => Self::key_not_allowed(),
             IssueError::Data(error) => {
                 Self::new(RejectionKind::Misconfigured, "the session cannot be stored").with_source(error)

@@ -115,12 +115,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let apps = static_keys(&arguments).unwrap_or_else(|error| Failure::usage("serve", error));
     let failure = |error: String| Failure::new(INVALID, error);
     let keys = keys(&arguments, apps).map_err(failure)?;
-    let tokens = token_service(&arguments, keys.clone()).unwrap_or_else(|error| Failure::usage("serve", error));
+    let redis = redis(&arguments).map_err(failure)?;
+    let tokens = token_service(&arguments, keys.clone(), redis.as_ref());
+    let tokens = tokens.unwrap_or_else(|error| Failure::usage("serve", error));
     let mut verifier = verifier(&arguments, keys).unwrap_or_else(|error| Failure::usage("serve", error));
     if let Some(service) = &tokens {
         verifier = verifier.with_tokens(service.tokens.clone());
     }
-    let verifier = verifier.with_nonces(nonces(&arguments).await.map_err(failure)?);
+    let verifier = verifier.with_nonces(nonces(&arguments, redis).await.map_err(failure)?);
     let served = serve(arguments.listen, arguments.metrics, verifier, tokens).await;
     served.map(|()| ExitCode::SUCCESS).map_err(|error| failure(error.to_string()))
 }
@@ -146,12 +148,13 @@ fn keys(arguments: &Arguments, apps: StaticKeys) -> Result<Arc<dyn DynKeyStore>,
     }
 }
 
-fn token_service(arguments: &Arguments, keys: Arc<dyn DynKeyStore>) -> Result<Option<Arc<TokenService>>, String> {
+fn token_service(
+    arguments: &Arguments,
+    keys: Arc<dyn DynKeyStore>,
+    redis: Option<&RedisNonceStore>,
+) -> Result<Option<Arc<TokenService>>, String> {
     let scheme = arguments.scheme.scheme()?;
-    let Some(tokens) = arguments.tokens.in_memory(&scheme)? else { return Ok(None) };
-    if arguments.redis.is_some() {
-        eprintln!("note: the tokens are in the memory of this server: other servers do not accept them");
-    }
+    let Some(tokens) = arguments.tokens.tokens(&scheme, redis)? else { return Ok(None) };
     let has_session_keys = arguments.tokens.session_keys;
     Ok(Some(Arc::new(TokenService { tokens, keys, scheme, has_session_keys })))
 }
@@ -171,16 +174,20 @@ fn verifier(arguments: &Arguments, keys: Arc<dyn DynKeyStore>) -> Result<Verifie
         .map_err(|_| PREFIX.to_owned())
 }
 
-/// Checks that Redis does not evict nonces, before the server starts. The message does not repeat the URL, which may contain a
-/// password.
-async fn nonces(arguments: &Arguments) -> Result<Box<dyn DynNonceStore>, String> {
-    let Some(url) = &arguments.redis else {
+/// The store in Redis. It connects later. The message does not repeat the URL, which may contain a password.
+fn redis(arguments: &Arguments) -> Result<Option<RedisNonceStore>, String> {
+    let Some(url) = &arguments.redis else { return Ok(None) };
+    let client = redis::Client::open(&**url);
+    let client = client.map_err(|_| "--redis: expected a URL such as redis://127.0.0.1:6379/")?;
+    Ok(Some(RedisNonceStore::new(client)))
+}
+
+/// Checks that Redis evicts nothing, before the server starts.
+async fn nonces(arguments: &Arguments, redis: Option<RedisNonceStore>) -> Result<Box<dyn DynNonceStore>, String> {
+    let Some(store) = redis else {
         let capacity = usize::try_from(arguments.max_nonces).unwrap_or(usize::MAX);
         return Ok(Box::new(MemoryNonceStore::with_capacity(capacity)));
     };
-    let client = redis::Client::open(&**url);
-    let client = client.map_err(|_| "--redis: expected a URL such as redis://127.0.0.1:6379/")?;
-    let store = RedisNonceStore::new(client);
     let report = store.check().await.map_err(|error| match std::error::Error::source(&error) {
         Some(cause) => format!("--redis: {error}: {cause}"),
         None => format!("--redis: {error}"),

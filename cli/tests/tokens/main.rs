@@ -8,6 +8,7 @@ mod cookies;
 mod ends;
 mod issue;
 mod python;
+mod redis;
 mod renewal;
 mod session_keys;
 
@@ -45,7 +46,16 @@ impl Server {
     }
 
     fn start_with_key_of_other(key: &str, arguments: &[&str]) -> Self {
+        Self::spawn(command(), key, arguments)
+    }
+
+    fn start_with_environment(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut command = command();
+        command.envs(variables.iter().copied());
+        Self::spawn(command, OTHER_KEY, arguments)
+    }
+
+    fn spawn(mut command: Command, key: &str, arguments: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--app", &format!("demo:{KEY}")]);
         command.args(["--app", &format!("other:{key}")]).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

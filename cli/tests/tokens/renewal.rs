@@ -50,7 +50,7 @@ async fn too_many_renewals_get_429() {
     for _ in 0..10 {
         let renewed = renew(&server, &signer).await;
         if renewed.status != 200 {
-            assert_eq!(renewed.outcome(), (429, ""), "{}", renewed.json);
+            assert_eq!(renewed.outcome(), (429, "too_many_sessions"), "{}", renewed.json);
             assert!(renewed.json["detail"].as_str().unwrap().contains("renewed too often"));
             ok(server.get(&signer, "/").await.outcome());
             return;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use countersign::{
     Scheme, TokenLocation,
-    store::{MemoryTokenStore, TokenStore},
-    token::{SessionLimit, Tokens},
+    store::{MemoryTokenStore, RedisNonceStore, RedisTokenStore, TokenStore},
+    token::{OwnerKey, SessionLimit, Tokens},
 };
 
 /// Which tokens the server issues and accepts.
@@ -34,13 +34,24 @@ pub(crate) struct ServeTokenOptions {
     /// How many tokens to store at a time
     #[arg(long, value_name = "N", requires = "tokens", value_parser = clap::value_parser!(u64).range(1..))]
     max_tokens: Option<u64>,
+    /// The environment variable with the owner key, a secret that all servers share; the tokens are then in the Redis of --redis
+    #[arg(long, value_name = "NAME", requires = "tokens", requires = "redis", conflicts_with = "max_tokens")]
+    owner_key_env: Option<String>,
 }
 
 impl ServeTokenOptions {
-    /// The tokens in memory, or `None` without --tokens. A message names the option that is wrong.
-    pub(crate) fn in_memory(&self, scheme: &Scheme) -> Result<Option<Tokens>, String> {
+    /// The tokens, or `None` without --tokens. They share the connection of `redis` if there is an owner key. A message names
+    /// the option that is wrong.
+    pub(crate) fn tokens(&self, scheme: &Scheme, redis: Option<&RedisNonceStore>) -> Result<Option<Tokens>, String> {
         if !self.tokens {
             return Ok(None);
+        }
+        if let (Some(name), Some(nonces)) = (&self.owner_key_env, redis) {
+            let store = RedisTokenStore::sharing(nonces, owner_key(name)?);
+            return self.with_store(store, scheme).map(Some);
+        }
+        if redis.is_some() {
+            eprintln!("note: the tokens are in the memory of this server: --owner-key-env stores them in Redis");
         }
         let capacity = self.max_tokens.map_or(MemoryTokenStore::DEFAULT_CAPACITY, to_usize);
         let store = MemoryTokenStore::with_capacity(capacity).map_err(|error| format!("--tokens: {error}"))?;
@@ -72,6 +83,12 @@ impl ServeTokenOptions {
         }
         Ok(tokens)
     }
+}
+
+/// Reads the owner key. The message repeats neither the name nor the value.
+fn owner_key(name: &str) -> Result<OwnerKey, String> {
+    let text = std::env::var(name).map_err(|_| "--owner-key-env: the environment has no such variable".to_owned())?;
+    OwnerKey::new(text).map_err(|error| format!("--owner-key-env: {error}"))
 }
 
 /// Reads a limit. The message does not repeat the text, which may be a secret that belongs to another option.
