@@ -113,6 +113,14 @@ impl Caller {
         Self { verified, ..self }
     }
 
+    /// Sets the session of the token, for tests.
+    #[cfg(all(feature = "test-util", feature = "tokens"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "test-util", feature = "tokens"))))]
+    #[must_use]
+    pub fn with_test_session(self, session: Session) -> Self {
+        self.with_session(session)
+    }
+
     /// Sets the name of the key that signed, for tests.
     #[cfg(feature = "test-util")]
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]

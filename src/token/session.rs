@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
+#[cfg(feature = "test-util")]
+use super::NewToken;
 use crate::{
     protocol::{
         AppId,
@@ -21,6 +23,34 @@ pub struct Session(Arc<Record>);
 impl Session {
     pub(crate) fn new(record: impl Into<Arc<Record>>) -> Self {
         Self(record.into())
+    }
+
+    /// Makes a session for tests of handlers. No store has it, and it never ends.
+    ///
+    /// ```
+    /// # use countersign::{Caller, token::{NewToken, Session}};
+    /// let session = Session::for_test("demo".parse()?, NewToken::for_user("u-17".parse()?));
+    /// let caller = Caller::for_test("demo".parse()?).with_test_session(session);
+    /// assert_eq!(caller.user().map(|user| user.as_str()), Some("u-17"));
+    /// # Ok::<(), countersign::FieldError>(())
+    /// ```
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    #[must_use]
+    pub fn for_test(app_id: AppId, new: NewToken) -> Self {
+        Self::new(Record {
+            id: SessionId::from_bytes([0; 16]),
+            owner: new.user.map_or_else(|| Owner::App(app_id.clone()), Owner::User),
+            app_id,
+            kind: new.kind,
+            device: new.device,
+            issued_at: 0,
+            seen_at: 0,
+            expires_at: u64::MAX,
+            session_expires_at: u64::MAX,
+            idle_until: None,
+            data: new.data,
+        })
     }
 
     /// The public id. It stays the same when the token is renewed, and it is no secret.

@@ -1,6 +1,6 @@
 //! The contract of a token store.
 
-use std::{pin::Pin, sync::Arc};
+use std::{any::Any, pin::Pin, sync::Arc};
 
 use super::record::{Found, Offer, Placed, Record, Renewed, Room, Touched, Which};
 use crate::{
@@ -161,6 +161,7 @@ pub(crate) type BoxedAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 
 /// A token store that is chosen at run time.
 pub(crate) trait DynTokenStore: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
     fn owner_key(&self) -> &OwnerKey;
     fn put<'a>(&'a self, at: &'a TokenRef, record: &'a Record, room: Room, now: u64) -> BoxedAnswer<'a, Placed>;
     fn find<'a>(&'a self, at: &'a TokenRef, now: u64) -> BoxedAnswer<'a, Found>;
@@ -172,6 +173,10 @@ pub(crate) trait DynTokenStore: Send + Sync {
 }
 
 impl<T: TokenStore> DynTokenStore for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn owner_key(&self) -> &OwnerKey {
         TokenStore::owner_key(self)
     }

@@ -82,6 +82,11 @@ impl MemoryTokenStore {
         self.len() == 0
     }
 
+    /// Finds a token without a future, which would be allocated for each request.
+    pub(crate) fn find_at_once(&self, at: &TokenRef, now: u64) -> Found {
+        self.shard(at.owner()).get(at.owner()).map_or(Found::Unknown, |owned| owned.find(at, now))
+    }
+
     /// Runs `act` on the tokens of an owner. It adds none.
     fn with<T>(&self, owner: &OwnerTag, now: u64, act: impl FnOnce(&mut Owned) -> T) -> T {
         let (result, change) = self.shard(owner).change(owner, now, act);
@@ -143,7 +148,7 @@ impl TokenStore for MemoryTokenStore {
     }
 
     async fn find(&self, at: &TokenRef, now: u64) -> Result<Found, StoreError> {
-        Ok(self.shard(at.owner()).get(at.owner()).map_or(Found::Unknown, |owned| owned.find(at, now)))
+        Ok(self.find_at_once(at, now))
     }
 
     async fn touch(&self, at: &TokenRef, now: u64, until: Option<u64>) -> Result<Touched, StoreError> {
