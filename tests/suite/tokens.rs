@@ -188,6 +188,45 @@ async fn data_of_a_session_is_limited() {
     assert!("u 17".parse::<countersign::token::Subject>().is_err());
 }
 
+#[tokio::test]
+async fn token_can_outlive_the_default_session() {
+    let (tokens, clock) = tokens();
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let issued = tokens.issue_for(&demo(), NewToken::for_app().with_lifetime(year)).await.unwrap();
+    assert_eq!(issued.session().expires_at(), NOW + year.as_secs());
+    clock.advance(Duration::from_secs(3600));
+    let renewed = tokens.renew_for(&demo(), issued.token()).await.unwrap().unwrap();
+    assert_eq!(renewed.session().expires_at(), NOW + year.as_secs(), "a renewal ends no token earlier");
+    let until = NewToken::for_app().until(NOW + 2 * year.as_secs());
+    let issued = tokens.issue_for(&demo(), until).await.unwrap();
+    assert_eq!(issued.session().session_expires_at(), NOW + 2 * year.as_secs());
+    assert_eq!(issued.expires_in(), 7200);
+}
+
+#[tokio::test]
+async fn too_many_renewals_are_an_error() {
+    let (tokens, _) = tokens();
+    let mut issued = tokens.issue_for(&demo(), user()).await.unwrap();
+    for _ in 0..4 {
+        issued = tokens.renew_for(&demo(), issued.token()).await.unwrap().unwrap();
+    }
+    let error = tokens.renew_for(&demo(), issued.token()).await.unwrap_err();
+    assert!(matches!(error, IssueError::TooManyRenewals), "{error}");
+    assert_eq!(Rejection::from(error).kind().code(), "too_many_sessions");
+    assert!(tokens.check(&demo(), issued.token()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn ends_of_api_tokens_have_no_reason() {
+    let rig = rig_of(None, |tokens| tokens);
+    for (new, reason) in [(user(), Some("revoked")), (NewToken::for_app(), None)] {
+        let issued = rig.issue(new).await;
+        rig.tokens.end(issued.session()).await.unwrap();
+        let rejection = rig.verify(with_token(signer(), issued.token(), get("/"))).await.unwrap_err();
+        assert_eq!((rejection.kind().code(), rejection.reason()), ("invalid_token", reason));
+    }
+}
+
 /// A store that counts its calls, and fails some of them.
 #[derive(Clone)]
 pub(crate) struct Watched {
