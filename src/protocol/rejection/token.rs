@@ -23,7 +23,10 @@ impl Rejection {
     /// Makes the rejection for a request without a token, on a route that needs one: 401.
     #[must_use]
     pub fn missing_token() -> Self {
-        Self::new(RejectionKind::MissingToken, "this route needs a token, and the request has none in the location that the service reads")
+        Self::new(
+            RejectionKind::MissingToken,
+            "this route needs a token, and the request has none in the location that the service reads",
+        )
     }
 
     /// Makes the rejection for a token of a kind that the route does not take: 403. `detail` is for people. It names the
