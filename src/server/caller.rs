@@ -68,7 +68,7 @@ impl Caller {
         Self { checked: Some(CheckedBy::TokenCheck(token)), ..self }
     }
 
-    /// The name of the cookie for tokens, if the token came in its field: then nobody has checked the cookie.
+    /// The name of the cookie for tokens, if the token came in its field. The signature does not cover this cookie.
     pub(super) fn unsigned_token_cookie<'s>(&self, scheme: &'s Scheme) -> Option<&'s str> {
         let is_field = !self.verified.fields().token.is_in_cookie() && self.token().is_some();
         scheme.token_location().cookie().filter(|_| is_field)

@@ -22,8 +22,8 @@ impl Tokens {
         }
     }
 
-    /// Renews the token of a request. Returns `None` if the request has no checked token, if the token is not live any more
-    /// or is a one-time token, or if its session was already renewed four times within one overlap.
+    /// Renews the token of a request. Returns `None` if the request has no checked token, or if the token is not live any more
+    /// or is a one-time token.
     ///
     /// All renewals of a token return the same successor, even if they race or if a response is lost. The old token stays
     /// live until the [overlap](Self::with_renewal_overlap) after the first use of its successor is over, but never beyond
@@ -31,7 +31,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The session was already renewed four times within one overlap, or the store failed.
     pub async fn renew(&self, caller: &Caller) -> Result<Option<Issued>, IssueError> {
         match caller.session().and(caller.token()) {
             Some(token) => self.renew_for(caller.app_id(), token).await,
@@ -44,7 +44,8 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// The data cannot be written as JSON or has more than 2,048 bytes, or the store failed.
+    /// The data cannot be written as JSON or has more than 2,048 bytes, the session was already renewed four times within one
+    /// overlap, or the store failed.
     pub async fn renew_with_data<T: Serialize + ?Sized>(
         &self,
         caller: &Caller,

@@ -58,8 +58,7 @@ impl Tokens {
         }
     }
 
-    /// Renews the token of a session. Returns `None` if the token is not live, is a one-time token, or if its session was
-    /// already renewed four times within one overlap.
+    /// Renews the token of a session. Returns `None` if the token is not live, or is a one-time token.
     ///
     /// All renewals of a token return the same successor, even if they race or if a response is lost. The old token stays
     /// live until the [overlap](Self::with_renewal_overlap) after the first use of its successor is over, but never beyond
@@ -69,7 +68,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The session was already renewed four times within one overlap, or the store failed.
     pub async fn renew_for(&self, app_id: &AppId, token: &Token) -> Result<Option<Issued>, IssueError> {
         self.renew_with(app_id, token, None).await
     }

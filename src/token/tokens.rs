@@ -68,7 +68,8 @@ impl Tokens {
 
     /// Sets the lifetime of a session over all renewals. Default: 14 days. It applies to all kinds of tokens.
     ///
-    /// For API tokens that are valid for longer, use a clone with a longer lifetime. Clones share the store.
+    /// [`NewToken::with_lifetime`](super::NewToken::with_lifetime) and [`NewToken::until`](super::NewToken::until) can give a
+    /// single session another end.
     pub fn with_session_lifetime(self, lifetime: Duration) -> Self {
         Self { session_lifetime: lifetime, ..self }
     }
@@ -106,7 +107,7 @@ impl Tokens {
     /// Sets how long the reason of an end is remembered. Default: 1 hour. With 0, it is not remembered.
     ///
     /// During this time, the rejection of an ended token says whether the session was `replaced` or `revoked`. An expired
-    /// token has no reason.
+    /// token and an API token have no reason.
     pub fn with_end_reasons(self, remember: Duration) -> Self {
         Self { end_reasons: remember, ..self }
     }

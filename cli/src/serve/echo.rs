@@ -32,7 +32,7 @@ pub(super) async fn count(State(handled): State<Arc<AtomicU64>>, request: Reques
     next.run(request).await
 }
 
-/// The parts of a request, with the token that nobody checked.
+/// The parts of a request, with the unchecked token.
 pub(super) async fn echo(caller: Caller, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Json<Value> {
     let mut parts = parts(&caller, &method, &uri, &headers, &body);
     parts["token"] = caller.token().map(|token| token.expose()).into();

@@ -53,7 +53,7 @@ pub struct Device(ArrayString<16>);
 
 /// The secret of a service from which the tags of owners are made, at least 16 bytes long.
 ///
-/// A token contains the tag of its owner. Because the tag is keyed, nobody who sees a token can test guesses of a user's
+/// A token contains the tag of its owner. Because the tag is keyed, a token cannot be used to test guesses of a user's
 /// id. All machines of a service use the same owner key. With another owner key no earlier token is found, so all users
 /// log in again.
 #[derive(Clone)]

@@ -78,15 +78,23 @@ impl OutcomeRecorder<'_> {
         until: Option<Duration>,
         answer: &Result<T, StoreError>,
     ) {
-        if let (Some(state), Some((timer, until))) = (self.0.as_ref(), timer.zip(until)) {
-            let took = until.saturating_sub(timer);
-            state.observer.measure(|metrics| metrics.record_store_call(Store::Tokens, took, answer.is_err()));
-        }
+        self.record_call_until(Store::Tokens, timer, until, answer);
     }
 
     fn record_call<T>(&self, store: Store, timer: Option<Duration>, answer: &Result<T, StoreError>) {
-        if let Some((state, timer)) = self.0.as_ref().zip(timer) {
-            let took = state.since(timer);
+        let until = self.0.as_ref().filter(|_| timer.is_some()).map(|state| state.clock.monotonic());
+        self.record_call_until(store, timer, until, answer);
+    }
+
+    fn record_call_until<T>(
+        &self,
+        store: Store,
+        timer: Option<Duration>,
+        until: Option<Duration>,
+        answer: &Result<T, StoreError>,
+    ) {
+        if let (Some(state), Some((timer, until))) = (self.0.as_ref(), timer.zip(until)) {
+            let took = until.saturating_sub(timer);
             state.observer.measure(|metrics| metrics.record_store_call(store, took, answer.is_err()));
         }
     }

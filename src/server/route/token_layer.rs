@@ -40,7 +40,8 @@ use crate::{
 /// | the store fails | 503 `unavailable` |
 ///
 /// Each request with a well-formed token costs a store call, and anyone can send one. Put a rate limit above this layer. Its
-/// requests are not counted in the metrics of a verifier.
+/// requests are not counted in the metrics of a verifier. Unlike `VerifyLayer`, this layer does not drain the body of a rejected
+/// request.
 ///
 /// ```
 /// use countersign::{server::TokenLayer, store::MemoryTokenStore, token::{NewToken, Tokens}};
@@ -93,7 +94,7 @@ impl<R> TokenLayer<R> {
         let now = self.tokens.now();
         let live = match self.tokens.find_of_any_app(&token, now).await.map_err(Rejection::unavailable)? {
             Found::Live(live) => live,
-            // No app is proved, so nobody gets the reason.
+            // The request proves no app, and the reason is for one app.
             Found::Invalid(_) => return Err(Rejection::invalid_token()),
         };
         if live.session.kind() != TokenKind::Bearer {

@@ -10,7 +10,7 @@ local function start_overlap(digest, now)
   end
 end
 
--- Whether nobody has used this successor yet.
+-- Whether this successor has not been used yet.
 local function is_unused(value)
   return string.byte(value, 59) >= 8
 end

@@ -29,8 +29,8 @@ use crate::{
 ///
 /// The commands are sent like those of a [`RedisNonceStore`], which can [share](Self::sharing) its connection. A command
 /// fails if it has no answer within the deadline, or if too many other commands are waiting. The request gets a 503.
-/// **Redis may have run the command nevertheless**: a token that is accepted once may be spent, and a new token whose
-/// text nobody has may be stored.
+/// **Redis may have run the command nevertheless**: a token that is accepted once may be spent, and a new token may
+/// be stored whose text was lost.
 ///
 /// The store needs a tokio runtime with timers (`enable_all`), and Redis 6.2 or Valkey 7.2 and newer. Redis should not
 /// evict keys: an evicted key logs its owner out. [`check`](Self::check) verifies the server. See the

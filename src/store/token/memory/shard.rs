@@ -15,7 +15,7 @@ pub(super) struct Shard {
     due: BTreeSet<(u64, OwnerTag)>,
 }
 
-/// Takes the hash from the tag itself. A tag is part of an HMAC with the owner key, so nobody can choose the tags in a store.
+/// Takes the hash from the tag itself. A tag is part of an HMAC with the owner key, so callers cannot choose the tags in a store.
 #[derive(Default)]
 pub(super) struct TagHasher(u64);
 
