@@ -22,6 +22,8 @@ mod nonce_claim;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
 mod registry;
+#[cfg(feature = "submissions")]
+pub(crate) mod submission;
 #[cfg(feature = "tokens")]
 pub(crate) mod token;
 
@@ -40,6 +42,12 @@ pub use self::redis::store::RedisNonceStore;
 #[cfg_attr(docsrs, doc(cfg(all(feature = "redis", feature = "tokens"))))]
 #[doc(inline)]
 pub use self::redis::tokens::store::RedisTokenStore;
+#[cfg(feature = "submissions")]
+#[cfg_attr(docsrs, doc(cfg(feature = "submissions")))]
+pub use self::submission::{
+    contract::SubmissionStore,
+    entry::{Entry, EntryState, Fingerprint, Finish, Lease, Reserved, StoredAnswer, SubmissionRef, WhenLost},
+};
 #[cfg(feature = "tokens")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
 pub use self::token::{

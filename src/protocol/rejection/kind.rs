@@ -36,6 +36,19 @@ pub enum RejectionKind {
     KeyNotAllowed,
     /// A limit refuses another session: 429. Services answer so; no verifier does.
     TooManySessions,
+    /// The same submission is still running: 409. `SubmitOnceLayer` answers so.
+    SubmissionInProgress,
+    /// The outcome of the same submission is not known, for example because the process crashed: 409. `SubmitOnceLayer` answers
+    /// so.
+    SubmissionOutcomeUnknown,
+    /// The same submission was answered before, and its answer is not stored: 409. `SubmitOnceLayer` answers so.
+    DuplicateSubmission,
+    /// The idempotency key was used for another request: 422. `SubmitOnceLayer` answers so.
+    IdempotencyKeyReused,
+    /// The link has expired: 403.
+    ExpiredLink,
+    /// A link takes only GET and HEAD, and a link for one use only GET: 405.
+    MethodNotAllowed,
     /// The app has already used this nonce: 401.
     ReplayedNonce,
     /// The body exceeds its [limit](crate::protocol::Limits::with_body), or a form [its own](crate::protocol::Limits::with_form): 413.
@@ -85,7 +98,7 @@ impl RejectionKind {
     }
 
     /// All kinds, in the order of their declaration.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Unsigned,
         Self::MissingField,
         Self::MalformedField,
@@ -98,6 +111,12 @@ impl RejectionKind {
         Self::TokenNotAllowed,
         Self::KeyNotAllowed,
         Self::TooManySessions,
+        Self::SubmissionInProgress,
+        Self::SubmissionOutcomeUnknown,
+        Self::DuplicateSubmission,
+        Self::IdempotencyKeyReused,
+        Self::ExpiredLink,
+        Self::MethodNotAllowed,
         Self::ReplayedNonce,
         Self::BodyTooLarge,
         Self::BodyTimeout,
@@ -120,6 +139,16 @@ impl RejectionKind {
             Self::TokenNotAllowed => ("token_not_allowed", StatusCode::FORBIDDEN, "Token not allowed"),
             Self::KeyNotAllowed => ("key_not_allowed", StatusCode::FORBIDDEN, "Key not allowed"),
             Self::TooManySessions => ("too_many_sessions", StatusCode::TOO_MANY_REQUESTS, "Too many sessions"),
+            Self::SubmissionInProgress => ("submission_in_progress", StatusCode::CONFLICT, "Submission in progress"),
+            Self::SubmissionOutcomeUnknown => {
+                ("submission_outcome_unknown", StatusCode::CONFLICT, "Submission outcome unknown")
+            }
+            Self::DuplicateSubmission => ("duplicate_submission", StatusCode::CONFLICT, "Duplicate submission"),
+            Self::IdempotencyKeyReused => {
+                ("idempotency_key_reused", StatusCode::UNPROCESSABLE_ENTITY, "Idempotency key reused")
+            }
+            Self::ExpiredLink => ("expired_link", StatusCode::FORBIDDEN, "Expired link"),
+            Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             Self::ReplayedNonce => ("replayed_nonce", StatusCode::UNAUTHORIZED, "Replayed nonce"),
             Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Body too large"),
             Self::BodyTimeout => ("body_timeout", StatusCode::BAD_REQUEST, "Body timeout"),

@@ -93,8 +93,11 @@ impl RenderRejection for GrpcRejections {
 fn status(kind: RejectionKind) -> &'static str {
     use RejectionKind::*;
     match kind {
-        MissingField | MalformedField | MalformedParameters | QueryTooLong => "3",
-        TokenNotAllowed | KeyNotAllowed => "7",
+        MissingField | MalformedField | MalformedParameters | QueryTooLong | IdempotencyKeyReused => "3",
+        DuplicateSubmission => "6",
+        TokenNotAllowed | KeyNotAllowed | ExpiredLink => "7",
+        SubmissionInProgress | SubmissionOutcomeUnknown => "10",
+        MethodNotAllowed => "12",
         Unsigned | StaleTimestamp | InvalidSignature | InvalidToken | MissingToken | ReplayedNonce | BodyMismatch => {
             "16"
         }
