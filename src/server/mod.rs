@@ -14,6 +14,7 @@ mod caller;
 #[cfg(feature = "tokens")]
 mod caller_tokens;
 mod forward;
+mod grant;
 mod head;
 mod layer;
 mod non_decreasing_clock;
