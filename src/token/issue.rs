@@ -137,9 +137,9 @@ pub enum IssueError {
     /// The session was renewed four times within one overlap. The token is live: use it, and renew it later.
     #[error("the session was renewed too often in a short time: use its newest token, and renew it later")]
     TooManyRenewals,
-    /// A session key signed the request. Only a key of the app may issue tokens.
-    #[error("a session key signed the request: only a key of the app may issue tokens")]
-    SessionKey,
+    /// The request is not one that a key of the app signed: a session key signed it, or it is a share link.
+    #[error("the request was signed by a session key, or is a share link: only a key of the app may issue tokens")]
+    NoAppKey,
     /// The data cannot be stored with a session.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -160,7 +160,7 @@ impl From<IssueError> for Rejection {
                 RejectionKind::TooManySessions,
                 "the session was renewed too often in a short time: use its newest token, and renew it later",
             ),
-            IssueError::SessionKey => Self::key_not_allowed(),
+            IssueError::NoAppKey => Self::key_not_allowed(),
             IssueError::Data(error) => {
                 Self::new(RejectionKind::Misconfigured, "the session cannot be stored").with_source(error)
             }

@@ -25,6 +25,7 @@ mod form_memory;
 mod key_stores;
 mod keys;
 mod layout;
+mod links;
 mod metrics;
 mod open_routes;
 mod outcomes;
