@@ -6,7 +6,7 @@
 //!
 //! - The configuration that both ends share: [`Scheme`], [`FieldLocation`], [`TokenLocation`].
 //! - Keys: [`Secret`], [`Key`], [`KeyRing`].
-//! - The values in a request: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`BodyDigest`]. A [`BodyHasher`] computes
+//! - The values in a request: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`GrantToken`], [`BodyDigest`]. A [`BodyHasher`] computes
 //!   the digest of a body that is not in memory.
 //! - The settings of a verifier: [`Limits`], [`ParameterPolicy`].
 //! - The results of a verifier: [`Rejection`], [`RejectionKind`].
@@ -27,7 +27,6 @@ mod query;
 mod rejection;
 mod scheme;
 mod signer;
-#[cfg(feature = "server")]
 pub(crate) mod token;
 mod verify;
 
@@ -86,6 +85,7 @@ pub use self::{
         presign::{Link, Presign},
         sign::{Payload, Signer},
     },
+    token::GrantToken,
     verify::{
         freshness::{Timely, Window},
         mac::Authentic,

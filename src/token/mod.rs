@@ -28,6 +28,6 @@ pub use self::{
     tokens::Tokens,
 };
 pub use crate::{
-    protocol::token::{Device, Owner, OwnerKey, RenewalSeed, Subject, TokenRef},
+    protocol::token::{Device, Owner, OwnerKey, RecordKind, RenewalSeed, Subject, TokenRef},
     store::token::record::{EndReason, SessionId, SessionIdError, SessionLimit, TokenKind},
 };

@@ -12,7 +12,7 @@ use countersign::{
     store::{
         Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, Renewed, Room, StoreError, TokenStore, Touched, Which,
     },
-    token::{EndReason, Owner, OwnerKey, SessionId, SessionLimit, TokenKind, TokenRef},
+    token::{EndReason, Owner, OwnerKey, RecordKind, SessionId, SessionLimit, TokenKind, TokenRef},
 };
 
 /// What the store does wrong.
@@ -189,7 +189,7 @@ impl Faulty {
     /// The place where a token is stored.
     fn place(&self, at: &TokenRef) -> TokenRef {
         match self.fault {
-            Fault::MixesOwners => TokenRef::new(OwnerTag::from_bytes([0; 16]), *at.digest()),
+            Fault::MixesOwners => TokenRef::new(at.kind(), OwnerTag::from_bytes([0; 16]), *at.digest()),
             _ => *at,
         }
     }
@@ -216,7 +216,7 @@ impl Faulty {
         digest[..8].copy_from_slice(&number.to_be_bytes());
         id[..8].copy_from_slice(&number.to_be_bytes());
         let record = Record { id: SessionId::from_bytes(id), ..record.clone() };
-        let _ = self.inner.put(&TokenRef::new(*owner, digest), &record, room, now).await;
+        let _ = self.inner.put(&TokenRef::new(RecordKind::Session, *owner, digest), &record, room, now).await;
     }
 }
 
@@ -621,7 +621,7 @@ impl TokenStore for Faulty {
         };
         let mut listed = Vec::new();
         for owner in owners {
-            let owner = self.place(&TokenRef::new(owner, [0; 32]));
+            let owner = self.place(&TokenRef::new(RecordKind::Session, owner, [0; 32]));
             listed.extend(self.inner.list(owner.owner(), asked).await?);
         }
         if matches!(self.fault, Fault::MixesApps | Fault::MixesDevices | Fault::MixesKinds) {

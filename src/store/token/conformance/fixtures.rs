@@ -7,7 +7,7 @@ use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 use crate::{
     protocol::{
         AppId,
-        token::{Owner, OwnerTag, RenewalSeed, Subject, TokenRef},
+        token::{Owner, OwnerTag, RecordKind, RenewalSeed, Subject, TokenRef},
     },
     store::{
         StoreError,
@@ -58,7 +58,7 @@ pub(super) fn token(store: &impl TokenStore, owner: &Owner, n: usize) -> (TokenR
         idle_until: None,
         data: None,
     };
-    (TokenRef::new(tag(store, owner), scrambled(n)), record)
+    (TokenRef::new(RecordKind::Session, tag(store, owner), scrambled(n)), record)
 }
 
 /// The reference of the token with this number.
