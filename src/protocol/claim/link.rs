@@ -22,12 +22,15 @@ use crate::protocol::{
     },
     rejection::{InField, Rejection},
     scheme::{contract::Scheme, links::LinkParameter},
+    token::GrantToken,
 };
 
 /// The fields of a share link that is not verified yet.
 pub(crate) struct LinkClaim {
     pub(crate) claim: Claim,
     pub(crate) lifetime: LinkLifetime,
+    /// The text of the record in the token store that can end the link.
+    pub(crate) grant: Option<GrantToken>,
 }
 
 impl LinkClaim {
@@ -130,7 +133,9 @@ impl<'a> LinkFields<'a> {
         };
         let sign = self.required(Field::Sign, Signature::parse)?;
         let lifetime = self.parse(LinkParameter::Expires, self.expires.as_deref(), LinkLifetime::parse)?;
-        Ok(LinkClaim { claim: Claim::new(fields, sign), lifetime })
+        let grant = self.grant.as_deref().map(GrantToken::parse).transpose();
+        let grant = grant.in_field(parameter_name(self.scheme, LinkParameter::Grant))?;
+        Ok(LinkClaim { claim: Claim::new(fields, sign), lifetime, grant })
     }
 
     fn value(&self, field: Field) -> Option<&[u8]> {

@@ -26,6 +26,7 @@ use crate::protocol::{
         error::{SignError, SignErrorKind},
         sign::Signer,
     },
+    token::GrantToken,
 };
 
 /// A share link: a URL with a signature, which anyone who has it can open until it ends.
@@ -58,6 +59,8 @@ pub struct Presign<'s> {
     pub(crate) signer: &'s Signer,
     uri: &'s Uri,
     lifetime: Duration,
+    /// The text of the grant, and its end in Unix seconds.
+    grant: Option<(&'s GrantToken, u64)>,
     #[cfg(feature = "client")]
     pub(crate) is_one_time: bool,
 }
@@ -84,25 +87,32 @@ impl Signer {
             signer: self,
             uri,
             lifetime,
+            grant: None,
             #[cfg(feature = "client")]
             is_one_time: false,
         }
     }
 }
 
-impl Presign<'_> {
+impl<'s> Presign<'s> {
+    /// Adds a grant, by which the service can end the link before it expires. `expires_at` is the end of the grant, in Unix
+    /// seconds. `Tokens::grant` makes grants (feature `tokens`).
+    pub fn with_grant(self, grant: &'s GrantToken, expires_at: u64) -> Self {
+        Self { grant: Some((grant, expires_at)), ..self }
+    }
+
     /// Signs the link with this timestamp. With a nonce, the link can be opened once.
     ///
     /// The path is escaped as browsers escape it.
     ///
     /// # Errors
     ///
-    /// Fails if the lifetime is less than a second or more than seven days, if the signer has the key of a session, if the
+    /// Fails if the lifetime is less than a second or more than seven days, or passes the end of the grant, if the signer has the key of a session, if the
     /// path has `\`, `//` or a segment `.` or `..`, which clients rewrite, or if the query has an empty parameter, a malformed
     /// escape, the name of a field or of a parameter of links, or a parameter that links
     /// [leave out](crate::LinkScheme::without).
     pub fn sign_at(self, timestamp: Timestamp, nonce: Option<Nonce>) -> Result<Link, SignError> {
-        let Self { signer, uri, lifetime, .. } = self;
+        let Self { signer, uri, lifetime, grant, .. } = self;
         if signer.signed_by() == SignedBy::SessionKey {
             let reason = "a link is signed with a key of the app, and this signer has that of a session";
             return Err(SignError::new(SignErrorKind::Key, reason));
@@ -110,12 +120,17 @@ impl Presign<'_> {
         let scheme = signer.scheme();
         let lifetime = LinkLifetime::try_from(lifetime)
             .map_err(|error| SignError::new(SignErrorKind::Malformed, error.to_string()))?;
+        let expires_at = timestamp.unix_seconds().saturating_add(lifetime.seconds());
+        if grant.is_some_and(|(_, end)| expires_at > end) {
+            let reason = "the lifetime passes the end of the grant: take a shorter one, or another grant";
+            return Err(SignError::new(SignErrorKind::Malformed, reason));
+        }
         check_path(uri.path())?;
         check_query(scheme, uri.query().unwrap_or_default())?;
         let fields = Fields { app_id: signer.app_id().clone(), timestamp, nonce, token: TokenClaim::default() };
         let path = escaped(uri.path());
         let mut query = escaped(uri.query().unwrap_or_default());
-        write_fields(scheme, &mut query, lifetime, &fields);
+        write_fields(scheme, &mut query, lifetime, grant.map(|(grant, _)| grant), &fields);
         let unsigned = with_target(uri, &path, &query)?;
         let sign = {
             let head = Head::of_link(scheme, "", &unsigned);
@@ -123,15 +138,23 @@ impl Presign<'_> {
             signer.mac(&StringToSign { request: &request, fields: &fields, root: Root::WithSlash })
         };
         append(&mut query, scheme.parameter_name(Field::Sign).unwrap_or_default(), sign.to_hex().as_bytes());
-        let expires_at = timestamp.unix_seconds().saturating_add(lifetime.seconds());
         Ok(Link { uri: with_target(uri, &path, &query)?, expires_at })
     }
 }
 
-fn write_fields(scheme: &Scheme, query: &mut Vec<u8>, lifetime: LinkLifetime, fields: &Fields) {
+fn write_fields(
+    scheme: &Scheme,
+    query: &mut Vec<u8>,
+    lifetime: LinkLifetime,
+    grant: Option<&GrantToken>,
+    fields: &Fields,
+) {
     let name = |field| scheme.parameter_name(field).unwrap_or_default();
     let number = |number: u64| itoa::Buffer::new().format(number).to_owned();
     append(query, scheme.links().expires_name(), number(lifetime.seconds()).as_bytes());
+    if let Some(grant) = grant {
+        append(query, scheme.links().grant_name(), grant.expose().as_bytes());
+    }
     append(query, name(Field::AppId), fields.app_id.as_str().as_bytes());
     append(query, name(Field::Timestamp), number(fields.timestamp.unix_seconds()).as_bytes());
     if let Some(nonce) = &fields.nonce {

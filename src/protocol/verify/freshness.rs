@@ -8,7 +8,7 @@ use crate::protocol::{
     rejection::Rejection,
 };
 #[cfg(feature = "server")]
-use crate::protocol::{claim::link::LinkClaim, rejection::RejectionKind};
+use crate::protocol::{claim::link::LinkClaim, rejection::RejectionKind, token::GrantToken};
 
 /// The timestamps that a verifier accepts: a span around the clock, and optionally none before a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +119,16 @@ pub struct Timely(Claim);
 impl LinkClaim {
     /// Checks the timestamp and the end of the link. `now` is in Unix seconds. A link has a tolerance only before its
     /// timestamp.
-    pub(crate) fn timely(self, now: u64, tolerance: u64) -> Result<(Timely, LinkWindow), Rejection> {
+    pub(crate) fn timely(
+        self,
+        now: u64,
+        tolerance: u64,
+    ) -> Result<(Timely, LinkWindow, Option<GrantToken>), Rejection> {
         let timestamp = self.claim.timestamp().unix_seconds();
         let end = timestamp.saturating_add(self.lifetime.seconds());
         let window = LinkWindow { timestamp, tolerance, end };
         window.check(now)?;
-        Ok((Timely(self.claim), window))
+        Ok((Timely(self.claim), window, self.grant))
     }
 }
 

@@ -49,7 +49,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     ) -> Result<AdmittedBody, Rejection> {
         let arrived = self.time();
         // The block ends the borrows of the head.
-        let (forwarded, app, signed, window, time) = {
+        let (forwarded, app, signed, window, grant, time) = {
             // 1: the method, the body, and the fields (protocol/claim/link.rs).
             let claim = match read(self, parts, &body) {
                 Ok(claim) => claim,
@@ -60,7 +60,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             };
             recorder.record_claim(&claim.claim, arrived.now);
             // 2: the timestamp and the end (protocol/verify/freshness.rs).
-            let (timely, window) = claim.timely(arrived.now, self.tolerance)?;
+            let (timely, window, grant) = claim.timely(arrived.now, self.tolerance)?;
             // 3: the parameters.
             let head = Head::of_link(&self.scheme, &self.prefix, signed_uri(parts));
             let head_and_query = self.read_query(&head)?;
@@ -72,7 +72,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let authentic = timely.authenticate(canonical, app.keys(), false, time.now, |_, rejection| rejection)?;
             // For step 10, while the head is borrowed.
             let forwarded = ForwardedLink::new(&authentic, parts, self.parameters, &self.scheme)?;
-            (forwarded, app, authentic.into_signed_fields(), window, time)
+            (forwarded, app, authentic.into_signed_fields(), window, grant, time)
         };
         // 8: the end again, and the nonce of a link for one use (protocol/verify/replay.rs, store/nonce.rs).
         let (caller, is_one_time) = match signed.pending_link(time.now, time.forget, &window)? {
