@@ -5,6 +5,7 @@ mod examples;
 mod forwarding;
 mod presigning;
 mod properties;
+mod servers;
 mod steps;
 
 use std::time::Duration;
