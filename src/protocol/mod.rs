@@ -41,15 +41,23 @@ pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::
 #[cfg(feature = "server")]
 pub(crate) use self::{
     canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery, StringToSign},
-    claim::{fields::UnreadableClaim, token::remove_cookie},
+    claim::{
+        fields::UnreadableClaim,
+        link::LinkClaim,
+        token::{remove_cookie, remove_token},
+    },
     encode::{
         grammar::{is_token_byte, trim},
         percent::escape,
+        segment::Text,
     },
     key::app_key::KeyLabel,
     query::{strip, with_query},
     scheme::headers::{HeaderIndex, KnownHeader, OVERRIDES},
-    verify::replay::{PendingNonce, SignedFields},
+    verify::{
+        freshness::LinkWindow,
+        replay::{PendingLink, PendingNonce, SignedFields, Verified},
+    },
 };
 pub use self::{
     canonical::{explanation::Explanation, parameters::ParameterPolicy},
@@ -65,13 +73,16 @@ pub use self::{
         ring::{KeyRing, KeyRingError},
         secret::{Secret, SecretError},
     },
-    rejection::{Rejection, RejectionKind, SignatureError},
+    rejection::{RejectedLink, Rejection, RejectionKind, SignatureError},
     scheme::{
-        contract::{FieldLocation, Scheme, SchemeError, TokenLocation},
+        contract::{FieldLocation, Scheme, TokenLocation},
+        error::SchemeError,
         limits::Limits,
+        links::LinkScheme,
     },
     signer::{
         error::{SignError, SignErrorKind},
+        presign::{Link, Presign},
         sign::{Payload, Signer},
     },
     token::GrantToken,

@@ -17,6 +17,7 @@ mod forward;
 mod grant;
 mod head;
 mod layer;
+mod link;
 mod non_decreasing_clock;
 mod options;
 mod outcome;
@@ -37,6 +38,7 @@ pub use self::{
     body::{BodyError, DrainLimits, RequestBody, ServiceBody, UnverifiedBody},
     caller::Caller,
     layer::{ResponseFuture, Verify, VerifyLayer},
+    link::{opened::OpenedLink, options::Links},
     options::PrefixError,
     outcome::{Decision, Outcome},
     response::{GrpcRejections, ProblemJson, RenderRejection, ResponseBody},

@@ -27,9 +27,9 @@ pub enum IssueError {
         "a one-time token is spent with its request, so its session gets no grant: use a session of a user or an API token"
     )]
     OneTimeToken,
-    /// A session key signed the request. Only a key of the app may issue tokens.
-    #[error("a session key signed the request: only a key of the app may issue tokens")]
-    SessionKey,
+    /// The request is not one that a key of the app signed: a session key signed it, or it is a share link.
+    #[error("the request was signed by a session key, or is a share link: only a key of the app may issue tokens")]
+    NoAppKey,
     /// The data cannot be stored with a session.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -57,7 +57,7 @@ impl From<IssueError> for Rejection {
             IssueError::OneTimeToken => Self::token_not_allowed(
                 "a one-time token is spent with its request, so its session gets no grant: use another token",
             ),
-            IssueError::SessionKey => Self::key_not_allowed(),
+            IssueError::NoAppKey => Self::key_not_allowed(),
             IssueError::Data(error) => {
                 Self::new(RejectionKind::Misconfigured, "the session cannot be stored").with_source(error)
             }

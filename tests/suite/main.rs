@@ -26,6 +26,7 @@ mod grants;
 mod key_stores;
 mod keys;
 mod layout;
+mod links;
 mod metrics;
 mod open_routes;
 mod outcomes;

@@ -3,4 +3,5 @@
 pub(super) mod digest;
 pub(super) mod error;
 pub(super) mod hasher;
+pub(super) mod lifetime;
 pub(super) mod value;

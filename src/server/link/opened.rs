@@ -1,0 +1,37 @@
+//! What a caller tells about the share link that it opened.
+
+use std::fmt;
+
+/// A share link that was opened. [`Caller::link`](crate::Caller::link) returns it.
+#[derive(Clone)]
+pub struct OpenedLink {
+    expires_at: u64,
+    is_one_time: bool,
+}
+
+impl OpenedLink {
+    pub(super) fn new(expires_at: u64, is_one_time: bool) -> Self {
+        Self { expires_at, is_one_time }
+    }
+
+    /// Returns the first second in which the link is expired, in Unix seconds.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+
+    /// Returns whether the link works once. It has been used up then.
+    #[must_use]
+    pub fn is_one_time(&self) -> bool {
+        self.is_one_time
+    }
+}
+
+impl fmt::Debug for OpenedLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedLink")
+            .field("expires_at", &self.expires_at)
+            .field("is_one_time", &self.is_one_time)
+            .finish_non_exhaustive()
+    }
+}
