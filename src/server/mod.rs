@@ -14,7 +14,6 @@ mod caller;
 #[cfg(feature = "tokens")]
 mod caller_tokens;
 mod forward;
-mod grant;
 mod head;
 mod layer;
 mod link;

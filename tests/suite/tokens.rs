@@ -232,7 +232,7 @@ async fn ends_of_api_tokens_have_no_reason() {
 #[derive(Clone)]
 pub(crate) struct Watched {
     pub(crate) inner: Arc<MemoryTokenStore>,
-    finds: Arc<AtomicUsize>,
+    pub(crate) finds: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
     fails: Option<&'static str>,
     pauses: Option<Arc<AtomicUsize>>,

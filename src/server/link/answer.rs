@@ -17,7 +17,7 @@ pub(in crate::server) struct LinkAnswer {
 
 impl LinkAnswer {
     pub(in crate::server) fn new(links: Links, link: &OpenedLink) -> Self {
-        let can_end = link.is_one_time();
+        let can_end = link.is_one_time() || link.has_grant();
         Self { cacheable_until: (links.is_cacheable() && !can_end).then_some(link.expires_at()) }
     }
 

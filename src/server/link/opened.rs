@@ -2,16 +2,21 @@
 
 use std::fmt;
 
+use super::grant::FoundGrant;
+#[cfg(feature = "tokens")]
+use crate::token::Grant;
+
 /// A share link that was opened. [`Caller::link`](crate::Caller::link) returns it.
 #[derive(Clone)]
 pub struct OpenedLink {
     expires_at: u64,
     is_one_time: bool,
+    grant: Option<FoundGrant>,
 }
 
 impl OpenedLink {
-    pub(super) fn new(expires_at: u64, is_one_time: bool) -> Self {
-        Self { expires_at, is_one_time }
+    pub(super) fn new(expires_at: u64, is_one_time: bool, grant: Option<FoundGrant>) -> Self {
+        Self { expires_at, is_one_time, grant }
     }
 
     /// Returns the first second in which the link is expired, in Unix seconds.
@@ -24,6 +29,19 @@ impl OpenedLink {
     #[must_use]
     pub fn is_one_time(&self) -> bool {
         self.is_one_time
+    }
+
+    /// Returns the grant that the link depends on, if it has one. It was live when the link was opened. It names the
+    /// [owner](Grant::owner) who shared the link.
+    #[cfg(feature = "tokens")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+    #[must_use]
+    pub fn grant(&self) -> Option<&Grant> {
+        self.grant.as_ref()
+    }
+
+    pub(super) fn has_grant(&self) -> bool {
+        self.grant.is_some()
     }
 }
 

@@ -1,6 +1,11 @@
 //! Step 7 of a share link: its grant.
 
 #[cfg(feature = "tokens")]
+pub(super) use self::checked::FoundGrant;
+#[cfg(not(feature = "tokens"))]
+pub(super) use self::unchecked::FoundGrant;
+
+#[cfg(feature = "tokens")]
 mod checked {
     use crate::{
         protocol::{AppId, GrantToken, Rejection, RejectionKind},
@@ -9,17 +14,19 @@ mod checked {
         token::Grant,
     };
 
+    /// A grant that was live at step 7.
+    pub(in crate::server::link) type FoundGrant = Grant;
+
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         /// Finds the grant of a link. It must be of the app that signed the link. The response to any other grant is
         /// `invalid_token`, without a reason and without a challenge for tokens.
-        #[allow(dead_code, reason = "links use it")]
-        pub(in crate::server) async fn find_grant(
+        pub(in crate::server::link) async fn find_grant(
             &self,
             app_id: &AppId,
             grant: &GrantToken,
             time: Time,
             recorder: &mut OutcomeRecorder<'_>,
-        ) -> Result<Grant, Rejection> {
+        ) -> Result<FoundGrant, Rejection> {
             let Some(TokenSource::Issued(tokens)) = &self.tokens else {
                 return Err(Rejection::new(
                     RejectionKind::Misconfigured,
@@ -44,17 +51,19 @@ mod unchecked {
         store::{KeyStore, NonceStore},
     };
 
+    /// Without a token store, no grant is found.
+    pub(in crate::server::link) type FoundGrant = Infallible;
+
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         /// No grant is found without a token store.
-        #[allow(dead_code, reason = "links use it")]
         #[expect(clippy::unused_async, reason = "with tokens, a store is asked")]
-        pub(in crate::server) async fn find_grant(
+        pub(in crate::server::link) async fn find_grant(
             &self,
             _: &AppId,
             _: &GrantToken,
             _: Time,
             _: &mut OutcomeRecorder<'_>,
-        ) -> Result<Infallible, Rejection> {
+        ) -> Result<FoundGrant, Rejection> {
             let detail = "a link has a grant, and countersign was built without the feature tokens";
             Err(Rejection::new(RejectionKind::Misconfigured, detail))
         }
