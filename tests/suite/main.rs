@@ -22,6 +22,7 @@ mod explanations;
 mod fairness;
 mod fields;
 mod form_memory;
+mod grants;
 mod key_stores;
 mod keys;
 mod layout;

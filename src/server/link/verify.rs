@@ -74,6 +74,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let forwarded = ForwardedLink::new(&authentic, parts, self.parameters, &self.scheme)?;
             (forwarded, app, authentic.into_signed_fields(), window, grant, time)
         };
+        // 7: the grant (server/link/grant.rs, token/grants.rs).
+        let grant = match &grant {
+            Some(grant) => Some(self.find_grant(signed.app_id(), grant, time, recorder).await?),
+            None => None,
+        };
         // 8: the end again, and the nonce of a link for one use (protocol/verify/replay.rs, store/nonce.rs).
         let (caller, is_one_time) = match signed.pending_link(time.now, time.forget, &window)? {
             PendingLink::Reusable(link) => (Caller::new(link, app.data()), false),
@@ -82,7 +87,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 (self.spend_link(nonce, &window, app, recorder).await?, true)
             }
         };
-        let caller = caller.with_link(OpenedLink::new(window.end(), is_one_time));
+        let caller = caller.with_link(OpenedLink::new(window.end(), is_one_time, grant));
         recorder.record_caller(&caller);
         // 10: the request for the service.
         forwarded.apply(parts, &self.scheme);

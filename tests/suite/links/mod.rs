@@ -3,6 +3,7 @@
 mod answers;
 mod examples;
 mod forwarding;
+mod grants;
 mod presigning;
 mod properties;
 mod servers;

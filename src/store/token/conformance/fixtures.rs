@@ -134,11 +134,11 @@ pub(super) async fn renew(store: &impl TokenStore, old: &TokenRef, offer: &Offer
 }
 
 pub(super) async fn end(store: &impl TokenStore, owner: &Owner, which: Which<'_>, remember: u64) -> usize {
-    answer(store.end(&tag(store, owner), which, remember, NOW)).await
+    answer(store.end(&tag(store, owner), RecordKind::Session, which, remember, NOW)).await
 }
 
 pub(super) async fn list(store: &impl TokenStore, owner: &Owner, now: u64) -> Vec<Record> {
-    answer(store.list(&tag(store, owner), now)).await
+    answer(store.list(&tag(store, owner), RecordKind::Session, now)).await
 }
 
 /// The result of a call that must not fail.
