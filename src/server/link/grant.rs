@@ -14,13 +14,12 @@ mod checked {
         token::Grant,
     };
 
-    /// A grant that was live at step 7.
-    pub(in crate::server::link) type FoundGrant = Grant;
+    pub(in crate::server) type FoundGrant = Grant;
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         /// Finds the grant of a link. It must be of the app that signed the link. The response to any other grant is
         /// `invalid_token`, without a reason and without a challenge for tokens.
-        pub(in crate::server::link) async fn find_grant(
+        pub(in crate::server) async fn find_grant(
             &self,
             app_id: &AppId,
             grant: &GrantToken,
@@ -51,13 +50,12 @@ mod unchecked {
         store::{KeyStore, NonceStore},
     };
 
-    /// Without a token store, no grant is found.
-    pub(in crate::server::link) type FoundGrant = Infallible;
+    pub(in crate::server) type FoundGrant = Infallible;
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         /// No grant is found without a token store.
         #[expect(clippy::unused_async, reason = "with tokens, a store is asked")]
-        pub(in crate::server::link) async fn find_grant(
+        pub(in crate::server) async fn find_grant(
             &self,
             _: &AppId,
             _: &GrantToken,

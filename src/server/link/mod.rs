@@ -1,5 +1,5 @@
-//! Share links: `options` turns them on, `verify` has the steps of PROTOCOL.md for them, `grant` step 7, `forward` makes the request that
-//! the service gets, `opened` what its caller tells, and `answer` the headers of responses.
+//! Share links: `options` turns them on, and `verify` has the steps of PROTOCOL.md for them, of which `grant` is one. `forward`
+//! makes the request that the service gets, `opened` is what its caller tells, and `answer` has the headers of responses.
 
 pub(super) mod answer;
 mod forward;

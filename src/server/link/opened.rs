@@ -3,8 +3,6 @@
 use std::fmt;
 
 use super::grant::FoundGrant;
-#[cfg(feature = "tokens")]
-use crate::token::Grant;
 
 /// A share link that was opened. [`Caller::link`](crate::Caller::link) returns it.
 #[derive(Clone)]
@@ -19,29 +17,30 @@ impl OpenedLink {
         Self { expires_at, is_one_time, grant }
     }
 
+    /// Whether the link can end before it expires.
+    pub(super) fn can_end_early(&self) -> bool {
+        self.is_one_time || self.grant.is_some()
+    }
+
     /// Returns the first second in which the link is expired, in Unix seconds.
     #[must_use]
     pub fn expires_at(&self) -> u64 {
         self.expires_at
     }
 
+    /// Returns the grant of the link, which was live just now. It tells whose link this is: [`Grant::user`](crate::token::Grant::user)
+    /// is the user that shares it (feature `tokens`).
+    #[cfg(feature = "tokens")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+    #[must_use]
+    pub fn grant(&self) -> Option<&crate::token::Grant> {
+        self.grant.as_ref()
+    }
+
     /// Returns whether the link works once. It has been used up then.
     #[must_use]
     pub fn is_one_time(&self) -> bool {
         self.is_one_time
-    }
-
-    /// Returns the grant that the link depends on, if it has one. It was live when the link was opened. It names the
-    /// [owner](Grant::owner) who shared the link.
-    #[cfg(feature = "tokens")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
-    #[must_use]
-    pub fn grant(&self) -> Option<&Grant> {
-        self.grant.as_ref()
-    }
-
-    pub(super) fn has_grant(&self) -> bool {
-        self.grant.is_some()
     }
 }
 

@@ -74,9 +74,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let forwarded = ForwardedLink::new(&authentic, parts, self.parameters, &self.scheme)?;
             (forwarded, app, authentic.into_signed_fields(), window, grant, time)
         };
-        // 7: the grant, by which the service can end the link.
-        let grant = match grant {
-            Some(grant) => Some(self.find_grant(signed.app_id(), &grant, time, recorder).await?),
+        // 7: the grant (server/link/grant.rs, token/grants.rs).
+        let grant = match &grant {
+            Some(grant) => Some(self.find_grant(signed.app_id(), grant, time, recorder).await?),
             None => None,
         };
         // 8: the end again, and the nonce of a link for one use (protocol/verify/replay.rs, store/nonce.rs).

@@ -4,7 +4,8 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use bytes::Bytes;
 use countersign::{
-    AppId, GrantToken, Nonce, Rejection, Scheme, Secret, Signer, StaticKeys, Token, TokenLocation, Verifier,
+    AppId, Caller, GrantToken, Nonce, Rejection, Scheme, Secret, SignErrorKind, Signer, StaticKeys, Token,
+    TokenLocation, Verifier,
     clock::ManualClock,
     server::{Links, ServiceBody},
     store::StoreError,
@@ -61,7 +62,7 @@ fn link_by(signer: &Signer, grant: &GrantToken, nonce: Option<Nonce>) -> String 
 }
 
 fn grant_of(request: &Request<ServiceBody>) -> Option<&Grant> {
-    request.extensions().get::<countersign::Caller>().unwrap().link().unwrap().grant()
+    request.extensions().get::<Caller>().unwrap().link().unwrap().grant()
 }
 
 #[tokio::test]
@@ -73,6 +74,8 @@ async fn link_works_until_its_grant_ends() {
     assert_eq!(opened.uri(), "/a?b=1");
     assert_eq!(grant_of(&opened), Some(grant.grant()));
     assert_eq!(grant_of(&opened).unwrap().owner(), &owner());
+    let caller = opened.extensions().get::<Caller>().unwrap();
+    assert!(caller.user().is_none() && caller.session().is_none(), "the caller is not the user");
     rig.clock.advance(HOUR / 2 - Duration::from_secs(1));
     assert_eq!(code(&rig.verifier, &link).await, "accepted");
     rig.clock.advance(Duration::from_secs(1));
@@ -139,12 +142,17 @@ async fn unusable_grants_get_one_response() {
 #[tokio::test]
 async fn grant_is_checked_after_the_signature() {
     let rig = rig_of(None);
-    let link = link(rig.grant("demo").await.token());
+    let grant = rig.grant("demo").await;
+    let link = link(grant.token());
     let before = rig.store.finds.load(SeqCst);
     let changed = link.replace("b=1", "b=2");
     assert_eq!(code(&rig.verifier, &changed).await, "invalid_signature");
-    let malformed = rig.refused(&link.replace("cs1g_", "cs1_")).await;
-    assert_eq!((malformed.kind().code(), malformed.field()), ("malformed_field", Some("grant")));
+    let replaced = link.replace(grant.token().expose(), rig.grant("demo").await.token().expose());
+    assert_eq!(code(&rig.verifier, &replaced).await, "invalid_signature");
+    for malformed in ["", "x", "cs1__ZsmG9nQdoMiZp_CiPbFPg_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"] {
+        let rejection = rig.refused(&link.replace(grant.token().expose(), malformed)).await;
+        assert_eq!((rejection.kind().code(), rejection.field()), ("malformed_field", Some("grant")));
+    }
     assert_eq!(rig.store.finds.load(SeqCst), before, "the store is not asked");
     assert_eq!(code(&rig.verifier, &link).await, "accepted");
     assert_eq!(rig.store.finds.load(SeqCst), before + 1);
@@ -204,4 +212,15 @@ async fn response_to_a_link_with_a_grant_is_not_cached() {
     };
     assert_eq!(cached(&link(grant.token())).await, "private, no-store");
     assert_eq!(cached(&super::link("/a")).await, "private, max-age=3600, must-revalidate");
+}
+
+#[test]
+fn link_does_not_outlive_its_grant() {
+    let grant: GrantToken = "cs1g__ZsmG9nQdoMiZp_CiPbFPg_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8".parse().unwrap();
+    let signer = rig::signer();
+    let presign = |end| presigned(&signer, "/a").with_grant(&grant, end).sign_at(NOW.try_into().unwrap(), None);
+    assert!(presign(NOW + 3600).is_ok());
+    let error = presign(NOW + 3599).unwrap_err();
+    assert_eq!(error.kind(), SignErrorKind::Malformed);
+    assert!(error.to_string().contains("grant"), "{error}");
 }
