@@ -1,20 +1,15 @@
 //! Step 7 of a share link: its grant.
 
 #[cfg(feature = "tokens")]
-pub(super) use self::checked::FoundGrant;
-#[cfg(not(feature = "tokens"))]
-pub(super) use self::unchecked::FoundGrant;
-
-#[cfg(feature = "tokens")]
 mod checked {
     use crate::{
         protocol::{AppId, GrantToken, Rejection, RejectionKind},
-        server::{non_decreasing_clock::Time, outcome::OutcomeRecorder, token_source::TokenSource, verifier::Verifier},
+        server::{
+            link::opened::FoundGrant, non_decreasing_clock::Time, outcome::OutcomeRecorder, token_source::TokenSource,
+            verifier::Verifier,
+        },
         store::{KeyStore, NonceStore},
-        token::Grant,
     };
-
-    pub(in crate::server) type FoundGrant = Grant;
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         /// Finds the grant of a link. It must be of the app that signed the link. The response to any other grant is
@@ -42,15 +37,11 @@ mod checked {
 
 #[cfg(not(feature = "tokens"))]
 mod unchecked {
-    use std::convert::Infallible;
-
     use crate::{
         protocol::{AppId, GrantToken, Rejection, RejectionKind},
-        server::{non_decreasing_clock::Time, outcome::OutcomeRecorder, verifier::Verifier},
+        server::{link::opened::FoundGrant, non_decreasing_clock::Time, outcome::OutcomeRecorder, verifier::Verifier},
         store::{KeyStore, NonceStore},
     };
-
-    pub(in crate::server) type FoundGrant = Infallible;
 
     impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         /// No grant is found without a token store.

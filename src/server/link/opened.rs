@@ -2,7 +2,12 @@
 
 use std::fmt;
 
-use super::grant::FoundGrant;
+/// The grant of a link. Without the feature `tokens`, there is none.
+#[cfg(not(feature = "tokens"))]
+pub(super) use std::convert::Infallible as FoundGrant;
+
+#[cfg(feature = "tokens")]
+pub(super) use crate::token::Grant as FoundGrant;
 
 /// A share link that was opened. [`Caller::link`](crate::Caller::link) returns it.
 #[derive(Clone)]
