@@ -27,7 +27,7 @@ pub(crate) struct KeyOptions {
     /// A file that holds the key alone; a line end after it does not count
     #[arg(long, value_name = "FILE", conflicts_with = "keys")]
     key_file: Option<PathBuf>,
-    /// The key file of a service; `sign` and `send` use the first active key of the app
+    /// The key file of a service; `sign`, `presign` and `send` use the first active key of the app
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
 }
@@ -63,12 +63,7 @@ pub(crate) enum AppKeys {
 
 impl KeyOptions {
     pub(crate) fn signer(&self, subcommand: &str, scheme: Scheme, token: &TokenOptions) -> Result<Signer, Failure> {
-        let app = self.app.clone().unwrap_or_else(|| {
-            Failure::usage(
-                subcommand,
-                "the app is needed: use --app ID, or set the environment variable COUNTERSIGN_APP",
-            )
-        });
+        let app = self.app_id(subcommand);
         let signer = match (token.session_key()?, token.token()?) {
             (Some(key), Some(token)) => Signer::for_session(app, token, key.secret()?),
             (Some(_), None) => {
@@ -81,7 +76,23 @@ impl KeyOptions {
         Ok(signer.with_scheme(scheme))
     }
 
-    /// The key that `sign` and `send` use for this app.
+    /// A signer with the app's key, and without a token.
+    pub(crate) fn app_signer(&self, subcommand: &str, scheme: Scheme) -> Result<Signer, Failure> {
+        let app = self.app_id(subcommand);
+        let key = self.text(&app)?.secret()?;
+        Ok(Signer::new(app, key).with_scheme(scheme))
+    }
+
+    fn app_id(&self, subcommand: &str) -> AppId {
+        self.app.clone().unwrap_or_else(|| {
+            Failure::usage(
+                subcommand,
+                "the app is needed: use --app ID, or set the environment variable COUNTERSIGN_APP",
+            )
+        })
+    }
+
+    /// The key that `sign`, `presign` and `send` use for this app.
     fn text(&self, app: &AppId) -> Result<KeyText, Failure> {
         let Some(path) = &self.keys else { return self.single() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

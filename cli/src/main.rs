@@ -5,6 +5,8 @@ mod exit;
 mod explain;
 mod key;
 mod keygen;
+mod links;
+mod presign;
 mod raw;
 mod redact;
 mod request;
@@ -38,6 +40,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Sign(sign::Arguments),
+    Presign(presign::Arguments),
     Send(send::Arguments),
     Verify(verify::Arguments),
     Explain(explain::Arguments),
@@ -53,6 +56,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Sign(arguments) => sign::run(&arguments),
+        Command::Presign(arguments) => presign::run(&arguments),
         Command::Send(arguments) => send::run(&arguments).await,
         Command::Verify(arguments) => verify::run(&arguments).await,
         Command::Explain(arguments) => explain::run(&arguments),

@@ -19,6 +19,7 @@ use crate::{
 ///   countersign vectors print > cases.json
 ///   my-client-test < cases.json | countersign vectors check -
 ///   countersign vectors tokens > tokens.json
+///   countersign vectors links > links.json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -32,6 +33,8 @@ enum Command {
     Print,
     /// Prints the worked examples for tokens as a JSON object: session key, successor, line of a cookie
     Tokens,
+    /// Prints the worked examples for share links as a JSON object
+    Links,
     /// Checks the output of a client against the worked examples
     ///
     /// The file is a JSON array of objects with `name` and `sign`, and optionally `string_to_sign`, with which the first
@@ -86,6 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
         Command::Tokens => {
             print(include_str!("../../tests/vectors/tokens.json").trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Links => {
+            print(include_str!("../../tests/vectors/links.json").trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { file, json } => {

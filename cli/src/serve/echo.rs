@@ -1,8 +1,11 @@
 //! What the server answers to requests that the verifier accepts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{
@@ -16,7 +19,7 @@ use countersign::{BodyDigest, Caller, Nonce, SignedBy};
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use super::tokens::session_json;
+use super::tokens::{grant_json, session_json};
 
 /// Stands outside the verifier.
 pub(super) async fn health(State(handled): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
@@ -58,16 +61,27 @@ pub(super) async fn echo_session(
 }
 
 fn parts(caller: &Caller, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Value {
-    let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    json!({
+    let mut parts = json!({
         "app_id": caller.app_id().as_str(),
         "method": method.as_str(),
         "path": uri.path(),
         "query": uri.query().unwrap_or_default(),
         "body_sha256": BodyDigest::of(body).to_string(),
         "body_len": body.len(),
-        "content_type": content_type,
+        "content_type": content_type(headers),
         "nonce": caller.nonce().map(Nonce::as_str),
         "timestamp": caller.timestamp().unix_seconds(),
-    })
+    });
+    if let Some(link) = caller.link() {
+        parts["link"] = json!({
+            "expires_at": link.expires_at(),
+            "one_time": link.is_one_time(),
+            "grant": link.grant().map(grant_json),
+        });
+    }
+    parts
+}
+
+fn content_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()))
 }

@@ -18,7 +18,7 @@ use axum::{Router, extract::DefaultBodyLimit, middleware};
 use clap::{ArgGroup, Args, ValueEnum};
 use countersign::{
     AppId, KeyRing, Limits, ParameterPolicy, Secret, StaticKeys, Verifier,
-    server::Outcome,
+    server::{Links, Outcome},
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -28,6 +28,7 @@ use self::tokens::{ServeTokenOptions, TokenService};
 use crate::{
     exit::{Failure, INVALID},
     key::KeyText,
+    links::LinkOptions,
     scheme::{PREFIX, SchemeOptions},
 };
 
@@ -49,12 +50,19 @@ use crate::{
 ///   DELETE /_sessions                ends the other sessions of the user
 ///   DELETE /_sessions/ID             ends one of them
 ///   DELETE /_users/USER/sessions     by a key of an app: ends all sessions of a user
+///   POST /_grants                    a grant of the session, for share links; the JSON body can have its ttl
+///   GET /_grants                     the grants of the owner of the session
+///   DELETE /_grants/ID               ends one of them
 ///   GET /_bearer                     without a signature: shows the session of a bearer token
+///
+/// With --links, every path can also be opened by a share link (countersign presign). The echo then has the link. A link with a
+/// grant needs --tokens, and a link for one use needs --redis.
 ///
 /// Examples:
 ///   COUNTERSIGN_KEY=0123456789abcdef0123456789abcdef countersign serve --app demo
 ///   countersign serve --keys keys.toml
 ///   countersign serve --app demo --tokens --session-keys
+///   countersign serve --app demo --links --tokens
 #[derive(Args)]
 #[command(verbatim_doc_comment, group(ArgGroup::new("apps").required(true)))]
 pub(crate) struct Arguments {
@@ -96,10 +104,18 @@ pub(crate) struct Arguments {
     /// Do not send the string to sign with the refusal of a signature
     #[arg(long)]
     no_explanations: bool,
+    /// Accept share links
+    #[arg(long)]
+    links: bool,
+    /// Let browsers keep the response to a share link until the link ends
+    #[arg(long, requires = "links")]
+    cacheable_links: bool,
     #[command(flatten)]
     tokens: ServeTokenOptions,
     #[command(flatten)]
     scheme: SchemeOptions,
+    #[command(flatten)]
+    link_scheme: LinkOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -119,6 +135,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let tokens = token_service(&arguments, keys.clone(), redis.as_ref());
     let tokens = tokens.unwrap_or_else(|error| Failure::usage("serve", error));
     let mut verifier = verifier(&arguments, keys).unwrap_or_else(|error| Failure::usage("serve", error));
+    if arguments.links {
+        verifier = verifier.with_links(match arguments.cacheable_links {
+            true => Links::new().cacheable(),
+            false => Links::new(),
+        });
+    }
     if let Some(service) = &tokens {
         verifier = verifier.with_tokens(service.tokens.clone());
     }
@@ -160,7 +182,8 @@ fn token_service(
 }
 
 fn verifier(arguments: &Arguments, keys: Arc<dyn DynKeyStore>) -> Result<Verifier<Arc<dyn DynKeyStore>>, String> {
-    let verifier = Verifier::new(keys).with_scheme(arguments.scheme.scheme()?).with_observer(report);
+    let scheme = arguments.link_scheme.add_to(arguments.scheme.scheme()?)?;
+    let verifier = Verifier::new(keys).with_scheme(scheme).with_observer(report);
     let verifier = if arguments.no_explanations { verifier } else { verifier.with_explanations() };
     verifier
         .with_tolerance(Duration::from_secs(arguments.tolerance.into()))

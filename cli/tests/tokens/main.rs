@@ -7,6 +7,7 @@ mod commands;
 mod cookies;
 mod ends;
 mod issue;
+mod links;
 mod python;
 mod redis;
 mod renewal;

@@ -21,7 +21,7 @@ fn run_client(base: &str, place: &str) {
     assert_eq!(text(&output.stdout).lines().count(), 5, "{place}");
 }
 
-fn is_missing(program: &str, argument: &str) -> bool {
+pub(super) fn is_missing(program: &str, argument: &str) -> bool {
     let is_missing = Command::new(program).arg(argument).output().is_err();
     if is_missing {
         eprintln!("skipped: no {program} here");
@@ -52,14 +52,14 @@ fn python_client_finds_no_difference_behind_nginx() {
 }
 
 /// A proxy in front of a server, in a folder of its own.
-struct Nginx {
+pub(super) struct Nginx {
     child: Child,
     folder: PathBuf,
-    base: String,
+    pub(super) base: String,
 }
 
 impl Nginx {
-    fn start(upstream: &str) -> Self {
+    pub(super) fn start(upstream: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = std::env::temp_dir().join(format!("countersign-nginx-{port}"));
         std::fs::create_dir_all(&folder).unwrap();

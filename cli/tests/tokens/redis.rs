@@ -4,10 +4,10 @@ use std::net::{TcpListener, TcpStream};
 
 use super::*;
 
-struct Redis(Child, String);
+pub(super) struct Redis(Child, String);
 
 impl Redis {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
@@ -16,6 +16,10 @@ impl Redis {
             std::thread::yield_now();
         }
         Self(child, format!("redis://127.0.0.1:{port}/"))
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.1
     }
 }
 
@@ -29,7 +33,7 @@ impl Drop for Redis {
 #[tokio::test]
 async fn servers_on_one_redis_share_sessions() {
     let redis = Redis::start();
-    let arguments = ["--tokens", "--redis", &redis.1, "--owner-key-env", "OWNER_KEY"];
+    let arguments = ["--tokens", "--redis", redis.url(), "--owner-key-env", "OWNER_KEY"];
     let start = || Server::start_with_environment(&[("OWNER_KEY", "an owner key of 16 bytes")], &arguments);
     let (one, other) = (start(), start());
     let user = one.signer(json!({ "user": "u" })).await;

@@ -2,12 +2,12 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use serde_json::json;
 use super::{
     TokenService,
     answer::{Problem, set_cookie, with_cookie},
+    body::{lifetime, parse},
 };
 
 /// The body of `POST /_tokens`.
@@ -92,21 +93,7 @@ pub(super) async fn renew_cookie(
 
 impl Wanted {
     fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
-        let body = body.trim_ascii();
-        if body.is_empty() {
-            return Ok(Self::default());
-        }
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Problem::bad_request("content-type: expected application/json"));
-        }
-        let expected = "expected a JSON object with some of user, device, ttl, one_time, bearer and cookie";
-        // Serde reads a struct from an array too.
-        if !body.starts_with(b"{") {
-            return Err(Problem::bad_request(expected));
-        }
-        serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("{expected}: {error}")))
+        parse(headers, body, "some of user, device, ttl, one_time, bearer and cookie")
     }
 
     fn new_token(&self) -> Result<NewToken, Problem> {
@@ -119,8 +106,7 @@ impl Wanted {
             new = new.on(device.parse().map_err(|error| invalid("device", &error))?);
         }
         match self.ttl {
-            Some(0) => return Err(invalid("ttl", &"expected a number of seconds from 1 on")),
-            Some(seconds) => new = new.with_lifetime(Duration::from_secs(seconds)),
+            Some(seconds) => new = new.with_lifetime(lifetime(seconds)?),
             None => {}
         }
         match (self.one_time, self.bearer) {

@@ -1,6 +1,8 @@
 //! The tokens of the echo server: its options, and the paths that issue, renew and end tokens.
 
 mod answer;
+mod body;
+mod grants;
 mod issue;
 mod options;
 mod sessions;
@@ -22,7 +24,7 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
-pub(super) use self::options::ServeTokenOptions;
+pub(super) use self::{grants::grant_json, options::ServeTokenOptions};
 
 /// What the handlers need.
 pub(super) struct TokenService {
@@ -42,6 +44,8 @@ pub(super) fn signed_routes(service: Arc<TokenService>) -> Router {
         .route("/_sessions", get(sessions::list).delete(sessions::end_others))
         .route("/_sessions/{id}", delete(sessions::end))
         .route("/_users/{user}/sessions", delete(sessions::end_all).layer(RequireLayer::app_key()))
+        .route("/_grants", post(grants::issue).get(grants::list))
+        .route("/_grants/{id}", delete(grants::end))
         .layer(middleware::map_response(no_store))
         .with_state(service)
 }
