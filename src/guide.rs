@@ -16,6 +16,10 @@ pub mod keys {}
 #[cfg_attr(all(feature = "axum", feature = "tokens"), doc = include_str!("../docs/tokens.md"))]
 pub mod tokens {}
 
+/// How to give out share links, end them with grants, and use them for downloads, mail and other services.
+#[cfg_attr(all(feature = "axum", feature = "client", feature = "tokens"), doc = include_str!("../docs/links.md"))]
+pub mod links {}
+
 /// Metrics, events and the observer hook: what is available, when to alert, and how an outage looks.
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/outage.svg"))]
