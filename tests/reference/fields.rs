@@ -159,7 +159,7 @@ const TOKEN: usize = 3;
 const DIGEST: usize = 5;
 
 /// Checks the format of a field. The indices are: app id, timestamp, nonce, token, sign, body digest.
-fn is_well_formed(field: usize, text: &[u8]) -> bool {
+pub(super) fn is_well_formed(field: usize, text: &[u8]) -> bool {
     let has = |lengths: std::ops::RangeInclusive<usize>, signs: &str| {
         lengths.contains(&text.len()) && text.iter().all(|&b| is_one_of(b, signs))
     };

@@ -3,6 +3,7 @@
 
 pub mod content_type;
 pub mod fields;
+pub mod links;
 pub mod parameters;
 pub mod string;
 

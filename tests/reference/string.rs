@@ -23,7 +23,16 @@ pub struct StringToSign<'a> {
 impl StringToSign<'_> {
     /// The value of `x-sign`.
     pub fn sign(&self, key: &str) -> String {
-        let mut lines: Vec<&[u8]> = vec![b"CS1-REQUEST", self.method.as_bytes(), self.audience.as_bytes()];
+        self.sign_for("CS1-REQUEST", key)
+    }
+
+    /// The value of `sign` in a share link.
+    pub fn sign_link(&self, key: &str) -> String {
+        self.sign_for("CS1-PRESIGNED", key)
+    }
+
+    fn sign_for(&self, purpose: &str, key: &str) -> String {
+        let mut lines: Vec<&[u8]> = vec![purpose.as_bytes(), self.method.as_bytes(), self.audience.as_bytes()];
         lines.extend([self.path.as_bytes(), self.query, self.form, self.content_type, self.digest]);
         lines.extend(self.headers.iter().map(|line| &**line));
         lines.extend([self.app, self.token, key.as_bytes(), self.timestamp, self.nonce]);
