@@ -1,6 +1,7 @@
 //! Share links: presigning, each step of the verifier, the request that the service gets, and the headers of responses.
 
 mod answers;
+mod changes;
 mod examples;
 mod forwarding;
 mod grants;
