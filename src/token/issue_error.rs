@@ -41,7 +41,8 @@ pub enum IssueError {
     Store(#[from] StoreError),
 }
 
-/// For a handler: 429 for a limit, 401 for a session that has ended, 403 for a session key or a one-time token, 500 for data that cannot be stored, otherwise 503.
+/// For a handler: 429 for a limit, 401 for a session that has ended, 403 for a session key, a link or a one-time token, 500 for
+/// data that cannot be stored, otherwise 503.
 impl From<IssueError> for Rejection {
     fn from(error: IssueError) -> Self {
         match error {

@@ -26,7 +26,7 @@ pub enum TokenKind {
     OneTime,
     /// A token for routes without a signature. Routes with a signature do not accept it.
     Bearer,
-    /// No token, but a grant of share links. No request is accepted with it in the place of a token.
+    /// A grant of share links, which is no token. No request is accepted with it in place of a token.
     Grant,
 }
 
