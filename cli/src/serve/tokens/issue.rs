@@ -105,9 +105,8 @@ impl Wanted {
         if let Some(device) = &self.device {
             new = new.on(device.parse().map_err(|error| invalid("device", &error))?);
         }
-        match self.ttl {
-            Some(seconds) => new = new.with_lifetime(lifetime(seconds)?),
-            None => {}
+        if let Some(seconds) = self.ttl {
+            new = new.with_lifetime(lifetime(seconds)?);
         }
         match (self.one_time, self.bearer) {
             (true, true) => Err(invalid("one_time, bearer", &"expected at most one of the two")),
