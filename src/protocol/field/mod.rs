@@ -3,4 +3,6 @@
 pub(super) mod digest;
 pub(super) mod error;
 pub(super) mod hasher;
+#[cfg(feature = "submissions")]
+pub(super) mod idempotency_key;
 pub(super) mod value;
