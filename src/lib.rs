@@ -111,9 +111,10 @@ pub mod token;
 pub use self::client::{OriginError, Refusal, SendError, SignLayer};
 #[doc(inline)]
 pub use self::protocol::{
-    AppId, BodyDigest, BodyHasher, Explanation, Field, FieldError, FieldLocation, Key, KeyName, KeyRing, KeyRingError,
-    Limits, Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme, SchemeError, Secret, SecretError,
-    SignError, SignErrorKind, SignatureError, SignedBy, Signer, Timestamp, Token, TokenLocation,
+    AppId, BodyDigest, BodyHasher, Explanation, Field, FieldError, FieldLocation, GrantToken, Key, KeyName, KeyRing,
+    KeyRingError, Limits, Link, LinkScheme, Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme,
+    SchemeError, Secret, SecretError, SignError, SignErrorKind, SignatureError, SignedBy, Signer, Timestamp, Token,
+    TokenLocation,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

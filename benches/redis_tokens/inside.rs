@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     AppId,
-    store::{RedisTokenStore, TokenStore, Which},
+    store::{RecordKind, RedisTokenStore, TokenStore, Which},
     token::{Issued, NewToken, Owner, SessionLimit, TokenRef, Tokens},
 };
 use redis::InfoDict;
@@ -74,7 +74,7 @@ async fn times(server: &RedisServer, store: &RedisTokenStore, sessions: usize) -
         };
     }
     measure!("find", "hget", |first| store.find(&at(first), now).await.unwrap());
-    measure!("list", "hgetall", |first| store.list(at(first).owner(), now).await.unwrap());
+    measure!("list", "hgetall", |first| store.list(at(first).owner(), RecordKind::Session, now).await.unwrap());
     measure!("touch", "evalsha", |first| store.touch(&at(first), now, None).await.unwrap());
     measure!("renew", "evalsha", |first| tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap());
     measure!("renew again", "evalsha", |first| tokens.renew_for(&demo(), first.token()).await.unwrap().unwrap());
@@ -95,7 +95,7 @@ async fn times(server: &RedisServer, store: &RedisTokenStore, sessions: usize) -
     }
     found.push(("take", time_of(server, "evalsha")));
     measure!("end all, remembered", "evalsha", |first| store
-        .end(at(first).owner(), Which::All, 100, now)
+        .end(at(first).owner(), RecordKind::Session, Which::All, 100, now)
         .await
         .unwrap());
     let api = NewToken::for_app;

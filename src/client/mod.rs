@@ -13,6 +13,7 @@ mod explain;
 mod http_request;
 mod layer;
 mod origin;
+mod presigner;
 mod refusal;
 #[cfg(feature = "reqwest")]
 mod reqwest;

@@ -6,7 +6,7 @@
 //!
 //! - The configuration that both ends share: [`Scheme`], [`FieldLocation`], [`TokenLocation`].
 //! - Keys: [`Secret`], [`Key`], [`KeyRing`].
-//! - The values in a request: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`BodyDigest`]. A [`BodyHasher`] computes
+//! - The values in a request: [`AppId`], [`Timestamp`], [`Nonce`], [`Token`], [`GrantToken`], [`BodyDigest`]. A [`BodyHasher`] computes
 //!   the digest of a body that is not in memory.
 //! - The settings of a verifier: [`Limits`], [`ParameterPolicy`].
 //! - The results of a verifier: [`Rejection`], [`RejectionKind`].
@@ -27,7 +27,6 @@ mod query;
 mod rejection;
 mod scheme;
 mod signer;
-#[cfg(feature = "server")]
 pub(crate) mod token;
 mod verify;
 
@@ -52,15 +51,23 @@ pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::
 #[cfg(feature = "server")]
 pub(crate) use self::{
     canonical::string_to_sign::{CanonicalRequest, Head, HeadAndQuery, StringToSign},
-    claim::{fields::UnreadableClaim, token::remove_cookie},
+    claim::{
+        fields::UnreadableClaim,
+        link::LinkClaim,
+        token::{remove_cookie, remove_token},
+    },
     encode::{
         grammar::{is_token_byte, trim},
         percent::escape,
+        segment::Text,
     },
     key::app_key::KeyLabel,
     query::{strip, with_query},
     scheme::headers::{HeaderIndex, KnownHeader, OVERRIDES},
-    verify::replay::{PendingNonce, SignedFields},
+    verify::{
+        freshness::LinkWindow,
+        replay::{PendingLink, PendingNonce, SignedFields, Verified},
+    },
 };
 pub use self::{
     canonical::{explanation::Explanation, parameters::ParameterPolicy},
@@ -76,15 +83,19 @@ pub use self::{
         ring::{KeyRing, KeyRingError},
         secret::{Secret, SecretError},
     },
-    rejection::{Rejection, RejectionKind, SignatureError},
+    rejection::{RejectedLink, Rejection, RejectionKind, SignatureError},
     scheme::{
-        contract::{FieldLocation, Scheme, SchemeError, TokenLocation},
+        contract::{FieldLocation, Scheme, TokenLocation},
+        error::SchemeError,
         limits::Limits,
+        links::LinkScheme,
     },
     signer::{
         error::{SignError, SignErrorKind},
+        presign::{Link, Presign},
         sign::{Payload, Signer},
     },
+    token::GrantToken,
     verify::{
         freshness::{Timely, Window},
         mac::Authentic,

@@ -5,15 +5,14 @@ use http::{Uri, uri::PathAndQuery};
 use crate::protocol::{
     encode::{
         percent,
-        segment::{Segment, segments},
+        segment::{Segment, Text, segments},
     },
     scheme::parameter_names::FieldParameters,
 };
 
-/// Returns `raw` without the segments that [`ParameterList::parse`] leaves out. All other bytes are unchanged.
-pub(crate) fn strip(raw: &[u8], fields: Option<&FieldParameters>) -> Vec<u8> {
-    let is_field = |segment: &Segment<'_>| fields.is_some_and(|fields| fields.find(segment.name()).is_some());
-    join(raw, |segment| !segment.is_empty() && !is_field(segment))
+/// Returns `raw` without empty parameters and those that `is_removed` selects. All other bytes are unchanged.
+pub(crate) fn strip(raw: &[u8], is_removed: impl Fn(Text<'_>) -> bool) -> Vec<u8> {
+    join(raw, |segment| !segment.is_empty() && !is_removed(segment.name()))
 }
 
 /// Returns `raw` without the fields. Empty parameters stay.

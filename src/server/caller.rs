@@ -1,9 +1,10 @@
 //! The verified caller of a request.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
-    protocol::{AppId, KeyLabel, KeyName, Nonce, Scheme, SignedBy, Timestamp, Token, Unrepeated},
+    protocol::{AppId, KeyLabel, KeyName, Nonce, Scheme, SignedBy, Timestamp, Token, Verified},
+    server::link::opened::OpenedLink,
     store::AppData,
 };
 #[cfg(feature = "tokens")]
@@ -27,8 +28,9 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Caller {
-    verified: Unrepeated,
+    verified: Verified,
     data: Option<AppData>,
+    link: Option<Arc<OpenedLink>>,
     #[cfg(feature = "tokens")]
     checked: Option<CheckedBy>,
 }
@@ -38,14 +40,15 @@ pub struct Caller {
 #[derive(Clone)]
 enum CheckedBy {
     Tokens(Session),
-    TokenCheck(std::sync::Arc<CheckedToken>),
+    TokenCheck(Arc<CheckedToken>),
 }
 
 impl Caller {
-    pub(crate) fn new(verified: Unrepeated, data: Option<AppData>) -> Self {
+    pub(crate) fn new(verified: impl Into<Verified>, data: Option<AppData>) -> Self {
         Self {
-            verified,
+            verified: verified.into(),
             data,
+            link: None,
             #[cfg(feature = "tokens")]
             checked: None,
         }
@@ -58,13 +61,17 @@ impl Caller {
         self
     }
 
+    pub(super) fn with_link(self, link: OpenedLink) -> Self {
+        Self { link: Some(Arc::new(link)), ..self }
+    }
+
     #[cfg(feature = "tokens")]
     pub(super) fn with_session(self, session: Session) -> Self {
         Self { checked: Some(CheckedBy::Tokens(session)), ..self }
     }
 
     #[cfg(feature = "tokens")]
-    pub(super) fn with_checked_token(self, token: std::sync::Arc<CheckedToken>) -> Self {
+    pub(super) fn with_checked_token(self, token: Arc<CheckedToken>) -> Self {
         Self { checked: Some(CheckedBy::TokenCheck(token)), ..self }
     }
 
@@ -107,7 +114,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn for_test(app_id: AppId) -> Self {
-        Self::new(Unrepeated::for_test(app_id, None, None), None)
+        Self::new(Verified::for_test(app_id, None, None), None)
     }
 
     /// Sets the token, for tests.
@@ -115,7 +122,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn with_test_token(self, token: Token) -> Self {
-        let verified = Unrepeated::for_test(self.app_id().clone(), Some(token), self.verified.key().name.clone());
+        let verified = Verified::for_test(self.app_id().clone(), Some(token), self.verified.key().name.clone());
         Self { verified, ..self }
     }
 
@@ -132,7 +139,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn with_test_key_name(self, name: KeyName) -> Self {
-        let verified = Unrepeated::for_test(self.app_id().clone(), self.token().cloned(), Some(name));
+        let verified = Verified::for_test(self.app_id().clone(), self.token().cloned(), Some(name));
         Self { verified, ..self }
     }
 
@@ -141,7 +148,7 @@ impl Caller {
     #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     #[must_use]
     pub fn with_test_data<T: Send + Sync + 'static>(self, data: T) -> Self {
-        Self { data: Some(std::sync::Arc::new(data)), ..self }
+        Self { data: Some(Arc::new(data)), ..self }
     }
 
     /// Returns the id of the app that signed the request.
@@ -176,11 +183,17 @@ impl Caller {
         self.verified.fields().timestamp
     }
 
-    /// Returns the nonce of the request. It is always `Some` in this version. `None` is reserved for links that can be
-    /// opened more than once.
+    /// Returns the nonce of the request. A [share link](Self::link) that can be opened more than once has none.
     #[must_use]
     pub fn nonce(&self) -> Option<&Nonce> {
-        Some(&self.verified.fields().nonce)
+        self.verified.fields().nonce.as_ref()
+    }
+
+    /// Returns the share link, if this is no request but a link that was opened. [`Verifier::with_links`](crate::Verifier::with_links)
+    /// takes links.
+    #[must_use]
+    pub fn link(&self) -> Option<&OpenedLink> {
+        self.link.as_deref()
     }
 
     /// Returns the token that was signed with the request, or `None` if the request has no token. The token is live only if the
@@ -261,6 +274,7 @@ impl fmt::Debug for Caller {
             .field("signed_by", &self.signed_by())
             .field("key_index", &self.key_index())
             .field("key_name", &self.key_name())
+            .field("link", &self.link)
             .finish_non_exhaustive()
     }
 }

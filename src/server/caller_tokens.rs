@@ -14,11 +14,12 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// A session key signed the request, a limit refuses the token, the store failed, or the system has no random bytes.
+    /// A session key signed the request, the caller opened a share link, a limit refuses the token, the store failed, or the
+    /// system has no random bytes.
     pub async fn issue(&self, caller: &Caller, new: NewToken) -> Result<Issued, IssueError> {
-        match caller.signed_by() {
-            SignedBy::AppKey => self.issue_for(caller.app_id(), new).await,
-            SignedBy::SessionKey => Err(IssueError::SessionKey),
+        match (caller.signed_by(), caller.link()) {
+            (SignedBy::AppKey, None) => self.issue_for(caller.app_id(), new).await,
+            _ => Err(IssueError::NoAppKey),
         }
     }
 

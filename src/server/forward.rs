@@ -43,7 +43,8 @@ struct Additions {
     submission: Option<SignedSubmission>,
 }
 
-struct RewrittenUris {
+/// The URIs of a request, with another query.
+pub(super) struct RewrittenUris {
     uri: Uri,
     #[cfg(feature = "axum")]
     original: Option<Uri>,
@@ -64,7 +65,7 @@ impl ForwardedRequest {
         let delivered_query = match policy {
             ParameterPolicy::Canonicalize => Some(request.query().to_text()),
             _ if request.query().has_unsigned() || query == Some("") || parts.uri.query() != query => {
-                Some(strip(query.unwrap_or_default().as_bytes(), scheme.query_fields()))
+                Some(strip(query.unwrap_or_default().as_bytes(), |name| scheme.is_query_field(name)))
             }
             _ => None,
         };
@@ -73,7 +74,7 @@ impl ForwardedRequest {
         })?;
         let bound_form = match (form, policy) {
             (Some(_), ParameterPolicy::Canonicalize) => request.form().to_text().into(),
-            (Some(form), _) if request.form().has_unsigned() => strip(form, None).into(),
+            (Some(form), _) if request.form().has_unsigned() => strip(form, |_| false).into(),
             (form, _) => form.cloned().unwrap_or_default(),
         };
         let expectation = BodyExpectation { length, digest: request.digest(), form: bound_form };
@@ -140,7 +141,7 @@ impl Additions {
 }
 
 impl RewrittenUris {
-    fn new(parts: &Parts, query: &[u8]) -> Result<Self, http::Error> {
+    pub(super) fn new(parts: &Parts, query: &[u8]) -> Result<Self, http::Error> {
         Ok(Self {
             uri: with_query(&parts.uri, query)?,
             #[cfg(feature = "axum")]
@@ -151,7 +152,7 @@ impl RewrittenUris {
         })
     }
 
-    fn replace(self, parts: &mut Parts) {
+    pub(super) fn replace(self, parts: &mut Parts) {
         parts.uri = self.uri;
         #[cfg(feature = "axum")]
         if let Some(original) = self.original {

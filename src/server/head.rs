@@ -20,19 +20,9 @@ pub(super) fn read<'r>(
     parts: &'r Parts,
     body: &impl Body,
 ) -> Result<(Claim, Head<'r>, Length), UnreadableClaim> {
-    if let Some(caller) = parts.extensions.get::<Caller>() {
-        let rejection = Rejection::new(
-            RejectionKind::Misconfigured,
-            "the request was verified before: two verifying layers stand around this route, one is enough",
-        );
-        let (app_id, timestamp) = (Some(caller.app_id().clone()), Some(caller.timestamp()));
-        return Err(UnreadableClaim { rejection, app_id, timestamp });
-    }
+    refuse_verified(parts)?;
     // Check the query's length first, because the fields may have to be searched in it.
-    if uri.query().unwrap_or_default().len() > limits.query() {
-        let detail = format!("the query has more than {} bytes: send a body instead", limits.query());
-        return Err(Rejection::new(RejectionKind::QueryTooLong, detail).into());
-    }
+    check_query_length(uri, limits)?;
     let found = scheme.header_table().find_in(&parts.headers);
     let claim = Claim::read(scheme, uri, &found)?;
     let rest = || {
@@ -56,8 +46,29 @@ pub(super) fn read<'r>(
     }
 }
 
+/// Rejects a request that another verifying layer has let in.
+pub(super) fn refuse_verified(parts: &Parts) -> Result<(), UnreadableClaim> {
+    let Some(caller) = parts.extensions.get::<Caller>() else {
+        return Ok(());
+    };
+    let rejection = Rejection::new(
+        RejectionKind::Misconfigured,
+        "the request was verified before: two verifying layers stand around this route, one is enough",
+    );
+    let (app_id, timestamp) = (Some(caller.app_id().clone()), Some(caller.timestamp()));
+    Err(UnreadableClaim { rejection, app_id, timestamp })
+}
+
+pub(super) fn check_query_length(uri: &Uri, limits: &Limits) -> Result<(), Rejection> {
+    if uri.query().unwrap_or_default().len() > limits.query() {
+        let detail = format!("the query has more than {} bytes: send a body instead", limits.query());
+        return Err(Rejection::new(RejectionKind::QueryTooLong, detail));
+    }
+    Ok(())
+}
+
 /// Reads the Content-Length. RFC 9110, section 8.6.
-fn content_length(headers: &HeaderIndex<'_>) -> Result<Option<u64>, Rejection> {
+pub(super) fn content_length(headers: &HeaderIndex<'_>) -> Result<Option<u64>, Rejection> {
     let Some(value) = headers.single(KnownHeader::ContentLength)? else {
         return Ok(None);
     };

@@ -16,6 +16,7 @@ mod caller_tokens;
 mod forward;
 mod head;
 mod layer;
+mod link;
 mod non_decreasing_clock;
 mod options;
 mod outcome;
@@ -38,6 +39,7 @@ pub use self::{
     body::{BodyError, DrainLimits, RequestBody, ServiceBody, UnverifiedBody},
     caller::Caller,
     layer::{ResponseFuture, Verify, VerifyLayer},
+    link::{opened::OpenedLink, options::Links},
     options::PrefixError,
     outcome::{Decision, Outcome},
     response::{GrpcRejections, ProblemJson, RenderRejection, ResponseBody},

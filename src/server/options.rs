@@ -13,6 +13,7 @@ use crate::{
         body::{budget::ByteBudget, incoming::BodyMode},
         bypass::Bypass,
         layer::VerifyLayer,
+        link::options::Links,
         non_decreasing_clock::NonDecreasingClock,
         outcome::Outcome,
         verifier::Verifier,
@@ -45,6 +46,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             form_budget: self.form_budget,
             body_budget: self.body_budget,
             bypass: self.bypass,
+            links: self.links,
             explanations: self.explanations,
             #[cfg(feature = "tokens")]
             tokens: self.tokens,
@@ -329,6 +331,24 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     #[cfg_attr(docsrs, doc(cfg(feature = "submissions")))]
     pub fn with_fingerprints(self) -> Self {
         Self { fingerprints: true, ..self }
+    }
+
+    /// Accepts share links: URLs with a signature of their own, which [`Signer::presign`](crate::Signer::presign) makes. Default:
+    /// requests only.
+    ///
+    /// A link is opened with GET or HEAD, until it ends. Every route behind this verifier takes links then, so add the check of
+    /// a token or a key to routes that must not: see [`RequireLayer`](crate::server::RequireLayer) (feature `tokens`). The handler
+    /// finds out at [`Caller::link`](super::Caller::link). A link for one use needs a nonce store that is
+    /// [persistent](NonceStore::is_persistent).
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier, server::Links};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
+    /// let verifier = Verifier::new(keys).with_links(Links::new());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_links(self, links: Links) -> Self {
+        Self { links: Some(links), ..self }
     }
 
     /// Explains each invalid signature to its sender. The response then has the member `string_to_sign`: the text that the

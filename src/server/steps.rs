@@ -116,15 +116,16 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
+    /// Claims the nonce. `check` checks the timestamp again, at a later time in Unix seconds.
     pub(super) async fn claim_nonce(
         &self,
         pending: PendingNonce,
-        window: &Window,
+        check: impl FnOnce(Timestamp, u64) -> Result<(), Rejection> + Send,
         app: &LookedUp,
         recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<Caller, Rejection> {
         let timer = recorder.start_timer();
-        let unrepeated = pending.claim(&*self.nonces, window, || self.time().now).await;
+        let unrepeated = pending.claim(&*self.nonces, move |timestamp| check(timestamp, self.time().now)).await;
         let caller = unrepeated.map(|unrepeated| Caller::new(unrepeated, app.data()));
         recorder.record_nonce_claim(timer, &*self.nonces, &caller);
         caller

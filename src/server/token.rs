@@ -68,7 +68,10 @@ mod checked {
         ) -> Result<(Option<FoundToken>, Caller), Rejection> {
             let fields = pending.fields();
             let (Some(source), Some(token)) = (&self.tokens, fields.token.token()) else {
-                return Ok((None, self.claim_nonce(pending, window, app, recorder).await?));
+                return Ok((
+                    None,
+                    self.claim_nonce(pending, |timestamp, now| window.check(timestamp, now), app, recorder).await?,
+                ));
             };
             let timer = recorder.start_timer();
             let clock = || timer.map(|_| self.clock.monotonic());
@@ -76,7 +79,9 @@ mod checked {
                 let answer = source.look_up(&fields.app_id, token, time.now).await;
                 (answer, clock())
             };
-            let (claim, (answer, answered)) = join(self.claim_nonce(pending, window, app, recorder), look_up).await;
+            let (claim, (answer, answered)) =
+                join(self.claim_nonce(pending, |timestamp, now| window.check(timestamp, now), app, recorder), look_up)
+                    .await;
             recorder.record_token_call_until(timer, answered, &answer);
             let live = self.judge(answer)?;
             Ok((Some(FoundToken::new(live, is_body_checked_first, time)?), claim?))
@@ -237,7 +242,7 @@ mod unchecked {
             app: &LookedUp,
             recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<(Option<FoundToken>, Caller), Rejection> {
-            Ok((None, self.claim_nonce(pending, window, app, recorder).await?))
+            Ok((None, self.claim_nonce(pending, |timestamp, now| window.check(timestamp, now), app, recorder).await?))
         }
 
         #[expect(clippy::unused_async, reason = "with tokens, a store is asked")]

@@ -18,6 +18,7 @@ use crate::{
         },
         bypass::Bypass,
         forward::{ForwardedRequest, hide_secrets},
+        link::options::Links,
         non_decreasing_clock::NonDecreasingClock,
         outcome::{Observer, OutcomeRecorder},
     },
@@ -64,6 +65,8 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) form_budget: Arc<ByteBudget>,
     pub(super) body_budget: Arc<ByteBudget>,
     pub(super) bypass: Option<Bypass>,
+    /// How share links are answered, if they are accepted.
+    pub(super) links: Option<Links>,
     /// Whether the caller gets the string to sign if its signature is invalid.
     pub(super) explanations: bool,
     #[cfg(feature = "tokens")]
@@ -102,6 +105,7 @@ impl<K: KeyStore> Verifier<K> {
             form_budget: Arc::new(ByteBudget::new(64 * 1024 * 1024)),
             body_budget: Arc::new(ByteBudget::new(256 * 1024 * 1024)),
             bypass: None,
+            links: None,
             explanations: false,
             #[cfg(feature = "tokens")]
             tokens: None,
@@ -177,6 +181,10 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             recorder.finish_bypassed();
             return Ok(Bypass::admit(parts, body));
         }
+        if self.takes_as_link(parts) {
+            // A share link takes the same steps (server/link/verify.rs).
+            return Box::pin(self.decide_link(parts, body, recorder)).await;
+        }
         let arrived = self.time();
         // The block ends the borrows of the head.
         let (body, forwarded, app, signed, window, time) = {
@@ -232,7 +240,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 };
                 // 8: the timestamp again, and the nonce (protocol/verify/replay.rs, store/nonce.rs).
                 let pending = signed.pending(time.now, time.forget, &window)?;
-                (token, self.claim_nonce(pending, &window, &app, recorder).await?)
+                (token, self.claim_nonce(pending, |timestamp, now| window.check(timestamp, now), &app, recorder).await?)
             }
         };
         // 9a: the key again (server/app_lookup.rs), if the claim may have taken long. A memory store answers at once.
@@ -295,6 +303,7 @@ impl<K, N> fmt::Debug for Verifier<K, N> {
             .field("form_memory", &self.form_budget.limit())
             .field("body_memory", &self.body_budget.limit())
             .field("explanations", &self.explanations)
+            .field("links", &self.links)
             .field("has_bypass", &self.bypass.is_some())
             .field("strict_restart", &self.strict_restart)
             .field("retention", &self.retention)

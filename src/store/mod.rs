@@ -68,6 +68,9 @@ pub(crate) use self::{
     registry::{Membership, retention},
 };
 use crate::protocol::BoxError;
+#[cfg(feature = "tokens")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+pub use crate::protocol::token::RecordKind;
 pub use crate::protocol::{NonceStatus, Retention, token::OwnerTag};
 
 /// The error of a store that could not answer, because it is full, too slow or unreachable. The request gets a 503.

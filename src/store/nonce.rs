@@ -2,10 +2,10 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use super::{NonceClaim, StoreError, VerifierRegistry};
+use super::{NonceClaim, Purpose, StoreError, VerifierRegistry};
 #[cfg(feature = "tokens")]
 use crate::protocol::token::OwnerTag;
-use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Unrepeated, Window};
+use crate::protocol::{NonceStatus, PendingNonce, Rejection, Retention, Timestamp, Unrepeated};
 
 /// Records which nonces were used.
 ///
@@ -110,9 +110,9 @@ impl Occupancy {
 impl PendingNonce {
     /// Claims the nonce until its timestamp has left the window permanently.
     ///
-    /// If the store outlives the process, this reads `now` again after the store returned [`NonceStatus::New`], and
-    /// rejects a timestamp that has left the window. `now` is the verifier's clock in Unix seconds. Without this check,
-    /// a suspended machine could send its claim after the claim of another machine has expired.
+    /// If the store outlives the process, `check` is called after the store returned [`NonceStatus::New`]. It reads the clock
+    /// again, and rejects a timestamp that has left the window. Without this check, a suspended machine could send its claim
+    /// after the claim of another machine has expired.
     ///
     /// # Errors
     ///
@@ -120,17 +120,20 @@ impl PendingNonce {
     pub(crate) async fn claim<N: NonceStore>(
         self,
         store: &N,
-        window: &Window,
-        now: impl Fn() -> u64 + Send,
+        check: impl FnOnce(Timestamp) -> Result<(), Rejection> + Send,
     ) -> Result<Unrepeated, Rejection> {
-        let claim = NonceClaim::new(self.app_id(), self.nonce());
+        let Some(nonce) = self.nonce() else {
+            return Err(Rejection::missing("nonce", "without a nonce, a replay cannot be found"));
+        };
+        let claim = NonceClaim::new(self.app_id(), nonce);
+        let claim = if self.is_link() { claim.with_purpose(Purpose::Link) } else { claim };
         #[cfg(feature = "tokens")]
         let owner = self.session_token().and_then(OwnerTag::of_token);
         #[cfg(feature = "tokens")]
         let claim = owner.as_ref().map_or(claim, |owner| claim.with_owner(owner));
         let status = store.claim(&claim, self.retention()).await.map_err(Rejection::unavailable)?;
         if status == NonceStatus::New && store.is_persistent() {
-            self.check_again(window, now())?;
+            check(self.timestamp())?;
         }
         self.resolve(status)
     }

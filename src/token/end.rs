@@ -2,10 +2,13 @@
 
 use super::{Session, Tokens};
 use crate::{
-    protocol::{AppId, token::Owner},
+    protocol::{
+        AppId,
+        token::{Owner, RecordKind},
+    },
     store::{
         StoreError,
-        token::record::{SessionId, Which},
+        token::record::{Record, SessionId, Which},
     },
 };
 
@@ -51,23 +54,23 @@ impl Tokens {
         Ok(all)
     }
 
-    /// Ends all sessions of an owner in all apps, for administrators. Returns how many it has ended. The next request with one
-    /// of their tokens is rejected, on all machines.
+    /// Ends all sessions and [grants](super::Grant) of an owner in all apps, for administrators. Returns how many sessions it
+    /// has ended. The next request with one of their tokens, or with a link of one of the grants, is rejected, on all machines.
     ///
     /// # Errors
     ///
-    /// The store failed. The sessions may be live or ended: call this again.
+    /// The store failed. The sessions and grants may be live or ended: call this again.
     pub async fn end_all(&self, owner: &Owner) -> Result<usize, StoreError> {
-        self.end_which(owner, Which::All).await
+        self.end_with_grants(owner, Which::All).await
     }
 
-    /// Ends all sessions of an owner in one app. Returns how many it has ended.
+    /// Ends all sessions and [grants](super::Grant) of an owner in one app. Returns how many sessions it has ended.
     ///
     /// # Errors
     ///
-    /// The store failed. The sessions may be live or ended: call this again.
+    /// The store failed. The sessions and grants may be live or ended: call this again.
     pub async fn end_all_of(&self, owner: &Owner, app_id: &AppId) -> Result<usize, StoreError> {
-        self.end_which(owner, Which::AllOf(app_id)).await
+        self.end_with_grants(owner, Which::AllOf(app_id)).await
     }
 
     /// Ends a session of an owner by its id, in any app. Returns whether it was live.
@@ -76,7 +79,7 @@ impl Tokens {
     ///
     /// The store failed. The sessions may be live or ended: call this again.
     pub async fn end_by_id(&self, owner: &Owner, id: SessionId) -> Result<bool, StoreError> {
-        Ok(self.end_which(owner, Which::One(id)).await? > 0)
+        Ok(self.end_which(owner, RecordKind::Session, Which::One(id)).await? > 0)
     }
 
     /// Returns the live sessions of an owner in all apps. They contain no token.
@@ -85,16 +88,37 @@ impl Tokens {
     ///
     /// The store failed.
     pub async fn sessions(&self, owner: &Owner) -> Result<Vec<Session>, StoreError> {
-        let records = self.store.list(&self.store.owner_key().tag(owner), self.now()).await?;
-        Ok(records.into_iter().map(Session::new).collect())
+        Ok(self.records(owner, RecordKind::Session).await?.into_iter().map(Session::new).collect())
+    }
+
+    /// The live records of an owner.
+    pub(super) async fn records(&self, owner: &Owner, kind: RecordKind) -> Result<Vec<Record>, StoreError> {
+        self.store.list(&self.store.owner_key().tag(owner), kind, self.now()).await
     }
 
     async fn end_of(&self, session: &Session, which: Which<'_>) -> Result<usize, StoreError> {
-        self.end_which(session.owner(), which).await
+        self.end_which(session.owner(), RecordKind::Session, which).await
     }
 
-    async fn end_which(&self, owner: &Owner, which: Which<'_>) -> Result<usize, StoreError> {
+    /// Ends sessions first and grants second: a new grant is ended by this, or by its issuer that finds no session.
+    async fn end_with_grants(&self, owner: &Owner, which: Which<'_>) -> Result<usize, StoreError> {
+        let ended = self.end_which(owner, RecordKind::Session, which).await?;
+        self.end_which(owner, RecordKind::Grant, which).await?;
+        Ok(ended)
+    }
+
+    pub(super) async fn end_which(
+        &self,
+        owner: &Owner,
+        kind: RecordKind,
+        which: Which<'_>,
+    ) -> Result<usize, StoreError> {
         let tag = self.store.owner_key().tag(owner);
-        self.store.end(&tag, which, self.remember(owner), self.now()).await
+        // A rejected link says no reason, so that of a grant is not remembered.
+        let remember = match kind {
+            RecordKind::Session => self.remember(owner),
+            RecordKind::Grant => 0,
+        };
+        self.store.end(&tag, kind, which, remember, self.now()).await
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     protocol::{AppId, Rejection, Token},
     store::{
         MemoryTokenStore, StoreError,
-        token::record::{self, Touched},
+        token::record::{self, TokenKind, Touched},
     },
 };
 
@@ -67,18 +67,23 @@ impl Tokens {
 
     async fn find_of(&self, token: &Token, is_app: impl Fn(&AppId) -> bool, now: u64) -> Result<Found, StoreError> {
         let Some(at) = TokenRef::of(token) else { return Ok(Found::Invalid(None)) };
-        // This is on the way of each request with a token.
-        let found = match self.store.as_any().downcast_ref::<MemoryTokenStore>() {
-            Some(memory) => memory.find_at_once(&at, now),
-            None => self.store.find(&at, now).await?,
-        };
-        Ok(match found {
+        Ok(match self.find_record(&at, now).await? {
+            record::Found::Live { record, .. } if record.kind == TokenKind::Grant => Found::Invalid(None),
             record::Found::Live { record, seed, is_unused_successor } if is_app(&record.app_id) => {
                 Found::Live(LiveToken { session: Session::new(record), seed, is_unused_successor })
             }
             record::Found::Ended { app_id, reason } if is_app(&app_id) => Found::Invalid(Some(reason)),
             _ => Found::Invalid(None),
         })
+    }
+
+    /// Finds the record of a token or a grant. It only reads.
+    pub(super) async fn find_record(&self, at: &TokenRef, now: u64) -> Result<record::Found, StoreError> {
+        // This is on the way of each request with a token.
+        match self.store.as_any().downcast_ref::<MemoryTokenStore>() {
+            Some(memory) => Ok(memory.find_at_once(at, now)),
+            None => self.store.find(at, now).await,
+        }
     }
 
     /// Whether the use of a token has nothing to write: it is not accepted once, and its use was recorded not long ago.

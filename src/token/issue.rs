@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{DataError, Found, Issued, NewToken, Session, Tokens, tokens::plus};
+use super::{Found, IssueError, Issued, NewToken, Session, Tokens, random::random, tokens::plus};
 use crate::{
     protocol::{
-        AppId, Rejection, RejectionKind, Token,
+        AppId, Token,
         token::{Owner, RenewalSeed, TokenRef},
     },
     store::{
@@ -13,9 +13,6 @@ use crate::{
         token::record::{Offer, Placed, Record, Renewed, Room, SessionId, TokenKind},
     },
 };
-
-/// The most tokens of an app itself.
-const MAX_OF_APP: usize = 1000;
 
 impl Tokens {
     /// Issues a token to an app, without a signed request: for example for a login page.
@@ -49,8 +46,7 @@ impl Tokens {
             data: new.data,
             owner,
         };
-        let is_app = matches!(record.owner, Owner::App(_));
-        let max = if is_app { MAX_OF_APP } else { self.max_sessions };
+        let max = Self::max_of(&record.owner, self.max_sessions);
         let room = Room { limit: self.limit, max, remember: self.remember(&record.owner) };
         match self.store.put(&reference(&token)?, &record, room, now).await? {
             Placed::Done { .. } => Ok(Issued::new(token, Session::new(record), now)),
@@ -125,54 +121,6 @@ impl Tokens {
             Found::Invalid(_) => None,
         })
     }
-}
-
-/// The error of issuing or renewing a token.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IssueError {
-    /// A limit on the number of sessions refuses the token.
-    #[error("the owner has too many sessions: end one first")]
-    TooManySessions,
-    /// The session was renewed four times within one overlap. The token is live: use it, and renew it later.
-    #[error("the session was renewed too often in a short time: use its newest token, and renew it later")]
-    TooManyRenewals,
-    /// A session key signed the request. Only a key of the app may issue tokens.
-    #[error("a session key signed the request: only a key of the app may issue tokens")]
-    SessionKey,
-    /// The data cannot be stored with a session.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The system has no random bytes.
-    #[error("the system gave no random bytes for a token")]
-    Random(#[source] crate::protocol::BoxError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// For a handler: 429 for a limit, 403 for a session key, 500 for data that cannot be stored, otherwise 503.
-impl From<IssueError> for Rejection {
-    fn from(error: IssueError) -> Self {
-        match error {
-            IssueError::TooManySessions => Self::too_many_sessions(),
-            IssueError::TooManyRenewals => Self::new(
-                RejectionKind::TooManySessions,
-                "the session was renewed too often in a short time: use its newest token, and renew it later",
-            ),
-            IssueError::SessionKey => Self::key_not_allowed(),
-            IssueError::Data(error) => {
-                Self::new(RejectionKind::Misconfigured, "the session cannot be stored").with_source(error)
-            }
-            IssueError::Random(_) | IssueError::Store(_) => Self::unavailable(error),
-        }
-    }
-}
-
-fn random<const N: usize>() -> Result<[u8; N], IssueError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| IssueError::Random(error.into()))?;
-    Ok(bytes)
 }
 
 /// The reference of a token that this crate has made.

@@ -39,6 +39,7 @@ pub struct Tokens {
     pub(super) overlap: Duration,
     pub(super) limit: Option<SessionLimit>,
     pub(super) max_sessions: usize,
+    pub(super) max_grants: usize,
     pub(super) end_reasons: Duration,
     session_keys: bool,
 }
@@ -55,6 +56,7 @@ impl Tokens {
             overlap: Duration::from_secs(300),
             limit: None,
             max_sessions: 64,
+            max_grants: 256,
             end_reasons: Duration::from_secs(3600),
             session_keys: false,
         }
@@ -104,6 +106,12 @@ impl Tokens {
         Self { max_sessions: max, ..self }
     }
 
+    /// Sets the maximum number of live [grants](super::Grant) that a user has in one app. Default: 256. Another grant is refused
+    /// with [`TooManyGrants`](super::IssueError::TooManyGrants). The maximum for grants of an app itself is always 1,000.
+    pub fn with_max_grants(self, max: usize) -> Self {
+        Self { max_grants: max, ..self }
+    }
+
     /// Sets how long the reason of an end is remembered. Default: 1 hour. With 0, it is not remembered.
     ///
     /// During this time, the rejection of an ended token says whether the session was `replaced` or `revoked`. An expired
@@ -126,7 +134,18 @@ impl Tokens {
     }
 }
 
+/// The most tokens, and the most grants, of an app itself.
+const MAX_OF_APP: usize = 1000;
+
 impl Tokens {
+    /// The most tokens or grants of an owner in one app, of which a user has at most `max_of_user`.
+    pub(super) fn max_of(owner: &Owner, max_of_user: usize) -> usize {
+        match owner {
+            Owner::User(_) => max_of_user,
+            Owner::App(_) => MAX_OF_APP,
+        }
+    }
+
     /// How long the reason of an end is remembered, in seconds. That of an API token is not: it would take the place of a live
     /// token among the many of an app.
     pub(super) fn remember(&self, owner: &Owner) -> u64 {
@@ -164,6 +183,7 @@ impl fmt::Debug for Tokens {
             .field("overlap", &self.overlap)
             .field("limit", &self.limit)
             .field("max_sessions", &self.max_sessions)
+            .field("max_grants", &self.max_grants)
             .field("session_keys", &self.session_keys)
             .finish_non_exhaustive()
     }

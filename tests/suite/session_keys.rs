@@ -163,7 +163,7 @@ async fn session_key_issues_no_tokens() {
     let issued = rig.login().await;
     let request = rig.verify(&session_signer(&issued, &ring(), AUDIENCE)).await.unwrap();
     let error = rig.tokens.issue(caller(&request), NewToken::for_app()).await.unwrap_err();
-    assert!(matches!(error, IssueError::SessionKey), "{error}");
+    assert!(matches!(error, IssueError::NoAppKey), "{error}");
     assert_eq!(Rejection::from(error).kind().code(), "key_not_allowed");
 
     let request = rig.verify(&rig::signer_of(scheme())).await.unwrap();

@@ -15,8 +15,8 @@ use countersign::{
     danger::ReportOnlyLayer,
     server::ServiceBody,
     store::{
-        Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, Renewed, Room, StoreError, TokenStore, Touched,
-        Which, conformance,
+        Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, RecordKind, Renewed, Room, StoreError, TokenStore,
+        Touched, Which, conformance,
     },
     token::{EndReason, IssueError, Issued, NewToken, Owner, OwnerKey, SessionLimit, TokenKind, TokenRef, Tokens},
 };
@@ -227,23 +227,36 @@ async fn ends_of_api_tokens_have_no_reason() {
     }
 }
 
-/// A store that counts its calls, and fails some of them.
+/// A store that counts its calls, and fails some of them. It can pause before its calls, so that racing calls meet in many
+/// orders.
 #[derive(Clone)]
 pub(crate) struct Watched {
     pub(crate) inner: Arc<MemoryTokenStore>,
-    finds: Arc<AtomicUsize>,
+    pub(crate) finds: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
     fails: Option<&'static str>,
+    pauses: Option<Arc<AtomicUsize>>,
 }
 
 impl Watched {
-    fn new(fails: Option<&'static str>) -> Self {
+    pub(crate) fn new(fails: Option<&'static str>) -> Self {
         Self::over(MemoryTokenStore::new().unwrap(), fails)
     }
 
     pub(crate) fn over(inner: MemoryTokenStore, fails: Option<&'static str>) -> Self {
         let inner = Arc::new(inner);
-        Self { inner, finds: Arc::default(), writes: Arc::default(), fails }
+        Self { inner, finds: Arc::default(), writes: Arc::default(), fails, pauses: None }
+    }
+
+    pub(crate) fn with_pauses(self) -> Self {
+        Self { pauses: Some(Arc::default()), ..self }
+    }
+
+    async fn pause(&self) {
+        let call = self.pauses.as_ref().map_or(0, |calls| calls.fetch_add(1, SeqCst));
+        for _ in 0..call.wrapping_mul(0x9e37_79b9) % 61 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn fail(&self, name: &str) -> Result<(), StoreError> {
@@ -260,6 +273,7 @@ impl TokenStore for Watched {
     }
 
     async fn put(&self, at: &TokenRef, record: &Record, room: Room, now: u64) -> Result<Placed, StoreError> {
+        self.pause().await;
         self.inner.put(at, record, room, now).await
     }
 
@@ -285,12 +299,22 @@ impl TokenStore for Watched {
         self.inner.renew(old, offer, now).await
     }
 
-    async fn end(&self, owner: &OwnerTag, which: Which<'_>, remember: u64, now: u64) -> Result<usize, StoreError> {
-        self.inner.end(owner, which, remember, now).await
+    async fn end(
+        &self,
+        owner: &OwnerTag,
+        kind: RecordKind,
+        which: Which<'_>,
+        remember: u64,
+        now: u64,
+    ) -> Result<usize, StoreError> {
+        self.pause().await;
+        self.inner.end(owner, kind, which, remember, now).await
     }
 
-    async fn list(&self, owner: &OwnerTag, now: u64) -> Result<Vec<Record>, StoreError> {
-        self.inner.list(owner, now).await
+    async fn list(&self, owner: &OwnerTag, kind: RecordKind, now: u64) -> Result<Vec<Record>, StoreError> {
+        self.pause().await;
+        self.fail(if kind == RecordKind::Session { "list" } else { "list grants" })?;
+        self.inner.list(owner, kind, now).await
     }
 }
 

@@ -7,11 +7,10 @@ use std::{borrow::Cow, cmp::Ordering};
 
 use crate::protocol::{
     encode::{
-        segment::{Segment, segments},
+        segment::{Segment, Text, segments},
         sink::Sink,
     },
     rejection::Rejection,
-    scheme::parameter_names::FieldParameters,
 };
 
 /// How the service receives the parameters of a query, and of a form that came without a digest.
@@ -34,8 +33,8 @@ pub(crate) struct ParameterList<'a> {
     sorted: Vec<Parameter<'a>>,
     /// `true` if a segment had an empty name or value.
     had_empty: bool,
-    /// `true` if a segment was a field.
-    had_field: bool,
+    /// `true` if a segment was left out.
+    had_left_out: bool,
 }
 
 struct Parameter<'a> {
@@ -47,13 +46,18 @@ struct Parameter<'a> {
 }
 
 impl<'a> ParameterList<'a> {
-    /// Reads `raw` without empty parameters. In a query that carries the fields, it leaves them out too.
-    pub(crate) fn parse(raw: &'a [u8], fields: Option<&FieldParameters>, limit: usize) -> Result<Self, Rejection> {
+    /// Reads `raw` without empty parameters. `is_left_out` selects further parameters that are not signed, such as the
+    /// fields in a query that carries them.
+    pub(crate) fn parse(
+        raw: &'a [u8],
+        is_left_out: impl Fn(Text<'a>) -> bool,
+        limit: usize,
+    ) -> Result<Self, Rejection> {
         let mut list = Self::default();
         let mut count = 0;
         for segment in segments(raw) {
-            if fields.is_some_and(|fields| fields.find(segment.name()).is_some()) {
-                list.had_field = true;
+            if is_left_out(segment.name()) {
+                list.had_left_out = true;
                 continue;
             }
             count += 1;
@@ -97,6 +101,19 @@ impl<'a> ParameterList<'a> {
         text
     }
 
+    /// The text without the parameters that `is_removed` selects.
+    #[cfg(feature = "server")]
+    pub(crate) fn to_text_without(&self, is_removed: impl Fn(Text<'_>) -> bool) -> Vec<u8> {
+        let mut text = Vec::new();
+        for parameter in self.sorted.iter().filter(|parameter| !is_removed(parameter.segment.name())) {
+            if !text.is_empty() {
+                text.push(b'&');
+            }
+            parameter.write(&mut text);
+        }
+        text
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.sorted.is_empty()
     }
@@ -107,7 +124,7 @@ impl<'a> ParameterList<'a> {
 
     /// Whether the original text contains a segment that was not signed.
     pub(crate) fn has_unsigned(&self) -> bool {
-        self.had_empty || self.had_field
+        self.had_empty || self.had_left_out
     }
 }
 

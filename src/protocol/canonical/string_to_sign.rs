@@ -8,7 +8,10 @@ use crate::protocol::{
     canonical::{content_type::ContentType, parameters::ParameterList},
     claim::fields::Fields,
     encode::{grammar::trim, sink::Sink},
-    field::{digest::BodyDigest, value::Field},
+    field::{
+        digest::BodyDigest,
+        value::{Field, Nonce},
+    },
     rejection::{InField, Rejection},
     scheme::{
         contract::Scheme,
@@ -20,10 +23,15 @@ use crate::protocol::{
 pub(crate) const LINES_WITHOUT_HEADERS: usize = 13;
 
 /// Line 1: the purpose of the signature, so that it is not valid for any other purpose.
-const PURPOSE: &[u8] = b"CS1-REQUEST";
+#[derive(Clone, Copy)]
+enum Purpose {
+    Request,
+    Link,
+}
 
 /// The signed parts of a request's head except parameters: lines 2 to 4, 7, 8 and the signed headers.
 pub(crate) struct Head<'r> {
+    purpose: Purpose,
     method: &'r Method,
     audience: &'r str,
     /// The path prefix that a proxy removed.
@@ -48,11 +56,9 @@ impl<'r> Head<'r> {
         if headers.has(KnownHeader::Connection) {
             refuse_hop_by_hop(scheme, headers.all())?;
         }
-        let path = match uri.path() {
-            "" => "/",
-            path => path,
-        };
+        let path = signed_path(uri);
         Ok(Self {
+            purpose: Purpose::Request,
             method,
             audience: scheme.audience(),
             prefix: if path == "*" { "" } else { prefix },
@@ -63,6 +69,22 @@ impl<'r> Head<'r> {
             headers: signed_headers(scheme, uri, headers.all())?,
             has_overrides: headers.has(KnownHeader::Override),
         })
+    }
+
+    /// The head of a share link. It signs no headers and no body.
+    pub(crate) fn of_link(scheme: &'r Scheme, prefix: &'r str, uri: &'r Uri) -> Self {
+        Self {
+            purpose: Purpose::Link,
+            method: &GET,
+            audience: scheme.links().audience().unwrap_or(scheme.audience()),
+            prefix,
+            path: signed_path(uri),
+            raw_query: uri.query().unwrap_or_default(),
+            content_type: ContentType::default(),
+            digest: None,
+            headers: Vec::new(),
+            has_overrides: false,
+        }
     }
 
     /// Whether the body is a form, which has its own line.
@@ -78,8 +100,12 @@ impl<'r> Head<'r> {
 
     /// Reads line 5, with at most `limit` parameters.
     pub(crate) fn read_query(&'r self, scheme: &Scheme, limit: usize) -> Result<HeadAndQuery<'r>, Rejection> {
-        let query = ParameterList::parse(self.raw_query.as_bytes(), scheme.query_fields(), limit)?;
-        Ok(HeadAndQuery { head: self, query })
+        let raw = self.raw_query.as_bytes();
+        let query = match self.purpose {
+            Purpose::Request => ParameterList::parse(raw, |name| scheme.is_query_field(name), limit),
+            Purpose::Link => ParameterList::parse(raw, |name| scheme.is_unsigned_in_link(name), limit),
+        };
+        Ok(HeadAndQuery { head: self, query: query? })
     }
 }
 
@@ -92,7 +118,7 @@ pub(crate) struct HeadAndQuery<'r> {
 impl<'r> HeadAndQuery<'r> {
     /// Reads line 6 from the body of a request that [is a form](Head::is_form), with at most `limit` parameters.
     pub(crate) fn read_form(self, limit: usize, body: &'r [u8]) -> Result<CanonicalRequest<'r>, Rejection> {
-        let form = ParameterList::parse(body, None, limit)?;
+        let form = ParameterList::parse(body, |_| false, limit)?;
         Ok(CanonicalRequest { head: self.head, query: self.query, form })
     }
 
@@ -175,7 +201,10 @@ pub(crate) enum Root {
 impl StringToSign<'_> {
     /// Writes the lines, separated by LF. Only the key's line can contain an LF.
     pub(crate) fn write(&self, out: &mut impl Sink) {
-        out.put(PURPOSE);
+        out.put(match self.request.head.purpose {
+            Purpose::Request => b"CS1-REQUEST",
+            Purpose::Link => b"CS1-PRESIGNED",
+        });
         out.put(b"\n");
         self.request.write_content(out, self.root, |_| true);
         out.line(self.fields.app_id.as_str());
@@ -184,7 +213,7 @@ impl StringToSign<'_> {
         out.line("");
         out.put_key();
         out.line(itoa::Buffer::new().format(self.fields.timestamp.unix_seconds()));
-        out.line(self.fields.nonce.as_str());
+        out.line(self.fields.nonce.as_ref().map_or("", Nonce::as_str));
     }
 }
 
@@ -235,6 +264,14 @@ pub(crate) fn uri_as_sent(parts: &Parts) -> Cow<'_, Uri> {
 }
 
 static GET: Method = Method::GET;
+
+/// Line 4, without the prefix that a proxy removed.
+fn signed_path(uri: &Uri) -> &str {
+    match uri.path() {
+        "" => "/",
+        path => path,
+    }
+}
 
 /// Line 2. A WebSocket over HTTP/2 is an extended CONNECT, which has a path (RFC 8441, section 4). Proxies translate it
 /// from and to a GET of HTTP/1.1, so it is signed as GET.

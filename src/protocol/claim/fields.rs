@@ -51,7 +51,8 @@ pub struct Claim {
 pub(crate) struct Fields {
     pub(crate) app_id: AppId,
     pub(crate) timestamp: Timestamp,
-    pub(crate) nonce: Nonce,
+    /// `None` for a share link that may be opened more than once.
+    pub(crate) nonce: Option<Nonce>,
     pub(crate) token: TokenClaim,
 }
 
@@ -99,7 +100,7 @@ impl Claim {
         let fields = Fields {
             app_id: source.required(Field::AppId, AppId::parse)?,
             timestamp: source.required(Field::Timestamp, Timestamp::parse)?,
-            nonce: source.required(Field::Nonce, Nonce::parse)?,
+            nonce: Some(source.required(Field::Nonce, Nonce::parse)?),
             token: TokenClaim::extract(scheme, source, headers.all())?,
         };
         Ok(Self { sign: source.required(Field::Sign, Signature::parse)?, fields: Arc::new(fields) })
@@ -117,10 +118,11 @@ impl Claim {
         self.fields.timestamp
     }
 
-    /// Returns the nonce that the request claims. It is not authenticated.
+    /// Returns the nonce that the request claims. It is not authenticated. Only a share link that may be opened more than once
+    /// has none.
     #[must_use]
-    pub fn nonce(&self) -> &Nonce {
-        &self.fields.nonce
+    pub fn nonce(&self) -> Option<&Nonce> {
+        self.fields.nonce.as_ref()
     }
 
     /// Returns the token of the request, from its configured location. It is not authenticated.
@@ -148,7 +150,7 @@ impl Claim {
         let fields = [
             (Field::AppId, self.fields.app_id.as_str().as_bytes()),
             (Field::Timestamp, timestamp.as_bytes()),
-            (Field::Nonce, self.fields.nonce.as_str().as_bytes()),
+            (Field::Nonce, self.fields.nonce.as_ref().map_or("", Nonce::as_str).as_bytes()),
             (Field::Token, self.fields.token.field(scheme).as_bytes()),
             (Field::Sign, sign.as_bytes()),
         ];

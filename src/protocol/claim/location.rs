@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use http::{HeaderValue, Uri, request::Parts};
 
 use crate::protocol::{
-    encode::{percent, segment::segments},
+    encode::{
+        percent,
+        segment::{Text, segments},
+    },
     field::{error::FieldError, value::Field},
     query::{self, with_query},
     rejection::{InField, Rejection, RejectionKind},
@@ -23,7 +26,7 @@ pub(crate) struct FieldSource<'a> {
 }
 
 /// The decoded fields.
-type QueryFields<'a> = FieldMap<Option<Cow<'a, [u8]>>>;
+pub(super) type QueryFields<'a> = FieldMap<Option<Cow<'a, [u8]>>>;
 
 enum Found<'a> {
     Headers(&'a HeaderIndex<'a>),
@@ -62,6 +65,7 @@ impl<'a> FieldSource<'a> {
         let location = match scheme.field_location() {
             FieldLocation::Headers => Found::Headers(headers),
             FieldLocation::Query => {
+                refuse_link_parameters(scheme, uri)?;
                 let fields = read_query(scheme, uri)?;
                 // A signer without its own token sends the token of the request.
                 let token = fields.get(Field::Token).filter(|token| has_token && token.is_some());
@@ -127,7 +131,7 @@ impl<'a> FieldSource<'a> {
 }
 
 /// The required fields of a signed request. A token or a digest alone does not make a request a signed one.
-const REQUIRED: [Field; 4] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Sign];
+pub(super) const REQUIRED: [Field; 4] = [Field::AppId, Field::Timestamp, Field::Nonce, Field::Sign];
 
 /// Replaces a rejection by `unsigned` if the request has none of the [`REQUIRED`] fields.
 #[cold]
@@ -172,6 +176,21 @@ fn read_query<'a>(scheme: &Scheme, uri: &'a Uri) -> Result<QueryFields<'a>, Reje
         }
     }
     Ok(fields)
+}
+
+/// Rejects a URL that a verifier of share links would take for one.
+fn refuse_link_parameters(scheme: &Scheme, uri: &Uri) -> Result<(), Rejection> {
+    let links = scheme.links();
+    let is_named = |text: Text<'_>, name: &str| percent::decode(text.raw()).eq(name.bytes());
+    for segment in segments(uri.query().unwrap_or_default().as_bytes()) {
+        let mut names = [links.expires_name(), links.grant_name()].into_iter();
+        if let Some(name) = names.find(|name| is_named(segment.name(), name)) {
+            let problem = "a share link has this parameter, so a request that is signed in its query cannot have it: rename it, \
+                           rename that of links (LinkScheme), or send the fields as headers";
+            return Err(Rejection::malformed(name.to_owned(), problem));
+        }
+    }
+    Ok(())
 }
 
 /// Whether these parameters are an earlier signature. If only some of them are present, they belong to the application.

@@ -140,7 +140,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Rejection> {
 }
 
 /// Splits an Authorization header into the name of its scheme and the text after it.
-pub(crate) fn auth_scheme(value: &[u8]) -> (&[u8], &[u8]) {
+fn auth_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     let end = value.iter().position(|&b| !is_token_byte(b)).unwrap_or(value.len());
     value.split_at(end)
 }
@@ -170,8 +170,21 @@ pub(crate) fn remove_cookie(headers: &mut HeaderMap, name: &str) {
     rewrite(headers, header::COOKIE, |value| without_cookie(value, name));
 }
 
+/// Removes the token from its location, unless that is its field.
+pub(crate) fn remove_token(scheme: &Scheme, headers: &mut HeaderMap) {
+    if *scheme.token_location() == TokenLocation::Bearer {
+        rewrite(headers, header::AUTHORIZATION, |value| {
+            let is_bearer = auth_scheme(trim(value.as_bytes())).0.eq_ignore_ascii_case(b"bearer");
+            (!is_bearer).then(|| value.clone())
+        });
+    }
+    if let Some(name) = scheme.token_location().cookie() {
+        remove_cookie(headers, name);
+    }
+}
+
 /// Replaces the values of a header by what `keep` makes of each.
-pub(crate) fn rewrite(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
+fn rewrite(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
     let kept: Vec<_> = headers.get_all(&name).iter().filter_map(keep).collect();
     headers.remove(&name);
     for value in kept {

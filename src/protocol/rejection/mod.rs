@@ -11,4 +11,8 @@ mod token;
 #[cfg(feature = "server")]
 pub(crate) use self::rejected::Challenge;
 pub(crate) use self::rejected::{BoxError, InField};
-pub use self::{kind::RejectionKind, rejected::Rejection, signature_error::SignatureError};
+pub use self::{
+    kind::RejectionKind,
+    rejected::{RejectedLink, Rejection},
+    signature_error::SignatureError,
+};

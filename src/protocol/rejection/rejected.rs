@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
+use http::HeaderValue;
+
 use super::{RejectionKind, SignatureError};
 use crate::protocol::field::error::FieldError;
 
@@ -25,6 +27,23 @@ pub(super) struct Inner {
     pub(super) reason: Option<&'static str>,
     pub(super) challenge: Challenge,
     pub(super) submission: Option<Submission>,
+    allowed_methods: Option<&'static str>,
+    link: Option<RejectedLink>,
+}
+
+/// The request for a share link that was rejected. A person may see the response: [`accept`](Self::accept) tells whether a
+/// browser asks for a page.
+#[derive(Clone, Debug)]
+pub struct RejectedLink {
+    accept: Option<HeaderValue>,
+}
+
+impl RejectedLink {
+    /// Returns the `Accept` header of the request.
+    #[must_use]
+    pub fn accept(&self) -> Option<&HeaderValue> {
+        self.accept.as_ref()
+    }
 }
 
 /// What the caller of a repeated submission learns of the first one.
@@ -69,6 +88,8 @@ impl Rejection {
             reason: None,
             challenge: Challenge::default(),
             submission: None,
+            allowed_methods: None,
+            link: None,
         }))
     }
 
@@ -140,6 +161,19 @@ impl Rejection {
         self
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn with_allowed_methods(mut self, methods: &'static str) -> Self {
+        self.edit(|inner| inner.allowed_methods = Some(methods));
+        self
+    }
+
+    /// Says that the request was a share link. `accept` is its `Accept` header.
+    #[cfg(feature = "server")]
+    pub(crate) fn of_link(mut self, accept: Option<HeaderValue>) -> Self {
+        self.edit(|inner| inner.link = Some(RejectedLink { accept }));
+        self
+    }
+
     /// Adds the printable string to sign. `is_sent` is whether the caller gets it.
     pub(crate) fn explained(mut self, string_to_sign: String, is_sent: bool) -> Self {
         self.edit(|inner| {
@@ -186,6 +220,18 @@ impl Rejection {
     #[must_use]
     pub fn reason(&self) -> Option<&'static str> {
         self.0.reason
+    }
+
+    /// The share link, if the request was one. A renderer can make a page for people then.
+    #[must_use]
+    pub fn link(&self) -> Option<&RejectedLink> {
+        self.0.link.as_ref()
+    }
+
+    /// The value of `Allow`, if the method was rejected.
+    #[cfg(feature = "server")]
+    pub(crate) fn allowed_methods(&self) -> Option<&'static str> {
+        self.0.allowed_methods
     }
 
     #[cfg(feature = "server")]

@@ -36,10 +36,12 @@ impl Rejection {
         Self::new(RejectionKind::TokenNotAllowed, detail)
     }
 
-    /// Makes the rejection for a request that a session key signed, on a route that needs a key of the app: 403.
+    /// Makes the rejection for a request that a session key signed, or for a share link, on a route that needs a request that a
+    /// key of the app signed: 403.
     #[must_use]
     pub fn key_not_allowed() -> Self {
-        let detail = "this route needs a signature by a key of the app: the key of a session is not enough";
+        let detail = "this route needs a request that a key of the app signed: the key of a session is not enough, and neither \
+                      is a share link";
         Self::new(RejectionKind::KeyNotAllowed, detail)
     }
 

@@ -5,8 +5,12 @@ use std::borrow::Cow;
 use http::{HeaderName, header};
 
 use crate::protocol::{
+    encode::{percent, segment::Text},
     field::value::Field,
-    scheme::{headers::HeaderTable, parameter_names::FieldParameters, secret_headers::SecretHeaders},
+    scheme::{
+        audience::Audience, error::SchemeError, headers::HeaderTable, links::LinkScheme,
+        parameter_names::FieldParameters, secret_headers::SecretHeaders,
+    },
 };
 
 /// The location of the app id, timestamp, nonce, token and signature in a request. The body digest is always a header.
@@ -73,11 +77,12 @@ pub struct Scheme {
     parameters: FieldParameters,
     field_location: FieldLocation,
     token_location: TokenLocation,
-    audience: String,
+    audience: Audience,
     signed_headers: Vec<HeaderName>,
     sensitive_headers: Vec<HeaderName>,
     /// The sensitive headers, and those of the signature and the token.
     secret_headers: SecretHeaders,
+    links: LinkScheme,
 }
 
 impl Scheme {
@@ -90,10 +95,11 @@ impl Scheme {
             parameters: FieldParameters::protocol(),
             field_location: FieldLocation::default(),
             token_location: TokenLocation::default(),
-            audience: String::new(),
+            audience: Audience::default(),
             signed_headers: Vec::new(),
             sensitive_headers: vec![header::AUTHORIZATION, header::PROXY_AUTHORIZATION],
             secret_headers: SecretHeaders::default(),
+            links: LinkScheme::new(),
         }
         .with_secret_headers()
     }
@@ -105,10 +111,7 @@ impl Scheme {
     ///
     /// Fails if the audience has more than 255 bytes, or contains anything except visible ASCII.
     pub fn with_audience(mut self, audience: impl Into<String>) -> Result<Self, SchemeError> {
-        self.audience = audience.into();
-        if self.audience.len() > 255 || !self.audience.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(SchemeError::Audience);
-        }
+        self.audience = Audience::new(audience)?;
         Ok(self)
     }
 
@@ -182,6 +185,17 @@ impl Scheme {
         self.checked()
     }
 
+    /// Sets what signers and verifiers of share links agree on. Default: [`LinkScheme::new`]. Verifiers take links only with
+    /// `Verifier::with_links`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a parameter of a link has the name of a field, or if a parameter that is not signed has one of these names.
+    pub fn with_links(mut self, links: LinkScheme) -> Result<Self, SchemeError> {
+        self.links = links;
+        self.checked()
+    }
+
     fn checked(self) -> Result<Self, SchemeError> {
         if let Some((name, reason)) = self.headers.unusable() {
             return Err(SchemeError::HeaderName { name: name.clone(), reason });
@@ -195,6 +209,9 @@ impl Scheme {
         }
         if let Some(name) = self.parameters.unusable() {
             return Err(SchemeError::ParameterName(name.to_owned()));
+        }
+        if let Some(name) = self.links.unusable(&self.parameters) {
+            return Err(SchemeError::LinkParameter(name.to_owned()));
         }
         match self.token_location.cookie() {
             Some(name) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
@@ -250,6 +267,12 @@ impl Scheme {
         &self.signed_headers
     }
 
+    /// Returns what signers and verifiers of share links agree on.
+    #[must_use]
+    pub fn links(&self) -> &LinkScheme {
+        &self.links
+    }
+
     pub(crate) fn is_sensitive(&self, name: &HeaderName) -> bool {
         self.sensitive_headers.contains(name)
     }
@@ -268,6 +291,24 @@ impl Scheme {
         (self.field_location != FieldLocation::Headers).then_some(&self.parameters)
     }
 
+    /// Whether the parameter of a query is a field, which has its own line in the string to sign.
+    pub(crate) fn is_query_field(&self, parameter: Text<'_>) -> bool {
+        self.query_fields().is_some_and(|fields| fields.find(parameter).is_some())
+    }
+
+    /// Whether the parameter of a share link has no place in line 5: it is a field, or left out of the signature.
+    pub(crate) fn is_unsigned_in_link(&self, parameter: Text<'_>) -> bool {
+        let is_left_out = |name: &[u8]| self.parameters.find_decoded(name).is_some() || self.links.leaves_out(name);
+        !parameter.is_broken() && is_left_out(&percent::decoded(parameter.raw()))
+    }
+
+    /// Whether the parameter of a share link does not reach the service.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_removed_from_link(&self, parameter: Text<'_>) -> bool {
+        let is_removed = |name: &[u8]| self.links.find(&self.parameters, name).is_some() || self.links.leaves_out(name);
+        !parameter.is_broken() && is_removed(&percent::decoded(parameter.raw()))
+    }
+
     pub(crate) fn field_parameters(&self) -> &FieldParameters {
         &self.parameters
     }
@@ -277,40 +318,4 @@ impl Default for Scheme {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The error for an invalid [`Scheme`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SchemeError {
-    /// The audience is too long or not visible ASCII.
-    #[error("the audience: expected at most 255 visible ASCII characters")]
-    Audience,
-    /// A field cannot be sent in this header.
-    #[error("header {name:?} cannot carry a field: {reason}")]
-    HeaderName {
-        /// The header.
-        name: HeaderName,
-        /// The reason, for people.
-        reason: &'static str,
-    },
-    /// This header cannot be signed.
-    #[error("header {name:?} cannot be a signed header: {reason}")]
-    SignedHeader {
-        /// The header.
-        name: HeaderName,
-        /// The reason, for people.
-        reason: &'static str,
-    },
-    /// A field cannot be sent in this parameter.
-    #[error(
-        "query parameter {0:?}: the name is empty, is another field already, or is for the digest, which is a header"
-    )]
-    ParameterName(String),
-    /// A cookie cannot have this name.
-    #[error("cookie {0:?}: expected a cookie's name, letters, digits and a few signs")]
-    CookieName(String),
-    /// An unsigned token cannot be in a cookie.
-    #[error("cookie {0:?}: a token without a signature cannot be in a cookie: use its field or Authorization: Bearer")]
-    UnsignedCookie(String),
 }

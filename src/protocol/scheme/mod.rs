@@ -1,8 +1,11 @@
-//! The configuration that both ends share: the `contract`, with the names of headers and parameters. The `limits`
-//! belong to the verifier alone.
+//! The configuration that both ends share: the `contract`, with the names of headers and parameters, and that of share
+//! `links`. The `limits` belong to the verifier alone.
 
+mod audience;
 pub(super) mod contract;
+pub(super) mod error;
 pub(super) mod headers;
 pub(super) mod limits;
+pub(super) mod links;
 pub(super) mod parameter_names;
 pub(super) mod secret_headers;

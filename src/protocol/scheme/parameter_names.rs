@@ -45,6 +45,11 @@ impl FieldParameters {
         self.iter().find(|(_, name)| percent::decode(parameter.raw()).eq(name.bytes())).map(|(field, _)| field)
     }
 
+    /// Returns the field with this decoded parameter name.
+    pub(crate) fn find_decoded(&self, parameter: &[u8]) -> Option<Field> {
+        self.iter().find(|(_, name)| name.as_bytes() == parameter).map(|(field, _)| field)
+    }
+
     /// Returns a name that is empty or used by two fields.
     pub(crate) fn unusable(&self) -> Option<&str> {
         let twice = |name| self.0.iter().filter(|other| *other == name).count() > 1;

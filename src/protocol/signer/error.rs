@@ -23,6 +23,8 @@ pub enum SignErrorKind {
     /// The URL cannot be signed or sent: it has no host or origin where one is needed, or the client would spell it
     /// otherwise.
     Url,
+    /// The signer has the key of a session, and only a key of the app may sign this.
+    Key,
     /// The body cannot be read, is too large to be buffered, or is streamed without a digest.
     Body,
     /// The system has no random bytes, or its clock is before 1970.

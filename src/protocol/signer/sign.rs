@@ -15,7 +15,7 @@ use crate::protocol::{
         token::TokenClaim,
     },
     field::{
-        digest::BodyDigest,
+        digest::{BodyDigest, Signature},
         value::{AppId, Field, Nonce, Timestamp, Token},
     },
     key::{
@@ -116,6 +116,14 @@ impl Signer {
         &self.scheme
     }
 
+    pub(super) fn signed_by(&self) -> SignedBy {
+        self.signed_by
+    }
+
+    pub(super) fn mac(&self, string: &StringToSign<'_>) -> Signature {
+        mac::sign(&self.key, self.signed_by, string)
+    }
+
     /// Signs a request's head with this timestamp and this nonce.
     ///
     /// Use it on platforms without a clock or a random source. The verifier accepts each nonce once, so two requests of
@@ -134,7 +142,7 @@ impl Signer {
         nonce: Nonce,
     ) -> Result<(), SignError> {
         let fields = self.prepare(parts, payload, timestamp, nonce)?;
-        let sign = self.with_string(parts, payload, &fields, |string| mac::sign(&self.key, self.signed_by, string))?;
+        let sign = self.with_string(parts, payload, &fields, |string| self.mac(string))?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
     }
 
@@ -151,7 +159,7 @@ impl Signer {
         let (sign, text) = self.with_string(parts, payload, &fields, |string| {
             let mut text = Vec::with_capacity(256);
             string.write(&mut text);
-            (mac::sign(&self.key, self.signed_by, string), text)
+            (self.mac(string), text)
         })?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)?;
         Ok(text)
@@ -194,7 +202,7 @@ impl Signer {
         location::remove(&self.scheme, parts).map_err(SignError::unwritable)?;
         token.write_elsewhere(&self.scheme, &mut parts.headers).map_err(SignError::unwritable)?;
         self.write_digest(parts, payload)?;
-        Ok(Fields { app_id: self.app_id.clone(), timestamp, nonce, token })
+        Ok(Fields { app_id: self.app_id.clone(), timestamp, nonce: Some(nonce), token })
     }
 
     fn write_digest(&self, parts: &mut Parts, payload: Payload<'_>) -> Result<(), SignError> {

@@ -1,15 +1,11 @@
 //! Removes a signature from a request, for servers that must not see it.
 
-use http::{HeaderMap, header, request::Parts};
+use http::request::Parts;
 
 use crate::protocol::{
-    claim::{
-        location::has_signature,
-        token::{auth_scheme, remove_cookie, rewrite},
-    },
-    encode::grammar::trim,
+    claim::{location::has_signature, token::remove_token},
     query::{self, with_query},
-    scheme::contract::{Scheme, TokenLocation},
+    scheme::contract::Scheme,
     signer::{error::SignError, sign::Signer},
 };
 
@@ -22,18 +18,6 @@ impl Signer {
         }
         remove_token(self.scheme(), &mut parts.headers);
         remove_parameters(self.scheme(), parts).map_err(SignError::unwritable)
-    }
-}
-
-fn remove_token(scheme: &Scheme, headers: &mut HeaderMap) {
-    if *scheme.token_location() == TokenLocation::Bearer {
-        rewrite(headers, header::AUTHORIZATION, |value| {
-            let is_bearer = auth_scheme(trim(value.as_bytes())).0.eq_ignore_ascii_case(b"bearer");
-            (!is_bearer).then(|| value.clone())
-        });
-    }
-    if let Some(name) = scheme.token_location().cookie() {
-        remove_cookie(headers, name);
     }
 }
 

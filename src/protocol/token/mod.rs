@@ -1,21 +1,31 @@
-//! Tokens and their owners: the `text` of a token, and the `owner` tag in it.
+//! Tokens, grants and their owners. `text` and `grant` have the texts of tokens and of grants, whose common `form` contains
+//! the `tag` of an `owner`. A `reference` stands for such a text in a store.
 
+mod form;
+mod grant;
 #[cfg(feature = "tokens")]
 mod owner;
+#[cfg(feature = "tokens")]
+mod reference;
+#[cfg(feature = "server")]
 mod tag;
 #[cfg(feature = "tokens")]
 mod text;
 
+pub use self::grant::GrantToken;
+#[cfg(feature = "server")]
 pub use self::tag::OwnerTag;
 #[cfg(feature = "tokens")]
 pub use self::{
     owner::{Device, Owner, OwnerKey, Subject},
-    text::{RenewalSeed, TokenRef},
+    reference::{RecordKind, TokenRef},
+    text::RenewalSeed,
 };
 
 #[cfg(all(test, feature = "tokens"))]
 #[allow(clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")]
 mod tests {
+    use base64ct::{Base64UrlUnpadded, Encoding};
     use serde_json::Value;
 
     use super::*;
@@ -63,6 +73,58 @@ mod tests {
         let seed = RenewalSeed::from_bytes(bytes(&renewal["seed_hex"]));
         let owner = *TokenRef::of(&old).unwrap().owner();
         assert_eq!(old.successor(&owner, &seed).expose(), text(&renewal["successor"]));
+    }
+
+    #[test]
+    fn grants_are_those_of_the_examples() {
+        let vectors = vectors();
+        let example = &vectors["grant"];
+        let grant: GrantToken = text(&example["grant"]).parse().unwrap();
+        let at = TokenRef::of_grant(&grant);
+        assert_eq!((at.kind(), *at.digest()), (RecordKind::Grant, bytes(&example["stored_sha256"])));
+        assert_eq!(*at.owner().as_bytes(), bytes::<16>(&vectors["token"]["owner_tag_hex"]));
+        let random = &text(&example["grant"])[28..];
+        let mut bytes = [0; 32];
+        Base64UrlUnpadded::decode(random, &mut bytes).unwrap();
+        assert_eq!(GrantToken::issued(at.owner(), &bytes).unwrap().expose(), grant.expose());
+    }
+
+    #[test]
+    fn other_texts_are_no_grants() {
+        let vectors = vectors();
+        let valid = text(&vectors["grant"]["grant"]).to_owned();
+        assert!(GrantToken::parse(valid.as_bytes()).is_ok());
+        for text in [
+            text(&vectors["token"]["token"]).to_owned(),
+            String::new(),
+            valid.replace("cs1g_", "cs1_"),
+            valid.replace("cs1g_", "cs2g_"),
+            valid[..valid.len() - 1].to_owned(),
+            format!("{valid}A"),
+            format!("{}.{}", &valid[..27], &valid[28..]),
+            format!("{}A{}", &valid[..27], &valid[28..]),
+            valid.replace('Q', "+"),
+            valid.replace('Q', "="),
+            // Bits that no tag has.
+            format!("{}B{}", &valid[..26], &valid[27..]),
+        ] {
+            let error = GrantToken::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("grant: expected cs1g_, 22 of"), "{text}: {error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn grant_and_token_are_never_confused(tag: [u8; 16], random: [u8; 32]) {
+            let owner = OwnerTag::from_bytes(tag);
+            let (token, grant) = (Token::issued(&owner, &random), GrantToken::issued(&owner, &random).unwrap());
+            assert!(GrantToken::parse(token.expose().as_bytes()).is_err());
+            let presented: Token = grant.expose().parse().unwrap();
+            assert!(TokenRef::of(&presented).is_none());
+            let (token, grant) = (TokenRef::of(&token).unwrap(), TokenRef::of_grant(&grant));
+            assert_eq!((token.owner(), grant.owner()), (&owner, &owner));
+            assert_ne!(token.digest(), grant.digest());
+        }
     }
 
     #[test]

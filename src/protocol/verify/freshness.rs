@@ -7,6 +7,8 @@ use crate::protocol::{
     field::value::{AppId, Timestamp},
     rejection::Rejection,
 };
+#[cfg(feature = "server")]
+use crate::protocol::{claim::link::LinkClaim, rejection::RejectionKind, token::GrantToken};
 
 /// The timestamps that a verifier accepts: a span around the clock, and optionally none before a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl Window {
         Self { memory: seconds, ..self }
     }
 
-    pub(super) fn check(&self, timestamp: Timestamp, now: u64) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, timestamp: Timestamp, now: u64) -> Result<(), Rejection> {
         let timestamp = timestamp.unix_seconds();
         let skew = timestamp.abs_diff(now);
         let detail = if skew > self.tolerance {
@@ -68,9 +70,67 @@ impl Window {
     }
 }
 
+/// The time in which a share link is accepted: from its timestamp, with the tolerance, until the second before its end.
+#[cfg(feature = "server")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkWindow {
+    timestamp: u64,
+    tolerance: u64,
+    end: u64,
+}
+
+/// How much longer than a link its nonce is stored, in seconds, because the clocks of machines differ.
+#[cfg(feature = "server")]
+const LINK_RETENTION: u64 = 60;
+
+#[cfg(feature = "server")]
+impl LinkWindow {
+    pub(crate) fn check(&self, now: u64) -> Result<(), Rejection> {
+        let Self { timestamp, tolerance, end } = *self;
+        if timestamp > now.saturating_add(tolerance) {
+            let skew = timestamp.saturating_sub(now);
+            let detail = format!(
+                "the link's timestamp is {skew} s ahead of the server's clock, {tolerance} s are allowed: set the clock of the \
+                 signer"
+            );
+            return Err(Rejection::stale(detail, now));
+        }
+        match now < end {
+            true => Ok(()),
+            false => Err(Rejection::new(RejectionKind::ExpiredLink, "the link has expired: ask for a new one")),
+        }
+    }
+
+    /// The first second in which the link is expired, in Unix seconds.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(super) fn forget_nonce_at(&self) -> u64 {
+        self.end.saturating_add(LINK_RETENTION)
+    }
+}
+
 /// A claim whose timestamp is in the window.
 #[derive(Clone, Debug)]
 pub struct Timely(Claim);
+
+#[cfg(feature = "server")]
+impl LinkClaim {
+    /// Checks the timestamp and the end of the link. `now` is in Unix seconds. A link has a tolerance only before its
+    /// timestamp.
+    pub(crate) fn timely(
+        self,
+        now: u64,
+        tolerance: u64,
+    ) -> Result<(Timely, LinkWindow, Option<GrantToken>), Rejection> {
+        let timestamp = self.claim.timestamp().unix_seconds();
+        let end = timestamp.saturating_add(self.lifetime.seconds());
+        let window = LinkWindow { timestamp, tolerance, end };
+        window.check(now)?;
+        Ok((Timely(self.claim), window, self.grant))
+    }
+}
 
 impl Claim {
     /// Checks the timestamp against the clock. `now` is in Unix seconds.

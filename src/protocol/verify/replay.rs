@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 #[cfg(any(feature = "server", feature = "test-util"))]
-use crate::protocol::field::value::{Timestamp, Token};
+use crate::protocol::field::value::Token;
 #[cfg(any(feature = "tokens", feature = "test-util"))]
 use crate::protocol::key::app_key::SignedBy;
+#[cfg(feature = "server")]
+use crate::protocol::verify::freshness::LinkWindow;
 use crate::protocol::{
     claim::fields::Fields,
-    field::value::{AppId, Nonce},
+    field::value::{AppId, Nonce, Timestamp},
     key::app_key::KeyLabel,
     rejection::{Rejection, RejectionKind},
     verify::{freshness::Window, mac::Authentic},
@@ -71,6 +73,7 @@ pub(crate) struct PendingNonce {
     key: KeyLabel,
     now: u64,
     retention: Retention,
+    is_link: bool,
 }
 
 /// The fields of an authentic claim, without its request. It is small, because a verifier keeps it while it waits.
@@ -112,8 +115,35 @@ impl SignedFields {
         let Self { fields, key } = self;
         window.check(fields.timestamp, now)?;
         let retention = Retention { now: forget, until: window.end(fields.timestamp) };
-        Ok(PendingNonce { fields, key, now, retention })
+        Ok(PendingNonce { fields, key, now, retention, is_link: false })
     }
+
+    /// Checks the end of a share link again. If the link may be opened more than once, there is nothing to claim.
+    #[cfg(feature = "server")]
+    pub(crate) fn pending_link(self, now: u64, forget: u64, window: &LinkWindow) -> Result<PendingLink, Rejection> {
+        let Self { fields, key } = self;
+        window.check(now)?;
+        if fields.nonce.is_none() {
+            return Ok(PendingLink::Reusable(ReusableLink { fields, key }));
+        }
+        let retention = Retention { now: forget, until: window.forget_nonce_at() };
+        Ok(PendingLink::Once(PendingNonce { fields, key, now, retention, is_link: true }))
+    }
+}
+
+/// An authentic share link before step 8.
+#[cfg(feature = "server")]
+pub(crate) enum PendingLink {
+    /// A link for one use.
+    Once(PendingNonce),
+    Reusable(ReusableLink),
+}
+
+/// An authentic share link that may be opened until it ends.
+#[cfg(feature = "server")]
+pub(crate) struct ReusableLink {
+    fields: Arc<Fields>,
+    key: KeyLabel,
 }
 
 impl PendingNonce {
@@ -121,8 +151,17 @@ impl PendingNonce {
         &self.fields.app_id
     }
 
-    pub(crate) fn nonce(&self) -> &Nonce {
-        &self.fields.nonce
+    /// The nonce. Only share links that may be opened more than once have none, and they are never pending.
+    pub(crate) fn nonce(&self) -> Option<&Nonce> {
+        self.fields.nonce.as_ref()
+    }
+
+    pub(crate) fn is_link(&self) -> bool {
+        self.is_link
+    }
+
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.fields.timestamp
     }
 
     /// The fields, which outlive the claim.
@@ -139,10 +178,6 @@ impl PendingNonce {
 
     pub(crate) fn retention(&self) -> Retention {
         self.retention
-    }
-
-    pub(crate) fn check_again(&self, window: &Window, now: u64) -> Result<(), Rejection> {
-        window.check(self.fields.timestamp, now)
     }
 
     /// Converts the store's result.
@@ -176,10 +211,30 @@ pub struct Unrepeated {
     key: KeyLabel,
 }
 
-impl Unrepeated {
+/// The fields of a caller that passed all checks, and the key that signed.
+#[derive(Clone, Debug)]
+pub(crate) struct Verified {
+    fields: Arc<Fields>,
+    key: KeyLabel,
+}
+
+impl From<Unrepeated> for Verified {
+    fn from(Unrepeated { fields, key }: Unrepeated) -> Self {
+        Self { fields, key }
+    }
+}
+
+#[cfg(feature = "server")]
+impl From<ReusableLink> for Verified {
+    fn from(ReusableLink { fields, key }: ReusableLink) -> Self {
+        Self { fields, key }
+    }
+}
+
+impl Verified {
     #[cfg(feature = "test-util")]
     pub(crate) fn for_test(app_id: AppId, token: Option<Token>, name: Option<KeyName>) -> Self {
-        let (timestamp, nonce) = (Timestamp::for_test(), Nonce::for_test());
+        let (timestamp, nonce) = (Timestamp::for_test(), Some(Nonce::for_test()));
         let token = TokenClaim::new(&Scheme::new(), token);
         let key = KeyLabel { index: 0, name, signed_by: SignedBy::default() };
         Self { fields: Arc::new(Fields { app_id, timestamp, nonce, token }), key }

@@ -77,7 +77,9 @@ where
                 Ok(admission) => admission,
                 Err(rejection) => return Ok(refuse(&*renderer, &rejection)),
             };
-            let is_verified = request.extensions().get::<Caller>().is_some();
+            let caller = request.extensions().get::<Caller>();
+            let is_verified = caller.is_some();
+            let link = caller.and_then(|caller| verifier.link_answer(caller));
             let response = inner.call(request).await;
             // If the streamed body was rejected, discard the service's response, because it is based on unverified
             // bytes.
@@ -90,8 +92,10 @@ where
             // The time of another verifier, which a gateway may pass on, would make a client sign and send again what this
             // service has carried out.
             response.headers_mut().remove("x-server-time");
-            if is_verified {
-                bind_to_caller(response.headers_mut(), verifier.scheme());
+            match link {
+                Some(link) => link.bind(response.headers_mut(), verifier.time().now),
+                None if is_verified => bind_to_caller(response.headers_mut(), verifier.scheme()),
+                None => {}
             }
             Ok(response.map(ResponseBody::of_service))
         })

@@ -48,16 +48,19 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 /// The relevant directives of a response. RFC 9111, section 5.2.2.
 #[derive(Default)]
-struct Directives {
+pub(in crate::server) struct Directives {
     no_store: bool,
     /// `public`, `s-maxage` with a number, or `private` without a list of fields.
     names_who_stores: bool,
     /// Also `true` if a value is malformed, because another reader may find a `max-age` in it.
     has_max_age: bool,
+    no_cache: bool,
+    /// The smallest `max-age` that is a number, in seconds.
+    max_age: Option<u64>,
 }
 
 impl Directives {
-    fn read<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Self {
+    pub(in crate::server) fn read<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Self {
         let mut directives = Self::default();
         for value in values {
             if directives.read_value(value.as_bytes()).is_none() {
@@ -65,6 +68,15 @@ impl Directives {
             }
         }
         directives
+    }
+
+    /// Whether the service has said `no-store` or `no-cache`, also for certain fields, or something malformed.
+    pub(in crate::server) fn forbids_reuse(&self) -> bool {
+        self.no_store || self.no_cache || (self.has_max_age && self.max_age.is_none())
+    }
+
+    pub(in crate::server) fn max_age(&self) -> Option<u64> {
+        self.max_age
     }
 
     fn decides_who_stores(&self) -> bool {
@@ -92,7 +104,12 @@ impl Directives {
                 Some(seconds) if name.eq_ignore_ascii_case(b"s-maxage") && is_number(seconds) => {
                     self.names_who_stores = true;
                 }
-                _ if name.eq_ignore_ascii_case(b"max-age") => self.has_max_age = true,
+                _ if name.eq_ignore_ascii_case(b"no-cache") => self.no_cache = true,
+                _ if name.eq_ignore_ascii_case(b"max-age") => {
+                    self.has_max_age = true;
+                    let seconds = argument.and_then(|seconds| std::str::from_utf8(seconds).ok()?.parse().ok());
+                    self.max_age = self.max_age.into_iter().chain(seconds).min();
+                }
                 _ => {}
             }
         }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     event::call_closure,
     protocol::{Challenge, Rejection, RejectionKind},
+    server::link::answer::hide_link,
 };
 
 /// Makes the response to a rejected request. Closures from `&Rejection` to `Response<Bytes>` implement this trait.
@@ -79,6 +80,12 @@ pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, rejection: 
     if rejection.string_to_sign().is_some() {
         // The text has parameters that the caller chose. A browser must not take it for a page.
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+    if let Some(methods) = rejection.allowed_methods() {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    if rejection.link().is_some() {
+        hide_link(headers);
     }
     if is_unauthorized && !headers.contains_key(WWW_AUTHENTICATE) {
         // RFC 9110, section 11.6.1: a scheme and its parameters. A code consists of letters and `_`.

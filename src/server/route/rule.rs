@@ -45,9 +45,9 @@ impl Rule {
     pub(in crate::server) fn check(self, extensions: &Extensions) -> Result<(), Rejection> {
         match (Proof::of(extensions)?, self) {
             (Proof::None, _) => Ok(()),
-            (Proof::Signature(caller), Self::AppKey) => match caller.signed_by() {
-                SignedBy::AppKey => Ok(()),
-                SignedBy::SessionKey => Err(Rejection::key_not_allowed()),
+            (Proof::Signature(caller), Self::AppKey) => match (caller.signed_by(), caller.link()) {
+                (SignedBy::AppKey, None) => Ok(()),
+                _ => Err(Rejection::key_not_allowed()),
             },
             (Proof::Token(_), Self::AppKey) => Err(Rejection::key_not_allowed()),
             (Proof::Signature(caller), _) => self.check_token(caller),

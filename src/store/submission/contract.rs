@@ -1,6 +1,6 @@
 //! The contract of a submission store.
 
-use std::time::Duration;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use super::entry::{Entry, Fingerprint, Finish, Lease, Reserved, SubmissionRef, WhenLost};
 use crate::store::StoreError;
@@ -84,4 +84,95 @@ pub trait SubmissionStore: Send + Sync + 'static {
     ///
     /// The store could not answer.
     fn forget(&self, at: &SubmissionRef) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+macro_rules! pointer {
+    ($($pointer:ident),*) => {$(
+        impl<T: SubmissionStore> SubmissionStore for $pointer<T> {
+            async fn reserve(
+                &self,
+                at: &SubmissionRef,
+                lease: &Lease,
+                fingerprint: &Fingerprint,
+                ttl: Duration,
+                when_lost: WhenLost,
+            ) -> Result<Reserved, StoreError> {
+                (**self).reserve(at, lease, fingerprint, ttl, when_lost).await
+            }
+
+            async fn renew(&self, at: &SubmissionRef, lease: &Lease) -> Result<bool, StoreError> {
+                (**self).renew(at, lease).await
+            }
+
+            async fn finish(&self, at: &SubmissionRef, lease: &Lease, end: &Finish) -> Result<bool, StoreError> {
+                (**self).finish(at, lease, end).await
+            }
+
+            async fn state(&self, at: &SubmissionRef) -> Result<Option<Entry>, StoreError> {
+                (**self).state(at).await
+            }
+
+            async fn settle(&self, at: &SubmissionRef, end: &Finish) -> Result<bool, StoreError> {
+                (**self).settle(at, end).await
+            }
+
+            async fn forget(&self, at: &SubmissionRef) -> Result<bool, StoreError> {
+                (**self).forget(at).await
+            }
+        }
+    )*};
+}
+pointer!(Arc, Box);
+
+pub(crate) type BoxedAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A submission store that is chosen at run time.
+#[allow(dead_code, reason = "a layer will use it")]
+pub(crate) trait DynSubmissionStore: Send + Sync {
+    fn reserve<'a>(
+        &'a self,
+        at: &'a SubmissionRef,
+        lease: &'a Lease,
+        fingerprint: &'a Fingerprint,
+        ttl: Duration,
+        when_lost: WhenLost,
+    ) -> BoxedAnswer<'a, Reserved>;
+    fn renew<'a>(&'a self, at: &'a SubmissionRef, lease: &'a Lease) -> BoxedAnswer<'a, bool>;
+    fn finish<'a>(&'a self, at: &'a SubmissionRef, lease: &'a Lease, end: &'a Finish) -> BoxedAnswer<'a, bool>;
+    fn state<'a>(&'a self, at: &'a SubmissionRef) -> BoxedAnswer<'a, Option<Entry>>;
+    fn settle<'a>(&'a self, at: &'a SubmissionRef, end: &'a Finish) -> BoxedAnswer<'a, bool>;
+    fn forget<'a>(&'a self, at: &'a SubmissionRef) -> BoxedAnswer<'a, bool>;
+}
+
+impl<T: SubmissionStore> DynSubmissionStore for T {
+    fn reserve<'a>(
+        &'a self,
+        at: &'a SubmissionRef,
+        lease: &'a Lease,
+        fingerprint: &'a Fingerprint,
+        ttl: Duration,
+        when_lost: WhenLost,
+    ) -> BoxedAnswer<'a, Reserved> {
+        Box::pin(SubmissionStore::reserve(self, at, lease, fingerprint, ttl, when_lost))
+    }
+
+    fn renew<'a>(&'a self, at: &'a SubmissionRef, lease: &'a Lease) -> BoxedAnswer<'a, bool> {
+        Box::pin(SubmissionStore::renew(self, at, lease))
+    }
+
+    fn finish<'a>(&'a self, at: &'a SubmissionRef, lease: &'a Lease, end: &'a Finish) -> BoxedAnswer<'a, bool> {
+        Box::pin(SubmissionStore::finish(self, at, lease, end))
+    }
+
+    fn state<'a>(&'a self, at: &'a SubmissionRef) -> BoxedAnswer<'a, Option<Entry>> {
+        Box::pin(SubmissionStore::state(self, at))
+    }
+
+    fn settle<'a>(&'a self, at: &'a SubmissionRef, end: &'a Finish) -> BoxedAnswer<'a, bool> {
+        Box::pin(SubmissionStore::settle(self, at, end))
+    }
+
+    fn forget<'a>(&'a self, at: &'a SubmissionRef) -> BoxedAnswer<'a, bool> {
+        Box::pin(SubmissionStore::forget(self, at))
+    }
 }

@@ -4,24 +4,30 @@ use std::{any::Any, pin::Pin, sync::Arc};
 
 use super::record::{Found, Offer, Placed, Record, Renewed, Room, Touched, Which};
 use crate::{
-    protocol::token::{OwnerKey, OwnerTag, TokenRef},
+    protocol::token::{OwnerKey, OwnerTag, RecordKind, TokenRef},
     store::StoreError,
 };
 
-/// Stores the tokens that a service has issued.
+/// Stores the tokens and the grants that a service has issued.
 ///
 /// [`MemoryTokenStore`](crate::store::MemoryTokenStore) is one for a single process. A store gets no token, only the tag of
 /// its owner and the SHA-256 of its text. It has no clock: each method gets `now` in Unix seconds.
 ///
+/// A store keeps two [kinds](RecordKind) of records: the tokens of sessions, and the grants of share links. The grants of an
+/// owner are apart from its tokens. In the contract, "tokens" are the records of one kind. The library puts, finds, ends and
+/// lists grants. It never touches, takes or renews one.
+///
 /// # Contract
 ///
-/// 1. All methods on one owner are atomic with respect to each other, on every machine.
+/// 1. All methods on one owner and kind are atomic with respect to each other, on every machine. They do not affect records of
+///    the other kind: a limit does not count them, an end does not end them, and `find` and `list` do not return them.
 /// 2. `find` returns a record from its `put` until the second before its end, unless the token was ended or taken, or the
 ///    overlap after the first use of its successor is over. A renewal of the successor is a use.
 /// 3. After `put`, at most [`limit`](Room::limit) plain sessions of the same app and kind of device are live, and at most
 ///    [`max`](Room::max) tokens of the same app. [`NewestWins`](crate::token::SessionLimit::NewestWins) ends the sessions that were
 ///    put first, in the order of the store itself, and never the new one. A refusal changes nothing.
-/// 4. After `end` has returned, no token that was put before `end` began, and no successor of one, is found or taken.
+/// 4. After `end` has returned, no token that was put before `end` began, and no successor of one, is found or taken. To end
+///    all of a user's sessions, the library ends the sessions first and the grants second.
 /// 5. Of all calls of `take` for one token, exactly one returns `true`.
 /// 6. All calls of `renew` for one live token return the same seed and record. There is one successor. A session is renewed
 ///    at most four times within one overlap. A token that is accepted once is not renewed.
@@ -90,8 +96,8 @@ pub trait TokenStore: Send + Sync + 'static {
         now: u64,
     ) -> impl Future<Output = Result<Renewed, StoreError>> + Send;
 
-    /// Ends sessions of an owner with the reason [`Revoked`](crate::token::EndReason::Revoked). The store remembers this reason
-    /// for `remember` seconds. Returns the number of live sessions that it has ended.
+    /// Ends sessions or grants of an owner with the reason [`Revoked`](crate::token::EndReason::Revoked). The store remembers
+    /// this reason for `remember` seconds. Returns the number of live sessions or grants that it has ended.
     ///
     /// # Errors
     ///
@@ -99,17 +105,23 @@ pub trait TokenStore: Send + Sync + 'static {
     fn end(
         &self,
         owner: &OwnerTag,
+        kind: RecordKind,
         which: Which<'_>,
         remember: u64,
         now: u64,
     ) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
-    /// Returns the live sessions of an owner, each once, in the order in which they were put.
+    /// Returns the live sessions or grants of an owner, each once, in the order in which they were put.
     ///
     /// # Errors
     ///
     /// The store could not answer.
-    fn list(&self, owner: &OwnerTag, now: u64) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send;
+    fn list(
+        &self,
+        owner: &OwnerTag,
+        kind: RecordKind,
+        now: u64,
+    ) -> impl Future<Output = Result<Vec<Record>, StoreError>> + Send;
 }
 
 macro_rules! pointer {
@@ -142,15 +154,16 @@ macro_rules! pointer {
             async fn end(
                 &self,
                 owner: &OwnerTag,
+                kind: RecordKind,
                 which: Which<'_>,
                 remember: u64,
                 now: u64,
             ) -> Result<usize, StoreError> {
-                (**self).end(owner, which, remember, now).await
+                (**self).end(owner, kind, which, remember, now).await
             }
 
-            async fn list(&self, owner: &OwnerTag, now: u64) -> Result<Vec<Record>, StoreError> {
-                (**self).list(owner, now).await
+            async fn list(&self, owner: &OwnerTag, kind: RecordKind, now: u64) -> Result<Vec<Record>, StoreError> {
+                (**self).list(owner, kind, now).await
             }
         }
     )*};
@@ -168,8 +181,15 @@ pub(crate) trait DynTokenStore: Send + Sync {
     fn touch<'a>(&'a self, at: &'a TokenRef, now: u64, until: Option<u64>) -> BoxedAnswer<'a, Touched>;
     fn take<'a>(&'a self, at: &'a TokenRef, now: u64) -> BoxedAnswer<'a, bool>;
     fn renew<'a>(&'a self, old: &'a TokenRef, offer: &'a Offer, now: u64) -> BoxedAnswer<'a, Renewed>;
-    fn end<'a>(&'a self, owner: &'a OwnerTag, which: Which<'a>, remember: u64, now: u64) -> BoxedAnswer<'a, usize>;
-    fn list<'a>(&'a self, owner: &'a OwnerTag, now: u64) -> BoxedAnswer<'a, Vec<Record>>;
+    fn end<'a>(
+        &'a self,
+        owner: &'a OwnerTag,
+        kind: RecordKind,
+        which: Which<'a>,
+        remember: u64,
+        now: u64,
+    ) -> BoxedAnswer<'a, usize>;
+    fn list<'a>(&'a self, owner: &'a OwnerTag, kind: RecordKind, now: u64) -> BoxedAnswer<'a, Vec<Record>>;
 }
 
 impl<T: TokenStore> DynTokenStore for T {
@@ -201,11 +221,18 @@ impl<T: TokenStore> DynTokenStore for T {
         Box::pin(TokenStore::renew(self, old, offer, now))
     }
 
-    fn end<'a>(&'a self, owner: &'a OwnerTag, which: Which<'a>, remember: u64, now: u64) -> BoxedAnswer<'a, usize> {
-        Box::pin(TokenStore::end(self, owner, which, remember, now))
+    fn end<'a>(
+        &'a self,
+        owner: &'a OwnerTag,
+        kind: RecordKind,
+        which: Which<'a>,
+        remember: u64,
+        now: u64,
+    ) -> BoxedAnswer<'a, usize> {
+        Box::pin(TokenStore::end(self, owner, kind, which, remember, now))
     }
 
-    fn list<'a>(&'a self, owner: &'a OwnerTag, now: u64) -> BoxedAnswer<'a, Vec<Record>> {
-        Box::pin(TokenStore::list(self, owner, now))
+    fn list<'a>(&'a self, owner: &'a OwnerTag, kind: RecordKind, now: u64) -> BoxedAnswer<'a, Vec<Record>> {
+        Box::pin(TokenStore::list(self, owner, kind, now))
     }
 }

@@ -26,22 +26,24 @@ pub enum TokenKind {
     OneTime,
     /// A token for routes without a signature. Routes with a signature do not accept it.
     Bearer,
+    /// No token, but a grant of share links. No request is accepted with it in the place of a token.
+    Grant,
 }
 
-/// A record of a token. All times are Unix seconds, and each end is exclusive: the token is live while `now < end`.
+/// A record of a token or a grant. All times are Unix seconds, and each end is exclusive: the token is live while `now < end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The id of the session.
+    /// The id of the session or the grant.
     pub id: SessionId,
-    /// The owner, whose tag is in the token.
+    /// The owner, whose tag is in the token or the grant.
     pub owner: Owner,
-    /// The app that the token was issued to.
+    /// The app that the token or the grant was issued to.
     pub app_id: AppId,
     /// What the token is for.
     pub kind: TokenKind,
     /// The kind of device, if there is one. Limits count each kind separately.
     pub device: Option<Device>,
-    /// When the session was issued.
+    /// When the session or the grant was issued.
     pub issued_at: u64,
     /// The last use of the session that was recorded.
     pub seen_at: u64,
@@ -89,13 +91,13 @@ pub enum EndReason {
     Revoked,
 }
 
-/// The limits that a new token must meet, together with the live tokens of its owner.
+/// The limits that a new token or grant must meet, together with the live ones of its owner.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Room {
     /// The limit on plain sessions of the same app and kind of device.
     pub limit: Option<SessionLimit>,
-    /// The limit on live tokens of all kinds, of the same app.
+    /// The limit on live tokens of all kinds, or on live grants, of the same app.
     pub max: usize,
     /// How long the reason of an end is remembered, in seconds.
     pub remember: u64,
@@ -185,19 +187,19 @@ pub enum Renewed {
     TooOften,
 }
 
-/// Which tokens of an owner [`TokenStore::end`](crate::store::TokenStore::end) ends.
+/// Which sessions or grants of an owner [`TokenStore::end`](crate::store::TokenStore::end) ends.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Which<'a> {
-    /// The session with this id.
+    /// The session or the grant with this id.
     One(SessionId),
-    /// The session with this id, if it is of this app.
+    /// The one with this id, if it is of this app.
     OneOf(&'a AppId, SessionId),
-    /// All sessions of this app but the one with this id.
+    /// All of this app but the one with this id.
     AllBut(&'a AppId, SessionId),
-    /// All sessions of this app.
+    /// All of this app.
     AllOf(&'a AppId),
-    /// All sessions.
+    /// All.
     All,
 }
 

@@ -64,7 +64,7 @@ impl RedisServer {
         format!("redis+unix://{}", self.directory.join("socket").display())
     }
 
-    pub(super) fn client(&self) -> redis::Client {
+    pub(crate) fn client(&self) -> redis::Client {
         redis::Client::open(self.url()).unwrap()
     }
 

@@ -115,6 +115,25 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::Fails, "the store failed"),
     // 11: records are kept for 60 s after their end.
     (Fault::PurgesEarly, "was removed within 60 s after its end"),
+    // Grants are apart from sessions.
+    (Fault::FindsTokenAsGrant, "a token was found as a grant"),
+    (Fault::FindsGrantAsToken, "a grant was found as a token"),
+    (Fault::MixesListedKinds, "the records that are listed of a kind"),
+    (Fault::EndsOtherKind, "an end of Session by All ended the other kind"),
+    (Fault::EndsSessionsWithGrants, "an end of Grant by AllOf"),
+    (Fault::SessionsCountGrants, "a limit on sessions counts grants"),
+    (Fault::GrantsCountSessions, "a limit on grants counts sessions"),
+    (Fault::GrantMaxTooHigh, "has more than 2 grants"),
+    (Fault::StoresRefusedGrant, "a refused grant was stored"),
+    // The contract is broken for grants only.
+    (Fault::GrantLosesData, "find changed a record"),
+    (Fault::GrantLivesTooLong, "token 3 was live at its end"),
+    (Fault::GrantEndMixesOwners, "was ended with another owner's"),
+    (Fault::GrantsCountExpired, "an expired session counts"),
+    (Fault::GrantsMixApps, "a limit counts sessions of another app"),
+    (Fault::GrantEndIgnoresApp, "the number of sessions that OneOf"),
+    (Fault::GrantEndSkipsExpired, "a token is live after an end by a faster clock"),
+    (Fault::GrantMissedByEnd, "after an end that raced with logins"),
 ];
 
 /// Faults of full stores.
@@ -124,6 +143,8 @@ const BOUNDED_FAULTS: &[(Fault, &str)] = &[
     (Fault::KeepsEnded, "a full store did not remove ended records"),
     (Fault::RenewalsGrow, "renewals filled the store"),
     (Fault::EndsGrow, "logins filled the store with ended records"),
+    (Fault::KeepsExpiredGrants, "a full store did not remove expired records"),
+    (Fault::DropsLiveGrants, "a full store dropped a live record"),
     (Fault::RacyRoom, "racing logins in a store of 10 records"),
 ];
 

@@ -10,7 +10,8 @@ use std::{
 
 use countersign::{
     store::{
-        Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, Renewed, Room, StoreError, TokenStore, Touched, Which,
+        Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, RecordKind, Renewed, Room, StoreError, TokenStore,
+        Touched, Which,
     },
     token::{EndReason, Owner, OwnerKey, SessionId, SessionLimit, TokenKind, TokenRef},
 };
@@ -117,6 +118,27 @@ pub(super) enum Fault {
     Fails,
     // 11: records are kept after their end.
     PurgesEarly,
+    // Grants are apart from sessions.
+    FindsTokenAsGrant,
+    FindsGrantAsToken,
+    MixesListedKinds,
+    EndsOtherKind,
+    EndsSessionsWithGrants,
+    SessionsCountGrants,
+    GrantsCountSessions,
+    GrantMaxTooHigh,
+    StoresRefusedGrant,
+    // The contract is broken for grants only.
+    GrantLosesData,
+    GrantLivesTooLong,
+    GrantEndMixesOwners,
+    GrantsCountExpired,
+    GrantsMixApps,
+    GrantEndIgnoresApp,
+    GrantEndSkipsExpired,
+    GrantMissedByEnd,
+    KeepsExpiredGrants,
+    DropsLiveGrants,
 }
 
 pub(super) struct Faulty {
@@ -189,7 +211,7 @@ impl Faulty {
     /// The place where a token is stored.
     fn place(&self, at: &TokenRef) -> TokenRef {
         match self.fault {
-            Fault::MixesOwners => TokenRef::new(OwnerTag::from_bytes([0; 16]), *at.digest()),
+            Fault::MixesOwners => TokenRef::new(at.kind(), OwnerTag::from_bytes([0; 16]), *at.digest()),
             _ => *at,
         }
     }
@@ -200,7 +222,7 @@ impl Faulty {
 
     /// The live sessions that the limit counts with this one.
     async fn counted(&self, at: &TokenRef, record: &Record, now: u64) -> Vec<Record> {
-        let mut all = self.inner.list(at.owner(), now).await.unwrap();
+        let mut all = self.inner.list(at.owner(), at.kind(), now).await.unwrap();
         all.retain(|other| other.is_plain() && other.app_id == record.app_id && other.device == record.device);
         all
     }
@@ -216,7 +238,7 @@ impl Faulty {
         digest[..8].copy_from_slice(&number.to_be_bytes());
         id[..8].copy_from_slice(&number.to_be_bytes());
         let record = Record { id: SessionId::from_bytes(id), ..record.clone() };
-        let _ = self.inner.put(&TokenRef::new(*owner, digest), &record, room, now).await;
+        let _ = self.inner.put(&TokenRef::new(RecordKind::Session, *owner, digest), &record, room, now).await;
     }
 }
 
@@ -240,6 +262,8 @@ impl TokenStore for Faulty {
             notes.renewed.keys().filter(|old| old.owner() == at.owner()).count()
         };
         let unlimited = self.notes().room();
+        let is_grant = at.kind() == RecordKind::Grant;
+        let others = self.inner.list(at.owner(), other(at.kind()), now).await?.len();
         match (self.fault, room.limit) {
             (Fault::Hangs, _) => std::future::pending().await,
             (Fault::Fails, _) => return Err(StoreError::new("no route")),
@@ -264,7 +288,7 @@ impl TokenStore for Faulty {
                 }
                 if counted.len() >= limit && record.is_plain() {
                     let ended = counted.remove(0);
-                    self.inner.end(at.owner(), Which::One(ended.id), room.remember, now).await?;
+                    self.inner.end(at.owner(), at.kind(), Which::One(ended.id), room.remember, now).await?;
                     self.inner.put(at, &record, unlimited, now).await?;
                     return Ok(Placed::Done { ended: 1 });
                 }
@@ -280,6 +304,16 @@ impl TokenStore for Faulty {
             (Fault::NoMaxOfApps, _) if matches!(record.owner, Owner::App(_)) => room.max = usize::MAX,
             (Fault::RemembersTooLong, _) if room.remember > 0 => room.remember += 1,
             (Fault::KeepsExpired, _) => now = now.min(1_700_000_000),
+            (Fault::SessionsCountGrants, _) if !is_grant => room.max = room.max.saturating_sub(others),
+            (Fault::GrantsCountSessions, _) if is_grant => room.max = room.max.saturating_sub(others),
+            (Fault::KeepsExpiredGrants, _) if is_grant => now = now.min(1_700_000_000),
+            (Fault::GrantMaxTooHigh, _) if is_grant => room.max += 1,
+            (Fault::GrantsCountExpired, _) if is_grant => now = record.issued_at,
+            (Fault::GrantsMixApps, _) if is_grant => {
+                let all = self.inner.list(at.owner(), at.kind(), now).await?;
+                let elsewhere = all.iter().filter(|other| other.app_id != record.app_id).count();
+                room.max = room.max.saturating_sub(elsewhere);
+            }
             _ => {}
         }
         let at = self.place(at);
@@ -291,20 +325,25 @@ impl TokenStore for Faulty {
         self.puts.fetch_sub(1, SeqCst);
         match (self.fault, &placed) {
             (Fault::RacyRoom, Err(_)) if racing => return self.spare.put(&at, &record, room, now).await,
-            (Fault::DropsLive, Err(_)) => {
+            (Fault::DropsLive, Err(_)) | (Fault::DropsLiveGrants, Err(_))
+                if is_grant || self.fault == Fault::DropsLive =>
+            {
                 let owners: Vec<OwnerTag> = self.notes().owners.iter().copied().collect();
                 for owner in owners {
-                    self.inner.end(&owner, Which::All, 0, now).await?;
+                    self.inner.end(&owner, at.kind(), Which::All, 0, now).await?;
                 }
+            }
+            (Fault::StoresRefusedGrant, Ok(Placed::Refused)) if is_grant => {
+                self.inner.put(&at, &record, unlimited, now).await?;
             }
             (Fault::StoresRefused, Ok(Placed::Refused)) => {
                 self.inner.put(&at, &record, unlimited, now).await?;
             }
             (Fault::RefusalEnds, Ok(Placed::Refused)) if room.remember > 0 => {
-                self.inner.end(at.owner(), Which::One(counted[0].id), 0, now).await?;
+                self.inner.end(at.owner(), at.kind(), Which::One(counted[0].id), 0, now).await?;
             }
             (Fault::ReplacedKeepsOld, Ok(Placed::Done { ended: 1.. })) => {
-                let left = self.inner.list(at.owner(), now).await?;
+                let left = self.inner.list(at.owner(), at.kind(), now).await?;
                 let is_replaced = |id| left.iter().all(|other| other.id != id);
                 let mut notes = self.notes();
                 let kept = notes.renewed.iter().filter(|(_, (old, _))| is_replaced(old.id)).map(|(old, _)| *old);
@@ -328,9 +367,17 @@ impl TokenStore for Faulty {
         let asked = match self.fault {
             Fault::FindsTooShort => now + 1,
             Fault::FindsTooLong => now.saturating_sub(1),
+            Fault::GrantLivesTooLong if at.kind() == RecordKind::Grant => now - 1,
             _ => now,
         };
+        let is_mixed = match at.kind() {
+            RecordKind::Grant => self.fault == Fault::FindsTokenAsGrant,
+            RecordKind::Session => self.fault == Fault::FindsGrantAsToken,
+        };
         let found = match self.inner.find(at, asked).await? {
+            Found::Unknown if is_mixed => {
+                self.inner.find(&TokenRef::new(other(at.kind()), *at.owner(), *at.digest()), now).await?
+            }
             Found::Unknown if self.fault == Fault::RacyRoom => self.spare.find(at, now).await?,
             found => found,
         };
@@ -338,6 +385,12 @@ impl TokenStore for Faulty {
         notes.latest = notes.latest.max(now);
         let renewed = notes.renewed.get(at).cloned();
         Ok(match (self.fault, found, notes.put.get(at).cloned()) {
+            (Fault::GrantLosesData, Found::Live { mut record, seed, is_unused_successor }, _)
+                if record.kind == TokenKind::Grant =>
+            {
+                Arc::make_mut(&mut record).data = None;
+                Found::Live { record, seed, is_unused_successor }
+            }
             (Fault::LosesData, Found::Live { mut record, seed, is_unused_successor }, _) => {
                 let changed = Arc::make_mut(&mut record);
                 changed.data = None;
@@ -563,23 +616,45 @@ impl TokenStore for Faulty {
         Ok(renewed)
     }
 
-    async fn end(&self, owner: &OwnerTag, which: Which<'_>, remember: u64, now: u64) -> Result<usize, StoreError> {
+    async fn end(
+        &self,
+        owner: &OwnerTag,
+        kind: RecordKind,
+        which: Which<'_>,
+        remember: u64,
+        now: u64,
+    ) -> Result<usize, StoreError> {
         let (mut which, mut remember) = (which, remember);
-        let before = self.inner.list(owner, now).await?;
+        let before = self.inner.list(owner, kind, now).await?;
         match (self.fault, which) {
             (Fault::LoginMissedByEnd, Which::All) => {
                 self.pause().await;
-                self.inner.end(owner, which, remember, now).await?;
+                self.inner.end(owner, kind, which, remember, now).await?;
                 return Ok(before.len());
             }
+            (Fault::GrantMissedByEnd, Which::All) if kind == RecordKind::Grant => {
+                self.pause().await;
+                self.inner.end(owner, kind, which, remember, now).await?;
+                return Ok(before.len());
+            }
+            (Fault::EndsOtherKind, Which::All) if kind == RecordKind::Session => {
+                self.inner.end(owner, other(kind), which, remember, now).await?;
+            }
+            (Fault::EndsSessionsWithGrants, Which::AllOf(_)) if kind == RecordKind::Grant => {
+                self.inner.end(owner, other(kind), which, remember, now).await?;
+            }
+            (Fault::GrantEndIgnoresApp, Which::OneOf(_, id)) if kind == RecordKind::Grant => which = Which::One(id),
+            (Fault::GrantEndSkipsExpired, _) if kind == RecordKind::Grant && before.is_empty() => return Ok(0),
             (Fault::EndsNothing, _) => return Ok(before.len()),
             (Fault::EndsInOtherApps, Which::AllOf(_)) => which = Which::All,
             (Fault::EndsAllButNone, Which::AllBut(app_id, _)) => which = Which::AllOf(app_id),
             (Fault::EndsOneOfAnyApp, Which::OneOf(_, id)) => which = Which::One(id),
-            (Fault::EndsOtherOwners, Which::All) => {
+            (Fault::EndsOtherOwners, Which::All) | (Fault::GrantEndMixesOwners, Which::All)
+                if self.fault == Fault::EndsOtherOwners || kind == RecordKind::Grant =>
+            {
                 let others: Vec<_> = self.notes().owners.iter().copied().filter(|other| other != owner).collect();
                 for other in others {
-                    self.inner.end(&other, which, remember, now).await?;
+                    self.inner.end(&other, kind, which, remember, now).await?;
                 }
             }
             (Fault::EndSkipsExpired, _) if before.is_empty() => return Ok(0),
@@ -588,7 +663,7 @@ impl TokenStore for Faulty {
             (Fault::KeepsEnded, _) => remember = 1000,
             _ => {}
         }
-        let ended = self.inner.end(owner, which, remember, now).await?;
+        let ended = self.inner.end(owner, kind, which, remember, now).await?;
         let successors = {
             let mut notes = self.notes();
             let olds: Vec<_> = notes.renewed.keys().filter(|old| old.owner() == owner).copied().collect();
@@ -605,7 +680,7 @@ impl TokenStore for Faulty {
         Ok(ended)
     }
 
-    async fn list(&self, owner: &OwnerTag, now: u64) -> Result<Vec<Record>, StoreError> {
+    async fn list(&self, owner: &OwnerTag, kind: RecordKind, now: u64) -> Result<Vec<Record>, StoreError> {
         let asked = match self.fault {
             Fault::ListsTooShort => now + 1,
             Fault::ListsTooLong => now - 1,
@@ -621,8 +696,11 @@ impl TokenStore for Faulty {
         };
         let mut listed = Vec::new();
         for owner in owners {
-            let owner = self.place(&TokenRef::new(owner, [0; 32]));
-            listed.extend(self.inner.list(owner.owner(), asked).await?);
+            let owner = self.place(&TokenRef::new(kind, owner, [0; 32]));
+            listed.extend(self.inner.list(owner.owner(), kind, asked).await?);
+        }
+        if self.fault == Fault::MixesListedKinds {
+            listed.extend(self.inner.list(owner, other(kind), asked).await?);
         }
         if matches!(self.fault, Fault::MixesApps | Fault::MixesDevices | Fault::MixesKinds) {
             let notes = self.notes();
@@ -631,6 +709,13 @@ impl TokenStore for Faulty {
             return Ok(listed.into_iter().map(original).collect());
         }
         Ok(listed)
+    }
+}
+
+fn other(kind: RecordKind) -> RecordKind {
+    match kind {
+        RecordKind::Session => RecordKind::Grant,
+        RecordKind::Grant => RecordKind::Session,
     }
 }
 

@@ -39,6 +39,25 @@ async fn full_store_repeats_a_renewal() {
 }
 
 #[tokio::test]
+async fn grants_and_sessions_share_the_room() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (tokens, store, clock) = tokens(10);
+    let login = tokens.issue_for(&demo(), user(1).with_lifetime(10 * HOUR)).await.unwrap();
+    for n in 2..=10 {
+        tokens.issue_for(&demo(), user(n)).await.unwrap();
+    }
+    assert!(matches!(tokens.grant(login.session(), HOUR).await, Err(IssueError::Store(_))), "there is no room");
+    clock.advance(Duration::from_secs(7200 + 60));
+    for _ in 0..9 {
+        tokens.grant(login.session(), HOUR).await.unwrap();
+    }
+    assert_eq!(store.len(), 10);
+    assert!(tokens.issue_for(&demo(), user(2)).await.is_err(), "there is no room");
+    clock.advance(Duration::from_secs(3600 + 60));
+    tokens.issue_for(&demo(), user(2)).await.unwrap();
+}
+
+#[tokio::test]
 async fn each_new_token_removes_a_few_expired_ones() {
     const OWNERS: usize = 1000;
     let (tokens, store, clock) = tokens(1_000_000);

@@ -9,7 +9,7 @@ use super::{
     store::RedisTokenStore,
 };
 use crate::{
-    protocol::token::{Owner, OwnerKey, OwnerTag, TokenRef},
+    protocol::token::{Owner, OwnerKey, OwnerTag, RecordKind, TokenRef},
     store::{
         Found, Offer, Placed, Record, Renewed, Room, StoreError, TokenStore, Touched, Which,
         token::record::SessionLimit,
@@ -41,14 +41,14 @@ impl<C: Connect> TokenStore for RedisTokenStore<C> {
             refuses.as_bytes(),
             &remembered,
         ];
-        match self.run(script, at.owner(), &arguments).await? {
+        match self.run(script, at.kind(), at.owner(), &arguments).await? {
             Value::Int(-1) => Ok(Placed::Refused),
             answer => Ok(Placed::Done { ended: count(answer)? }),
         }
     }
 
     async fn find(&self, at: &TokenRef, now: u64) -> Result<Found, StoreError> {
-        match self.read(at.owner(), Some(at.digest())).await? {
+        match self.read(at.kind(), at.owner(), Some(at.digest())).await? {
             Value::Nil => Ok(Found::Unknown),
             Value::BulkString(value) => Ok(Stored::decode(&value)?.found(now)),
             _ => Err(CommandError::Unexpected.into()),
@@ -58,14 +58,15 @@ impl<C: Connect> TokenStore for RedisTokenStore<C> {
     async fn touch(&self, at: &TokenRef, now: u64, until: Option<u64>) -> Result<Touched, StoreError> {
         let until = until.map(u64::to_be_bytes);
         let until = until.as_ref().map_or(&[][..], |until| until);
-        match count(self.run(&scripts::TOUCH, at.owner(), &[at.digest(), &now.to_be_bytes(), until]).await?)? {
+        match count(self.run(&scripts::TOUCH, at.kind(), at.owner(), &[at.digest(), &now.to_be_bytes(), until]).await?)?
+        {
             0 => Ok(Touched::Gone),
             _ => Ok(Touched::Done),
         }
     }
 
     async fn take(&self, at: &TokenRef, now: u64) -> Result<bool, StoreError> {
-        Ok(count(self.run(&scripts::TAKE, at.owner(), &[at.digest(), &now.to_be_bytes()]).await?)? == 1)
+        Ok(count(self.run(&scripts::TAKE, at.kind(), at.owner(), &[at.digest(), &now.to_be_bytes()]).await?)? == 1)
     }
 
     async fn renew(&self, old: &TokenRef, offer: &Offer, now: u64) -> Result<Renewed, StoreError> {
@@ -73,7 +74,7 @@ impl<C: Connect> TokenStore for RedisTokenStore<C> {
         let value = encode(&offer.record, true);
         let arguments: [&[u8]; 6] =
             [old.digest(), &now, offer.successor.digest(), &value, &overlap, offer.seed.as_bytes()];
-        match self.run(&scripts::RENEW, old.owner(), &arguments).await? {
+        match self.run(&scripts::RENEW, old.kind(), old.owner(), &arguments).await? {
             Value::Int(0) => Ok(Renewed::NotLive),
             Value::Int(1) => Ok(Renewed::TooOften),
             Value::Int(2) => Ok(Renewed::Kept { seed: offer.seed, record: offer.record.clone() }),
@@ -87,7 +88,14 @@ impl<C: Connect> TokenStore for RedisTokenStore<C> {
         }
     }
 
-    async fn end(&self, owner: &OwnerTag, which: Which<'_>, remember: u64, now: u64) -> Result<usize, StoreError> {
+    async fn end(
+        &self,
+        owner: &OwnerTag,
+        kind: RecordKind,
+        which: Which<'_>,
+        remember: u64,
+        now: u64,
+    ) -> Result<usize, StoreError> {
         let (word, id, app) = match &which {
             Which::One(id) => ("one", Some(id), None),
             Which::OneOf(app, id) => ("of", Some(id), Some(*app)),
@@ -99,11 +107,11 @@ impl<C: Connect> TokenStore for RedisTokenStore<C> {
         let app = app.map_or("", |app| app.as_str());
         let remembered = now.saturating_add(remember).to_be_bytes();
         let arguments = [&now.to_be_bytes()[..], &remembered, word.as_bytes(), id, app.as_bytes()];
-        Ok(count(self.run(&scripts::END, owner, &arguments).await?)?)
+        Ok(count(self.run(&scripts::END, kind, owner, &arguments).await?)?)
     }
 
-    async fn list(&self, owner: &OwnerTag, now: u64) -> Result<Vec<Record>, StoreError> {
-        let fields = self.read(owner, None).await?;
+    async fn list(&self, owner: &OwnerTag, kind: RecordKind, now: u64) -> Result<Vec<Record>, StoreError> {
+        let fields = self.read(kind, owner, None).await?;
         let fields: Vec<(Vec<u8>, Vec<u8>)> = from_redis_value(fields).map_err(StoreError::new)?;
         let mut live = Vec::new();
         // The other field is the sequence of the owner.

@@ -1,6 +1,6 @@
-//! The values of a token in Redis.
+//! The values of a token or a grant in Redis.
 //!
-//! Each owner has one hash. Its fields are the SHA-256 of tokens, and `n`, the sequence of the owner. The scripts read the
+//! Each owner has one hash for tokens and one for grants. Its fields are the SHA-256 of tokens, and `n`, the sequence of the owner. The scripts read the
 //! same format. Numbers have 8 bytes, the highest first. A text has its length before it, in one byte. Offsets begin at 0:
 //!
 //! | tag | 1 | 2 | 10 | 18 and further |
@@ -84,6 +84,7 @@ fn code(kind: TokenKind) -> u8 {
         TokenKind::Api => 2,
         TokenKind::OneTime => 3,
         TokenKind::Bearer => 4,
+        TokenKind::Grant => 5,
     }
 }
 
@@ -155,7 +156,7 @@ fn read_live(value: &[u8]) -> Option<Live> {
         id,
         owner: if has(IS_OF_USER) { Owner::User(owner.parse().ok()?) } else { Owner::App(owner.parse().ok()?) },
         app_id: app_id.parse().ok()?,
-        kind: [TokenKind::Session, TokenKind::Api, TokenKind::OneTime, TokenKind::Bearer]
+        kind: [TokenKind::Session, TokenKind::Api, TokenKind::OneTime, TokenKind::Bearer, TokenKind::Grant]
             .into_iter()
             .find(|known| code(*known) == kind)?,
         device: if device.is_empty() { None } else { Some(device.parse().ok()?) },

@@ -16,14 +16,14 @@ use super::{
     scripts::Script,
 };
 use crate::{
-    protocol::token::{OwnerKey, OwnerTag},
+    protocol::token::{OwnerKey, OwnerTag, RecordKind},
     store::{RedisNonceStore, StoreError},
 };
 
-/// Stores tokens in Redis, for services on several machines. A session that one machine ends is rejected by all of them
+/// Stores tokens and grants in Redis, for services on several machines. A session that one machine ends is rejected by all of them
 /// from the next request on.
 ///
-/// Each owner has one key, a hash with all tokens of that owner. To find a token is one `HGET`. All changes are scripts,
+/// Each owner has a key for its tokens and one for its grants, each of them a hash with all of them. To find a token is one `HGET`. All changes are scripts,
 /// which Redis runs as a whole. The store keeps no token, only its SHA-256, and for a token that was renewed the seed of
 /// its successor, until the overlap is over.
 ///
@@ -51,8 +51,14 @@ use crate::{
 pub struct RedisTokenStore<C: Connect = redis::Client> {
     batcher: Arc<Batcher<C>>,
     pub(super) owner_key: OwnerKey,
-    /// The start of all keys.
-    prefix: Arc<str>,
+    prefixes: Prefixes,
+}
+
+/// The starts of all keys, by the kind of their records.
+#[derive(Clone)]
+struct Prefixes {
+    sessions: Arc<str>,
+    grants: Arc<str>,
 }
 
 impl<C: Connect> RedisTokenStore<C> {
@@ -71,8 +77,8 @@ impl<C: Connect> RedisTokenStore<C> {
     /// places for nonces.
     #[must_use]
     pub fn sharing(nonces: &RedisNonceStore<C>, owner_key: OwnerKey) -> Self {
-        let prefix = prefix_of(nonces.prefix(), &owner_key);
-        Self { batcher: nonces.batcher().clone(), owner_key, prefix }
+        let prefixes = Prefixes::new(nonces.prefix(), &owner_key);
+        Self { batcher: nonces.batcher().clone(), owner_key, prefixes }
     }
 
     /// Sets the deadline of a call, including all waiting. Default: 250 ms.
@@ -99,7 +105,7 @@ impl<C: Connect> RedisTokenStore<C> {
     /// text in braces on one node.
     #[must_use]
     pub fn with_key_prefix(self, prefix: &str) -> Self {
-        Self { prefix: prefix_of(prefix, &self.owner_key), ..self }
+        Self { prefixes: Prefixes::new(prefix, &self.owner_key), ..self }
     }
 
     /// Checks that the Redis server does not evict tokens, like [`RedisNonceStore::check`].
@@ -116,35 +122,48 @@ impl<C: Connect> RedisTokenStore<C> {
         &self.batcher.connections
     }
 
-    /// The key of an owner: the prefix, and the tag in base64url.
-    fn key(&self, owner: &OwnerTag) -> Vec<u8> {
+    /// The key of an owner's records of a kind: the prefix, and the tag in base64url.
+    fn key(&self, kind: RecordKind, owner: &OwnerTag) -> Vec<u8> {
+        let prefix = match kind {
+            RecordKind::Session => &self.prefixes.sessions,
+            RecordKind::Grant => &self.prefixes.grants,
+        };
         let mut tag = [0; 22];
         // The buffer has the length that base64url needs.
         let tag = Base64UrlUnpadded::encode(owner.as_bytes(), &mut tag).unwrap_or_default();
-        [self.prefix.as_bytes(), tag.as_bytes()].concat()
+        [prefix.as_bytes(), tag.as_bytes()].concat()
     }
 
     pub(super) async fn run(
         &self,
         script: &Script,
+        kind: RecordKind,
         owner: &OwnerTag,
         arguments: &[&[u8]],
     ) -> Result<Value, StoreError> {
-        script.run(&self.batcher, owner, &self.key(owner), arguments).await
+        script.run(&self.batcher, owner, &self.key(kind, owner), arguments).await
     }
 
-    /// Reads one field of an owner, or all.
-    pub(super) async fn read(&self, owner: &OwnerTag, field: Option<&[u8]>) -> Result<Value, StoreError> {
-        let key = self.key(owner);
+    /// Reads one field of an owner's records of a kind, or all.
+    pub(super) async fn read(
+        &self,
+        kind: RecordKind,
+        owner: &OwnerTag,
+        field: Option<&[u8]>,
+    ) -> Result<Value, StoreError> {
+        let key = self.key(kind, owner);
         let mut command = Cmd::with_capacity(3, key.len() + 64);
         command.arg(if field.is_some() { "HGET" } else { "HGETALL" }).arg(key).arg(field);
         self.batcher.send(command, Payer::Token(owner)).await
     }
 }
 
-/// Keys of an owner key have their own prefix: with another one no session is found, rather than some.
-fn prefix_of(prefix: &str, owner_key: &OwnerKey) -> Arc<str> {
-    format!("{prefix}s:{:08x}:", u32::from_be_bytes(owner_key.id())).into()
+impl Prefixes {
+    /// Keys of an owner key have their own prefix: with another one no session is found, rather than some.
+    fn new(prefix: &str, owner_key: &OwnerKey) -> Self {
+        let of_kind = |kind| format!("{prefix}{kind}:{:08x}:", u32::from_be_bytes(owner_key.id())).into();
+        Self { sessions: of_kind('s'), grants: of_kind('g') }
+    }
 }
 
 impl RedisTokenStore<SentinelMaster> {
@@ -160,7 +179,7 @@ impl RedisTokenStore<SentinelMaster> {
 
 impl<C: Connect> Clone for RedisTokenStore<C> {
     fn clone(&self) -> Self {
-        Self { batcher: self.batcher.clone(), owner_key: self.owner_key.clone(), prefix: self.prefix.clone() }
+        Self { batcher: self.batcher.clone(), owner_key: self.owner_key.clone(), prefixes: self.prefixes.clone() }
     }
 }
 
@@ -169,7 +188,7 @@ impl<C: Connect> fmt::Debug for RedisTokenStore<C> {
         f.debug_struct("RedisTokenStore")
             .field("deadline", &self.batcher.deadline)
             .field("max_in_flight", &self.batcher.max_in_flight())
-            .field("prefix", &self.prefix)
+            .field("prefix", &self.prefixes.sessions)
             .finish_non_exhaustive()
     }
 }

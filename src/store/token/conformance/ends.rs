@@ -3,9 +3,12 @@
 use super::fixtures::{
     END, NOW, ROOM, answer, app, at, end, find, is_live, list, live, offer, put, put_in, renew, tag, token, touch, user,
 };
-use crate::store::token::{
-    contract::TokenStore,
-    record::{EndReason, Found, Renewed, Room, SessionLimit, Touched, Which},
+use crate::{
+    protocol::token::RecordKind,
+    store::token::{
+        contract::TokenStore,
+        record::{EndReason, Found, Renewed, Room, SessionLimit, Touched, Which},
+    },
 };
 
 pub(super) async fn ended_tokens_are_gone(store: &impl TokenStore) {
@@ -69,7 +72,7 @@ pub(super) async fn ended_session_has_no_successor(store: &impl TokenStore) {
 pub(super) async fn expired_tokens_are_ended(store: &impl TokenStore) {
     let owner = user("u-1");
     put(store, &owner, 1, |record| record.expires_at = NOW + 10).await;
-    let ended = answer(store.end(&tag(store, &owner), Which::All, 0, NOW + 10)).await;
+    let ended = answer(store.end(&tag(store, &owner), RecordKind::Session, Which::All, 0, NOW + 10)).await;
     assert_eq!(ended, 0, "an expired session counts as ended");
     assert!(!is_live(store, &at(store, &owner, 1), NOW + 9).await, "a token is live after an end by a faster clock");
 }

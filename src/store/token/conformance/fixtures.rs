@@ -7,7 +7,7 @@ use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 use crate::{
     protocol::{
         AppId,
-        token::{Owner, OwnerTag, RenewalSeed, Subject, TokenRef},
+        token::{Owner, OwnerTag, RecordKind, RenewalSeed, Subject, TokenRef},
     },
     store::{
         StoreError,
@@ -58,7 +58,7 @@ pub(super) fn token(store: &impl TokenStore, owner: &Owner, n: usize) -> (TokenR
         idle_until: None,
         data: None,
     };
-    (TokenRef::new(tag(store, owner), scrambled(n)), record)
+    (TokenRef::new(RecordKind::Session, tag(store, owner), scrambled(n)), record)
 }
 
 /// The reference of the token with this number.
@@ -134,11 +134,11 @@ pub(super) async fn renew(store: &impl TokenStore, old: &TokenRef, offer: &Offer
 }
 
 pub(super) async fn end(store: &impl TokenStore, owner: &Owner, which: Which<'_>, remember: u64) -> usize {
-    answer(store.end(&tag(store, owner), which, remember, NOW)).await
+    answer(store.end(&tag(store, owner), RecordKind::Session, which, remember, NOW)).await
 }
 
 pub(super) async fn list(store: &impl TokenStore, owner: &Owner, now: u64) -> Vec<Record> {
-    answer(store.list(&tag(store, owner), now)).await
+    answer(store.list(&tag(store, owner), RecordKind::Session, now)).await
 }
 
 /// The result of a call that must not fail.

@@ -1,10 +1,11 @@
 //! Points 2, 9 and 11 of the contract: how long a token is found.
 
 use super::fixtures::{
-    END, NOW, OVERLAP, ROOM, answer, app, at, end, find, is_live, list, offer, put, renew, take, token, touch, user,
+    END, NOW, OVERLAP, ROOM, answer, app, at, end, find, is_live, list, offer, put, renew, tag, take, token, touch,
+    user,
 };
 use crate::{
-    protocol::token::{Owner, TokenRef},
+    protocol::token::{Owner, RecordKind, TokenRef},
     store::token::{
         contract::TokenStore,
         record::{Found, Record, TokenKind, Touched, Which},
@@ -52,7 +53,7 @@ pub(super) async fn unknown_tokens_are_not_found(store: &impl TokenStore) {
     put(store, &owner, 1, |record| record.kind = TokenKind::OneTime).await;
     let unknown = at(store, &owner, 2);
     // The digest of another owner's token.
-    let moved = TokenRef::new(store.owner_key().tag(&user("u-2")), *at(store, &owner, 1).digest());
+    let moved = TokenRef::new(RecordKind::Session, tag(store, &user("u-2")), *at(store, &owner, 1).digest());
     for at in [unknown, moved] {
         let found = find(store, &at, NOW).await;
         assert!(matches!(found, Found::Unknown), "a token that was never put was found: {found:?}");

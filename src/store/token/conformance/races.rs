@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::fixtures::{END, NOW, RACERS, ROOM, all, at, list, live, offer, put, race, tag, token, user};
-use crate::store::token::{
-    contract::TokenStore,
-    record::{Placed, Renewed, Room, SessionLimit, TokenKind, Which},
+use crate::{
+    protocol::token::RecordKind,
+    store::token::{
+        contract::TokenStore,
+        record::{Placed, Renewed, Room, SessionLimit, TokenKind, Which},
+    },
 };
 
 pub(super) async fn one_racer_takes<S: TokenStore>(store: Arc<S>) {
@@ -69,7 +72,7 @@ pub(super) async fn no_renewal_survives_an_end<S: TokenStore>(store: Arc<S>) {
     let old = at(&*store, &owner, 0);
     let ended = race(&store, move |store, n| async move {
         if is_end(n) {
-            return store.end(&tag(&*store, &user("u-1")), Which::All, 0, NOW).await.map(drop);
+            return store.end(&tag(&*store, &user("u-1")), RecordKind::Session, Which::All, 0, NOW).await.map(drop);
         }
         let offer = offer(&*store, &user("u-1"), 0, n + 1);
         store.renew(&old, &offer, NOW).await.map(drop)
@@ -84,7 +87,7 @@ pub(super) async fn a_login_is_ended_or_live<S: TokenStore>(store: Arc<S>) {
     put(&*store, &owner, RACERS, |_| {}).await;
     let ended = race(&store, move |store, n| async move {
         if is_end(n) {
-            return store.end(&tag(&*store, &user("u-1")), Which::All, 0, NOW).await;
+            return store.end(&tag(&*store, &user("u-1")), RecordKind::Session, Which::All, 0, NOW).await;
         }
         let (at, record) = token(&*store, &user("u-1"), n);
         store.put(&at, &record, ROOM, NOW).await.map(|_| 0)
@@ -102,7 +105,7 @@ pub(super) async fn a_token_is_taken_or_ended<S: TokenStore>(store: Arc<S>) {
     }
     let counts = race(&store, move |store, n| async move {
         if is_end(n) {
-            return store.end(&tag(&*store, &user("u-1")), Which::All, 0, NOW).await;
+            return store.end(&tag(&*store, &user("u-1")), RecordKind::Session, Which::All, 0, NOW).await;
         }
         store.take(&at(&*store, &user("u-1"), n), NOW).await.map(usize::from)
     });
@@ -117,7 +120,7 @@ pub(super) async fn no_touch_survives_an_end<S: TokenStore>(store: Arc<S>) {
     put(&*store, &owner, 0, |record| record.idle_until = Some(NOW + 10)).await;
     let touched = race(&store, move |store, n| async move {
         if is_end(n) {
-            return store.end(&tag(&*store, &user("u-1")), Which::All, 0, NOW).await.map(drop);
+            return store.end(&tag(&*store, &user("u-1")), RecordKind::Session, Which::All, 0, NOW).await.map(drop);
         }
         store.touch(&at(&*store, &user("u-1"), 0), NOW, Some(END)).await.map(drop)
     });

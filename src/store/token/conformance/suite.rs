@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{bounded, ends, lifetimes, limits, races, renewals, uses};
+use super::{
+    bounded, ends,
+    grants::{self, AsGrants},
+    lifetimes, limits, races, renewals, uses,
+};
 use crate::store::token::contract::TokenStore;
 
 /// Tests a token store against its [contract](TokenStore#contract). `new` creates an empty store each time.
@@ -61,6 +65,18 @@ pub async fn token_store<S: TokenStore>(new: impl Fn() -> S) {
     races::a_login_is_ended_or_live(Arc::new(new())).await;
     races::a_token_is_taken_or_ended(Arc::new(new())).await;
     races::no_touch_survives_an_end(Arc::new(new())).await;
+    grants::kinds_are_separate(&new()).await;
+    grants::ends_leave_the_other_kind(&new()).await;
+    grants::limits_ignore_the_other_kind(&new()).await;
+    grants::grants_of_an_app_have_a_maximum(&new()).await;
+    lifetimes::record_is_found_as_it_was_put(&AsGrants(new())).await;
+    lifetimes::token_lives_until_the_second_before_its_end(&AsGrants(new())).await;
+    lifetimes::owners_are_separate(&AsGrants(new())).await;
+    limits::expired_sessions_do_not_count(&AsGrants(new())).await;
+    limits::apps_are_counted_separately(&AsGrants(new())).await;
+    ends::ends_are_selected(&AsGrants(new())).await;
+    ends::expired_tokens_are_ended(&AsGrants(new())).await;
+    races::a_login_is_ended_or_live(Arc::new(AsGrants(new()))).await;
 }
 
 /// Tests the behavior of a full token store. `new` creates an empty store with room for this many records.
@@ -74,5 +90,7 @@ pub async fn bounded_token_store<S: TokenStore>(new: impl Fn(usize) -> S) {
     bounded::ended_records_make_room(&new(10)).await;
     bounded::renewals_do_not_fill_a_store(&new(10)).await;
     bounded::ends_do_not_fill_a_store(&new(100)).await;
+    bounded::full_store_keeps_live_records(&AsGrants(new(10))).await;
+    bounded::expired_records_make_room(&AsGrants(new(10))).await;
     bounded::racing_logins_do_not_exceed_the_room(Arc::new(new(10))).await;
 }

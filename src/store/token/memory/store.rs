@@ -13,7 +13,7 @@ use super::{
     shard::Shard,
 };
 use crate::{
-    protocol::token::{OwnerKey, OwnerTag, TokenRef},
+    protocol::token::{OwnerKey, OwnerTag, RecordKind, TokenRef},
     store::{
         StoreError,
         token::{
@@ -23,19 +23,23 @@ use crate::{
     },
 };
 
-/// Stores tokens in this process's memory.
+/// Stores tokens and grants in this process's memory.
 ///
 /// The store holds a fixed number of records and never drops a live one. While it is full, [`put`](TokenStore::put) and
-/// [`renew`](TokenStore::renew) fail. It loses all tokens when the process ends, so all users log in again.
+/// [`renew`](TokenStore::renew) fail. It loses all tokens and grants when the process ends, so all users log in again,
+/// and all links with a grant end.
 pub struct MemoryTokenStore {
     owner_key: OwnerKey,
-    shards: Box<[Mutex<Shard>]>,
+    sessions: Shards,
+    grants: Shards,
     /// The number of entries of all owners.
     held: AtomicUsize,
     capacity: usize,
 }
 
-/// The number of shards, a power of two.
+type Shards = Box<[Mutex<Shard>]>;
+
+/// The number of shards of a kind, a power of two.
 const SHARDS: usize = 16;
 
 /// How many owners a new token sweeps, of those with tokens whose end is long over.
@@ -66,8 +70,8 @@ impl MemoryTokenStore {
         let mut bytes = vec![0; 32];
         getrandom::fill(&mut bytes).map_err(StoreError::new)?;
         let owner_key = OwnerKey::new(bytes).map_err(StoreError::new)?;
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Ok(Self { owner_key, shards, held: AtomicUsize::new(0), capacity })
+        let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
+        Ok(Self { owner_key, sessions: shards(), grants: shards(), held: AtomicUsize::new(0), capacity })
     }
 
     /// The number of records, live ones and ended ones that are not removed yet.
@@ -82,14 +86,14 @@ impl MemoryTokenStore {
         self.len() == 0
     }
 
-    /// Finds a token without a future, which would be allocated for each request.
+    /// Finds a token or a grant without a future, which would be allocated for each request.
     pub(crate) fn find_at_once(&self, at: &TokenRef, now: u64) -> Found {
-        self.shard(at.owner()).get(at.owner()).map_or(Found::Unknown, |owned| owned.find(at, now))
+        self.shard(at.owner(), at.kind()).get(at.owner()).map_or(Found::Unknown, |owned| owned.find(at, now))
     }
 
     /// Runs `act` on the tokens of an owner. It adds none.
-    fn with<T>(&self, owner: &OwnerTag, now: u64, act: impl FnOnce(&mut Owned) -> T) -> T {
-        let (result, change) = self.shard(owner).change(owner, now, act);
+    fn with<T>(&self, owner: &OwnerTag, kind: RecordKind, now: u64, act: impl FnOnce(&mut Owned) -> T) -> T {
+        let (result, change) = self.shard(owner, kind).change(owner, now, act);
         self.held.fetch_sub(change.removed, Relaxed);
         result
     }
@@ -97,19 +101,19 @@ impl MemoryTokenStore {
     /// Runs `act` on the tokens of an owner, and tells it whether there is room for one more.
     fn with_room<T>(
         &self,
-        owner: &OwnerTag,
+        at: &TokenRef,
         now: u64,
         act: impl FnOnce(&mut Owned, bool) -> Result<T, Full>,
     ) -> Result<T, StoreError> {
         if self.len() >= self.capacity {
             self.make_room(now);
         }
-        let mut shard = self.shard(owner);
+        let mut shard = self.shard(at.owner(), at.kind());
         self.held.fetch_sub(shard.sweep(now, SWEPT), Relaxed);
         // The room is reserved first, so that racing calls do not exceed the capacity.
         let more = |held| if held < self.capacity { Some(held + 1) } else { None };
         let has_room = self.held.fetch_update(Relaxed, Relaxed, more).is_ok();
-        let (result, change) = shard.change(owner, now, |owned| act(owned, has_room));
+        let (result, change) = shard.change(at.owner(), now, |owned| act(owned, has_room));
         self.held.fetch_sub(usize::from(has_room) + change.removed - change.added, Relaxed);
         result.map_err(|Full| {
             StoreError::new(format!("the token store holds {} records, and has no room for more", self.capacity))
@@ -119,7 +123,7 @@ impl MemoryTokenStore {
     /// Removes tokens whose end is long over, until there is room for one. It reads a limited number of owners, so that a
     /// full store still answers fast.
     fn make_room(&self, now: u64) {
-        for shard in &self.shards {
+        for shard in self.sessions.iter().chain(&self.grants) {
             self.held.fetch_sub(locked(shard).sweep(now, SWEPT_IF_FULL), Relaxed);
             if self.len() < self.capacity {
                 return;
@@ -127,10 +131,14 @@ impl MemoryTokenStore {
         }
     }
 
-    fn shard(&self, owner: &OwnerTag) -> MutexGuard<'_, Shard> {
+    fn shard(&self, owner: &OwnerTag, kind: RecordKind) -> MutexGuard<'_, Shard> {
+        let shards = match kind {
+            RecordKind::Session => &self.sessions,
+            RecordKind::Grant => &self.grants,
+        };
         // The last byte is not part of the hash in a shard.
         let [.., last] = *owner.as_bytes();
-        locked(&self.shards[usize::from(last) % SHARDS])
+        locked(&shards[usize::from(last) % SHARDS])
     }
 }
 
@@ -144,7 +152,7 @@ impl TokenStore for MemoryTokenStore {
     }
 
     async fn put(&self, at: &TokenRef, record: &Record, room: Room, now: u64) -> Result<Placed, StoreError> {
-        self.with_room(at.owner(), now, |owned, has_room| owned.put(at, record, room, has_room, now))
+        self.with_room(at, now, |owned, has_room| owned.put(at, record, room, has_room, now))
     }
 
     async fn find(&self, at: &TokenRef, now: u64) -> Result<Found, StoreError> {
@@ -152,23 +160,30 @@ impl TokenStore for MemoryTokenStore {
     }
 
     async fn touch(&self, at: &TokenRef, now: u64, until: Option<u64>) -> Result<Touched, StoreError> {
-        Ok(self.with(at.owner(), now, |owned| owned.touch(at, now, until)))
+        Ok(self.with(at.owner(), at.kind(), now, |owned| owned.touch(at, now, until)))
     }
 
     async fn take(&self, at: &TokenRef, now: u64) -> Result<bool, StoreError> {
-        Ok(self.with(at.owner(), now, |owned| owned.take(at, now)))
+        Ok(self.with(at.owner(), at.kind(), now, |owned| owned.take(at, now)))
     }
 
     async fn renew(&self, old: &TokenRef, offer: &Offer, now: u64) -> Result<Renewed, StoreError> {
-        self.with_room(old.owner(), now, |owned, has_room| owned.renew(old, offer, has_room, now))
+        self.with_room(old, now, |owned, has_room| owned.renew(old, offer, has_room, now))
     }
 
-    async fn end(&self, owner: &OwnerTag, which: Which<'_>, remember: u64, now: u64) -> Result<usize, StoreError> {
-        Ok(self.with(owner, now, |owned| owned.end(which, EndReason::Revoked, remember, now)))
+    async fn end(
+        &self,
+        owner: &OwnerTag,
+        kind: RecordKind,
+        which: Which<'_>,
+        remember: u64,
+        now: u64,
+    ) -> Result<usize, StoreError> {
+        Ok(self.with(owner, kind, now, |owned| owned.end(which, EndReason::Revoked, remember, now)))
     }
 
-    async fn list(&self, owner: &OwnerTag, now: u64) -> Result<Vec<Record>, StoreError> {
-        Ok(self.with(owner, now, |owned| owned.list(now)))
+    async fn list(&self, owner: &OwnerTag, kind: RecordKind, now: u64) -> Result<Vec<Record>, StoreError> {
+        Ok(self.with(owner, kind, now, |owned| owned.list(now)))
     }
 }
 

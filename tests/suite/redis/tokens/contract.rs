@@ -8,8 +8,9 @@ use super::{
 };
 
 /// The permissions that docs/redis.md lists.
-const PERMISSIONS: [&str; 16] = [
+const PERMISSIONS: [&str; 17] = [
     "~cs1:s:*",
+    "~cs1:g:*",
     "+hget",
     "+hgetall",
     "+hset",

@@ -51,6 +51,34 @@ async fn owner_is_one_key_without_secrets() {
 }
 
 #[tokio::test]
+async fn grants_are_in_a_key_of_their_own() {
+    let server = RedisServer::start();
+    let tokens = Tokens::new(token_store(&server)).with_clock(ManualClock::at(NOW)).with_max_grants(2);
+    let login = tokens.issue_for(&demo(), user("u-17")).await.unwrap();
+    let grant = tokens.grant(login.session(), Duration::from_secs(3600)).await.unwrap();
+    let id = owner_key().id().map(|byte| format!("{byte:02x}")).concat();
+    let mut keys: Vec<String> = server.command(&["KEYS", "*"]);
+    keys.sort();
+    let tag = &grant.token().expose()[5..27];
+    assert_eq!(keys, [format!("cs1:g:{id}:{tag}"), format!("cs1:s:{id}:{tag}")]);
+    let fields: Fields = server.command(&["HGETALL", &keys[0]]);
+    assert_eq!(fields.len(), 1 + 1, "the grant and the sequence");
+    assert!(fields.contains_key(&TokenRef::of_grant(grant.token()).digest()[..]));
+    let random = &grant.token().expose().as_bytes()[28..];
+    assert!(!fields.iter().any(|(field, value)| contains(field, random) || contains(value, random)));
+    let ttl = server.command::<i64>(&["PTTL", &keys[0]]) / 1000;
+    assert!((3655..=3660).contains(&ttl), "{ttl}");
+    // Grants that end leave no reasons, so a loop does not fill the hash.
+    for _ in 0..100 {
+        let next = tokens.grant(login.session(), Duration::from_secs(3600)).await.unwrap();
+        assert!(tokens.end_grant(&owner("u-17"), next.grant().id()).await.unwrap());
+    }
+    assert_eq!(server.command::<Fields>(&["HGETALL", &keys[0]]).len(), 1 + 1);
+    tokens.end_all(&owner("u-17")).await.unwrap();
+    assert_eq!(server.command::<Vec<String>>(&["KEYS", "cs1:g:*"]).len(), 0, "nothing is left of the grants");
+}
+
+#[tokio::test]
 async fn another_owner_key_or_prefix_finds_nothing() {
     let server = RedisServer::start();
     let issued = Tokens::new(token_store(&server)).issue_for(&demo(), user("u-1")).await.unwrap();
@@ -132,8 +160,12 @@ async fn values_of_another_release_are_errors() {
             store.find(&at, NOW).await.map(drop).unwrap_err(),
             store.take(&at, NOW).await.map(drop).unwrap_err(),
             store.touch(&at, NOW, Some(NOW)).await.map(drop).unwrap_err(),
-            store.list(at.owner(), NOW).await.map(drop).unwrap_err(),
-            store.end(at.owner(), Which::One(issued.session().id()), 0, NOW).await.map(drop).unwrap_err(),
+            store.list(at.owner(), RecordKind::Session, NOW).await.map(drop).unwrap_err(),
+            store
+                .end(at.owner(), RecordKind::Session, Which::One(issued.session().id()), 0, NOW)
+                .await
+                .map(drop)
+                .unwrap_err(),
             tokens.issue_for(&demo(), user("u-1")).await.map(drop).map_err(StoreError::new).unwrap_err(),
         ];
         for (n, error) in errors.iter().enumerate() {

@@ -7,7 +7,7 @@ mod races;
 mod same;
 
 use countersign::{
-    store::{RedisTokenStore, TokenStore, redis::Connect},
+    store::{RecordKind, RedisTokenStore, TokenStore, redis::Connect},
     token::{Issued, NewToken, Owner, OwnerKey, TokenRef, Tokens},
 };
 

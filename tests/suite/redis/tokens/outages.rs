@@ -22,8 +22,8 @@ async fn all_fail<C: Connect>(store: &RedisTokenStore<C>, issued: &Issued) -> Ve
         store.touch(&at, NOW, None),
         store.take(&at, NOW),
         tokens.renew_for(&app, issued.token()),
-        store.end(at.owner(), Which::All, 0, NOW),
-        store.list(at.owner(), NOW),
+        store.end(at.owner(), RecordKind::Session, Which::All, 0, NOW),
+        store.list(at.owner(), RecordKind::Session, NOW),
     );
     assert!(start.elapsed() < IN_TIME, "{:?}", start.elapsed());
     vec![

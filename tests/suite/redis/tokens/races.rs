@@ -31,7 +31,7 @@ impl<C: Connect> Clients<C> {
     async fn new(store: impl Fn() -> RedisTokenStore<C>) -> Self {
         let stores: Vec<_> = (0..CLIENTS).map(|_| store().with_deadline(Duration::from_secs(5))).collect();
         for store in &stores {
-            store.list(&owner_key().tag(&owner("u-0")), NOW).await.unwrap();
+            store.list(&owner_key().tag(&owner("u-0")), RecordKind::Session, NOW).await.unwrap();
         }
         Self(stores)
     }
@@ -99,6 +99,29 @@ impl<C: Connect> Clients<C> {
         wrong
     }
 
+    /// The number of users with a grant after the end of all, which raced with 63 grants.
+    async fn wrong_grants(&self, rounds: usize) -> usize {
+        let (mut wrong, mut issued) = (0, 0);
+        for n in 0..rounds {
+            let name = format!("grant-{n}");
+            let login = self.tokens().issue_for(&demo(), user(&name)).await.unwrap();
+            let grants = self.race(|store, n| {
+                let (session, tokens) = (login.session().clone(), Tokens::new(store));
+                async move {
+                    if n == CLIENTS / 2 {
+                        tokens.end_all(session.owner()).await.unwrap();
+                        return false;
+                    }
+                    tokens.grant(&session, Duration::from_secs(3600)).await.is_ok()
+                }
+            });
+            issued += grants.await.into_iter().filter(|is_issued| *is_issued).count();
+            wrong += usize::from(!self.tokens().grants(&owner(&name)).await.unwrap().is_empty());
+        }
+        println!("{issued} grants were issued before the end");
+        wrong
+    }
+
     /// The number of users with a session after all were ended beside 63 renewals.
     async fn wrong_ends(&self, rounds: usize) -> usize {
         let mut wrong = 0;
@@ -134,7 +157,9 @@ impl<C: Connect> Clients<C> {
         println!("{logins} of {} users do not have exactly 3 sessions", 2 * rounds.logins);
         let ends = self.wrong_ends(rounds.ends).await;
         println!("{ends} of {} users have a session after the end of all", rounds.ends);
-        assert_eq!([takes, renewals, logins, ends], [0; 4]);
+        let grants = self.wrong_grants(rounds.ends).await;
+        println!("{grants} of {} users have a grant after the end of all", rounds.ends);
+        assert_eq!([takes, renewals, logins, ends, grants], [0; 5]);
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use countersign::{
     clock::ManualClock,
-    store::{Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, Renewed, Room, Touched, Which},
-    token::{IssueError, Issued, NewToken, Owner, SessionLimit, Tokens},
+    store::{Found, MemoryTokenStore, Offer, OwnerTag, Placed, Record, RecordKind, Renewed, Room, Touched, Which},
+    token::{IssueError, Issued, IssuedGrant, NewToken, Owner, SessionLimit, Tokens},
 };
 
 use super::*;
@@ -60,16 +60,23 @@ impl TokenStore for Both {
         same(memory, self.1.renew(old, offer, now).await?, |renewed| format!("{renewed:?} {:?}", seed(renewed)))
     }
 
-    async fn end(&self, owner: &OwnerTag, which: Which<'_>, remember: u64, now: u64) -> Result<usize, StoreError> {
+    async fn end(
+        &self,
+        owner: &OwnerTag,
+        kind: RecordKind,
+        which: Which<'_>,
+        remember: u64,
+        now: u64,
+    ) -> Result<usize, StoreError> {
         same(
-            self.0.end(owner, which, remember, now).await?,
-            self.1.end(owner, which, remember, now).await?,
+            self.0.end(owner, kind, which, remember, now).await?,
+            self.1.end(owner, kind, which, remember, now).await?,
             usize::to_string,
         )
     }
 
-    async fn list(&self, owner: &OwnerTag, now: u64) -> Result<Vec<Record>, StoreError> {
-        same(self.0.list(owner, now).await?, self.1.list(owner, now).await?, |list| format!("{list:#?}"))
+    async fn list(&self, owner: &OwnerTag, kind: RecordKind, now: u64) -> Result<Vec<Record>, StoreError> {
+        same(self.0.list(owner, kind, now).await?, self.1.list(owner, kind, now).await?, |list| format!("{list:#?}"))
     }
 }
 
@@ -101,6 +108,7 @@ async fn use_at_random(store: &Both, mut dice: Dice) {
     let apps: [AppId; 2] = ["demo", "other"].map(|app| app.parse().unwrap());
     let owners = [Owner::User("u-1".parse().unwrap()), Owner::User("u-2".parse().unwrap()), apps[0].clone().into()];
     let mut issued: Vec<Issued> = Vec::new();
+    let mut grants: Vec<IssuedGrant> = Vec::new();
     for _ in 0..1000 {
         let seconds = [0, 0, 1, 7, 31, 64][dice.below(6)];
         clock.advance(Duration::from_secs(seconds));
@@ -111,6 +119,7 @@ async fn use_at_random(store: &Both, mut dice: Dice) {
             .with_session_lifetime(Duration::from_secs(900))
             .with_renewal_overlap(Duration::from_secs([0, 1, 30][dice.below(3)]))
             .with_max_sessions(6)
+            .with_max_grants(3)
             .with_end_reasons(Duration::from_secs([0, 50][dice.below(2)]));
         match dice.below(4) {
             0 => tokens = tokens.with_limit(SessionLimit::NewestWins(1 + dice.below(3))),
@@ -120,7 +129,7 @@ async fn use_at_random(store: &Both, mut dice: Dice) {
         }
         let (app, owner) = (&apps[dice.below(2)], &owners[dice.below(3)]);
         let any = issued.len().checked_sub(1).map(|last| &issued[last - dice.below((last + 1).min(12))]);
-        match (dice.below(20), any) {
+        match (dice.below(24), any) {
             (0..4, _) | (_, None) => {
                 let mut new = match owner {
                     Owner::User(user) => NewToken::for_user(user.clone()),
@@ -154,7 +163,19 @@ async fn use_at_random(store: &Both, mut dice: Dice) {
                 0 => drop(tokens.end_all(owner).await.unwrap()),
                 _ => drop(tokens.end_all_of(owner, app).await.unwrap()),
             },
+            (17..20, Some(any)) => {
+                grants.extend(tokens.grant(any.session(), Duration::from_secs(150)).await.ok());
+            }
+            (20, Some(_)) => {
+                if let Some(last) = grants.last() {
+                    tokens.end_grant(last.grant().owner(), last.grant().id()).await.unwrap();
+                }
+            }
+            (21, Some(_)) => drop(tokens.grants(owner).await.unwrap()),
             _ => drop(tokens.sessions(owner).await.unwrap()),
+        }
+        for any in grants.iter().rev().take(4) {
+            store.find(&TokenRef::of_grant(any.token()), now).await.unwrap();
         }
         for any in issued.iter().rev().take(4) {
             store.find(&TokenRef::of(any.token()).unwrap(), now).await.unwrap();
