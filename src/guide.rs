@@ -16,6 +16,10 @@ pub mod keys {}
 #[cfg_attr(all(feature = "axum", feature = "tokens"), doc = include_str!("../docs/tokens.md"))]
 pub mod tokens {}
 
+/// How a service runs each submission once, and how a client retries it.
+#[cfg_attr(all(feature = "axum", feature = "submissions"), doc = include_str!("../docs/retries.md"))]
+pub mod retries {}
+
 /// Metrics, events and the observer hook: what is available, when to alert, and how an outage looks.
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/outage.svg"))]

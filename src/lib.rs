@@ -99,6 +99,9 @@ pub mod server;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod store;
+#[cfg(feature = "submissions")]
+#[cfg_attr(docsrs, doc(cfg(feature = "submissions")))]
+pub mod submission;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod testing;
