@@ -13,10 +13,10 @@ use axum::{
 };
 use bytes::Bytes;
 use countersign::{BodyDigest, Caller, Nonce, SignedBy};
-use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
+use http::{Method, header::CONTENT_TYPE, request::Parts};
 use serde_json::{Value, json};
 
-use super::tokens::session_json;
+use super::{submissions, tokens::session_json};
 
 /// Stands outside the verifier.
 pub(super) async fn health(State(handled): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
@@ -33,21 +33,15 @@ pub(super) async fn count(State(handled): State<Arc<AtomicU64>>, request: Reques
 }
 
 /// The parts of a request, with the unchecked token.
-pub(super) async fn echo(caller: Caller, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Json<Value> {
-    let mut parts = parts(&caller, &method, &uri, &headers, &body);
+pub(super) async fn echo(caller: Caller, head: Parts, body: Bytes) -> Json<Value> {
+    let mut parts = parts(&caller, &head, &body);
     parts["token"] = caller.token().map(|token| token.expose()).into();
     Json(parts)
 }
 
 /// The parts of a request, with the session of its token.
-pub(super) async fn echo_session(
-    caller: Caller,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Json<Value> {
-    let mut parts = parts(&caller, &method, &uri, &headers, &body);
+pub(super) async fn echo_session(caller: Caller, head: Parts, body: Bytes) -> Json<Value> {
+    let mut parts = parts(&caller, &head, &body);
     parts["session"] = caller.session().map(session_json).into();
     parts["signed_by"] = match caller.signed_by() {
         SignedBy::SessionKey => "session_key",
@@ -57,9 +51,10 @@ pub(super) async fn echo_session(
     Json(parts)
 }
 
-fn parts(caller: &Caller, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Value {
+fn parts(caller: &Caller, head: &Parts, body: &Bytes) -> Value {
+    let Parts { method, uri, headers, extensions, .. } = head;
     let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    json!({
+    let mut parts = json!({
         "app_id": caller.app_id().as_str(),
         "method": method.as_str(),
         "path": uri.path(),
@@ -69,5 +64,7 @@ fn parts(caller: &Caller, method: &Method, uri: &Uri, headers: &HeaderMap, body:
         "content_type": content_type,
         "nonce": caller.nonce().map(Nonce::as_str),
         "timestamp": caller.timestamp().unix_seconds(),
-    })
+    });
+    submissions::describe(&mut parts, extensions);
+    parts
 }
