@@ -41,8 +41,9 @@ pub(crate) use self::rejection::BoxError;
 pub(crate) use self::rejection::Challenge;
 #[cfg(feature = "submissions")]
 pub(crate) use self::{
-    canonical::content::{IDEMPOTENCY_KEY, SignedContent},
+    canonical::content::SignedContent,
     claim::fields::Fields,
+    field::idempotency_key::IDEMPOTENCY_KEY,
     rejection::InField,
     scheme::headers::{HOP_BY_HOP, single},
 };

@@ -34,7 +34,7 @@ use crate::{
 /// A 4xx answer, except 408 and 499, says that nothing was done, and releases the submission. The service can say it better with
 /// [`Done`](super::Done) or [`NothingDone`](super::NothingDone), or with [`end_as`](Self::end_as).
 ///
-/// The service runs in a task of its own, in the tracing span of the request. A client that goes away does not stop it. Its lease
+/// The service runs in a task of its own, in the tracing span of the request. It needs a tokio runtime with its timer. A client that goes away does not stop it. Its lease
 /// is renewed for at most 15 minutes. At a shutdown, wait for [`idle`](Self::idle).
 ///
 /// Put compression, CORS, request ids, limits and authorization above this layer, because a stored answer runs nothing of the

@@ -33,19 +33,20 @@ pub(super) enum Failure<E> {
     Panic(Box<dyn Any + Send>),
 }
 
-/// Calls the service with the request, while the lease is renewed. Sends its answer once the store knows how it ended, or has
+/// Calls the service with the request, while the lease is renewed. Stores a body of at most `max_stored` bytes. Sends its answer once the store knows how it ended, or has
 /// failed once.
 pub(super) async fn run<S, B, ResBody>(
     inner: S,
     request: Request<B>,
     held: Held,
     options: Arc<Options>,
+    max_stored: Option<usize>,
     caller: oneshot::Sender<Ran<ResBody, S::Error>>,
 ) where
     S: Service<Request<B>, Response = Response<ResBody>>,
     ResBody: Body<Data = Bytes>,
 {
-    let work = pin!(work(inner, request, &held, &options, caller));
+    let work = pin!(work(inner, request, &held, &options, max_stored, caller));
     let renewal = pin!(held.renew());
     select(work, renewal).await;
 }
@@ -55,6 +56,7 @@ async fn work<S, B, ResBody>(
     request: Request<B>,
     held: &Held,
     options: &Options,
+    max_stored: Option<usize>,
     caller: oneshot::Sender<Ran<ResBody, S::Error>>,
 ) where
     S: Service<Request<B>, Response = Response<ResBody>>,
@@ -65,7 +67,7 @@ async fn work<S, B, ResBody>(
     let call = async {
         match inner.call(request).await {
             Ok(response) => {
-                let (response, end) = judge(response, options).await;
+                let (response, end) = judge(response, options, max_stored).await;
                 (Ok(response), end)
             }
             Err(error) => (Err(Failure::Error(error)), without_answer(options.end(Ending::Failed))),
@@ -87,7 +89,11 @@ async fn work<S, B, ResBody>(
 }
 
 /// Decides what an answer means. What the service says of it goes before its status.
-async fn judge<B: Body<Data = Bytes>>(response: Response<B>, options: &Options) -> (Response<ResponseBody<B>>, Finish) {
+async fn judge<B: Body<Data = Bytes>>(
+    response: Response<B>,
+    options: &Options,
+    max_stored: Option<usize>,
+) -> (Response<ResponseBody<B>>, Finish) {
     let extensions = response.extensions();
     let end = match (extensions.get::<Done>(), extensions.get::<NothingDone>()) {
         (Some(_), _) => End::Done,
@@ -96,7 +102,7 @@ async fn judge<B: Body<Data = Bytes>>(response: Response<B>, options: &Options) 
     };
     match end {
         End::Done => {
-            let (response, answer) = answer::read(response, options.max_stored).await;
+            let (response, answer) = answer::read(response, max_stored).await;
             (response, Finish::Done(answer))
         }
         End::Unknown => (response.map(ResponseBody::new), Finish::Unknown),

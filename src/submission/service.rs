@@ -101,7 +101,8 @@ where
     parts.extensions.insert(submitted.submission.clone());
     let request = Request::from_parts(parts, body);
     let (sender, receiver) = oneshot::channel();
-    options.running.spawn(run(inner, request, held, options.clone(), sender))?;
+    let max_stored = options.max_stored.filter(|_| submitted.is_replayable);
+    options.running.spawn(run(inner, request, held, options.clone(), max_stored, sender))?;
     match receiver.await {
         Ok(Ok(mut response)) => {
             mark(response.headers_mut(), &submitted, false);

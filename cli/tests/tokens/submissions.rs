@@ -52,7 +52,7 @@ async fn clients_see_each_outcome() {
     assert!(tokio::time::timeout(Duration::from_secs(1), send(slow)).await.is_err());
     let again = send(slow).await;
     assert_eq!((again.outcome(), again.header("retry-after")), ((409, "submission_in_progress"), "1"));
-    for path in ["/_answer/100", "/_answer/1000", "/_answer/200?delay=x", "/_answer/200?other=1"] {
+    for path in ["/_answer/100", "/_answer/1000", "/_answer/204?delay=x", "/_answer/205?other=1"] {
         assert_eq!(send(path).await.status, 400, "{path}");
     }
 }

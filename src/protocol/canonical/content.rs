@@ -6,11 +6,9 @@ use sha2::{Digest, Sha256};
 use crate::protocol::{
     canonical::string_to_sign::{CanonicalRequest, Root},
     encode::sink::Sink,
+    field::idempotency_key::IDEMPOTENCY_KEY,
     scheme::contract::{Scheme, TokenLocation},
 };
-
-/// The header with the key of a submission.
-pub(crate) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What a submission is, besides its caller: lines 2 and 4 of the string to sign, and a digest of the content.
 #[derive(Clone, Debug)]

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use http::HeaderName;
+
 use crate::protocol::{
     encode::{charset::Charset, grammar::trim},
     field::error::FieldError,
@@ -23,6 +25,9 @@ use crate::protocol::{
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(Arc<str>);
+
+/// The header with the key.
+pub(crate) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The most characters of a key.
 const MAX: usize = 255;

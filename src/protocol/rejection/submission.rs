@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use super::{Rejection, RejectionKind, rejected::Submission};
-use crate::protocol::canonical::content::IDEMPOTENCY_KEY;
+use crate::protocol::field::idempotency_key::IDEMPOTENCY_KEY;
 
 impl Rejection {
     pub(crate) fn submission_in_progress(expires_in: Duration) -> Self {
