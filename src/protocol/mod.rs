@@ -42,7 +42,6 @@ pub(crate) use self::rejection::Challenge;
 #[cfg(feature = "submissions")]
 pub(crate) use self::{
     canonical::content::SignedContent,
-    claim::fields::Fields,
     field::idempotency_key::IDEMPOTENCY_KEY,
     rejection::InField,
     scheme::headers::{HOP_BY_HOP, single},

@@ -81,12 +81,6 @@ impl Caller {
         scheme.token_location().cookie().filter(|_| is_field)
     }
 
-    /// Whether these are the fields of this caller's request.
-    #[cfg(feature = "submissions")]
-    pub(super) fn has(&self, fields: &std::sync::Arc<crate::protocol::Fields>) -> bool {
-        self.verified.has(fields)
-    }
-
     /// The challenges of a 401 about this caller's token.
     #[cfg(feature = "tokens")]
     pub(super) fn challenge(&self) -> Challenge {

@@ -101,10 +101,10 @@ impl<'r> Authentic<'r> {
         &self.request
     }
 
-    /// The content of the request, and the fields, which the caller shares.
+    /// The content of the request, for a layer that runs each submission once.
     #[cfg(feature = "submissions")]
-    pub(crate) fn content(&self, scheme: &Scheme) -> (SignedContent, Arc<Fields>) {
-        (self.request.content(scheme, self.root), self.fields.clone())
+    pub(crate) fn content(&self, scheme: &Scheme) -> SignedContent {
+        self.request.content(scheme, self.root)
     }
 
     pub(crate) fn into_fields(self) -> (Arc<Fields>, KeyLabel) {

@@ -248,12 +248,6 @@ impl Verified {
         &self.key
     }
 
-    /// Whether these are the fields of the same request.
-    #[cfg(feature = "submissions")]
-    pub(crate) fn has(&self, fields: &Arc<Fields>) -> bool {
-        Arc::ptr_eq(&self.fields, fields)
-    }
-
     /// Replaces the label of the key that signed, if its index or name has changed.
     #[cfg(feature = "server")]
     pub(crate) fn with_key(self, key: KeyLabel) -> Self {

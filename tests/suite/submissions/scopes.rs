@@ -231,17 +231,6 @@ async fn unverified_request_below_a_report_runs_unguarded() {
 }
 
 #[tokio::test]
-async fn content_of_another_verifier_does_not_count() {
-    // The inner verifier has its own nonces and no fingerprints. Its caller is not that of the outer content.
-    let shop = Shop::new();
-    let inner = rig::verifier().0.with_scheme(scheme()).into_layer();
-    let stack = ServiceBuilder::new().layer(verifier().into_layer()).layer(inner).layer(by_key());
-    let router = shop.routes().layer(stack);
-    assert_eq!(pay(&router, &signer()).await.brief(), (500, "misconfigured"));
-    assert_eq!(shop.runs(), 0);
-}
-
-#[tokio::test]
 async fn streamed_bodies_are_misconfigured() {
     let shop = Shop::new();
     let router = shop.router_below(&by_key(), verifier().with_streamed_bodies());
