@@ -25,7 +25,7 @@ pub(crate) fn call_closure<T>(name: &'static str, call: impl FnOnce() -> T) -> O
 
 /// The names of the closures that a service may set.
 #[cfg(feature = "metrics")]
-pub(crate) const CLOSURES: [&str; 4] = ["bypass", "observer", "renderer", "report"];
+pub(crate) const CLOSURES: [&str; 6] = ["bypass", "end_as", "observer", "renderer", "report", "scope"];
 
 #[cfg(feature = "metrics")]
 pub(crate) const CLOSURE_PANICS: &str = "countersign_closure_panics_total";
@@ -85,6 +85,24 @@ mod tracing {
         warn!(target: TARGET, error = error as &dyn std::error::Error, "the token store fails; a session in use may end early");
     }
 
+    /// Reports that a submission store fails. `call` is the verb of the store.
+    #[cfg(feature = "submissions")]
+    pub(crate) fn submission_store_failed(call: &str, error: &crate::store::StoreError) {
+        warn!(target: TARGET, call, error = error as &dyn std::error::Error, "the submission store fails");
+    }
+
+    /// Reports that a submission lost its lease. It runs on, and its outcome counts as unknown.
+    #[cfg(feature = "submissions")]
+    pub(crate) fn submission_lost(reason: &str) {
+        warn!(target: TARGET, "a submission was lost: {reason}");
+    }
+
+    /// Runs a future in the span of the caller.
+    #[cfg(feature = "submissions")]
+    pub(crate) fn in_current_span<F>(future: F) -> ::tracing::instrument::Instrumented<F> {
+        ::tracing::Instrument::in_current_span(future)
+    }
+
     /// Reports that a key store fails and expired keys are in use.
     #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(error: &(dyn Error + 'static)) {
@@ -130,6 +148,17 @@ mod noop {
 
     #[cfg(feature = "tokens")]
     pub(crate) fn session_not_touched(_: &crate::store::StoreError) {}
+
+    #[cfg(feature = "submissions")]
+    pub(crate) fn submission_store_failed(_: &str, _: &crate::store::StoreError) {}
+
+    #[cfg(feature = "submissions")]
+    pub(crate) fn submission_lost(_: &str) {}
+
+    #[cfg(feature = "submissions")]
+    pub(crate) fn in_current_span<F>(future: F) -> F {
+        future
+    }
 
     #[cfg(feature = "key-cache")]
     pub(crate) fn serving_stale_keys(_: &(dyn std::error::Error + 'static)) {}

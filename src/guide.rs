@@ -19,6 +19,9 @@ pub mod tokens {}
 /// How to give out share links, end them with grants, and use them for downloads, mail and other services.
 #[cfg_attr(all(feature = "axum", feature = "client", feature = "tokens"), doc = include_str!("../docs/links.md"))]
 pub mod links {}
+/// How a service runs each submission once, and how a client retries it.
+#[cfg_attr(all(feature = "axum", feature = "submissions"), doc = include_str!("../docs/retries.md"))]
+pub mod retries {}
 
 /// Metrics, events and the observer hook: what is available, when to alert, and how an outage looks.
 #[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]

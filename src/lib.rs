@@ -51,6 +51,8 @@
 //! - `tracing`: emits events for operators about rejected requests, failing stores, loaded or unreadable keys,
 //!   misconfigured services, and a wall clock that steps back.
 //! - `tokens`: adds `token::Tokens`: tokens for apps and users, which the server can end at once.
+//! - `submissions`: adds `submission::SubmitOnceLayer`, which runs each submission once and answers a repeated one with the
+//!   stored answer.
 //! - `test-util`: adds test helpers such as `Caller::for_test`, and the conformance suite for custom stores.
 //!
 //! Without any feature, the crate contains only [`protocol`]: pure functions, without I/O, clock, randomness or async.
@@ -89,12 +91,17 @@ pub mod guide;
 mod middleware;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "half of it is for verifiers"))]
 pub mod protocol;
+#[cfg(any(feature = "client", feature = "submissions"))]
+mod response_body;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod server;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod store;
+#[cfg(feature = "submissions")]
+#[cfg_attr(docsrs, doc(cfg(feature = "submissions")))]
+pub mod submission;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod testing;

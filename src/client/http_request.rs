@@ -107,7 +107,7 @@ where
         let received = signer.clock.wall();
         let (parts, body) = response.into_parts();
         let (body, start) = match refusal::has_problem(&parts.headers) {
-            true => ResponseBody::read_start(body).await,
+            true => ResponseBody::read_start(body, refusal::MAX_BODY).await,
             false => (ResponseBody::new(body), Vec::new()),
         };
         let refusal = Refusal::from_response(parts.status, &parts.headers, &start);

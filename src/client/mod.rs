@@ -19,9 +19,10 @@ mod refusal;
 mod reqwest;
 #[cfg(feature = "reqwest")]
 mod reqwest_signer;
-mod response_body;
 mod service;
 mod signer;
+
+pub use crate::response_body::ResponseBody;
 
 pub use self::{
     body::SignedBody,
@@ -30,6 +31,5 @@ pub use self::{
     layer::SignLayer,
     origin::OriginError,
     refusal::Refusal,
-    response_body::ResponseBody,
     service::{ResponseFuture, Sign, SignableRequest},
 };

@@ -43,6 +43,7 @@ pub struct Refusal {
     detail: Option<String>,
     server_time: Option<u64>,
     retry_after: Option<Duration>,
+    first: FirstSubmission,
     string_to_sign: Option<Explanation>,
     comparison: Option<Comparison>,
     clock_offset: Option<i64>,
@@ -51,6 +52,14 @@ pub struct Refusal {
     is_clock_corrected: bool,
     /// Whether this is a response of gRPC, whose HTTP status is always 200.
     is_grpc: bool,
+}
+
+/// What the service says of the submission that a request repeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct FirstSubmission {
+    expires_in: Option<u64>,
+    status: Option<StatusCode>,
+    location: Option<String>,
 }
 
 impl Refusal {
@@ -67,6 +76,11 @@ impl Refusal {
             status,
             field: problem.field.as_deref().map(printable),
             detail: problem.detail.as_deref().map(printable),
+            first: FirstSubmission {
+                expires_in: problem.expires_in,
+                status: problem.first_status.and_then(|status| StatusCode::from_u16(status).ok()),
+                location: problem.location.as_deref().map(printable),
+            },
             string_to_sign: problem.string_to_sign.as_deref().map(Explanation::of_response),
             server_time: number(headers, &HeaderName::from_static("x-server-time")),
             retry_after: number(headers, &header::RETRY_AFTER).map(|seconds| Duration::from_secs(seconds.min(A_DAY))),
@@ -159,6 +173,25 @@ impl Refusal {
         self.retry_after
     }
 
+    /// The seconds until the service forgets the submission that the request repeats. Stop retrying before.
+    #[must_use]
+    pub fn expires_in(&self) -> Option<u64> {
+        self.first.expires_in
+    }
+
+    /// The status of the first answer, if the request repeats an answered submission:
+    /// [`DuplicateSubmission`](RejectionKind::DuplicateSubmission). It says the outcome: 402 is no success.
+    #[must_use]
+    pub fn first_status(&self) -> Option<StatusCode> {
+        self.first.status
+    }
+
+    /// The `location` of the first answer, if the request repeats an answered submission and the answer had one.
+    #[must_use]
+    pub fn first_location(&self) -> Option<&str> {
+        self.first.location.as_deref()
+    }
+
     /// The string to sign that the verifier compared with, if the verifier explains invalid signatures. It is not
     /// trusted.
     #[must_use]
@@ -233,6 +266,9 @@ struct Problem {
     detail: Option<String>,
     field: Option<String>,
     string_to_sign: Option<String>,
+    expires_in: Option<u64>,
+    first_status: Option<u16>,
+    location: Option<String>,
 }
 
 impl Problem {

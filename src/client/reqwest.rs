@@ -153,7 +153,7 @@ async fn read_start(response: Response, mut url: Url) -> (Response, Vec<u8>) {
     if let Ok(head) = http::Response::builder().url(url).body(()) {
         parts.extensions.extend(head.into_parts().0.extensions);
     }
-    let (body, start) = ResponseBody::read_start(body).await;
+    let (body, start) = ResponseBody::read_start(body, refusal::MAX_BODY).await;
     (Response::from(http::Response::from_parts(parts, Body::wrap(body))), start)
 }
 

@@ -32,10 +32,20 @@ mod verify;
 
 #[cfg(feature = "tokens")]
 pub(crate) use self::claim::token::{cookie_line, presented_token};
+#[cfg(feature = "submissions")]
+#[cfg_attr(docsrs, doc(cfg(feature = "submissions")))]
+pub use self::field::idempotency_key::IdempotencyKey;
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use self::rejection::BoxError;
 #[cfg(feature = "server")]
 pub(crate) use self::rejection::Challenge;
+#[cfg(feature = "submissions")]
+pub(crate) use self::{
+    canonical::content::SignedContent,
+    field::idempotency_key::IDEMPOTENCY_KEY,
+    rejection::InField,
+    scheme::headers::{HOP_BY_HOP, single},
+};
 #[cfg(feature = "client")]
 pub(crate) use self::{canonical::string_to_sign::LINES_WITHOUT_HEADERS, encode::percent::decoded};
 #[cfg(feature = "server")]

@@ -92,7 +92,7 @@ impl Caller {
 
     /// Whether the verifier has checked the token.
     #[cfg(feature = "tokens")]
-    pub(super) fn is_token_checked(&self) -> bool {
+    pub(crate) fn is_token_checked(&self) -> bool {
         self.checked.is_some()
     }
 

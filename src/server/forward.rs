@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Uri, request::Parts};
 use http_body::Body;
 
+#[cfg(feature = "submissions")]
+use crate::server::signed_submission::SignedSubmission;
 use crate::{
     protocol::{Authentic, Head, OVERRIDES, ParameterPolicy, Rejection, Scheme, remove_cookie, strip, with_query},
     server::{
@@ -26,10 +28,19 @@ pub(super) fn signed_uri(parts: &Parts) -> &Uri {
 
 /// The changes that turn an incoming request into the one that the service gets. They leave only signed text in it.
 pub(super) struct ForwardedRequest {
-    /// `None` if the URIs do not change.
-    targets: Option<Box<RewrittenUris>>,
+    /// `None` for most requests.
+    additions: Option<Box<Additions>>,
     has_overrides: bool,
     expectation: BodyExpectation,
+}
+
+/// What few requests need. It is boxed, because a verifier keeps it while it waits.
+#[cfg_attr(feature = "submissions", derive(Default))]
+struct Additions {
+    /// `None` if the URIs do not change.
+    uris: Option<RewrittenUris>,
+    #[cfg(feature = "submissions")]
+    submission: Option<SignedSubmission>,
 }
 
 /// The URIs of a request, with another query.
@@ -58,19 +69,17 @@ impl ForwardedRequest {
             }
             _ => None,
         };
-        let targets = delivered_query
-            .map(|query| RewrittenUris::new(parts, &query).map(Box::new))
-            .transpose()
-            .map_err(|error| {
-                Rejection::malformed_parameters("the query cannot be written as it was signed").with_source(error)
-            })?;
+        let uris = delivered_query.map(|query| RewrittenUris::new(parts, &query)).transpose().map_err(|error| {
+            Rejection::malformed_parameters("the query cannot be written as it was signed").with_source(error)
+        })?;
         let bound_form = match (form, policy) {
             (Some(_), ParameterPolicy::Canonicalize) => request.form().to_text().into(),
             (Some(form), _) if request.form().has_unsigned() => strip(form, |_| false).into(),
             (form, _) => form.cloned().unwrap_or_default(),
         };
         let expectation = BodyExpectation { length, digest: request.digest(), form: bound_form };
-        Ok(Self { targets, has_overrides: head.has_overrides(), expectation })
+        let additions = uris.map(|uris| Box::new(Additions::of(uris)));
+        Ok(Self { additions, has_overrides: head.has_overrides(), expectation })
     }
 
     pub(super) fn expectation(&self) -> BodyExpectation {
@@ -79,8 +88,8 @@ impl ForwardedRequest {
 
     /// Turns the head into the one that may reach the service, and inserts the caller.
     pub(super) fn apply(self, parts: &mut Parts, body: &AdmittedBody, caller: Caller, scheme: &Scheme) {
-        if let Some(targets) = self.targets {
-            targets.replace(parts);
+        if let Some(additions) = self.additions {
+            additions.apply(parts, body);
         }
         match body.get() {
             Admitted::Whole(bytes) => self.expectation.correct_length(&mut parts.headers, bytes.len() as u64),
@@ -98,6 +107,36 @@ impl ForwardedRequest {
             remove_cookie(&mut parts.headers, cookie);
         }
         parts.extensions.insert(caller);
+    }
+}
+
+#[cfg(feature = "submissions")]
+impl ForwardedRequest {
+    pub(super) fn with_submission(mut self, submission: SignedSubmission) -> Self {
+        self.additions.get_or_insert_default().submission = Some(submission);
+        self
+    }
+}
+
+impl Additions {
+    fn of(uris: RewrittenUris) -> Self {
+        Self {
+            uris: Some(uris),
+            #[cfg(feature = "submissions")]
+            submission: None,
+        }
+    }
+
+    #[cfg_attr(not(feature = "submissions"), allow(unused_variables, reason = "only submissions need the body"))]
+    fn apply(self, parts: &mut Parts, body: &AdmittedBody) {
+        if let Some(uris) = self.uris {
+            uris.replace(parts);
+        }
+        #[cfg(feature = "submissions")]
+        if let Some(mut submission) = self.submission {
+            submission.is_body_checked = matches!(body.get(), Admitted::Whole(_));
+            parts.extensions.insert(std::sync::Arc::new(submission));
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) mod report_only;
 mod response;
 #[cfg(feature = "tokens")]
 mod route;
+#[cfg(feature = "submissions")]
+mod signed_submission;
 mod steps;
 mod token;
 #[cfg(feature = "tokens")]
@@ -42,4 +44,9 @@ pub use self::{
     outcome::{Decision, Outcome},
     response::{GrpcRejections, ProblemJson, RenderRejection, ResponseBody},
     verifier::Verifier,
+};
+#[cfg(feature = "submissions")]
+pub(crate) use self::{
+    response::{caching::is_no_store, renderer::refuse},
+    signed_submission::SignedSubmission,
 };

@@ -50,6 +50,8 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             explanations: self.explanations,
             #[cfg(feature = "tokens")]
             tokens: self.tokens,
+            #[cfg(feature = "submissions")]
+            fingerprints: self.fingerprints,
             observer: self.observer,
         }
     }
@@ -311,6 +313,24 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
     pub fn with_token_check(self, check: impl crate::token::TokenCheck) -> Self {
         Self { tokens: Some(TokenSource::Other(std::sync::Arc::new(check))), ..self }
+    }
+
+    /// Gives each request what a [`SubmitOnceLayer`](crate::submission::SubmitOnceLayer) below needs (feature `submissions`):
+    /// the signed method and path, and a fingerprint of the signed content. Default: off.
+    ///
+    /// The fingerprint is a SHA-256 over the signed parts of the request, without its token, timestamp and nonce. It costs about
+    /// as much as half a signature.
+    ///
+    /// ```
+    /// # use countersign::{Secret, StaticKeys, Verifier};
+    /// # let keys = StaticKeys::new([("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?)])?;
+    /// let verifier = Verifier::new(keys).with_fingerprints();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "submissions")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "submissions")))]
+    pub fn with_fingerprints(self) -> Self {
+        Self { fingerprints: true, ..self }
     }
 
     /// Accepts share links: URLs with a signature of their own, which [`Signer::presign`](crate::Signer::presign) makes. Default:

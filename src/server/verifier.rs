@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Request, request::Parts};
 
+#[cfg(feature = "submissions")]
+use crate::server::signed_submission::SignedSubmission;
 use crate::{
     clock::{Clock, SystemClock},
     protocol::{Limits, ParameterPolicy, Rejection, Scheme},
@@ -69,6 +71,9 @@ pub struct Verifier<K, N = MemoryNonceStore> {
     pub(super) explanations: bool,
     #[cfg(feature = "tokens")]
     pub(super) tokens: Option<crate::server::token_source::TokenSource>,
+    /// Whether requests get what a [`SubmitOnceLayer`](crate::submission::SubmitOnceLayer) needs.
+    #[cfg(feature = "submissions")]
+    pub(super) fingerprints: bool,
     pub(super) observer: Arc<Observer>,
 }
 
@@ -104,6 +109,8 @@ impl<K: KeyStore> Verifier<K> {
             explanations: false,
             #[cfg(feature = "tokens")]
             tokens: None,
+            #[cfg(feature = "submissions")]
+            fingerprints: false,
             observer: Arc::new(Observer::new()),
         }
     }
@@ -206,6 +213,11 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             let form = body.form();
             let forwarded =
                 ForwardedRequest::new(&authentic, &head, length, form, parts, self.parameters, &self.scheme)?;
+            #[cfg(feature = "submissions")]
+            let forwarded = match self.fingerprints {
+                true => forwarded.with_submission(SignedSubmission::new(&authentic, &self.scheme)),
+                false => forwarded,
+            };
             let signed = authentic.into_signed_fields();
             (body, forwarded, app, signed, window, time)
         };

@@ -21,6 +21,7 @@ use countersign::{
     store::{
         DynNonceStore, MemoryNonceStore, NonceClaim, NonceStatus, NonceStore, Occupancy, Retention, StoreError, key_fn,
     },
+    submission::SubmitOnceLayer,
 };
 use http::{Request, Response};
 use serde_json::Value;
@@ -38,7 +39,7 @@ const DASHBOARD: &str = include_str!("../../examples/prometheus/dashboard.json")
 /// The metrics as Prometheus would scrape them after the run.
 pub(crate) fn metrics_of(run: impl Future<Output = ()>) -> String {
     let recorder = exporter::builder().unwrap().build_recorder();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     ::metrics::with_local_recorder(&recorder, || runtime.block_on(run));
     recorder.handle().render()
 }
@@ -424,7 +425,23 @@ fn everything() -> String {
         for request in [signed(get("/")), get("/")] {
             let _ = rig::verify(&verifier, request).await;
         }
+        let answer = service_fn(async |_: Request<ServiceBody>| {
+            Ok::<_, Infallible>(Response::new(http_body_util::Full::<bytes::Bytes>::default()))
+        });
+        let once = SubmitOnceLayer::by_fingerprint(Duration::from_secs(10));
+        let service = verifier.with_fingerprints().into_layer().layer(once.layer(answer));
+        for _ in 0..2 {
+            let request = incoming(signed(post("/", "text/plain", "order")));
+            let _ = service.clone().oneshot(request).await;
+        }
     })
+}
+
+#[test]
+fn submissions_are_counted_by_outcome() {
+    let text = everything();
+    assert_eq!(value(&text, "countersign_submissions_total{outcome=\"done\"}"), 1.0);
+    assert_eq!(value(&text, "countersign_submissions_total{outcome=\"duplicate\"}"), 1.0);
 }
 
 /// The family of a sample. A histogram has three samples.

@@ -1,11 +1,8 @@
 //! What the server answers to requests that the verifier accepts.
 
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use axum::{
@@ -16,10 +13,13 @@ use axum::{
 };
 use bytes::Bytes;
 use countersign::{BodyDigest, Caller, Nonce, SignedBy};
-use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
+use http::{Method, header::CONTENT_TYPE, request::Parts};
 use serde_json::{Value, json};
 
-use super::tokens::{grant_json, session_json};
+use super::{
+    submissions,
+    tokens::{grant_json, session_json},
+};
 
 /// Stands outside the verifier.
 pub(super) async fn health(State(handled): State<Arc<AtomicU64>>, request: Request, next: Next) -> Response {
@@ -36,21 +36,15 @@ pub(super) async fn count(State(handled): State<Arc<AtomicU64>>, request: Reques
 }
 
 /// The parts of a request, with the unchecked token.
-pub(super) async fn echo(caller: Caller, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Json<Value> {
-    let mut parts = parts(&caller, &method, &uri, &headers, &body);
+pub(super) async fn echo(caller: Caller, head: Parts, body: Bytes) -> Json<Value> {
+    let mut parts = parts(&caller, &head, &body);
     parts["token"] = caller.token().map(|token| token.expose()).into();
     Json(parts)
 }
 
 /// The parts of a request, with the session of its token.
-pub(super) async fn echo_session(
-    caller: Caller,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Json<Value> {
-    let mut parts = parts(&caller, &method, &uri, &headers, &body);
+pub(super) async fn echo_session(caller: Caller, head: Parts, body: Bytes) -> Json<Value> {
+    let mut parts = parts(&caller, &head, &body);
     parts["session"] = caller.session().map(session_json).into();
     parts["signed_by"] = match caller.signed_by() {
         SignedBy::SessionKey => "session_key",
@@ -60,7 +54,9 @@ pub(super) async fn echo_session(
     Json(parts)
 }
 
-fn parts(caller: &Caller, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Value {
+fn parts(caller: &Caller, head: &Parts, body: &Bytes) -> Value {
+    let Parts { method, uri, headers, extensions, .. } = head;
+    let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let mut parts = json!({
         "app_id": caller.app_id().as_str(),
         "method": method.as_str(),
@@ -68,7 +64,7 @@ fn parts(caller: &Caller, method: &Method, uri: &Uri, headers: &HeaderMap, body:
         "query": uri.query().unwrap_or_default(),
         "body_sha256": BodyDigest::of(body).to_string(),
         "body_len": body.len(),
-        "content_type": content_type(headers),
+        "content_type": content_type,
         "nonce": caller.nonce().map(Nonce::as_str),
         "timestamp": caller.timestamp().unix_seconds(),
     });
@@ -79,9 +75,6 @@ fn parts(caller: &Caller, method: &Method, uri: &Uri, headers: &HeaderMap, body:
             "grant": link.grant().map(grant_json),
         });
     }
+    submissions::describe(&mut parts, extensions);
     parts
-}
-
-fn content_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()))
 }

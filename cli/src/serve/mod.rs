@@ -3,6 +3,7 @@
 mod echo;
 #[path = "../../../examples/prometheus/exporter.rs"]
 mod exporter;
+mod submissions;
 mod tokens;
 
 use std::{
@@ -20,11 +21,15 @@ use countersign::{
     AppId, KeyRing, Limits, ParameterPolicy, Secret, StaticKeys, Verifier,
     server::{Links, Outcome},
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
+    submission::SubmitOnceLayer,
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 
-use self::tokens::{ServeTokenOptions, TokenService};
+use self::{
+    submissions::SubmitOnce,
+    tokens::{ServeTokenOptions, TokenService},
+};
 use crate::{
     exit::{Failure, INVALID},
     key::KeyText,
@@ -57,12 +62,16 @@ use crate::{
 ///
 /// With --links, every path can also be opened by a share link (countersign presign). The echo then has the link. A link with a
 /// grant needs --tokens, and a link for one use needs --redis.
+/// With --submit-once, a repeated submission gets the stored answer and does not run. The echo then has run, which counts the
+/// requests that ran, and one more path shows what a client gets of each outcome:
+///   POST /_answer/STATUS             answers with this status; ?delay=SECONDS answers later, ?no_store=true is not stored
 ///
 /// Examples:
 ///   COUNTERSIGN_KEY=0123456789abcdef0123456789abcdef countersign serve --app demo
 ///   countersign serve --keys keys.toml
 ///   countersign serve --app demo --tokens --session-keys
 ///   countersign serve --app demo --links --tokens
+///   countersign serve --app demo --signed-header idempotency-key --submit-once key
 #[derive(Args)]
 #[command(verbatim_doc_comment, group(ArgGroup::new("apps").required(true)))]
 pub(crate) struct Arguments {
@@ -110,6 +119,9 @@ pub(crate) struct Arguments {
     /// Let browsers keep the response to a share link until the link ends
     #[arg(long, requires = "links")]
     cacheable_links: bool,
+    /// Run each submission once: by its idempotency key, or by its content within this many seconds
+    #[arg(long, value_name = "key|SECONDS", value_parser = submissions::parse)]
+    submit_once: Option<SubmitOnce>,
     #[command(flatten)]
     tokens: ServeTokenOptions,
     #[command(flatten)]
@@ -144,8 +156,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if let Some(service) = &tokens {
         verifier = verifier.with_tokens(service.tokens.clone());
     }
+    let once = arguments.submit_once.map(|once| once.layer(verifier.scheme())).transpose();
+    let once = once.unwrap_or_else(|error| Failure::usage("serve", error));
+    if once.is_some() {
+        verifier = verifier.with_fingerprints();
+    }
     let verifier = verifier.with_nonces(nonces(&arguments, redis).await.map_err(failure)?);
-    let served = serve(arguments.listen, arguments.metrics, verifier, tokens).await;
+    let served = serve(arguments.listen, arguments.metrics, verifier, tokens, once).await;
     served.map(|()| ExitCode::SUCCESS).map_err(|error| failure(error.to_string()))
 }
 
@@ -254,6 +271,7 @@ async fn serve(
     metrics: Option<SocketAddr>,
     verifier: Verifier<Arc<dyn DynKeyStore>, Box<dyn DynNonceStore>>,
     tokens: Option<Arc<TokenService>>,
+    once: Option<SubmitOnceLayer>,
 ) -> std::io::Result<()> {
     let handled = Arc::new(AtomicU64::new(0));
     let (echo, bearer) = match tokens {
@@ -262,6 +280,10 @@ async fn serve(
             tokens::bearer_routes(service.tokens.clone()),
         ),
         None => (Router::new().fallback(echo::echo), Router::new()),
+    };
+    let echo = match once.clone() {
+        Some(layer) => submissions::guard(echo, layer),
+        None => echo,
     };
     let app = echo
         .layer(middleware::from_fn_with_state(handled.clone(), echo::count))
@@ -278,10 +300,15 @@ async fn serve(
     }
     println!("{addresses}");
     // Ends at once: connections that are kept alive would hold a graceful end up.
-    tokio::select! {
+    let ended = tokio::select! {
         ended = axum::serve(listener, app) => ended,
         ended = terminated => ended,
+    };
+    if let Some(layer) = once {
+        // Submissions that run end in the store, for a short time.
+        let _ = tokio::time::timeout(Duration::from_secs(5), layer.idle()).await;
     }
+    ended
 }
 
 /// Handles SIGTERM and Ctrl-C from now on. The future ends with the first of them.

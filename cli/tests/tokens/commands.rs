@@ -83,7 +83,13 @@ fn page_of_the_echo_server_has_all_options() {
         assert!(page.contains(&format!("`--{name}")), "docs/echo_server.md does not have --{name}");
     }
     for path in help.lines().filter_map(|line| line.trim_start().split_once(" /_")).map(|(_, path)| path) {
-        let path = path.split(' ').next().unwrap().replace("ID", "{id}").replace("USER", "{user}");
+        let path = path
+            .split(' ')
+            .next()
+            .unwrap()
+            .replace("ID", "{id}")
+            .replace("USER", "{user}")
+            .replace("STATUS", "{status}");
         assert!(page.contains(&format!(" /_{path}`")), "docs/echo_server.md does not have /_{path}");
     }
 }

@@ -1,4 +1,4 @@
-//! The echo server with tokens, over HTTP.
+//! The echo server with tokens and submissions, over HTTP.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")]
 
@@ -12,6 +12,7 @@ mod python;
 mod redis;
 mod renewal;
 mod session_keys;
+mod submissions;
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -29,6 +29,10 @@ pub enum Error {
     /// The service's verifier refused the request. The text names the cause.
     #[error("the service refused the request: {0}")]
     Refused(Box<Refusal>),
+    /// An earlier attempt was answered, and its answer is lost. [`Refusal::first_status`] says the outcome, and
+    /// [`Refusal::first_location`] where to look.
+    #[error("the service has answered this order before: {}", first_status(.0))]
+    Duplicate(Box<Refusal>),
     /// The service answered with an error of its own.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -70,7 +74,7 @@ impl Error {
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused(refusal) => Some(refusal),
+            Self::Refused(refusal) | Self::Duplicate(refusal) => Some(refusal),
             Self::OutcomeUnknown(source) => source.downcast_ref().and_then(Self::refusal),
             _ => None,
         }
@@ -79,14 +83,22 @@ impl Error {
     /// Whether another attempt may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::OutcomeUnknown(_) => true,
+            Self::Unreachable(_) => true,
+            // The service does not know either, and does not run the order again.
+            Self::OutcomeUnknown(_) => self.kind() != Some(RejectionKind::SubmissionOutcomeUnknown),
             // After a correction of the clock, `SignLayer` itself sends only requests whose body it has kept.
             Self::Refused(refusal) => {
-                refusal.kind() == Some(RejectionKind::Unavailable) || refusal.is_clock_corrected()
+                let is_temporary =
+                    matches!(self.kind(), Some(RejectionKind::Unavailable | RejectionKind::SubmissionInProgress));
+                is_temporary || refusal.is_clock_corrected()
             }
             Self::Api(error) => matches!(error.status.as_u16(), 408 | 429 | 502..=504),
-            Self::NotMade(_) | Self::NotSigned(_) | Self::Undecodable { .. } => false,
+            Self::NotMade(_) | Self::NotSigned(_) | Self::Duplicate(_) | Self::Undecodable { .. } => false,
         }
+    }
+
+    fn kind(&self) -> Option<RejectionKind> {
+        self.refusal()?.kind()
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
@@ -102,7 +114,7 @@ impl Error {
     pub(crate) fn after_unknown_outcome(self) -> Self {
         let is_decided = match &self {
             Self::Api(error) => error.status.is_client_error() && !self.is_transient(),
-            Self::Undecodable { .. } => true,
+            Self::Undecodable { .. } | Self::Duplicate(_) => true,
             _ => false,
         };
         match is_decided || self.is_outcome_unknown() {
@@ -115,11 +127,15 @@ impl Error {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let kind = refusal.kind();
-        let error = Self::Refused(refusal.into());
+        let refusal = Box::new(refusal);
         match kind {
             // Each attempt has a fresh nonce, so something on the way sent this request twice. The first copy got in.
-            Some(RejectionKind::ReplayedNonce) => Self::OutcomeUnknown(error.into()),
-            _ => error,
+            // Or an earlier attempt failed in the service.
+            Some(RejectionKind::ReplayedNonce | RejectionKind::SubmissionOutcomeUnknown) => {
+                Self::OutcomeUnknown(Self::Refused(refusal).into())
+            }
+            Some(RejectionKind::DuplicateSubmission) => Self::Duplicate(refusal),
+            _ => Self::Refused(refusal),
         }
     }
 }
@@ -136,6 +152,10 @@ impl From<SendError> for Error {
             error => Self::OutcomeUnknown(error.into()),
         }
     }
+}
+
+fn first_status(refusal: &Refusal) -> impl fmt::Display {
+    refusal.first_status().map_or("with an unknown status".to_owned(), |status| status.to_string())
 }
 
 /// Escapes what a terminal may act on, and cuts the text to 200 characters.

@@ -156,6 +156,19 @@ impl<'r> CanonicalRequest<'r> {
         self.head.audience
     }
 
+    /// Line 2.
+    #[cfg(feature = "submissions")]
+    pub(super) fn method(&self) -> &'r Method {
+        self.head.method
+    }
+
+    /// Line 4.
+    #[cfg(feature = "submissions")]
+    pub(super) fn path(&self, root: Root) -> String {
+        let path = if root == Root::WithSlash { self.head.path } else { "" };
+        [self.head.prefix, path].concat()
+    }
+
     /// The possible forms of the original path. A proxy forwards `/` both for the bare prefix and for the prefix with a
     /// slash.
     pub(crate) fn roots(&self) -> &'static [Root] {
@@ -188,15 +201,30 @@ pub(crate) enum Root {
 impl StringToSign<'_> {
     /// Writes the lines, separated by LF. Only the key's line can contain an LF.
     pub(crate) fn write(&self, out: &mut impl Sink) {
-        let CanonicalRequest { head, query, form } = self.request;
-        out.put(match head.purpose {
+        out.put(match self.request.head.purpose {
             Purpose::Request => b"CS1-REQUEST",
             Purpose::Link => b"CS1-PRESIGNED",
         });
-        out.line(head.method.as_str());
+        out.put(b"\n");
+        self.request.write_content(out, self.root, |_| true);
+        out.line(self.fields.app_id.as_str());
+        out.line("");
+        out.put_token(self.fields.token.line());
+        out.line("");
+        out.put_key();
+        out.line(itoa::Buffer::new().format(self.fields.timestamp.unix_seconds()));
+        out.line(self.fields.nonce.as_ref().map_or("", Nonce::as_str));
+    }
+}
+
+impl CanonicalRequest<'_> {
+    /// Writes lines 2 to 8, and the lines of those signed headers that `includes` selects.
+    pub(super) fn write_content(&self, out: &mut impl Sink, root: Root, includes: impl Fn(&HeaderName) -> bool) {
+        let Self { head, query, form } = self;
+        out.put(head.method.as_str().as_bytes());
         out.line(head.audience);
         out.line(head.prefix);
-        if self.root == Root::WithSlash {
+        if root == Root::WithSlash {
             out.put(head.path.as_bytes());
         }
         out.line("");
@@ -209,20 +237,13 @@ impl StringToSign<'_> {
         if let Some(digest) = head.digest {
             out.put(digest.to_hex().as_bytes());
         }
-        for (name, value) in &head.headers {
+        for (name, value) in head.headers.iter().filter(|(name, _)| includes(name)) {
             out.line(name.as_str());
             if let Some(value) = value {
                 out.put(b":");
                 out.put_header_value(name, value);
             }
         }
-        out.line(self.fields.app_id.as_str());
-        out.line("");
-        out.put_token(self.fields.token.line());
-        out.line("");
-        out.put_key();
-        out.line(itoa::Buffer::new().format(self.fields.timestamp.unix_seconds()));
-        out.line(self.fields.nonce.as_ref().map_or("", Nonce::as_str));
     }
 }
 

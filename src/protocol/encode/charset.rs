@@ -20,6 +20,18 @@ impl Charset {
         Self::empty().with_range(b'!', b'~')
     }
 
+    /// The printable ASCII characters, space to `~`, without these signs.
+    #[cfg(feature = "submissions")]
+    pub(crate) const fn printable_except(signs: &[u8]) -> Self {
+        let mut set = Self::empty().with_range(b' ', b'~');
+        let mut i = 0;
+        while i < signs.len() {
+            set.0[signs[i] as usize] = false;
+            i += 1;
+        }
+        set
+    }
+
     /// `0` to `9`.
     pub(crate) const fn digits() -> Self {
         Self::empty().with_range(b'0', b'9')

@@ -1,9 +1,11 @@
-//! The rejections of requests: their `kind`, the rejection itself (`rejected`), those about tokens (`token`), and the
-//! reason of an invalid signature, which the caller does not get (`signature_error`).
+//! The rejections of requests: their `kind`, the rejection itself (`rejected`), those about tokens (`token`) and
+//! submissions (`submission`), and the reason of an invalid signature, which the caller does not get (`signature_error`).
 
 mod kind;
 mod rejected;
 mod signature_error;
+#[cfg(feature = "submissions")]
+mod submission;
 mod token;
 
 #[cfg(feature = "server")]

@@ -26,6 +26,7 @@ pub(super) struct Inner {
     explanation: Option<Explained>,
     pub(super) reason: Option<&'static str>,
     pub(super) challenge: Challenge,
+    pub(super) submission: Option<Submission>,
     allowed_methods: Option<&'static str>,
     link: Option<RejectedLink>,
 }
@@ -43,6 +44,15 @@ impl RejectedLink {
     pub fn accept(&self) -> Option<&HeaderValue> {
         self.accept.as_ref()
     }
+}
+
+/// What the caller of a repeated submission learns of the first one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Submission {
+    /// In whole seconds.
+    pub(super) expires_in: Option<u64>,
+    pub(super) first_status: Option<u16>,
+    pub(super) location: Option<Box<str>>,
 }
 
 /// The challenges of a 401. RFC 9110, section 11.6.1.
@@ -77,6 +87,7 @@ impl Rejection {
             explanation: None,
             reason: None,
             challenge: Challenge::default(),
+            submission: None,
             allowed_methods: None,
             link: None,
         }))
@@ -140,7 +151,7 @@ impl Rejection {
         }
     }
 
-    fn with_field(mut self, field: Cow<'static, str>) -> Self {
+    pub(super) fn with_field(mut self, field: Cow<'static, str>) -> Self {
         self.edit(|inner| inner.field = Some(field));
         self
     }
@@ -248,10 +259,32 @@ impl Rejection {
     }
 
     /// Returns the time after which the client should retry: one second for
-    /// [`Unavailable`](RejectionKind::Unavailable), `None` for any other kind.
+    /// [`Unavailable`](RejectionKind::Unavailable) and [`SubmissionInProgress`](RejectionKind::SubmissionInProgress), `None`
+    /// for any other kind.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        (self.0.kind == RejectionKind::Unavailable).then_some(Duration::from_secs(1))
+        let is_temporary = matches!(self.0.kind, RejectionKind::Unavailable | RejectionKind::SubmissionInProgress);
+        is_temporary.then_some(Duration::from_secs(1))
+    }
+
+    /// Returns the number of seconds until the service forgets the submission that the request repeats.
+    #[must_use]
+    pub fn expires_in(&self) -> Option<u64> {
+        self.0.submission.as_ref()?.expires_in
+    }
+
+    /// Returns the HTTP status of the first answer, if the request repeats an answered submission:
+    /// [`DuplicateSubmission`](RejectionKind::DuplicateSubmission).
+    #[must_use]
+    pub fn first_status(&self) -> Option<u16> {
+        self.0.submission.as_ref()?.first_status
+    }
+
+    /// Returns the `location` header of the first answer, if the request repeats an answered submission and that answer had
+    /// one.
+    #[must_use]
+    pub fn first_location(&self) -> Option<&str> {
+        self.0.submission.as_ref()?.location.as_deref()
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) static OVERRIDES: [HeaderName; 5] = [
 ];
 
 /// Hop-by-hop headers, which proxies remove. RFC 9110, section 7.6.1.
-const HOP_BY_HOP: [HeaderName; 7] = [
+pub(crate) static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

@@ -61,7 +61,7 @@ pub struct OwnerKey(Secret);
 
 impl Owner {
     /// The word for the kind of owner, and the id.
-    fn kind_and_id(&self) -> (&'static str, &str) {
+    pub(crate) fn kind_and_id(&self) -> (&'static str, &str) {
         match self {
             Self::App(app) => ("app", app.as_str()),
             Self::User(user) => ("user", user.as_str()),

@@ -9,6 +9,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::Choice;
 
+#[cfg(feature = "submissions")]
+use crate::protocol::{canonical::content::SignedContent, scheme::contract::Scheme};
 use crate::protocol::{
     canonical::string_to_sign::{CanonicalRequest, Root, StringToSign},
     claim::fields::Fields,
@@ -37,6 +39,8 @@ pub struct Authentic<'r> {
     fields: Arc<Fields>,
     request: CanonicalRequest<'r>,
     key: KeyLabel,
+    #[cfg_attr(not(feature = "submissions"), allow(dead_code, reason = "only submissions need the signed path"))]
+    root: Root,
 }
 
 impl Timely {
@@ -61,23 +65,24 @@ impl Timely {
         let ring = active.unwrap_or(&DUMMY_KEYS);
         let fields = self.claim().fields();
         let signed = |key: &Key, signed_by| {
-            let string = |&root| StringToSign { request: &request, fields, root };
-            let is_of = |string| bool::from(self.claim().sign().ct_eq(&mac(key, signed_by, &string)) & known);
-            request.roots().iter().map(string).any(is_of)
+            let string = |root| StringToSign { request: &request, fields, root };
+            let is_of = |root| bool::from(self.claim().sign().ct_eq(&mac(key, signed_by, &string(root))) & known);
+            request.roots().iter().copied().find(|&root| is_of(root))
         };
-        let by_app_key = ring.active_at(now).find(|(_, key)| signed(key, SignedBy::AppKey));
+        let by_app_key = ring.active_at(now).find_map(|(index, key)| Some((index, signed(key, SignedBy::AppKey)?)));
         let label = match (by_app_key, fields.token.token().filter(|_| takes_session_keys)) {
-            (Some((index, _)), _) => Some(ring.label(index)),
+            (Some((index, root)), _) => Some((ring.label(index), root)),
             (None, Some(token)) => ring
                 .active_at(now)
-                .find(|(_, key)| {
-                    signed(&key.session_key(request.audience(), &fields.app_id, token).into(), SignedBy::SessionKey)
+                .find_map(|(index, key)| {
+                    let key = key.session_key(request.audience(), &fields.app_id, token).into();
+                    Some((index, signed(&key, SignedBy::SessionKey)?))
                 })
-                .map(|(index, _)| KeyLabel { signed_by: SignedBy::SessionKey, ..ring.label(index) }),
+                .map(|(index, root)| (KeyLabel { signed_by: SignedBy::SessionKey, ..ring.label(index) }, root)),
             (None, None) => None,
         };
         match label {
-            Some(key) => Ok(Authentic { fields: self.into_fields(), request, key }),
+            Some((key, root)) => Ok(Authentic { fields: self.into_fields(), request, key, root }),
             None => {
                 let rejection = Rejection::invalid_signature(match (keys, active) {
                     (None, _) => SignatureError::UnknownApp,
@@ -94,6 +99,12 @@ impl Timely {
 impl<'r> Authentic<'r> {
     pub(crate) fn request(&self) -> &CanonicalRequest<'r> {
         &self.request
+    }
+
+    /// The content of the request, for a layer that runs each submission once.
+    #[cfg(feature = "submissions")]
+    pub(crate) fn content(&self, scheme: &Scheme) -> SignedContent {
+        self.request.content(scheme, self.root)
     }
 
     pub(crate) fn into_fields(self) -> (Arc<Fields>, KeyLabel) {

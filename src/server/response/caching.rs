@@ -35,6 +35,15 @@ pub(in crate::server) fn bind_to_caller(headers: &mut HeaderMap, scheme: &Scheme
     }
 }
 
+/// Whether a response must not be stored at all: it has the directive `no-store`, or directives that cannot be read.
+#[cfg(feature = "submissions")]
+pub(crate) fn is_no_store(headers: &HeaderMap) -> bool {
+    headers.get_all(CACHE_CONTROL).iter().any(|value| {
+        let mut directives = Directives::default();
+        directives.read_value(value.as_bytes()).is_none() || directives.no_store
+    })
+}
+
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 /// The relevant directives of a response. RFC 9111, section 5.2.2.

@@ -104,12 +104,9 @@ pub(in crate::server) fn mark_refused<B>(response: &mut Response<B>, rejection: 
 }
 
 /// Renders a rejection. If the renderer panics, the response is that of [`ProblemJson`].
-pub(in crate::server) fn refuse<B>(
-    renderer: &impl RenderRejection,
-    rejection: &Rejection,
-) -> Response<ResponseBody<B>> {
+pub(crate) fn refuse<B>(renderer: &impl RenderRejection, rejection: &Rejection) -> Response<ResponseBody<B>> {
     let rendered = call_closure("renderer", || renderer.render(rejection));
-    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
+    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_bytes);
     mark_refused(&mut response, rejection);
     response.extensions_mut().insert(rejection.clone());
     response
@@ -137,6 +134,12 @@ struct Problem<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     string_to_sign: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a str>,
 }
 
 impl<'a> Problem<'a> {
@@ -151,6 +154,9 @@ impl<'a> Problem<'a> {
             field: rejection.field(),
             reason: rejection.reason(),
             string_to_sign: rejection.string_to_sign(),
+            expires_in: rejection.expires_in(),
+            first_status: rejection.first_status(),
+            location: rejection.first_location(),
         }
     }
 
@@ -161,7 +167,7 @@ impl<'a> Problem<'a> {
 }
 
 pin_project! {
-    /// The body of a response: the body of the service's response, or the bytes of a rejection.
+    /// The body of a response: the body of the service's response, or the bytes of a rejection or of a stored answer.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -174,17 +180,17 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Service { #[pin] body: B },
-        Rejection { bytes: Bytes },
+        Whole { bytes: Bytes },
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(in crate::server) fn of_service(body: B) -> Self {
+    pub(crate) fn of_service(body: B) -> Self {
         Self { kind: Kind::Service { body } }
     }
 
-    pub(in crate::server) fn of_rejection(bytes: Bytes) -> Self {
-        Self { kind: Kind::Rejection { bytes } }
+    pub(crate) fn of_bytes(bytes: Bytes) -> Self {
+        Self { kind: Kind::Whole { bytes } }
     }
 }
 
@@ -201,22 +207,22 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Service { body } => body.poll_frame(context),
-            KindProjection::Rejection { bytes } if bytes.is_empty() => Poll::Ready(None),
-            KindProjection::Rejection { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            KindProjection::Whole { bytes } if bytes.is_empty() => Poll::Ready(None),
+            KindProjection::Whole { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Service { body } => body.is_end_stream(),
-            Kind::Rejection { bytes } => bytes.is_empty(),
+            Kind::Whole { bytes } => bytes.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Service { body } => body.size_hint(),
-            Kind::Rejection { bytes } => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Whole { bytes } => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

@@ -127,7 +127,6 @@ pointer!(Arc, Box);
 pub(crate) type BoxedAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A submission store that is chosen at run time.
-#[allow(dead_code, reason = "a layer will use it")]
 pub(crate) trait DynSubmissionStore: Send + Sync {
     fn reserve<'a>(
         &'a self,

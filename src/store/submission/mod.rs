@@ -1,4 +1,5 @@
-//! Stores of submissions: the `contract`, and the `entry` that they keep.
+//! Stores of submissions: the `contract`, the `entry` that they keep, and the store in memory.
 
 pub(crate) mod contract;
 pub(crate) mod entry;
+pub(super) mod memory;

@@ -3,6 +3,7 @@
 mod echo_server;
 mod protocol;
 mod quickstart;
+mod submit_once;
 
 use std::{
     io::{BufRead, BufReader},

@@ -55,6 +55,37 @@ async fn replayed_nonce_is_retried_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn running_order_is_awaited() {
+    let service = Service::start([]).await;
+    let client = service.builder(SECRET).with_attempt_timeout(Duration::from_millis(300)).build().unwrap();
+    let order = Order::new("SLOW", 10);
+    assert_eq!(client.place_order(&order).await.unwrap().id, 0);
+    assert!(service.arrivals().len() > 2, "the first attempt was cut, and the second came while it ran");
+    assert_eq!(service.orders(), 1);
+}
+
+#[tokio::test]
+async fn order_that_fails_in_the_service_is_not_placed_again() {
+    let service = Service::start([]).await;
+    let order = Order::new("BROKEN", 10);
+    let error = service.client().place_order(&order).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+    assert_eq!(error.refusal().unwrap().kind(), Some(RejectionKind::SubmissionOutcomeUnknown));
+    assert_attempts(&service, &order, 2);
+    assert_eq!(service.orders(), 1);
+}
+
+#[tokio::test]
+async fn lost_answer_that_is_not_stored_is_a_duplicate() {
+    let service = Service::start([Failure::AnswerLost]).await;
+    let error = service.client().place_order(&Order::new("PRIVATE", 10)).await.unwrap_err();
+    let Error::Duplicate(refusal) = &error else { panic!("{error:?}") };
+    assert_eq!(refusal.first_status().unwrap(), 200);
+    assert_eq!(error.to_string(), "the service has answered this order before: 200 OK");
+    assert_eq!(service.orders(), 1);
+}
+
+#[tokio::test]
 async fn unavailable_verifier_is_retried_after_its_retry_after() {
     let service = Service::start([Failure::Unavailable]).await;
     let (order, started) = (Order::new("BTC", 10), Instant::now());

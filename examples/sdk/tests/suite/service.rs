@@ -3,7 +3,7 @@
 mod handlers;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     future::pending,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -22,6 +22,7 @@ use countersign::{
     App, AppId, Limits, StaticKeys, Verifier,
     clock::ManualClock,
     store::{KeyStore, StoreError},
+    submission::SubmitOnceLayer,
 };
 use orders_sdk::{Builder, Client, IDEMPOTENCY_KEY, Secret, scheme};
 use serde_json::Value;
@@ -70,7 +71,6 @@ pub(crate) struct Service {
 struct Seen {
     failures: VecDeque<Failure>,
     arrivals: Vec<Arrival>,
-    placed: HashMap<String, Value>,
     orders: Vec<Value>,
 }
 
@@ -123,14 +123,16 @@ impl Service {
         // It is up for an hour, because it refuses timestamps before its start.
         let clock = ManualClock::at(now.checked_add_signed(clock_offset - 3600).unwrap());
         let verifier = Verifier::new(keys).with_scheme(scheme().unwrap()).with_explanations().with_clock(clock.clone());
+        let once = SubmitOnceLayer::by_key(&scheme().unwrap()).unwrap();
         clock.advance(Duration::from_secs(3600));
         let limits = Limits::new().with_body(64 * 1024 * 1024);
         let uploads = verifier.clone().with_limits(limits).with_streamed_bodies().into_layer();
         let files = Router::new().route("/v1/files/{digest}", put(handlers::store)).layer(uploads);
         let app = Router::new()
             .route("/v1/orders", post(handlers::place).get(handlers::list))
+            .layer(once)
             .route("/v1/documents", post(handlers::store_form))
-            .layer(verifier.into_layer());
+            .layer(verifier.with_fingerprints().into_layer());
         app.merge(files).layer(from_fn_with_state(self.clone(), fail)).with_state(self.clone())
     }
 }

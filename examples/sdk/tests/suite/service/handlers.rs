@@ -1,18 +1,19 @@
 //! The calls, behind the verifier.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::{Body, Bytes, to_bytes},
     extract::{Multipart, State},
-    http::{HeaderMap, StatusCode},
+    http::{StatusCode, header::CACHE_CONTROL},
     response::{IntoResponse, Redirect, Response},
 };
-use orders_sdk::IDEMPOTENCY_KEY;
 use serde_json::{Value, json};
 
 use super::Service;
 
-pub(super) async fn place(State(service): State<Service>, headers: HeaderMap, order: Bytes) -> Response {
+pub(super) async fn place(State(service): State<Service>, order: Bytes) -> Response {
     let order: Value = serde_json::from_slice(&order).unwrap();
     match order["symbol"].as_str().unwrap() {
         "NOPE" => {
@@ -28,15 +29,18 @@ pub(super) async fn place(State(service): State<Service>, headers: HeaderMap, or
         "MOVED" => return Redirect::temporary("/v1/orders?moved=1").into_response(),
         _ => {}
     }
-    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return StatusCode::BAD_REQUEST.into_response() };
-    let mut seen = service.state.lock().unwrap();
-    let (key, id) = (key.to_str().unwrap().to_owned(), seen.orders.len());
-    let receipt = match seen.placed.get(&key) {
-        Some(receipt) => receipt.clone(),
-        None => json!({"id": id, "symbol": order["symbol"], "quantity": order["quantity"]}),
+    // A second run of an order would place it twice: `SubmitOnceLayer` prevents it.
+    let receipt = {
+        let orders = &mut service.state.lock().unwrap().orders;
+        let receipt = json!({"id": orders.len(), "symbol": order["symbol"], "quantity": order["quantity"]});
+        orders.push(receipt.clone());
+        receipt
     };
-    if seen.placed.insert(key, receipt.clone()).is_none() {
-        seen.orders.push(receipt.clone());
+    match order["symbol"].as_str().unwrap() {
+        "SLOW" => tokio::time::sleep(Duration::from_millis(800)).await,
+        "BROKEN" => return StatusCode::GATEWAY_TIMEOUT.into_response(),
+        "PRIVATE" => return ([(CACHE_CONTROL, "no-store")], Json(receipt)).into_response(),
+        _ => {}
     }
     Json(receipt).into_response()
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     fmt,
-    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -12,15 +11,13 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::refusal::MAX_BODY;
-
-/// The most frames that are read at the start of a body.
+/// The most frames that are kept of the start of a body.
+#[cfg(feature = "client")]
 const MAX_FRAMES: usize = 256;
 
 pin_project! {
-    /// The body of a response behind [`Sign`](super::Sign).
-    ///
-    /// The service reads the start of a refusal's body. This body yields it again, and then the rest.
+    /// The body of a response whose start a layer may have read: the signing layer reads that of a refusal, and
+    /// `SubmitOnceLayer` that of an answer that it stores. This body yields the start again, and then the rest.
     pub struct ResponseBody<B: Body> {
         read: VecDeque<Result<Frame<B::Data>, B::Error>>,
         #[pin]
@@ -39,20 +36,31 @@ pin_project! {
 }
 
 impl<B: Body> ResponseBody<B> {
-    pub(super) fn new(body: B) -> Self {
+    pub(crate) fn new(body: B) -> Self {
         Self { read: VecDeque::new(), rest: Rest::Unread { body } }
     }
 
-    /// Reads the start of a body, of at most [`MAX_BODY`] bytes. Returns it, and the body, which still yields all of it.
-    pub(super) async fn read_start(body: B) -> (Self, Vec<u8>) {
+    /// Makes a body that yields these frames, and then the rest, if there is more.
+    #[cfg(feature = "submissions")]
+    pub(crate) fn resume(
+        read: impl IntoIterator<Item = Result<Frame<B::Data>, B::Error>>,
+        rest: Option<Pin<Box<B>>>,
+    ) -> Self {
+        let rest = rest.map_or(Rest::Ended, |body| Rest::Started { body });
+        Self { read: read.into_iter().collect(), rest }
+    }
+
+    /// Reads the start of a body, of at most `max` bytes. Returns it, and the body, which still yields all of it.
+    #[cfg(feature = "client")]
+    pub(crate) async fn read_start(body: B, max: usize) -> (Self, Vec<u8>) {
         let (mut body, mut read, mut start) = (Box::pin(body), VecDeque::new(), Vec::new());
-        while start.len() < MAX_BODY && read.len() < MAX_FRAMES {
-            let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await else {
+        while start.len() < max && read.len() < MAX_FRAMES {
+            let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await else {
                 return (Self { read, rest: Rest::Ended }, start);
             };
             if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
                 let data = data.chunk();
-                start.extend(&data[..data.len().min(MAX_BODY - start.len())]);
+                start.extend(&data[..data.len().min(max - start.len())]);
             }
             let is_error = frame.is_err();
             read.push_back(frame);
