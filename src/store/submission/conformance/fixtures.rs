@@ -1,6 +1,10 @@
 //! The submissions of the conformance tests, and calls of a store with a deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -28,11 +32,13 @@ pub(super) struct Fixture<S, P> {
     pub(super) store: S,
     pass: P,
     unit: Duration,
+    started: Instant,
+    passed: Cell<Duration>,
 }
 
 impl<S: SubmissionStore, P: AsyncFn(Duration)> Fixture<S, P> {
     pub(super) fn new((store, pass): (S, P), unit: Duration) -> Self {
-        Self { store, pass, unit }
+        Self { store, pass, unit, started: Instant::now(), passed: Cell::default() }
     }
 
     pub(super) fn units(&self, count: u32) -> Duration {
@@ -41,7 +47,14 @@ impl<S: SubmissionStore, P: AsyncFn(Duration)> Fixture<S, P> {
 
     /// Lets this many units of time pass, or a little more.
     pub(super) async fn pass(&self, units: u32) {
+        self.passed.set(self.passed.get() + self.units(units));
         (self.pass)(self.units(units)).await;
+    }
+
+    /// Whether more time passed than the test asked for, by a unit. Every test leaves a lease or an entry that must last a
+    /// unit or more.
+    pub(super) fn is_late(&self) -> bool {
+        self.started.elapsed() >= self.passed.get() + self.unit
     }
 
     pub(super) fn lease(&self, id: u8) -> Lease {

@@ -78,7 +78,7 @@ pub(super) async fn unknown_submission_is_not_taken_over<S: SubmissionStore>(on:
     assert_eq!(on.reserve(&late, 1).await, Reserved::Yes);
     assert!(on.finish(&in_time, 1, &Finish::Unknown).await);
     taken(on.take_over(&in_time, 2).await, "an unknown submission was taken over");
-    on.pass(3).await;
+    on.pass(2).await;
     taken(on.take_over(&in_time, 2).await, "an unknown submission was taken over later");
     assert!(on.finish(&late, 1, &Finish::Unknown).await);
     let entry = taken(on.take_over(&late, 2).await, "a late unknown submission was taken over");

@@ -31,7 +31,7 @@ async fn reserve_at_once<S: SubmissionStore>(store: &Arc<S>, when_lost: WhenLost
 pub(super) async fn late_finish_or_takeover<S: SubmissionStore>(on: &Fixture<Arc<S>, impl AsyncFn(Duration)>) {
     on.lose(&place(1), 200).await;
     let won = race(&on.store, |store, n| async move {
-        if n == RACERS / 2 {
+        if n == RACERS - 1 {
             return store.finish(&place(1), &FIRST, &done()).await.map(usize::from);
         }
         let reserved = try_reserve(&*store, place(1), n, WhenLost::TakeOver).await;
@@ -45,8 +45,8 @@ pub(super) async fn one_decision_counts<S: SubmissionStore>(on: &Fixture<Arc<S>,
     on.lose(&place(1), 200).await;
     let won = race(&on.store, |store, n| async move {
         match n % 2 {
-            0 => store.settle(&place(1), &done()).await,
-            _ => store.finish(&place(1), &FIRST, &done()).await,
+            0 => store.finish(&place(1), &FIRST, &done()).await,
+            _ => store.settle(&place(1), &done()).await,
         }
     });
     assert_eq!(won.await.into_iter().filter(|won| *won).count(), 1, "decisions on one unknown submission");

@@ -14,7 +14,11 @@ pub(super) async fn one_lease_gets_a_place<S: SubmissionStore>(on: &Fixture<S, i
     assert_eq!(on.reserve(&at, 1).await, Reserved::Yes, "a free place was not given");
     for id in [2, 3] {
         let entry = taken(on.reserve(&at, id).await, "a place was given twice");
-        assert_eq!((entry.state, entry.fingerprint), (EntryState::InFlight, fingerprint(1)), "the entry of a running one");
+        assert_eq!(
+            (entry.state, entry.fingerprint),
+            (EntryState::InFlight, fingerprint(1)),
+            "the entry of a running one"
+        );
         let entry = taken(on.take_over(&at, id).await, "a running submission was taken over");
         assert_eq!(entry.state, EntryState::InFlight, "the entry of a running submission");
     }
@@ -46,19 +50,18 @@ pub(super) async fn other_fingerprint_gets_the_entry<S: SubmissionStore>(on: &Fi
 }
 
 pub(super) async fn places_are_separate<S: SubmissionStore>(on: &Fixture<S, impl AsyncFn(Duration)>) {
+    const ENDED: &str = "the end of another submission ended this one";
+    let lease = |n: usize| n as u8 + 1;
     for n in 0..20 {
-        assert_eq!(on.reserve(&place(n), 1).await, Reserved::Yes, "a place was taken by that of another submission");
+        let reserved = on.reserve(&place(n), lease(n)).await;
+        assert_eq!(reserved, Reserved::Yes, "a place was taken by that of another submission");
     }
-    assert!(on.finish(&place(3), 1, &Finish::Release).await);
-    assert!(on.finish(&place(4), 1, &done()).await);
-    assert_eq!(on.state(&place(3)).await, None);
-    assert_eq!(on.state(&place_of("other", 100)).await, None);
+    assert!(on.finish(&place(3), lease(3), &Finish::Release).await, "{ENDED}");
+    assert!(on.finish(&place(4), lease(4), &done()).await, "{ENDED}");
+    assert_eq!(on.state(&place(3)).await, None, "a released submission left an entry");
+    assert_eq!(on.state(&place_of("other", 100)).await, None, "a place has the entry of another app");
     for n in (0..20).filter(|n| ![3, 4].contains(n)) {
-        assert_eq!(
-            on.state(&place(n)).await,
-            Some(EntryState::InFlight),
-            "the end of another submission ended this one"
-        );
+        assert_eq!(on.state(&place(n)).await, Some(EntryState::InFlight), "{ENDED}");
     }
 }
 
@@ -75,8 +78,8 @@ pub(super) async fn repeats_prolong_nothing<S: SubmissionStore>(on: &Fixture<S, 
     on.pass(1).await;
     assert_eq!(on.state(&running).await, Some(EntryState::Unknown), "a repeat prolonged a lease");
     assert_eq!(on.state(&own).await, Some(EntryState::Unknown), "a reservation prolonged its own lease");
-    taken(on.reserve(&running, 2).await, "a repeat ran");
     on.pass(2).await;
+    taken(on.reserve(&running, 2).await, "a repeat ran");
     assert_eq!(on.state(&finished).await, None, "a repeat prolonged a finished entry");
     on.pass(2).await;
     assert_eq!(on.state(&running).await, None, "a repeat prolonged a lost entry");
