@@ -15,8 +15,8 @@ use crate::store::submission::contract::SubmissionStore;
 ///
 /// `new` creates an empty store each time, with a closure that lets time pass for this store: it advances a manual clock, or
 /// sleeps. `unit` is the length of a step in time. A store with a real clock needs a unit that is longer than most pauses of
-/// the machine, for example half a second. A test that failed after a longer pause runs again, three times in all. The tests
-/// that need time run at the same time, and take eight units in all.
+/// the machine, for example half a second. A test that failed after a longer pause runs again, three times in all. All tests
+/// take 13 units.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -77,7 +77,7 @@ pub async fn submission_store<S: SubmissionStore, P: AsyncFn(Duration)>(new: imp
 }
 
 /// Tests the behavior of a full submission store. `new` creates an empty store with room for this many submissions, with a
-/// closure that lets time pass as for [`submission_store`].
+/// closure that lets time pass as for [`submission_store`]. It takes 8 units.
 ///
 /// # Panics
 ///
