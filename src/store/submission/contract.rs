@@ -54,6 +54,8 @@ pub trait SubmissionStore: Send + Sync + 'static {
 
     /// Ends the submission that the lease holds. Returns whether the lease held the entry.
     ///
+    /// A second call changes nothing, for example after the answer to the first one was lost. It may return `false`.
+    ///
     /// # Errors
     ///
     /// The store could not answer, is full, or cannot read the entry.

@@ -1,5 +1,6 @@
-//! The submission store of a single process: the `store`, and the `table` behind its lock.
+//! The submission store of a single process: the `store`, the `table` behind its lock, and the `copy` of an answer that it keeps.
 
+mod copy;
 mod store;
 mod table;
 

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::table::{Held, State, Table};
+use super::{
+    copy::copy,
+    table::{Held, State, Table},
+};
 use crate::{
     clock::{Clock, SystemClock},
     store::{
@@ -28,7 +31,11 @@ use crate::{
 /// users of an app share the room of the app, by the rule of [`MemoryNonceStore`](crate::store::MemoryNonceStore#fairness).
 ///
 /// The headers and bodies of all stored answers together take a fixed number of bytes. If there is no room for an answer, the
-/// store keeps its status and location only. A client that submits again then gets `duplicate_submission`.
+/// store keeps its status and location only. No submission is lost or runs again for that: a client that submits again gets
+/// `duplicate_submission` instead of the answer. Each header counts as 128 bytes more than its name and value, which is
+/// about what it takes in memory.
+///
+/// Expired submissions are removed by later calls, up to four by each.
 ///
 /// ```
 /// # use countersign::store::MemorySubmissionStore;
@@ -58,7 +65,8 @@ impl MemorySubmissionStore {
         Self::with_capacity(Self::DEFAULT_CAPACITY, Self::DEFAULT_BYTES)
     }
 
-    /// Creates a store of at most this many submissions, with answers of at most `bytes` together.
+    /// Creates a store of at most this many submissions, with headers and bodies of answers of at most `bytes` together. With 0
+    /// bytes, the store keeps no answer that has headers or a body.
     #[must_use]
     pub fn with_capacity(submissions: usize, bytes: usize) -> Self {
         Self {
@@ -87,7 +95,7 @@ impl MemorySubmissionStore {
         self.len() == 0
     }
 
-    /// Returns the size of all stored headers and bodies, in bytes.
+    /// Returns the size of all stored headers and bodies, in bytes, with 128 bytes more for each header.
     #[must_use]
     pub fn answer_bytes(&self) -> usize {
         self.lock().bytes()
@@ -155,6 +163,7 @@ impl MemorySubmissionStore {
 
     /// Ends the entry of a place, if `is_meant` selects it. Returns whether it did.
     fn end(&self, at: &SubmissionRef, end: &Finish, is_meant: impl FnOnce(&Held, Duration) -> bool) -> bool {
+        let end = copy(end); // Before the lock is taken: a body may be long.
         self.with(|table, now| {
             let is_there = table.get(at.key(), now).is_some_and(|held| is_meant(held, now));
             if is_there && let Some(holder) = table.end(at.key(), end, now, self.max_bytes) {

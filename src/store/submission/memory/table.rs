@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::copy::bytes;
 use crate::store::{
     holders::HolderId,
     submission::entry::{Entry, EntryState, Fingerprint, Finish, StoredAnswer},
@@ -122,23 +123,17 @@ impl Table {
 
     /// Ends an entry. An answer for which `max_bytes` leaves no room is kept without its headers and body. Returns the holder
     /// of a removed entry.
-    pub(super) fn end(&mut self, key: &Key, end: &Finish, now: Duration, max_bytes: usize) -> Option<HolderId> {
+    pub(super) fn end(&mut self, key: &Key, end: Finish, now: Duration, max_bytes: usize) -> Option<HolderId> {
         let expires_at = now.saturating_add(self.entries.get(key)?.ttl);
         let state = match end {
             Finish::Release => return self.remove(key),
             Finish::Unknown => State::Unknown,
-            Finish::Done(answer) if self.bytes.saturating_add(bytes(answer)) > max_bytes => {
+            Finish::Done(answer) if self.bytes.saturating_add(bytes(&answer)) > max_bytes => {
                 State::Done(StoredAnswer::new(answer.status(), answer.location().cloned()))
             }
-            Finish::Done(answer) => State::Done(answer.clone()),
+            Finish::Done(answer) => State::Done(answer),
         };
         self.set(key, state, expires_at);
         None
     }
-}
-
-/// The bytes of the headers and the body of an answer.
-fn bytes(answer: &StoredAnswer) -> usize {
-    let Some((headers, body)) = answer.replay() else { return 0 };
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() + body.len()
 }
