@@ -18,6 +18,9 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 
+#[cfg(feature = "submissions")]
+#[cfg_attr(docsrs, doc(cfg(feature = "submissions")))]
+pub use super::submission::conformance::{bounded_submission_store, submission_store};
 #[cfg(feature = "tokens")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
 pub use super::token::conformance::{bounded_token_store, token_store};

@@ -1,4 +1,4 @@
-//! Limits how many nonces each app holds in the memory store.
+//! Limits how many nonces, or submissions, each app holds in a memory store.
 //!
 //! An app may take more room while it holds less than [`GROWTH`] times the free room. So a single app can take three
 //! quarters of the room, and the last quarter stays free for other apps, however fast the app claims. As other apps

@@ -51,6 +51,7 @@ pub use self::redis::tokens::store::RedisTokenStore;
 pub use self::submission::{
     contract::SubmissionStore,
     entry::{Entry, EntryState, Fingerprint, Finish, Lease, Reserved, StoredAnswer, SubmissionRef, WhenLost},
+    memory::MemorySubmissionStore,
 };
 #[cfg(feature = "tokens")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]

@@ -51,6 +51,7 @@ mod shared_memory;
 mod signature_errors;
 mod stacks;
 mod streamed;
+mod submission_stores;
 mod token_checks;
 mod token_stores;
 mod tokens;
