@@ -45,11 +45,11 @@ local function store(new, expires_in)
   end
 end
 
--- Ends the submission. `finish` is what follows the tag, behind the tag. It is empty if the place is free again.
+-- Ends the submission. `finish` is the new tag, and what follows the fingerprint. It is empty if the place is free again.
 local function end_as(finish)
-  if finish == '' then
-    redis.call('DEL', key)
-  else
+  -- A full Redis lets a script write after it has removed something. What was done must not be forgotten.
+  redis.call('DEL', key)
+  if finish ~= '' then
     store(string.sub(finish, 1, 1) .. string.sub(value, 2, 42) .. string.sub(finish, 2), ttl())
   end
 end

@@ -24,7 +24,8 @@ use crate::store::{RedisNonceStore, StoreError, SubmissionRef};
 /// fails if it has no answer within the deadline, or if too many other commands are waiting. The request gets a 503.
 /// **Redis may have run the command nevertheless**: a place may be reserved until the lease ends.
 ///
-/// A full Redis rejects new submissions, and the ends of running ones. It still renews leases and releases places.
+/// A full Redis rejects new submissions. It still renews leases and stores how running submissions end, so it may exceed
+/// `maxmemory` by their answers.
 ///
 /// After a failover the new master may lack the latest submissions, because replication had not delivered them. **A repeated
 /// submission then runs again.** The [guide](https://docs.rs/countersign/latest/countersign/guide/redis/) says how to make

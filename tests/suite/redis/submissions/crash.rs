@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::Instant,
 };
 
@@ -11,7 +11,11 @@ use super::*;
 const LASTS: Duration = Duration::from_millis(900);
 
 /// A process that reserves place 1 and renews its lease until it is killed.
-struct Holder(Child);
+struct Holder {
+    process: Child,
+    /// The process must be able to write on.
+    output: BufReader<ChildStdout>,
+}
 
 impl Holder {
     fn start(server: &RedisServer) -> Self {
@@ -21,23 +25,27 @@ impl Holder {
             .env("HOLDER_REDIS", server.url())
             .stdout(Stdio::piped())
             .spawn();
-        let mut holder = Self(child.unwrap());
-        let output = BufReader::new(holder.0.stdout.take().unwrap());
-        assert!(output.lines().any(|line| line.unwrap().contains("renewed")), "the process has ended");
+        let mut process = child.unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut holder = Self { process, output };
+        let mut line = String::new();
+        while !line.contains("renewed") {
+            assert_ne!(holder.output.read_line(&mut line).unwrap(), 0, "the process has ended");
+        }
         holder
     }
 
     /// Ends the process with SIGKILL.
     fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,9 +1,11 @@
 //! The submission store in Redis.
 
+mod contract;
 mod crash;
 mod layout;
 mod outages;
 mod races;
+mod same;
 mod verbs;
 
 use std::time::Duration;

@@ -58,28 +58,29 @@ async fn killed_redis_fails_calls() {
 }
 
 #[tokio::test]
-async fn full_redis_renews_and_releases_leases() {
+async fn full_redis_still_finishes_submissions() {
     let server = RedisServer::start();
     let store = submission_store(&server);
-    for n in 1..=3 {
+    for n in 1..=5 {
         reserve(&store, &place(n), &lease(1), WhenLost::Unknown).await.unwrap();
     }
-    store.finish(&place(3), &lease(1), &Finish::Done(answer())).await.unwrap();
+    reserve(&store, &place(6), &lost(1), WhenLost::Unknown).await.unwrap();
+    store.finish(&place(1), &lease(1), &Finish::Done(answer())).await.unwrap();
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
-    let errors = [
-        reserve(&store, &place(4), &lease(1), WhenLost::Unknown).await.map(drop).unwrap_err(),
-        store.finish(&place(1), &lease(1), &Finish::Done(answer())).await.map(drop).unwrap_err(),
-    ];
-    for error in errors {
-        assert!(format!("{error:?}").contains("OOM"), "{error:?}");
-    }
-    assert_eq!(state(&store, &place(1)).await, Some(EntryState::InFlight), "the failed end changed nothing");
-    assert!(matches!(reserve(&store, &place(1), &lease(2), WhenLost::TakeOver).await.unwrap(), Reserved::No(_)));
-    assert!(store.renew(&place(1), &lease(1)).await.unwrap());
-    assert!(store.finish(&place(2), &lease(1), &Finish::Release).await.unwrap());
-    assert_eq!(state(&store, &place(3)).await, Some(EntryState::Done(answer())), "no entry is dropped");
-    server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
-    assert!(store.finish(&place(1), &lease(1), &Finish::Done(answer())).await.unwrap());
+    let error = reserve(&store, &place(7), &lease(1), WhenLost::Unknown).await.unwrap_err();
+    assert!(format!("{error:?}").contains("OOM"), "{error:?}");
+    assert_eq!(state(&store, &place(7)).await, None);
+    assert_eq!(state(&store, &place(1)).await, Some(EntryState::Done(answer())), "no entry is dropped");
+    assert!(matches!(reserve(&store, &place(2), &lease(2), WhenLost::TakeOver).await.unwrap(), Reserved::No(_)));
+    assert!(store.renew(&place(2), &lease(1)).await.unwrap());
+    assert!(store.finish(&place(2), &lease(1), &Finish::Done(answer())).await.unwrap());
+    assert_eq!(state(&store, &place(2)).await, Some(EntryState::Done(answer())));
+    assert!(store.finish(&place(3), &lease(1), &Finish::Unknown).await.unwrap());
+    assert!(store.settle(&place(3), &Finish::Done(answer())).await.unwrap());
+    assert_eq!(state(&store, &place(3)).await, Some(EntryState::Done(answer())));
+    assert!(store.finish(&place(4), &lease(1), &Finish::Release).await.unwrap());
+    assert!(store.forget(&place(6)).await.unwrap());
+    assert_eq!(state(&store, &place(5)).await, Some(EntryState::InFlight));
 }
 
 #[tokio::test]

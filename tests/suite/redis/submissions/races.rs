@@ -1,7 +1,8 @@
 //! Races between 64 clients, each with a connection of its own.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
+use countersign::store::MemorySubmissionStore;
 use tokio::task::JoinSet;
 
 use super::{
@@ -113,6 +114,11 @@ fn patient<C: Connect>(store: RedisSubmissionStore<C>) -> RedisSubmissionStore<C
     store.with_deadline(Duration::from_secs(5))
 }
 
+async fn in_memory(rounds: u64) {
+    let store = Arc::new(MemorySubmissionStore::new());
+    Clients::new(|| store.clone()).await.run(rounds).await;
+}
+
 async fn on_one_server(rounds: u64) {
     let server = RedisServer::start();
     Clients::new(|| patient(submission_store(&server))).await.run(rounds).await;
@@ -126,6 +132,11 @@ async fn on_a_cluster(rounds: u64) {
 async fn behind_sentinel(rounds: u64) {
     let group = Group::start().await;
     Clients::new(|| patient(RedisSubmissionStore::from_sentinel(group.client()))).await.run(rounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn races_have_one_winner_in_memory() {
+    in_memory(FEW).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -147,6 +158,8 @@ async fn races_have_one_winner_behind_sentinel() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "it takes minutes"]
 async fn many_submission_races_have_one_winner() {
+    println!("memory");
+    in_memory(MANY).await;
     println!("one server");
     on_one_server(MANY).await;
     println!("cluster of three");
