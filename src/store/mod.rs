@@ -38,6 +38,10 @@ pub use self::file::store::FileKeys;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 #[doc(inline)]
 pub use self::redis::store::RedisNonceStore;
+#[cfg(all(feature = "redis", feature = "submissions"))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "redis", feature = "submissions"))))]
+#[doc(inline)]
+pub use self::redis::submissions::store::RedisSubmissionStore;
 #[cfg(all(feature = "redis", feature = "tokens"))]
 #[cfg_attr(docsrs, doc(cfg(all(feature = "redis", feature = "tokens"))))]
 #[doc(inline)]

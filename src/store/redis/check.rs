@@ -1,4 +1,4 @@
-//! Checks whether a Redis server is suitable for nonces and tokens.
+//! Checks whether a Redis server is suitable for nonces, tokens and submissions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -67,9 +67,9 @@ pub async fn check_allowing_eviction<C: Connect>(store: &RedisNonceStore<C>) -> 
 pub struct RedisReport {
     /// The number of servers that answered: 1, or the masters of a cluster.
     pub servers: usize,
-    /// Whether every server writes to an append-only file. A server without one loses its nonces and tokens when it
-    /// restarts. A request that it accepted before can then be replayed while its timestamp is valid, and all users log
-    /// in again.
+    /// Whether every server writes to an append-only file. A server without one loses its nonces, tokens and submissions
+    /// when it restarts. A request that it accepted before can then be replayed while its timestamp is valid, all users log
+    /// in again, and a repeated submission runs again.
     pub has_append_only_file: bool,
 }
 
@@ -111,14 +111,14 @@ fn numbers(version: &str) -> [u32; 2] {
     [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)]
 }
 
-/// The error of a check: the server is unsuitable for nonces and tokens, or did not answer.
+/// The error of a check: the server is unsuitable for nonces, tokens and submissions, or did not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
     /// The server evicts keys when its memory is full.
     #[error(
         "Redis drops keys when it is full (maxmemory-policy {0:?}), and a nonce that is dropped can be replayed, a \
-         session that is dropped ends: set noeviction"
+         session that is dropped ends, a submission that is dropped runs again: set noeviction"
     )]
     Evicts(String),
     /// The server is a replica and accepts no writes.

@@ -6,7 +6,7 @@ use redis::RedisError;
 
 use crate::store::StoreError;
 
-/// The error of a command without an answer: the claim of a nonce, or a use of a token. It is the source of a
+/// The error of a command without an answer: the claim of a nonce, or a use of a token or a submission. It is the source of a
 /// [`StoreError`], for operators.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,8 +41,8 @@ pub enum CommandError {
     /// Redis returned an unexpected reply.
     #[error("unexpected reply from Redis")]
     Unexpected,
-    /// Redis has a token or a session that this release cannot read. Another release may have written it.
-    #[error("Redis has a token that this release of the crate cannot read")]
+    /// Redis has a token, a session or a submission that this release cannot read. Another release may have written it.
+    #[error("Redis has an entry that this release of the crate cannot read: another release may have written it")]
     Unreadable,
 }
 

@@ -14,7 +14,11 @@ mod exchange;
 mod places;
 mod queue;
 mod quota;
+#[cfg(feature = "tokens")]
+mod script;
 pub(super) mod store;
+#[cfg(feature = "submissions")]
+pub(super) mod submissions;
 #[cfg(feature = "tokens")]
 pub(super) mod tokens;
 

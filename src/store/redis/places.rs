@@ -1,23 +1,29 @@
 //! The places of commands on their way to Redis.
 
+#[cfg(feature = "submissions")]
+use crate::store::SubmissionRef;
 use crate::store::{
     NonceClaim, OwnerTag,
     holders::{HolderId, Holders},
 };
 
-/// The places of nonces and those of tokens. Each kind has its own, so that a flood of one kind leaves the places of the
-/// other.
+/// The places of nonces, of tokens and of submissions. Each kind has its own, so that a flood of one kind leaves the places
+/// of the others.
 pub(super) struct Places {
     nonces: Holders,
     tokens: Holders,
+    #[cfg(feature = "submissions")]
+    submissions: Holders,
 }
 
-/// Who pays for a place: an app, or a user within it, for a nonce; the owner for a token.
+/// The payer of a place: an app, or a user within it, for a nonce or a submission; the owner for a token.
 #[derive(Clone, Copy)]
 pub(super) enum Payer<'a> {
     Nonce(&'a NonceClaim<'a>),
     #[cfg_attr(not(feature = "tokens"), expect(dead_code, reason = "there are no commands of tokens"))]
     Token(&'a OwnerTag),
+    #[cfg(feature = "submissions")]
+    Submission(&'a SubmissionRef),
 }
 
 /// A place that is taken. It must be given back.
@@ -25,11 +31,18 @@ pub(super) enum Payer<'a> {
 pub(super) enum Place {
     OfNonce(HolderId),
     OfToken(HolderId),
+    #[cfg(feature = "submissions")]
+    OfSubmission(HolderId),
 }
 
 impl Places {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { nonces: Holders::new(capacity), tokens: Holders::new(capacity) }
+        Self {
+            nonces: Holders::new(capacity),
+            tokens: Holders::new(capacity),
+            #[cfg(feature = "submissions")]
+            submissions: Holders::new(capacity),
+        }
     }
 
     /// The number of places of each kind.
@@ -45,6 +58,11 @@ impl Places {
                 self.nonces.reserve(account).map(Place::OfNonce)
             }
             Payer::Token(owner) => self.tokens.reserve(self.tokens.account_of(owner)).map(Place::OfToken),
+            #[cfg(feature = "submissions")]
+            Payer::Submission(at) => {
+                let account = self.submissions.key_of(at.app_id()).with_owner(at.owner());
+                self.submissions.reserve(account).map(Place::OfSubmission)
+            }
         }
     }
 
@@ -52,6 +70,8 @@ impl Places {
         match place {
             Place::OfNonce(id) => self.nonces.release(id),
             Place::OfToken(id) => self.tokens.release(id),
+            #[cfg(feature = "submissions")]
+            Place::OfSubmission(id) => self.submissions.release(id),
         }
     }
 }

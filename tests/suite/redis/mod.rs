@@ -10,6 +10,7 @@ mod quota;
 mod sentinel;
 pub(crate) mod server;
 mod shared;
+mod submissions;
 mod tls;
 mod tokens;
 

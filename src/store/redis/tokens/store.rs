@@ -5,15 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use redis::{Cmd, Value, sentinel::SentinelClient};
 
-use super::{
-    super::{
-        batcher::Batcher,
-        check::{CheckError, RedisReport},
-        connect::{Connect, SentinelMaster},
-        connections::ConnectionManager,
-        places::Payer,
-    },
-    scripts::Script,
+use super::super::{
+    batcher::Batcher,
+    check::{CheckError, RedisReport},
+    connect::{Connect, SentinelMaster},
+    connections::ConnectionManager,
+    places::Payer,
+    script::Script,
 };
 use crate::{
     protocol::token::{OwnerKey, OwnerTag, RecordKind},
@@ -141,7 +139,7 @@ impl<C: Connect> RedisTokenStore<C> {
         owner: &OwnerTag,
         arguments: &[&[u8]],
     ) -> Result<Value, StoreError> {
-        script.run(&self.batcher, owner, &self.key(kind, owner), arguments).await
+        script.run(&self.batcher, Payer::Token(owner), &self.key(kind, owner), arguments).await
     }
 
     /// Reads one field of an owner's records of a kind, or all.
