@@ -29,10 +29,10 @@ pub(super) enum Payer<'a> {
 /// A place that is taken. It must be given back.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    OfNonce(HolderId),
-    OfToken(HolderId),
+    Nonce(HolderId),
+    Token(HolderId),
     #[cfg(feature = "submissions")]
-    OfSubmission(HolderId),
+    Submission(HolderId),
 }
 
 impl Places {
@@ -55,23 +55,23 @@ impl Places {
         match payer {
             Payer::Nonce(claim) => {
                 let account = self.nonces.key_of(claim.app_id()).with_owner(claim.owner());
-                self.nonces.reserve(account).map(Place::OfNonce)
+                self.nonces.reserve(account).map(Place::Nonce)
             }
-            Payer::Token(owner) => self.tokens.reserve(self.tokens.account_of(owner)).map(Place::OfToken),
+            Payer::Token(owner) => self.tokens.reserve(self.tokens.account_of(owner)).map(Place::Token),
             #[cfg(feature = "submissions")]
             Payer::Submission(at) => {
                 let account = self.submissions.key_of(at.app_id()).with_owner(at.owner());
-                self.submissions.reserve(account).map(Place::OfSubmission)
+                self.submissions.reserve(account).map(Place::Submission)
             }
         }
     }
 
     pub(super) fn release(&self, place: Place) {
         match place {
-            Place::OfNonce(id) => self.nonces.release(id),
-            Place::OfToken(id) => self.tokens.release(id),
+            Place::Nonce(id) => self.nonces.release(id),
+            Place::Token(id) => self.tokens.release(id),
             #[cfg(feature = "submissions")]
-            Place::OfSubmission(id) => self.submissions.release(id),
+            Place::Submission(id) => self.submissions.release(id),
         }
     }
 }

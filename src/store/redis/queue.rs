@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn begins_at(since: Instant, waiting: &mut Waiting, runtime: Id) -> bool {
-        let place = Place::OfNonce(HolderId::from_bits(0));
+        let place = Place::Nonce(HolderId::from_bits(0));
         let command = PendingCommand { command: Cmd::new(), reply: oneshot::channel().0, since, place };
         matches!(waiting.put(command, runtime), Flush::ToBegin)
     }

@@ -182,7 +182,7 @@ impl Faulty {
         let mut slots = self.slots();
         if let Some(slot) = slots.get(&key).filter(|slot| self.is_expired(slot, now)) {
             let is_counted = self.is(Fault::KeepsExpired) || self.is(Fault::ReservesNoExpired);
-            if !is_counted && !(self.is(Fault::FinishesExpired) && slot.state == State::Reserved) {
+            if !(is_counted || self.is(Fault::FinishesExpired) && slot.state == State::Reserved) {
                 slots.remove(&key);
             }
         }
