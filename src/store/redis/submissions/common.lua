@@ -8,6 +8,7 @@ local value = redis.call('GET', key)
 -- that a renewal writes no value: a full Redis still renews leases.
 local left = value and redis.call('PTTL', key)
 
+-- Numbers of Lua have 53 bits, and `layout.rs` sends shorter durations.
 local function number(text, at)
   return (struct.unpack('>I8', text, at))
 end
@@ -32,14 +33,9 @@ local function is_running()
   return tag() == RESERVED and left > ttl()
 end
 
--- Numbers of Lua have 53 bits, and `layout.rs` sends shorter ones.
-local function milliseconds(number)
-  return string.format('%.0f', number)
-end
-
 local function store(new, expires_in)
   if expires_in > 0 then
-    redis.call('SET', key, new, 'PX', milliseconds(expires_in))
+    redis.call('SET', key, new, 'PX', expires_in)
   else
     redis.call('DEL', key)
   end
