@@ -116,8 +116,29 @@ impl Signer {
         &self.scheme
     }
 
-    pub(super) fn signed_by(&self) -> SignedBy {
+    pub(in crate::protocol) fn signed_by(&self) -> SignedBy {
         self.signed_by
+    }
+
+    pub(in crate::protocol) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Makes a signer of responses to a request that this key of the app, or of a session, has signed.
+    #[cfg(feature = "server")]
+    pub(in crate::protocol) fn of_responses(app_id: AppId, key: Key, signed_by: SignedBy, scheme: Arc<Scheme>) -> Self {
+        let key = Arc::new(key);
+        #[cfg(feature = "client")]
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        Self {
+            app_id,
+            key,
+            signed_by,
+            token: None,
+            scheme,
+            #[cfg(feature = "client")]
+            clock,
+        }
     }
 
     pub(super) fn mac(&self, string: &StringToSign<'_>) -> Signature {

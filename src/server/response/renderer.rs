@@ -109,7 +109,7 @@ pub(in crate::server) fn refuse<B>(
     rejection: &Rejection,
 ) -> Response<ResponseBody<B>> {
     let rendered = call_closure("renderer", || renderer.render(rejection));
-    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_rejection);
+    let mut response = rendered.unwrap_or_else(|| rejection.to_response()).map(ResponseBody::of_bytes);
     mark_refused(&mut response, rejection);
     response.extensions_mut().insert(rejection.clone());
     response
@@ -161,7 +161,7 @@ impl<'a> Problem<'a> {
 }
 
 pin_project! {
-    /// The body of a response: the body of the service's response, or the bytes of a rejection.
+    /// The body of a response: the body of the service's response, or the bytes of a rejection or of a signed response.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -174,7 +174,7 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Service { #[pin] body: B },
-        Rejection { bytes: Bytes },
+        Whole { bytes: Bytes },
     }
 }
 
@@ -183,8 +183,8 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Service { body } }
     }
 
-    pub(in crate::server) fn of_rejection(bytes: Bytes) -> Self {
-        Self { kind: Kind::Rejection { bytes } }
+    pub(in crate::server) fn of_bytes(bytes: Bytes) -> Self {
+        Self { kind: Kind::Whole { bytes } }
     }
 }
 
@@ -201,22 +201,22 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Service { body } => body.poll_frame(context),
-            KindProjection::Rejection { bytes } if bytes.is_empty() => Poll::Ready(None),
-            KindProjection::Rejection { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            KindProjection::Whole { bytes } if bytes.is_empty() => Poll::Ready(None),
+            KindProjection::Whole { bytes } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Service { body } => body.is_end_stream(),
-            Kind::Rejection { bytes } => bytes.is_empty(),
+            Kind::Whole { bytes } => bytes.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Service { body } => body.size_hint(),
-            Kind::Rejection { bytes } => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Whole { bytes } => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }
