@@ -104,7 +104,7 @@ pub mod token;
 
 #[cfg(feature = "client")]
 #[doc(inline)]
-pub use self::client::{OriginError, Refusal, SendError, SignLayer};
+pub use self::client::{CheckResponsesLayer, OriginError, Refusal, SendError, SignLayer};
 #[doc(inline)]
 pub use self::protocol::{
     AppId, BodyDigest, BodyHasher, Explanation, Field, FieldError, FieldLocation, GrantToken, Key, KeyName, KeyRing,

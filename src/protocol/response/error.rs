@@ -48,6 +48,13 @@ impl ResponseError {
         Self { kind, reason: reason.into(), source: None }
     }
 
+    /// The error if the client's clock has no Unix time.
+    #[cfg(feature = "client")]
+    pub(crate) fn without_clock(source: impl Into<BoxError>) -> Self {
+        let reason = "the time of the response cannot be compared with this clock: set the system's clock";
+        Self::new(ResponseErrorKind::StaleTimestamp, reason).with_source(source)
+    }
+
     #[cfg(feature = "client")]
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
         Self { source: Some(source.into()), ..self }

@@ -167,7 +167,8 @@ impl Signer {
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
     }
 
-    /// Signs like [`sign_at`](Self::sign_at), and returns the string to sign with `{key}` in place of the key.
+    /// Signs like [`sign_at`](Self::sign_at), and returns the string to sign with `{key}` in place of the key, and the
+    /// signature.
     #[cfg(feature = "client")]
     pub(crate) fn sign_and_keep(
         &self,
@@ -175,7 +176,7 @@ impl Signer {
         payload: Payload<'_>,
         timestamp: Timestamp,
         nonce: Nonce,
-    ) -> Result<Vec<u8>, SignError> {
+    ) -> Result<(Vec<u8>, Signature), SignError> {
         let fields = self.prepare(parts, payload, timestamp, nonce)?;
         let (sign, text) = self.with_string(parts, payload, &fields, |string| {
             let mut text = Vec::with_capacity(256);
@@ -183,7 +184,7 @@ impl Signer {
             (self.mac(string), text)
         })?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)?;
-        Ok(text)
+        Ok((text, sign))
     }
 
     /// Returns the string that [`sign_at`](Signer::sign_at) signs, with `{key}` in place of the key. Use it to compare
