@@ -59,7 +59,7 @@ async fn refusals_before_step_8_are_unsigned() {
             signed_by(&Signer::new("demo".parse().unwrap(), Secret::new("f".repeat(32)).unwrap()), NOW, rig::get("/")),
         ),
         ("stale_timestamp", signed_by(&signer(), NOW - 301, rig::get("/"))),
-        ("malformed_field", changed(|headers| drop(headers.append("x-nonce", "nonce-2".parse().unwrap())))),
+        ("malformed_field", changed(|headers| _ = headers.append("x-nonce", "nonce-2".parse().unwrap()))),
     ];
     for (code, request) in cases {
         let response = service.clone().oneshot(request.map(Body::from)).await.unwrap();
