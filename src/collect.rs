@@ -2,12 +2,10 @@
 
 #[cfg(feature = "server")]
 use std::future::poll_fn;
-#[cfg(feature = "client")]
-use std::pin::pin;
 use std::{
     convert::Infallible,
     mem,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -74,7 +72,6 @@ where
 }
 
 /// Reads up to `limit` bytes into memory. No shared limit applies. Drops trailers.
-#[cfg(feature = "client")]
 pub(crate) async fn collect<B>(body: B, limit: u64) -> Result<Bytes, CollectError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,

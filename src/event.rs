@@ -46,10 +46,10 @@ mod tracing {
     #[cfg(feature = "client")]
     use ::tracing::info;
     use ::tracing::warn;
-    #[cfg(any(feature = "axum", feature = "tokens"))]
+    #[cfg(feature = "server")]
     use ::tracing::{Level, event};
 
-    #[cfg(any(feature = "axum", feature = "tokens"))]
+    #[cfg(feature = "server")]
     use crate::protocol::Rejection;
 
     /// Set explicitly, because the default is the path of this private module.
@@ -110,7 +110,7 @@ mod tracing {
     }
 
     /// Reports that the service is misconfigured.
-    #[cfg(any(feature = "axum", feature = "tokens"))]
+    #[cfg(feature = "server")]
     pub(crate) fn misconfigured(rejection: &Rejection) {
         event!(target: TARGET, Level::ERROR, code = rejection.kind().code(), "{}", rejection.detail());
     }
@@ -134,7 +134,7 @@ mod tracing {
 
 #[cfg(not(feature = "tracing"))]
 mod noop {
-    #[cfg(any(feature = "axum", feature = "tokens"))]
+    #[cfg(feature = "server")]
     use crate::protocol::Rejection;
 
     #[cfg(feature = "server")]
@@ -168,6 +168,6 @@ mod noop {
 
     #[cfg(feature = "key-file")]
     pub(crate) fn key_file_rejected(_: &crate::store::file::FileKeysError) {}
-    #[cfg(any(feature = "axum", feature = "tokens"))]
+    #[cfg(feature = "server")]
     pub(crate) fn misconfigured(_: &Rejection) {}
 }

@@ -40,6 +40,10 @@ pub mod proxies {}
 #[cfg_attr(feature = "client", doc = include_str!("../docs/clients.md"))]
 pub mod clients {}
 
+/// How to sign responses, and what a client may conclude from them.
+#[cfg_attr(all(feature = "axum", feature = "client"), doc = include_str!("../docs/responses.md"))]
+pub mod responses {}
+
 /// How to read keys from a database, and how to pass an app's data to handlers.
 #[cfg_attr(feature = "key-cache", doc = include_str!("../docs/databases.md"))]
 pub mod databases {}

@@ -111,17 +111,17 @@ pub mod token;
 
 #[cfg(feature = "client")]
 #[doc(inline)]
-pub use self::client::{OriginError, Refusal, SendError, SignLayer};
+pub use self::client::{CheckResponsesLayer, OriginError, Refusal, SendError, SignLayer};
 #[doc(inline)]
 pub use self::protocol::{
     AppId, BodyDigest, BodyHasher, Explanation, Field, FieldError, FieldLocation, GrantToken, Key, KeyName, KeyRing,
-    KeyRingError, Limits, Link, LinkScheme, Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, Scheme,
-    SchemeError, Secret, SecretError, SignError, SignErrorKind, SignatureError, SignedBy, Signer, Timestamp, Token,
-    TokenLocation,
+    KeyRingError, Limits, Link, LinkScheme, Nonce, ParameterPolicy, Payload, Rejection, RejectionKind, ResponseError,
+    ResponseErrorKind, Scheme, SchemeError, Secret, SecretError, SentRequest, SignError, SignErrorKind, SignatureError,
+    SignedBy, Signer, Timestamp, Token, TokenLocation,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]
 pub use self::{
-    server::{Caller, PrefixError, Verifier, VerifyLayer},
+    server::{Caller, PrefixError, SignResponsesLayer, Verifier, VerifyLayer},
     store::{App, DuplicateAppError, StaticKeys},
 };

@@ -89,7 +89,12 @@ impl OffsetUpdate {
 
 /// Returns the time of a clock with this offset.
 pub(super) fn corrected(clock: &dyn Clock, offset: i64) -> Result<Timestamp, SignError> {
-    let (wall, by) = (clock.wall(), Duration::from_secs(offset.unsigned_abs()));
+    corrected_at(clock.wall(), offset)
+}
+
+/// Returns the time of a clock that stands at `wall` and has this offset.
+pub(super) fn corrected_at(wall: Duration, offset: i64) -> Result<Timestamp, SignError> {
+    let by = Duration::from_secs(offset.unsigned_abs());
     timestamp(if offset < 0 { wall.saturating_sub(by) } else { wall.saturating_add(by) })
 }
 

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use crate::protocol::{BoxError, SignError};
+use super::Refusal;
+use crate::protocol::{BoxError, ResponseError, SignError};
 
 /// The error of [`Sign`](super::Sign): the request was not signed, or its response is not known.
 ///
@@ -26,6 +27,20 @@ pub enum SendError {
         /// The origin of the other URL.
         origin: String,
     },
+    /// The request was sent, and its response is not proved to be the service's. Only
+    /// [`CheckResponses`](super::CheckResponses) returns this error.
+    ///
+    /// The service may have carried the request out. Send it again only if it changes nothing, or if it has an idempotency key.
+    #[error("the outcome of the request is unknown: {error}")]
+    #[non_exhaustive]
+    OutcomeUnknown {
+        /// What is wrong with the response.
+        #[source]
+        error: ResponseError,
+        /// The refusal that the response claims to be. It helps people to find a cause. Anybody between the client and the
+        /// service can make it, so never conclude from it that the request had no effect.
+        refusal: Option<Box<Refusal>>,
+    },
 }
 
 impl SendError {
@@ -41,6 +56,15 @@ impl SendError {
     pub fn client_error<E: Error + 'static>(&self) -> Option<&E> {
         match self {
             Self::Client(error) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the response, if its signature was required and the outcome is unknown.
+    #[must_use]
+    pub fn response_error(&self) -> Option<&ResponseError> {
+        match self {
+            Self::OutcomeUnknown { error, .. } => Some(error),
             _ => None,
         }
     }

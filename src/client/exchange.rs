@@ -7,11 +7,11 @@ use tower_service::Service;
 
 use super::{
     Refusal, SendError,
-    correction::{ClockCorrection, corrected},
+    correction::{ClockCorrection, OffsetUpdate, corrected, corrected_at},
 };
 use crate::{
     event::{self, catch_panics},
-    protocol::{BoxError, Explanation, SignError, SignErrorKind, Signer, Timestamp},
+    protocol::{BoxError, Explanation, SentRequest, SignError, SignErrorKind, Signer, Timestamp},
 };
 
 /// A request for a client, which is signed and sent.
@@ -47,6 +47,54 @@ pub(super) struct Answer<T> {
     pub(super) received: Duration,
     /// The string that was signed, with a placeholder for the key.
     pub(super) signed: Vec<u8>,
+    /// What checks the signature of the response.
+    pub(super) sent: SentRequest,
+}
+
+/// A response whose signature is to be checked.
+pub(super) struct Unchecked<T> {
+    pub(super) response: T,
+    pub(super) sent: SentRequest,
+    /// The corrected clock when the head of the response arrived.
+    pub(super) received: Timestamp,
+}
+
+/// Signs and sends a request once, and never again: a refusal that is not signed says nothing about it. A refused timestamp
+/// corrects the clock for later requests.
+pub(super) async fn exchange_once<E: Exchange>(
+    mut exchange: E,
+    signer: &Signer,
+    correction: &ClockCorrection,
+) -> Result<Unchecked<E::Response>, SendError> {
+    let is_tls = exchange.is_tls();
+    let offset = correction.offset(is_tls);
+    let answer = exchange.attempt(signer, corrected(&*signer.clock, offset)?, false).await?;
+    let received = corrected_at(answer.received, offset)?;
+    let response = match answer.refusal {
+        Some(refusal) => {
+            let (refusal, update) = learn(refusal, answer.received, offset, correction, is_tls);
+            let refusal = if update.is_some() { refusal.with_corrected_clock() } else { refusal };
+            refused::<E>(answer.response, refusal, &answer.signed, signer)
+        }
+        None => answer.response,
+    };
+    Ok(Unchecked { response, sent: answer.sent, received })
+}
+
+/// Learns the offset of the clock from a refusal that was received at this time, of a request with this offset.
+fn learn(
+    refusal: Refusal,
+    received: Duration,
+    offset: i64,
+    correction: &ClockCorrection,
+    is_tls: bool,
+) -> (Refusal, Option<OffsetUpdate>) {
+    let refusal = refusal.measured_at(received, offset);
+    let update = refusal.clock_offset().and_then(|measured| correction.update(measured, offset, is_tls));
+    if let Some(update) = &update {
+        catch_panics(|| event::clock_corrected(update.offset()));
+    }
+    (refusal, update)
 }
 
 /// Signs and sends a request.
@@ -61,12 +109,10 @@ pub(super) async fn exchange<E: Exchange>(
     let keeps = correction.is_on() && exchange.can_be_kept() && (is_tls || is_safe);
     let answer = exchange.attempt(signer, corrected(&*signer.clock, offset)?, keeps).await?;
     let Some(refusal) = answer.refusal else { return Ok(answer.response) };
-    let refusal = refusal.measured_at(answer.received, offset);
-    let update = refusal.clock_offset().and_then(|measured| correction.update(measured, offset, is_tls));
+    let (refusal, update) = learn(refusal, answer.received, offset, correction, is_tls);
     let Some(update) = update else {
         return Ok(refused::<E>(answer.response, refusal, &answer.signed, signer));
     };
-    catch_panics(|| event::clock_corrected(update.offset()));
     let timestamp = corrected(&*signer.clock, update.offset());
     let (true, Ok(timestamp)) = (keeps, timestamp) else {
         return Ok(refused::<E>(answer.response, refusal.with_corrected_clock(), &answer.signed, signer));

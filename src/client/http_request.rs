@@ -17,7 +17,7 @@ use super::{
 use crate::{
     collect::{CollectError, collect},
     middleware::take_ready,
-    protocol::{BodyDigest, BoxError, Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
+    protocol::{BodyDigest, BoxError, Nonce, Payload, SentRequest, SignError, SignErrorKind, Signer, Timestamp},
 };
 
 impl<B> Sealed for Request<B> {}
@@ -49,25 +49,39 @@ where
                 let response = client.call(Request::from_parts(parts, SignedBody::streamed(body))).await?;
                 return Ok(response.map(ResponseBody::new));
             }
-            let body = match parts.extensions.remove::<BodyDigest>() {
-                Some(digest) => Outgoing::Streamed(digest, SignedBody::streamed(body)),
-                None => Outgoing::Whole(read(body, max_body).await?),
-            };
-            let is_tls = parts.uri.scheme() == Some(&Scheme::HTTPS);
-            let is_safe = matches!(parts.method, Method::GET | Method::HEAD);
-            let request = HttpExchange { client, request: Some((parts, body)), is_tls, is_safe };
-            exchange(request, &signer, &correction).await
+            exchange(HttpExchange::new(client, parts, body, max_body).await?, &signer, &correction).await
         })
     }
 }
 
 /// An `http::Request` and its client.
-struct HttpExchange<S> {
+pub(super) struct HttpExchange<S> {
     client: ReadyClient<S>,
     /// The request, until it is sent for the last time.
     request: Option<(Parts, Outgoing)>,
     is_tls: bool,
     is_safe: bool,
+}
+
+impl<S> HttpExchange<S> {
+    /// Buffers the body, unless its digest is in the extensions.
+    pub(super) async fn new<B>(
+        client: ReadyClient<S>,
+        mut parts: Parts,
+        body: B,
+        max_body: u64,
+    ) -> Result<Self, SignError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let body = match parts.extensions.remove::<BodyDigest>() {
+            Some(digest) => Outgoing::Streamed(digest, SignedBody::streamed(body)),
+            None => Outgoing::Whole(read(body, max_body).await?),
+        };
+        let is_tls = parts.uri.scheme() == Some(&Scheme::HTTPS);
+        let is_safe = matches!(parts.method, Method::GET | Method::HEAD);
+        Ok(Self { client, request: Some((parts, body)), is_tls, is_safe })
+    }
 }
 
 enum Outgoing {
@@ -93,7 +107,8 @@ where
             Outgoing::Whole(bytes) => Payload::Bytes(bytes),
             Outgoing::Streamed(digest, _) => Payload::Digest(*digest),
         };
-        let signed = signer.sign_and_keep(&mut parts, payload, timestamp, Nonce::random()?)?;
+        let (signed, sign) = signer.sign_and_keep(&mut parts, payload, timestamp, Nonce::random()?)?;
+        let sent = SentRequest::new(sign, &parts.method);
         let body = match body {
             Outgoing::Whole(bytes) => {
                 if keeps {
@@ -111,7 +126,7 @@ where
             false => (ResponseBody::new(body), Vec::new()),
         };
         let refusal = Refusal::from_response(parts.status, &parts.headers, &start);
-        Ok(Answer { response: Response::from_parts(parts, body), refusal, received, signed })
+        Ok(Answer { response: Response::from_parts(parts, body), refusal, received, signed, sent })
     }
 
     fn can_be_kept(&self) -> bool {

@@ -3,6 +3,7 @@
 use tower_layer::Layer;
 
 use super::{
+    checked::CheckResponsesLayer,
     correction::ClockCorrection,
     origin::{OriginError, Origins},
     service::Sign,
@@ -118,6 +119,16 @@ impl SignLayer {
     /// [says](super::Refusal::is_clock_corrected) that the next attempt has the corrected time.
     pub fn with_insecure_clock_correction(self) -> Self {
         Self { correction: ClockCorrection::new(true), ..self }
+    }
+}
+
+impl SignLayer {
+    /// Makes a layer that also checks the signature of each response, and returns an error for any response without a valid
+    /// one. Default: responses are not checked.
+    ///
+    /// The service must sign its responses, for example with `SignResponsesLayer`. See [`CheckResponsesLayer`].
+    pub fn require_signed_responses(self) -> CheckResponsesLayer {
+        CheckResponsesLayer::new(self)
     }
 }
 

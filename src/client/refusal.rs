@@ -19,8 +19,8 @@ use crate::protocol::{Explanation, RejectionKind};
 /// Any response with the header `x-error-code` is taken for a refusal. If the code is not a verifier's, its
 /// [kind](Self::kind) is `None`.
 ///
-/// The response is not signed, so anybody between the client and the service can make a refusal. Never conclude from a
-/// refusal that a request had no effect.
+/// Without [signed responses](crate::SignLayer::require_signed_responses), anybody between the client and the service can make
+/// a refusal. Never conclude from an unsigned refusal that a request had no effect.
 ///
 /// ```
 /// use countersign::{Refusal, RejectionKind};

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use http::response::Parts;
 use reqwest::{Body, Method, Request, Response, ResponseBuilderExt, Url};
 use tower_service::Service;
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     middleware::take_ready,
-    protocol::{BodyDigest, BoxError, Field, Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
+    protocol::{BodyDigest, BoxError, Field, Nonce, Payload, SentRequest, SignError, SignErrorKind, Signer, Timestamp},
 };
 
 /// Signs requests before a `reqwest::Client` sends them (feature `reqwest`). Disable redirects in the client.
@@ -55,7 +56,7 @@ where
         client.poll_ready(context).map_err(Into::into)
     }
 
-    fn send(mut self, service: &mut Sign<S>) -> BoxedResponse<Response> {
+    fn send(self, service: &mut Sign<S>) -> BoxedResponse<Response> {
         let mut client = ReadyClient::new(take_ready(&mut service.inner));
         let (signer, origins) = (service.signer.clone(), service.origins.clone());
         let correction = service.correction.clone();
@@ -63,15 +64,7 @@ where
             if !origins.include(&uri_as_sent(self.url())?)? {
                 return client.call(rewrite(self, |parts, _| signer.strip_signature(parts))?).await;
             }
-            let digest = known_digest(&signer, &self)?;
-            let stream = self.body_mut().take_if(|body| body.as_bytes().is_none());
-            if stream.is_some() && digest.is_none() {
-                return Err(streams().into());
-            }
-            let is_tls = self.url().scheme() == "https";
-            let is_safe = matches!(*self.method(), Method::GET | Method::HEAD);
-            let request = ReqwestExchange { client, request: Some(self), digest, stream, is_tls, is_safe };
-            exchange(request, &signer, &correction).await
+            exchange(ReqwestExchange::new(client, self, &signer)?, &signer, &correction).await
         })
     }
 }
@@ -79,7 +72,7 @@ where
 impl Sealed for Request {}
 
 /// A `reqwest::Request` and its client.
-struct ReqwestExchange<S> {
+pub(super) struct ReqwestExchange<S> {
     client: ReadyClient<S>,
     /// The request without a streamed body, until it is sent for the last time.
     request: Option<Request>,
@@ -88,6 +81,19 @@ struct ReqwestExchange<S> {
     stream: Option<Body>,
     is_tls: bool,
     is_safe: bool,
+}
+
+impl<S> ReqwestExchange<S> {
+    pub(super) fn new(client: ReadyClient<S>, mut request: Request, signer: &Signer) -> Result<Self, SignError> {
+        let digest = known_digest(signer, &request)?;
+        let stream = request.body_mut().take_if(|body| body.as_bytes().is_none());
+        if stream.is_some() && digest.is_none() {
+            return Err(streams());
+        }
+        let is_tls = request.url().scheme() == "https";
+        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+        Ok(Self { client, request: Some(request), digest, stream, is_tls, is_safe })
+    }
 }
 
 impl<S> Exchange for ReqwestExchange<S>
@@ -102,15 +108,17 @@ where
         timestamp: Timestamp,
         keeps: bool,
     ) -> Result<Answer<Response>, SendError> {
-        let (nonce, mut signed) = (Nonce::random()?, Vec::new());
+        let (nonce, mut signed) = (Nonce::random()?, None);
         let mut request = rewrite(self.request.take().ok_or_else(sent_already)?, |parts, body| {
             let payload = match self.digest {
                 Some(digest) => Payload::Digest(digest),
                 None => Payload::Bytes(body.and_then(Body::as_bytes).unwrap_or_default()),
             };
-            signed = signer.sign_and_keep(parts, payload, timestamp, nonce)?;
+            signed = Some(signer.sign_and_keep(parts, payload, timestamp, nonce)?);
             Ok(())
         })?;
+        let (signed, sign) = signed.ok_or_else(sent_already)?;
+        let sent = SentRequest::new(sign, request.method());
         if keeps {
             self.request = request.try_clone();
         }
@@ -125,7 +133,7 @@ where
             false => (response, Vec::new()),
         };
         let refusal = Refusal::from_response(response.status(), response.headers(), &start);
-        Ok(Answer { response, refusal, received, signed })
+        Ok(Answer { response, refusal, received, signed, sent })
     }
 
     fn can_be_kept(&self) -> bool {
@@ -146,15 +154,21 @@ where
 }
 
 /// Reads the start of the body of a response from this URL, and returns the response with its whole body.
-async fn read_start(response: Response, mut url: Url) -> (Response, Vec<u8>) {
+async fn read_start(response: Response, url: Url) -> (Response, Vec<u8>) {
+    let (parts, body) = into_parts(response, url);
+    let (body, start) = ResponseBody::read_start(body, refusal::MAX_BODY).await;
+    (Response::from(http::Response::from_parts(parts, Body::wrap(body))), start)
+}
+
+/// Splits a response from this URL. The head keeps the URL.
+pub(super) fn into_parts(response: Response, mut url: Url) -> (Parts, Body) {
     let (mut parts, body) = http::Response::<Body>::from(response).into_parts();
     // The conversion has lost the URL, which travels in the extensions. The fragment is not part of it.
     url.set_fragment(None);
     if let Ok(head) = http::Response::builder().url(url).body(()) {
         parts.extensions.extend(head.into_parts().0.extensions);
     }
-    let (body, start) = ResponseBody::read_start(body, refusal::MAX_BODY).await;
-    (Response::from(http::Response::from_parts(parts, Body::wrap(body))), start)
+    (parts, body)
 }
 
 /// Returns an error if the response comes from another URL than the signed one.

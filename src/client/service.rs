@@ -83,7 +83,7 @@ impl<S, R: SignableRequest<S>> Service<R> for Sign<S> {
     }
 
     fn call(&mut self, request: R) -> ResponseFuture<R::Response> {
-        ResponseFuture(request.send(self))
+        ResponseFuture::new(request.send(self))
     }
 }
 
@@ -119,6 +119,12 @@ pub(super) use self::sealed::Sealed;
 /// The response future of [`Sign`].
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T>(BoxedResponse<T>);
+
+impl<T> ResponseFuture<T> {
+    pub(super) fn new(future: BoxedResponse<T>) -> Self {
+        Self(future)
+    }
+}
 
 impl<T> Future for ResponseFuture<T> {
     type Output = Result<T, SendError>;

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, request::Parts};
+use http::{Request, request::Parts, response};
 
 use crate::{
     clock::Clock,
-    protocol::{Nonce, Payload, SignError, SignErrorKind, Signer, Timestamp},
+    protocol::{Nonce, Payload, ResponseError, SentRequest, SignError, SignErrorKind, Signer, Timestamp},
 };
 
 /// Methods of the feature `client`, which use a clock and the system's random source.
@@ -55,6 +55,36 @@ impl Signer {
         let (mut parts, body) = request.into_parts();
         self.sign_parts(&mut parts, Payload::Bytes(body.as_ref()))?;
         Ok(Request::from_parts(parts, body))
+    }
+
+    /// Checks that the service signed this response to this request, at most 300 seconds before or after the time of the clock.
+    ///
+    /// Pass the body as it was sent, before any decoding. For a body that is not in memory, pass its digest. To check all
+    /// responses of a client, use [`SignLayer::require_signed_responses`](crate::SignLayer::require_signed_responses).
+    ///
+    /// ```
+    /// # use countersign::{Payload, ResponseErrorKind, Secret, Signer};
+    /// # let signer = Signer::new("demo".parse()?, Secret::new("0123456789abcdef0123456789abcdef")?);
+    /// let (request, _) = signer.sign(http::Request::get("/orders").body("")?)?.into_parts();
+    /// let sent = signer.sent_request(&request)?;
+    /// // Send the request, and read the whole response.
+    /// let (response, body) = http::Response::new("[]").into_parts();
+    /// let error = signer.check_response(&sent, &response, Payload::Bytes(body.as_bytes())).unwrap_err();
+    /// assert_eq!(error.kind(), ResponseErrorKind::Unsigned);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails like [`check_response_at`](Signer::check_response_at).
+    pub fn check_response(
+        &self,
+        sent: &SentRequest,
+        response: &response::Parts,
+        body: Payload<'_>,
+    ) -> Result<(), ResponseError> {
+        let now = timestamp(self.clock.wall()).map_err(ResponseError::without_clock)?;
+        self.check_response_at(sent, response.status, &response.headers, body, now)
     }
 
     /// Signs the head of a request. Pass the body's bytes or its digest as the payload.

@@ -10,6 +10,7 @@
 //!   the digest of a body that is not in memory.
 //! - The settings of a verifier: [`Limits`], [`ParameterPolicy`].
 //! - The results of a verifier: [`Rejection`], [`RejectionKind`].
+//! - Signed responses: [`SentRequest`], [`Signer::sign_response_at`], [`Signer::check_response_at`], [`ResponseError`].
 //!
 //! The stages of a verified request are types: [`Claim`], [`Timely`], [`Authentic`] and [`Unrepeated`]. Code that skips
 //! a check does not compile. `Verifier` (feature `server`) runs all of them.
@@ -25,6 +26,7 @@ mod field;
 mod key;
 mod query;
 mod rejection;
+mod response;
 mod scheme;
 mod signer;
 pub(crate) mod token;
@@ -63,7 +65,10 @@ pub(crate) use self::{
     },
     key::app_key::KeyLabel,
     query::{strip, with_query},
-    scheme::headers::{HeaderIndex, KnownHeader, OVERRIDES},
+    scheme::{
+        headers::{HeaderIndex, KnownHeader, OVERRIDES},
+        response_headers::RESPONSE_SIGNATURE,
+    },
     verify::{
         freshness::LinkWindow,
         replay::{PendingLink, PendingNonce, SignedFields, Verified},
@@ -84,6 +89,10 @@ pub use self::{
         secret::{Secret, SecretError},
     },
     rejection::{RejectedLink, Rejection, RejectionKind, SignatureError},
+    response::{
+        error::{ResponseError, ResponseErrorKind},
+        sent::SentRequest,
+    },
     scheme::{
         contract::{FieldLocation, Scheme, TokenLocation},
         error::SchemeError,

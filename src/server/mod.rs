@@ -2,7 +2,7 @@
 //!
 //! [`Verifier::verify`] checks a request and returns the one that may reach the service. [`VerifyLayer`] wraps a
 //! service in a [`Verify`] service. Its [`RenderRejection`] makes the responses to rejected requests: [`ProblemJson`] by
-//! default, or [`GrpcRejections`]. The inner service finds a [`Caller`] in the extensions of a verified request.
+//! default, or [`GrpcRejections`]. A [`SignResponsesLayer`] around it signs the responses. The inner service finds a [`Caller`] in the extensions of a verified request.
 
 mod app_lookup;
 #[cfg(feature = "axum")]
@@ -24,6 +24,7 @@ pub(crate) mod report_only;
 mod response;
 #[cfg(feature = "tokens")]
 mod route;
+mod signed;
 #[cfg(feature = "submissions")]
 mod signed_submission;
 mod steps;
@@ -43,6 +44,7 @@ pub use self::{
     options::PrefixError,
     outcome::{Decision, Outcome},
     response::{GrpcRejections, ProblemJson, RenderRejection, ResponseBody},
+    signed::{layer::SignResponsesLayer, service::SignResponses},
     verifier::Verifier,
 };
 #[cfg(feature = "submissions")]

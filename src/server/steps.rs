@@ -26,6 +26,7 @@ use crate::{
         head,
         non_decreasing_clock::Time,
         outcome::OutcomeRecorder,
+        signed::slot::ResponseSlot,
         verifier::Verifier,
     },
     store::{KeyStore, NonceStore},
@@ -96,11 +97,12 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         app: LookedUp,
         caller: Caller,
         arrived: Time,
+        slot: Option<&ResponseSlot>,
         recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<(AdmittedBody, Caller), Rejection> {
         let body = body.check(&self.scheme, self.body_budget.share(Some(caller.app_id())));
         let body = self.deadline(self.limits.body_timeout(), arrived).wait_for(body).await?;
-        Ok((body, self.check_key_again(app, caller, recorder).await?.1))
+        Ok((body, self.check_key_again(app, caller, slot, recorder).await?.1))
     }
 
     /// Adds the string to sign to the rejection of an invalid signature, if anybody reads it.
@@ -131,19 +133,22 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         caller
     }
 
-    /// Looks up the app again if the earlier lookup is too old. The key that signed must still be active then.
+    /// Looks up the app again if the earlier lookup is too old. The key that signed must still be active then. Otherwise the
+    /// response is not signed with it.
     pub(super) async fn check_key_again(
         &self,
         earlier: LookedUp,
         caller: Caller,
+        slot: Option<&ResponseSlot>,
         recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<(LookedUp, Caller), Rejection> {
         let time = self.time();
         if !earlier.is_old(time) {
             return Ok((earlier, caller));
         }
-        let app = Box::pin(self.look_up(caller.app_id(), time, recorder)).await?;
-        let caller = app.with_current_app(caller, &earlier)?;
+        let app = Box::pin(self.look_up(caller.app_id(), time, recorder)).await;
+        let checked = app.and_then(|app| app.with_current_app(caller, &earlier).map(|caller| (app, caller)));
+        let (app, caller) = checked.inspect_err(|_| ResponseSlot::clear(slot))?;
         recorder.record_caller(&caller);
         Ok((app, caller))
     }
@@ -187,12 +192,16 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     }
 
     pub(super) fn time(&self) -> Time {
+        self.clock.read(self.hold())
+    }
+
+    /// How long the clock does not go back.
+    pub(super) fn hold(&self) -> Duration {
         // No accepted request has a longer lifetime.
-        let hold = match self.nonces.is_persistent() {
+        Duration::from_secs(match self.nonces.is_persistent() {
             true => self.tolerance.saturating_add(self.membership.retention()),
             false => 0,
-        };
-        self.clock.read(Duration::from_secs(hold))
+        })
     }
 
     /// Returns the window for this timestamp, at the time `at`.

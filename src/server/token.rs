@@ -13,6 +13,7 @@ mod checked {
             caller::Caller,
             non_decreasing_clock::Time,
             outcome::OutcomeRecorder,
+            signed::slot::ResponseSlot,
             token_source::{LiveToken, TokenSource},
             verifier::Verifier,
         },
@@ -94,6 +95,7 @@ mod checked {
             token: FoundToken,
             caller: Caller,
             has_waited: bool,
+            slot: Option<&ResponseSlot>,
             recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<Caller, Rejection> {
             let FoundToken { live, found } = token;
@@ -102,7 +104,7 @@ mod checked {
             // Most tokens have nothing to write.
             let live = match !is_old && self.is_use_recorded(&live, time.now) {
                 true => live,
-                false => Box::pin(self.write_use(live, is_old, &caller, time, recorder)).await?,
+                false => Box::pin(self.write_use(live, is_old, &caller, time, slot, recorder)).await?,
             };
             let caller = match live {
                 LiveToken::Issued { session, .. } => caller.with_session(session),
@@ -129,11 +131,14 @@ mod checked {
             is_old: bool,
             caller: &Caller,
             time: Time,
+            slot: Option<&ResponseSlot>,
             recorder: &mut OutcomeRecorder<'_>,
         ) -> Result<LiveToken, Rejection> {
             let (Some(source), Some(text)) = (&self.tokens, caller.token()) else { return Ok(live) };
             if is_old {
-                live = self.look_up_token(source, caller.app_id(), text, time, recorder).await?;
+                // 9a: a refusal is not signed.
+                let again = self.look_up_token(source, caller.app_id(), text, time, recorder).await;
+                live = again.inspect_err(|_| ResponseSlot::clear(slot))?;
             }
             if self.is_use_recorded(&live, time.now) {
                 return Ok(live);
@@ -205,7 +210,7 @@ mod unchecked {
         protocol::{AppId, PendingNonce, Rejection, SignedFields, Token, Window},
         server::{
             app_lookup::LookedUp, caller::Caller, non_decreasing_clock::Time, outcome::OutcomeRecorder,
-            verifier::Verifier,
+            signed::slot::ResponseSlot, verifier::Verifier,
         },
         store::{KeyStore, NonceStore},
     };
@@ -251,6 +256,7 @@ mod unchecked {
             _: FoundToken,
             caller: Caller,
             _: bool,
+            _: Option<&ResponseSlot>,
             _: &mut OutcomeRecorder<'_>,
         ) -> Result<Caller, Rejection> {
             Ok(caller)

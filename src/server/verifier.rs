@@ -21,6 +21,7 @@ use crate::{
         link::options::Links,
         non_decreasing_clock::NonDecreasingClock,
         outcome::{Observer, OutcomeRecorder},
+        signed::slot::ResponseSlot,
     },
     store::{KeyStore, Membership, MemoryNonceStore, NonceStore, retention},
 };
@@ -157,7 +158,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         let (mut parts, body) = request.into_parts();
         async move {
             let mut recorder = self.observer.recorder(&self.clock);
-            let body = self.decide(&mut parts, body, &mut recorder).await;
+            // A place for the key that signs the response, if a `SignResponsesLayer` is above (server/signed/slot.rs).
+            let slot = ResponseSlot::take_from(&mut parts.extensions);
+            let body = self.decide(&mut parts, body, slot.as_ref(), &mut recorder).await;
             recorder.finish(body.as_ref().err());
             body.map(|mut body| {
                 let verdict = body.take_verdict();
@@ -173,6 +176,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         &self,
         parts: &mut Parts,
         body: B,
+        slot: Option<&ResponseSlot>,
         recorder: &mut OutcomeRecorder<'_>,
     ) -> Result<AdmittedBody, Rejection> {
         // Mark secrets as sensitive first, so that they stay out of logs on every path.
@@ -209,6 +213,9 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 timely.authenticate(canonical, app.keys(), self.takes_session_keys(), time.now, |string, error| {
                     self.explain(string, error, recorder)
                 })?;
+            if let Some(slot) = slot {
+                slot.prepare(self, &authentic, app.keys(), &parts.method);
+            }
             // For step 10, while the head is borrowed (server/forward.rs).
             let form = body.form();
             let forwarded =
@@ -243,9 +250,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 (token, self.claim_nonce(pending, |timestamp, now| window.check(timestamp, now), &app, recorder).await?)
             }
         };
+        // From here on, the response is signed.
+        if let Some(slot) = slot {
+            slot.open();
+        }
         // 9a: the key again (server/app_lookup.rs), if the claim may have taken long. A memory store answers at once.
         let (app, caller) = match self.nonces.is_persistent() {
-            true => self.check_key_again(app, caller, recorder).await?,
+            true => self.check_key_again(app, caller, slot, recorder).await?,
             false => (app, caller),
         };
         // 9: the body (server/body/incoming.rs, server/body/check.rs). If it has not arrived yet, `read_body` repeats 9a.
@@ -256,13 +267,13 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                 Some(body) => (body?, caller),
                 None => {
                     has_waited = true;
-                    Box::pin(self.read_body(body, app, caller, arrived, recorder)).await?
+                    Box::pin(self.read_body(body, app, caller, arrived, slot, recorder)).await?
                 }
             },
         };
         // 9b: a one-time token is spent, and the use of a session is recorded (server/token.rs, token/find.rs).
         let caller = match token {
-            Some(token) => self.use_token(token, caller, has_waited, recorder).await?,
+            Some(token) => self.use_token(token, caller, has_waited, slot, recorder).await?,
             None => caller,
         };
         // 10: the request for the service, with its `Caller` (server/forward.rs, server/caller.rs).

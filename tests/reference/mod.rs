@@ -5,6 +5,7 @@ pub mod content_type;
 pub mod fields;
 pub mod links;
 pub mod parameters;
+pub mod response;
 pub mod string;
 
 /// A permitted rejection: its code, and the name of the faulty field.

@@ -41,6 +41,7 @@ mod redis;
 mod reference;
 mod replay;
 mod report_only;
+mod responses;
 mod rig;
 mod rollout;
 mod route_rules;

@@ -9,7 +9,7 @@ use crate::protocol::{
     field::value::Field,
     scheme::{
         audience::Audience, error::SchemeError, headers::HeaderTable, links::LinkScheme,
-        parameter_names::FieldParameters, secret_headers::SecretHeaders,
+        parameter_names::FieldParameters, response_headers::ResponseHeaders, secret_headers::SecretHeaders,
     },
 };
 
@@ -83,6 +83,7 @@ pub struct Scheme {
     /// The sensitive headers, and those of the signature and the token.
     secret_headers: SecretHeaders,
     links: LinkScheme,
+    response_headers: ResponseHeaders,
 }
 
 impl Scheme {
@@ -100,6 +101,7 @@ impl Scheme {
             sensitive_headers: vec![header::AUTHORIZATION, header::PROXY_AUTHORIZATION],
             secret_headers: SecretHeaders::default(),
             links: LinkScheme::new(),
+            response_headers: ResponseHeaders::default(),
         }
         .with_secret_headers()
     }
@@ -196,6 +198,31 @@ impl Scheme {
         self.checked()
     }
 
+    /// Sets the further headers that the signature of a response covers, in any order, for example `location`. Default: none.
+    ///
+    /// Only services that sign their responses, and clients that check them, use this list. Several values of one header are
+    /// joined by `, `.
+    ///
+    /// ```
+    /// # use countersign::Scheme;
+    /// let scheme = Scheme::new().with_signed_response_headers([http::header::LOCATION])?;
+    /// assert!(Scheme::new().with_signed_response_headers([http::header::SET_COOKIE]).is_err());
+    /// # Ok::<(), countersign::SchemeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails if a name occurs twice, or is `set-cookie`, `date`, a hop-by-hop header, a header of the signature
+    /// (`x-response-timestamp`, `x-response-content-sha256`, `x-response-sign`), `content-type`, `content-length`,
+    /// `content-encoding` or `content-range`.
+    pub fn with_signed_response_headers(
+        mut self,
+        names: impl IntoIterator<Item = HeaderName>,
+    ) -> Result<Self, SchemeError> {
+        self.response_headers = ResponseHeaders::new(names)?;
+        Ok(self)
+    }
+
     fn checked(self) -> Result<Self, SchemeError> {
         if let Some((name, reason)) = self.headers.unusable() {
             return Err(SchemeError::HeaderName { name: name.clone(), reason });
@@ -265,6 +292,12 @@ impl Scheme {
     #[must_use]
     pub fn signed_headers(&self) -> &[HeaderName] {
         &self.signed_headers
+    }
+
+    /// Returns the further headers that the signature of a response covers, in ascending order.
+    #[must_use]
+    pub fn signed_response_headers(&self) -> &[HeaderName] {
+        self.response_headers.names()
     }
 
     /// Returns what signers and verifiers of share links agree on.

@@ -25,6 +25,14 @@ pub enum SchemeError {
         /// The reason, for people.
         reason: &'static str,
     },
+    /// This header cannot be a signed header of responses.
+    #[error("header {name:?} cannot be a signed header of responses: {reason}")]
+    SignedResponseHeader {
+        /// The header.
+        name: HeaderName,
+        /// The reason, for people.
+        reason: &'static str,
+    },
     /// A field cannot be sent in this parameter.
     #[error(
         "query parameter {0:?}: the name is empty, is another field already, or is for the digest, which is a header"

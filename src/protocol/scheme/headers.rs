@@ -56,6 +56,11 @@ const RESERVED: [HeaderName; 14] = [
 
 const HOP_BY_HOP_REASON: &str = "it belongs to one hop, and proxies remove it";
 
+/// Returns the reason why a hop-by-hop header cannot be signed, or `None` for any other header.
+pub(crate) fn hop_by_hop_reason(name: &HeaderName) -> Option<&'static str> {
+    HOP_BY_HOP.contains(name).then_some(HOP_BY_HOP_REASON)
+}
+
 const FIELDS: usize = 6;
 const OVERRIDE: usize = FIELDS + 4;
 const NAMES: usize = OVERRIDE + OVERRIDES.len();

@@ -59,6 +59,12 @@ impl SignError {
         Self { field: rejection.field().map(str::to_owned), ..Self::new(SignErrorKind::Malformed, reason) }
     }
 
+    /// Makes an error from the rejection of a response's head.
+    pub(crate) fn refused_response(rejection: Rejection) -> Self {
+        let reason = format!("no client would accept this response: {}", rejection.detail());
+        Self { field: rejection.field().map(str::to_owned), ..Self::new(SignErrorKind::Malformed, reason) }
+    }
+
     pub(crate) fn unwritable(error: impl Into<BoxError>) -> Self {
         Self::new(SignErrorKind::Url, "the request cannot carry the fields").with_source(error)
     }

@@ -116,8 +116,29 @@ impl Signer {
         &self.scheme
     }
 
-    pub(super) fn signed_by(&self) -> SignedBy {
+    pub(in crate::protocol) fn signed_by(&self) -> SignedBy {
         self.signed_by
+    }
+
+    pub(in crate::protocol) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Makes a signer of responses to a request that this key of the app, or of a session, has signed.
+    #[cfg(feature = "server")]
+    pub(in crate::protocol) fn of_responses(app_id: AppId, key: Key, signed_by: SignedBy, scheme: Arc<Scheme>) -> Self {
+        let key = Arc::new(key);
+        #[cfg(feature = "client")]
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        Self {
+            app_id,
+            key,
+            signed_by,
+            token: None,
+            scheme,
+            #[cfg(feature = "client")]
+            clock,
+        }
     }
 
     pub(super) fn mac(&self, string: &StringToSign<'_>) -> Signature {
@@ -146,7 +167,8 @@ impl Signer {
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)
     }
 
-    /// Signs like [`sign_at`](Self::sign_at), and returns the string to sign with `{key}` in place of the key.
+    /// Signs like [`sign_at`](Self::sign_at), and returns the string to sign with `{key}` in place of the key, and the
+    /// signature.
     #[cfg(feature = "client")]
     pub(crate) fn sign_and_keep(
         &self,
@@ -154,7 +176,7 @@ impl Signer {
         payload: Payload<'_>,
         timestamp: Timestamp,
         nonce: Nonce,
-    ) -> Result<Vec<u8>, SignError> {
+    ) -> Result<(Vec<u8>, Signature), SignError> {
         let fields = self.prepare(parts, payload, timestamp, nonce)?;
         let (sign, text) = self.with_string(parts, payload, &fields, |string| {
             let mut text = Vec::with_capacity(256);
@@ -162,7 +184,7 @@ impl Signer {
             (self.mac(string), text)
         })?;
         Claim::new(fields, sign).write(&self.scheme, parts).map_err(SignError::unwritable)?;
-        Ok(text)
+        Ok((text, sign))
     }
 
     /// Returns the string that [`sign_at`](Signer::sign_at) signs, with `{key}` in place of the key. Use it to compare

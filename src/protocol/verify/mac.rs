@@ -41,6 +41,8 @@ pub struct Authentic<'r> {
     key: KeyLabel,
     #[cfg_attr(not(feature = "submissions"), allow(dead_code, reason = "only submissions need the signed path"))]
     root: Root,
+    #[cfg(feature = "server")]
+    sign: Signature,
 }
 
 impl Timely {
@@ -82,7 +84,14 @@ impl Timely {
             (None, None) => None,
         };
         match label {
-            Some((key, root)) => Ok(Authentic { fields: self.into_fields(), request, key, root }),
+            Some((key, root)) => Ok(Authentic {
+                #[cfg(feature = "server")]
+                sign: *self.claim().sign(),
+                fields: self.into_fields(),
+                request,
+                key,
+                root,
+            }),
             None => {
                 let rejection = Rejection::invalid_signature(match (keys, active) {
                     (None, _) => SignatureError::UnknownApp,
@@ -107,6 +116,22 @@ impl<'r> Authentic<'r> {
         self.request.content(scheme, self.root)
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// The key that signed.
+    #[cfg(feature = "server")]
+    pub(crate) fn key(&self) -> &KeyLabel {
+        &self.key
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn sign(&self) -> Signature {
+        self.sign
+    }
+
     pub(crate) fn into_fields(self) -> (Arc<Fields>, KeyLabel) {
         (self.fields, self.key)
     }
@@ -124,12 +149,17 @@ pub(crate) fn sign(key: &Key, signed_by: SignedBy, string: &StringToSign<'_>) ->
 }
 
 fn mac(key: &Key, signed_by: SignedBy, string: &StringToSign<'_>) -> [u8; 32] {
+    mac_of(key, signed_by, |writer| string.write(writer))
+}
+
+/// Computes the MAC of the text that `write` writes.
+pub(crate) fn mac_of(key: &Key, signed_by: SignedBy, write: impl FnOnce(&mut MacWriter<'_>)) -> [u8; 32] {
     let key_line = match signed_by {
         SignedBy::AppKey => key.secret().bytes(),
         SignedBy::SessionKey => b"session",
     };
     let mut writer = MacWriter { mac: key.state(), key_line, buffer: [0; BUFFER], len: 0 };
-    string.write(&mut writer);
+    write(&mut writer);
     writer.flush();
     writer.mac.finalize().into_bytes().into()
 }
@@ -141,7 +171,7 @@ const BUFFER: usize = 512;
 
 /// Collects the small pieces of a string to sign in a buffer, because the MAC processes a few large pieces twice as
 /// fast. The key bypasses the buffer, so that no copy of it is left on the stack.
-struct MacWriter<'k> {
+pub(crate) struct MacWriter<'k> {
     mac: Hmac<Sha256>,
     key_line: &'k [u8],
     buffer: [u8; BUFFER],

@@ -111,7 +111,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             ));
         }
         let caller = self.claim_nonce(nonce, |_, now| window.check(now), &app, recorder).await?;
-        Ok(self.check_key_again(app, caller, recorder).await?.1)
+        Ok(self.check_key_again(app, caller, None, recorder).await?.1)
     }
 }
 

@@ -44,6 +44,16 @@ pub(crate) fn is_no_store(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Adds `no-transform`, so that proxies leave the body as it is.
+pub(in crate::server) fn forbid_transformation(headers: &mut HeaderMap) {
+    let values = || headers.get_all(CACHE_CONTROL).iter();
+    // Prepended, for the same reason as `private`. A second one does no harm.
+    let value = list([NO_TRANSFORM.as_bytes()], values(), []).unwrap_or(NO_TRANSFORM);
+    headers.insert(CACHE_CONTROL, value);
+}
+
+const NO_TRANSFORM: HeaderValue = HeaderValue::from_static("no-transform");
+
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 /// The relevant directives of a response. RFC 9111, section 5.2.2.

@@ -167,7 +167,8 @@ impl<'a> Problem<'a> {
 }
 
 pin_project! {
-    /// The body of a response: the body of the service's response, or the bytes of a rejection or of a stored answer.
+    /// The body of a response: the body of the service's response, or the bytes of a rejection, of a stored answer or of a signed
+    /// response.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
