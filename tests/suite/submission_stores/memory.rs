@@ -175,7 +175,7 @@ async fn call_removes_four_expired_entries() {
     }
     clock.advance(LEASE.lasts + TTL);
     for left in [6, 2, 0] {
-        assert_eq!(state(&store, &place(99)).await, None);
+        assert_eq!(state(&store, &place(9)).await, None, "an expired entry that is not removed yet");
         assert_eq!(store.len(), left);
     }
     assert!(store.is_empty());
