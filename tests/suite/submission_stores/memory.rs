@@ -133,6 +133,17 @@ async fn answer_without_room_stays_done() {
 }
 
 #[tokio::test]
+async fn app_leaves_answer_bytes_for_others() {
+    let store = MemorySubmissionStore::with_capacity(1000, 1000);
+    for n in 0..200 {
+        finish(&store, &at("greedy", n, None), answer(Bytes::from(vec![1; 10]))).await;
+    }
+    assert_eq!(store.answer_bytes(), 750, "an app takes three quarters of the bytes");
+    finish(&store, &at("other", 1000, None), answer(Bytes::from(vec![2; 100]))).await;
+    assert_eq!(store.answer_bytes(), 850, "another app has no room for an answer");
+}
+
+#[tokio::test]
 async fn header_counts_with_its_place_in_the_map() {
     let store = MemorySubmissionStore::new();
     let headers = HeaderMap::from_iter([("x-a".parse().unwrap(), HeaderValue::from_static("12"))]);

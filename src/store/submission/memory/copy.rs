@@ -18,7 +18,7 @@ pub(super) fn copy(end: &Finish) -> Finish {
     Finish::Done(copied.with_replay(headers, Bytes::copy_from_slice(body)))
 }
 
-/// The size of the headers and the body of an answer.
+/// The size of the headers and the body of an answer. One that is not stored has none.
 pub(super) fn bytes(answer: &StoredAnswer) -> usize {
     let Some((headers, body)) = answer.replay() else { return 0 };
     headers.iter().map(|(name, value)| HEADER + name.as_str().len() + value.len()).sum::<usize>() + body.len()

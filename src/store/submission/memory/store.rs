@@ -30,8 +30,8 @@ use crate::{
 /// The store holds a fixed number of submissions. While it is full, new submissions get a 503. Apps share the room, and the
 /// users of an app share the room of the app, by the rule of [`MemoryNonceStore`](crate::store::MemoryNonceStore#fairness).
 ///
-/// The headers and bodies of all stored answers together take a fixed number of bytes. If there is no room for an answer, the
-/// store keeps its status and location only. No submission is lost or runs again for that: a client that submits again gets
+/// The headers and bodies of all stored answers together take a fixed number of bytes, which apps share by the same rule. If
+/// there is no room for an answer, the store keeps its status and location only. No submission is lost or runs again for that: a client that submits again gets
 /// `duplicate_submission` instead of the answer. Each header counts as 128 bytes more than its name and value, which is
 /// about what it takes in memory.
 ///
@@ -45,7 +45,6 @@ use crate::{
 pub struct MemorySubmissionStore {
     table: Mutex<Table>,
     holders: Holders,
-    max_bytes: usize,
     clock: Arc<dyn Clock>,
 }
 
@@ -70,9 +69,8 @@ impl MemorySubmissionStore {
     #[must_use]
     pub fn with_capacity(submissions: usize, bytes: usize) -> Self {
         Self {
-            table: Mutex::default(),
+            table: Mutex::new(Table::new(bytes)),
             holders: Holders::new(submissions),
-            max_bytes: bytes,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -138,17 +136,15 @@ impl MemorySubmissionStore {
                 }
             }
             // An entry that is taken over or has expired leaves its room to the new one.
+            let app = self.holders.key_of(at.app_id());
             let holder = match table.remove(at.key()) {
                 Some(holder) => holder,
-                None => {
-                    let account = self.holders.key_of(at.app_id()).with_owner(at.owner());
-                    self.holders.reserve(account).ok_or_else(|| self.full())?
-                }
+                None => self.holders.reserve(app.with_owner(at.owner())).ok_or_else(|| self.full())?,
             };
             let lease_end = now.saturating_add(lease.lasts);
             let expires_at = lease_end.saturating_add(ttl);
             let state = State::Reserved { lease_end };
-            let held = Held { fingerprint: *fingerprint, lease: lease.id, ttl, state, expires_at, holder };
+            let held = Held { fingerprint: *fingerprint, lease: lease.id, ttl, state, expires_at, app, holder };
             table.insert(*at.key(), held);
             Ok(Reserved::Yes)
         })
@@ -166,7 +162,7 @@ impl MemorySubmissionStore {
         let end = copy(end); // Before the lock is taken: a body may be long.
         self.with(|table, now| {
             let is_there = table.get(at.key(), now).is_some_and(|held| is_meant(held, now));
-            if is_there && let Some(holder) = table.end(at.key(), end, now, self.max_bytes) {
+            if is_there && let Some(holder) = table.end(at.key(), end, now) {
                 self.holders.release(holder);
             }
             is_there

@@ -5,21 +5,19 @@ use std::{
     time::Duration,
 };
 
-use super::copy::bytes;
+use super::{copy::bytes, share::AnswerBytes};
 use crate::store::{
-    holders::HolderId,
+    holders::{HolderId, HolderKey},
     submission::entry::{Entry, EntryState, Fingerprint, Finish, StoredAnswer},
 };
 
 type Key = [u8; 32];
 
 /// The entries, by the key of their place. All times are those of the store's clock.
-#[derive(Default)]
 pub(super) struct Table {
     entries: HashMap<Key, Held>,
     by_expiry: BTreeSet<(Duration, Key)>,
-    /// The bytes of all stored answers.
-    bytes: usize,
+    answers: AnswerBytes,
 }
 
 /// An entry, with what only the store needs.
@@ -29,6 +27,7 @@ pub(super) struct Held {
     pub(super) ttl: Duration,
     pub(super) state: State,
     pub(super) expires_at: Duration,
+    pub(super) app: HolderKey,
     pub(super) holder: HolderId,
 }
 
@@ -77,12 +76,17 @@ impl Held {
 }
 
 impl Table {
+    /// Makes a table for answers of at most this many bytes together.
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { entries: HashMap::new(), by_expiry: BTreeSet::new(), answers: AnswerBytes::new(max_bytes) }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.answers.total()
     }
 
     pub(super) fn get(&self, key: &Key, now: Duration) -> Option<&Held> {
@@ -91,7 +95,7 @@ impl Table {
 
     /// Adds an entry at a place that has none.
     pub(super) fn insert(&mut self, key: Key, held: Held) {
-        self.bytes += held.bytes();
+        self.answers.take(held.app, held.bytes());
         self.by_expiry.insert((held.expires_at, key));
         self.entries.insert(key, held);
     }
@@ -100,7 +104,7 @@ impl Table {
     pub(super) fn remove(&mut self, key: &Key) -> Option<HolderId> {
         let held = self.entries.remove(key)?;
         self.by_expiry.remove(&(held.expires_at, *key));
-        self.bytes -= held.bytes();
+        self.answers.give_back(held.app, held.bytes());
         Some(held.holder)
     }
 
@@ -115,20 +119,21 @@ impl Table {
         if let Some(held) = self.entries.get_mut(key) {
             self.by_expiry.remove(&(held.expires_at, *key));
             self.by_expiry.insert((expires_at, *key));
-            self.bytes -= held.bytes();
+            self.answers.give_back(held.app, held.bytes());
             (held.state, held.expires_at) = (state, expires_at);
-            self.bytes += held.bytes();
+            self.answers.take(held.app, held.bytes());
         }
     }
 
-    /// Ends an entry. An answer for which `max_bytes` leaves no room is kept without its headers and body. Returns the holder
-    /// of a removed entry.
-    pub(super) fn end(&mut self, key: &Key, end: Finish, now: Duration, max_bytes: usize) -> Option<HolderId> {
-        let expires_at = now.saturating_add(self.entries.get(key)?.ttl);
+    /// Ends an entry. An answer for which the app has no room is kept without its headers and body. Returns the holder of a
+    /// removed entry.
+    pub(super) fn end(&mut self, key: &Key, end: Finish, now: Duration) -> Option<HolderId> {
+        let Held { ttl, app, .. } = self.entries.get(key)?;
+        let (expires_at, app) = (now.saturating_add(*ttl), *app);
         let state = match end {
             Finish::Release => return self.remove(key),
             Finish::Unknown => State::Unknown,
-            Finish::Done(answer) if self.bytes.saturating_add(bytes(&answer)) > max_bytes => {
+            Finish::Done(answer) if !self.answers.has_room(app, bytes(&answer)) => {
                 State::Done(StoredAnswer::new(answer.status(), answer.location().cloned()))
             }
             Finish::Done(answer) => State::Done(answer),
