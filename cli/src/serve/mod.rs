@@ -17,7 +17,7 @@ use anstream::{eprintln, println};
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use clap::{ArgGroup, Args, ValueEnum};
 use countersign::{
-    AppId, KeyRing, Limits, ParameterPolicy, Secret, StaticKeys, Verifier,
+    AppId, KeyRing, Limits, ParameterPolicy, Secret, SignResponsesLayer, StaticKeys, Verifier,
     server::Outcome,
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
 };
@@ -96,6 +96,9 @@ pub(crate) struct Arguments {
     /// Do not send the string to sign with the refusal of a signature
     #[arg(long)]
     no_explanations: bool,
+    /// Sign the responses to requests whose nonce was claimed
+    #[arg(long)]
+    sign_responses: bool,
     #[command(flatten)]
     tokens: ServeTokenOptions,
     #[command(flatten)]
@@ -123,7 +126,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         verifier = verifier.with_tokens(service.tokens.clone());
     }
     let verifier = verifier.with_nonces(nonces(&arguments, redis).await.map_err(failure)?);
-    let served = serve(arguments.listen, arguments.metrics, verifier, tokens).await;
+    let signing = arguments.sign_responses.then(|| SignResponsesLayer::new(verifier.scheme())).transpose();
+    let signing = signing.unwrap_or_else(|error| Failure::usage("serve", format!("--sign-responses: {error}")));
+    let served = serve(arguments.listen, arguments.metrics, verifier, tokens, signing).await;
     served.map(|()| ExitCode::SUCCESS).map_err(|error| failure(error.to_string()))
 }
 
@@ -231,6 +236,7 @@ async fn serve(
     metrics: Option<SocketAddr>,
     verifier: Verifier<Arc<dyn DynKeyStore>, Box<dyn DynNonceStore>>,
     tokens: Option<Arc<TokenService>>,
+    signing: Option<SignResponsesLayer>,
 ) -> std::io::Result<()> {
     let handled = Arc::new(AtomicU64::new(0));
     let (echo, bearer) = match tokens {
@@ -244,7 +250,12 @@ async fn serve(
         .layer(middleware::from_fn_with_state(handled.clone(), echo::count))
         // The verifier limits bodies.
         .layer(DefaultBodyLimit::disable())
-        .layer(verifier.into_layer())
+        .layer(verifier.into_layer());
+    let app = match signing {
+        Some(layer) => app.layer(layer),
+        None => app,
+    };
+    let app = app
         .merge(bearer)
         .layer(middleware::from_fn_with_state(handled, echo::health));
     let terminated = termination()?;
