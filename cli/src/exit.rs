@@ -13,7 +13,7 @@ Exit codes:
   3  a file, a key or a request cannot be read or signed
   4  send: the service refused the request
   5  send: the service answered with another status from 400 on
-  6  send: there was no answer";
+  6  send: there was no answer, or it was not signed as required: the outcome is unknown";
 
 pub(crate) const INVALID: u8 = 1;
 pub(crate) const INPUT: u8 = 3;

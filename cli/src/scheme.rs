@@ -24,6 +24,9 @@ pub(crate) struct SchemeOptions {
     /// A header that is signed too; repeatable
     #[arg(long, value_name = "NAME")]
     signed_header: Vec<HeaderName>,
+    /// A header of responses that their signature covers too; repeatable
+    #[arg(long, value_name = "NAME")]
+    signed_response_header: Vec<HeaderName>,
     /// A header whose value is secret; repeatable
     #[arg(long, value_name = "NAME")]
     sensitive_header: Vec<HeaderName>,
@@ -46,6 +49,8 @@ impl SchemeOptions {
             .map_err(|_| "--token-place: expected the name of a cookie after cookie:".to_owned())?
             .with_signed_headers(self.signed_header.iter().cloned())
             .map_err(|error| format!("--signed-header: {error}"))?
+            .with_signed_response_headers(self.signed_response_header.iter().cloned())
+            .map_err(|error| format!("--signed-response-header: {error}"))?
             .with_sensitive_headers(self.sensitive_header.iter().cloned());
         Ok(scheme.with_field_location(match self.carrier {
             CarrierArgument::Headers => FieldLocation::Headers,

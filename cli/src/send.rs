@@ -9,7 +9,7 @@ use std::{
 
 use anstream::eprintln;
 use clap::Args;
-use countersign::{Field, Refusal, RejectionKind, SendError, SignLayer};
+use countersign::{Field, Refusal, RejectionKind, ResponseError, SendError, SignLayer};
 use http::HeaderName;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Body, Client, Request, Response, Url, redirect::Policy};
@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// The same over http too, where anybody on the way can set the clock
     #[arg(long, conflicts_with = "correct_clock")]
     insecure_correct_clock: bool,
+    /// Accept only a response that the service has signed, of at most 64 MiB. Otherwise the outcome is unknown
+    #[arg(long)]
+    require_signed: bool,
     /// The longest time for the whole exchange
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     max_time: u64,
@@ -78,7 +81,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().redirect(Policy::none()).timeout(Duration::from_secs(arguments.max_time)).build();
     let client = client.map_err(|error| Failure::new(NO_ANSWER, error.to_string()))?;
-    let response = layer.layer(client).oneshot(request).await;
+    let response = match arguments.require_signed {
+        true => {
+            let layer = layer.require_signed_responses().with_max_response(MAX_JSON_BODY as u64);
+            layer.layer(client).oneshot(request).await
+        }
+        false => layer.layer(client).oneshot(request).await,
+    };
     if let Some(progress) = progress {
         progress.finish_and_clear();
     }
@@ -130,9 +139,16 @@ fn no_answer(error: SendError) -> Failure {
             Ok(error) => causes(&error.without_url()),
             Err(error) => causes(&*error),
         },
+        SendError::OutcomeUnknown { error, refusal, .. } => return outcome_unknown(&error, refusal.as_deref()),
         other => other.to_string(),
     };
     Failure::new(NO_ANSWER, format!("there was no answer: {text}"))
+}
+
+/// The request was sent, and the response is not proved to be the service's.
+fn outcome_unknown(error: &ResponseError, refusal: Option<&Refusal>) -> Failure {
+    let claim = refusal.map_or(String::new(), |refusal| format!("\nThe unsigned response says: {refusal}"));
+    Failure::new(NO_ANSWER, format!("the outcome of the request is unknown: {}{claim}", causes(error)))
 }
 
 async fn show(arguments: &Arguments, mut response: Response) -> Result<ExitCode, Failure> {
@@ -180,7 +196,7 @@ async fn read_all(response: &mut Response) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-/// The largest body that is printed as JSON, in bytes.
+/// The largest body that is printed as JSON, or whose signature is checked, in bytes.
 const MAX_JSON_BODY: usize = 64 * 1024 * 1024;
 
 /// Writes the body as it arrives.

@@ -142,6 +142,39 @@ fn send_shows_the_answer_and_its_exit_code() {
 }
 
 #[test]
+fn send_requires_a_signed_response() {
+    let server = Server::start(&["--sign-responses", "--signed-response-header", "location"]);
+    let options = ["send", "--require-signed", "--signed-response-header", "location", "-d", "text"];
+    let signed = run(&[&options[..], &["-H", "content-type: text/plain", "-i", &server.url("/orders")]].concat());
+    assert_eq!(signed.code, 0, "{}", signed.stderr);
+    assert!(signed.stderr.contains("x-response-sign: "), "{}", signed.stderr);
+    // The two schemes differ.
+    let other = run(&["send", "--require-signed", &server.url("/orders")]);
+    assert_eq!(other.code, 6, "{}", other.stderr);
+    assert!(other.stderr.contains("the response's signature does not match"), "{}", other.stderr);
+}
+
+#[test]
+fn send_takes_an_unsigned_response_for_an_unknown_outcome() {
+    let (plain, signing) = (Server::start(&[]), Server::start(&["--sign-responses"]));
+    let unsigned = run(&["send", "--require-signed", &plain.url("/orders")]);
+    assert_eq!((unsigned.code, &*unsigned.stdout), (6, ""), "{}", unsigned.stderr);
+    assert!(unsigned.stderr.contains("the outcome of the request is unknown: the response is not signed"));
+    let mut other_key = command();
+    other_key.env("COUNTERSIGN_APP", "demo").env("COUNTERSIGN_KEY", "f".repeat(32));
+    let refused = run_with(other_key.args(["send", "--require-signed", &signing.url("/orders")]), b"");
+    assert_eq!(refused.code, 6);
+    assert!(refused.stderr.contains("The unsigned response says: invalid_signature"), "{}", refused.stderr);
+}
+
+#[test]
+fn serve_cannot_sign_responses_with_a_signed_accept_encoding() {
+    let ran = run(&["serve", "--app", "demo", "--sign-responses", "--signed-header", "accept-encoding"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("--sign-responses: ") && ran.stderr.contains("accept-encoding"), "{}", ran.stderr);
+}
+
+#[test]
 fn send_uploads_a_file_by_its_digest() {
     let (server, folder) = (Server::start(&["--body-limit", "8000000"]), Folder::new("upload"));
     let file = folder.write("file", vec![7; 5_000_000]);

@@ -18,7 +18,7 @@ use anstream::{eprintln, println};
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use clap::{ArgGroup, Args, ValueEnum};
 use countersign::{
-    AppId, KeyRing, Limits, ParameterPolicy, Secret, StaticKeys, Verifier,
+    AppId, KeyRing, Limits, ParameterPolicy, Secret, SignResponsesLayer, StaticKeys, Verifier,
     server::{Links, Outcome},
     store::{DynKeyStore, DynNonceStore, FileKeys, MemoryNonceStore, RedisNonceStore},
     submission::SubmitOnceLayer,
@@ -122,6 +122,9 @@ pub(crate) struct Arguments {
     /// Run each submission once: by its idempotency key, or by its content within this many seconds
     #[arg(long, value_name = "key|SECONDS", value_parser = submissions::parse)]
     submit_once: Option<SubmitOnce>,
+    /// Sign the responses to requests whose nonce was claimed
+    #[arg(long)]
+    sign_responses: bool,
     #[command(flatten)]
     tokens: ServeTokenOptions,
     #[command(flatten)]
@@ -162,7 +165,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         verifier = verifier.with_fingerprints();
     }
     let verifier = verifier.with_nonces(nonces(&arguments, redis).await.map_err(failure)?);
-    let served = serve(arguments.listen, arguments.metrics, verifier, tokens, once).await;
+    let signing = arguments.sign_responses.then(|| SignResponsesLayer::new(verifier.scheme())).transpose();
+    let signing = signing.unwrap_or_else(|error| Failure::usage("serve", format!("--sign-responses: {error}")));
+    let served = serve(arguments.listen, arguments.metrics, verifier, tokens, once, signing).await;
     served.map(|()| ExitCode::SUCCESS).map_err(|error| failure(error.to_string()))
 }
 
@@ -272,6 +277,7 @@ async fn serve(
     verifier: Verifier<Arc<dyn DynKeyStore>, Box<dyn DynNonceStore>>,
     tokens: Option<Arc<TokenService>>,
     once: Option<SubmitOnceLayer>,
+    signing: Option<SignResponsesLayer>,
 ) -> std::io::Result<()> {
     let handled = Arc::new(AtomicU64::new(0));
     let (echo, bearer) = match tokens {
@@ -289,9 +295,12 @@ async fn serve(
         .layer(middleware::from_fn_with_state(handled.clone(), echo::count))
         // The verifier limits bodies.
         .layer(DefaultBodyLimit::disable())
-        .layer(verifier.into_layer())
-        .merge(bearer)
-        .layer(middleware::from_fn_with_state(handled, echo::health));
+        .layer(verifier.into_layer());
+    let app = match signing {
+        Some(layer) => app.layer(layer),
+        None => app,
+    };
+    let app = app.merge(bearer).layer(middleware::from_fn_with_state(handled, echo::health));
     let terminated = termination()?;
     let listener = TcpListener::bind(listen).await?;
     let mut addresses = format!("listening on http://{}", listener.local_addr()?);
