@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
+use http::{Method, request::Parts};
 use http_body::Body;
 
 use crate::{
     collect::{AtOnce, look_at_once},
     protocol::{
-        AppId, CanonicalRequest, Claim, Explanation, Head, HeadAndQuery, ParameterPolicy, PendingNonce, Rejection,
-        StringToSign, Timestamp, Window,
+        AppId, Authentic, CanonicalRequest, Claim, Explanation, Head, HeadAndQuery, KeyRing, ParameterPolicy,
+        PendingNonce, Rejection, SentRequest, Signer, StringToSign, Timestamp, Window,
     },
     server::{
         app_lookup::LookedUp,
@@ -26,7 +26,7 @@ use crate::{
         head,
         non_decreasing_clock::Time,
         outcome::OutcomeRecorder,
-        signed::slot::ResponseSlot,
+        signed::slot::{ResponseSigner, ResponseSlot},
         verifier::Verifier,
     },
     store::{KeyStore, NonceStore},
@@ -116,6 +116,18 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
             true => rejection.explained(Explanation::of(&self.scheme, string).to_string(), self.explanations),
             false => rejection,
         }
+    }
+
+    /// What signs the response to an authentic request: the key that signed the request.
+    pub(super) fn response_signer(
+        &self,
+        authentic: &Authentic<'_>,
+        keys: Option<&KeyRing>,
+        method: &Method,
+    ) -> Option<ResponseSigner> {
+        let signer = Signer::of_authentic(authentic, keys?, &self.scheme)?;
+        let sent = SentRequest::new(authentic.sign(), method);
+        Some(ResponseSigner::new(signer, sent, self.clock.clone(), self.hold()))
     }
 
     /// Claims the nonce. `check` checks the timestamp again, at a later time in Unix seconds.
