@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
+use http::{Method, request::Parts};
 use http_body::Body;
 
 use crate::{
     collect::{AtOnce, look_at_once},
     protocol::{
-        AppId, CanonicalRequest, Claim, Explanation, Head, HeadAndQuery, ParameterPolicy, PendingNonce, Rejection,
-        StringToSign, Timestamp, Window,
+        AppId, Authentic, CanonicalRequest, Claim, Explanation, Head, HeadAndQuery, ParameterPolicy, PendingNonce,
+        Rejection, SentRequest, Signer, StringToSign, Timestamp, Window,
     },
     server::{
         app_lookup::LookedUp,
@@ -26,7 +26,7 @@ use crate::{
         head,
         non_decreasing_clock::Time,
         outcome::OutcomeRecorder,
-        signed::slot::ResponseSlot,
+        signed::slot::{ResponseSigner, ResponseSlot},
         verifier::Verifier,
     },
     store::{KeyStore, NonceStore},
@@ -115,6 +115,20 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         match self.explanations || recorder.has_hook() {
             true => rejection.explained(Explanation::of(&self.scheme, string).to_string(), self.explanations),
             false => rejection,
+        }
+    }
+
+    /// Keeps the key that signed, so that it can sign the response.
+    pub(super) fn prepare_response(
+        &self,
+        slot: &ResponseSlot,
+        authentic: &Authentic<'_>,
+        app: &LookedUp,
+        method: &Method,
+    ) {
+        if let Some(signer) = app.keys().and_then(|keys| Signer::of_authentic(authentic, keys, &self.scheme)) {
+            let sent = SentRequest::new(authentic.sign(), method);
+            slot.prepare(ResponseSigner { signer, sent, clock: self.clock.clone(), hold: self.hold() });
         }
     }
 

@@ -255,9 +255,7 @@ async fn serve(
         Some(layer) => app.layer(layer),
         None => app,
     };
-    let app = app
-        .merge(bearer)
-        .layer(middleware::from_fn_with_state(handled, echo::health));
+    let app = app.merge(bearer).layer(middleware::from_fn_with_state(handled, echo::health));
     let terminated = termination()?;
     let listener = TcpListener::bind(listen).await?;
     let mut addresses = format!("listening on http://{}", listener.local_addr()?);

@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, Method};
+use http::Extensions;
 
 use crate::{
-    protocol::{Authentic, KeyRing, SentRequest, Signer, Timestamp},
-    server::{non_decreasing_clock::NonDecreasingClock, verifier::Verifier},
-    store::{KeyStore, NonceStore},
+    protocol::{SentRequest, Signer, Timestamp},
+    server::non_decreasing_clock::NonDecreasingClock,
 };
 
 /// A place for the key that signs the response. Only `SignResponses` puts one into a request, and the verifier takes it out,
@@ -28,12 +27,12 @@ enum State {
 }
 
 /// What is needed to sign a response: the key, which is wiped on drop, the signature of the request, and the verifier's clock.
-pub(super) struct ResponseSigner {
-    pub(super) signer: Signer,
-    pub(super) sent: SentRequest,
-    clock: Arc<NonDecreasingClock>,
+pub(in crate::server) struct ResponseSigner {
+    pub(in crate::server) signer: Signer,
+    pub(in crate::server) sent: SentRequest,
+    pub(in crate::server) clock: Arc<NonDecreasingClock>,
     /// How long the clock does not go back.
-    hold: Duration,
+    pub(in crate::server) hold: Duration,
 }
 
 impl ResponseSigner {
@@ -57,22 +56,8 @@ impl ResponseSlot {
     }
 
     /// Keeps what signs the response, for after step 8.
-    pub(in crate::server) fn prepare<K: KeyStore, N: NonceStore>(
-        &self,
-        verifier: &Verifier<K, N>,
-        authentic: &Authentic<'_>,
-        keys: Option<&KeyRing>,
-        method: &Method,
-    ) {
-        let signer = keys.and_then(|keys| Signer::of_authentic(authentic, keys, &verifier.scheme));
-        *self.lock() = signer.map_or(State::Empty, |signer| {
-            State::Prepared(Box::new(ResponseSigner {
-                signer,
-                sent: SentRequest::new(authentic.sign(), method),
-                clock: verifier.clock.clone(),
-                hold: verifier.hold(),
-            }))
-        });
+    pub(in crate::server) fn prepare(&self, signer: ResponseSigner) {
+        *self.lock() = State::Prepared(Box::new(signer));
     }
 
     /// Lets the response be signed: the request has passed step 8.
