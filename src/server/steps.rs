@@ -9,8 +9,8 @@ use http_body::Body;
 use crate::{
     collect::{AtOnce, look_at_once},
     protocol::{
-        AppId, Authentic, CanonicalRequest, Claim, Explanation, Head, HeadAndQuery, KeyRing, ParameterPolicy,
-        PendingNonce, Rejection, SentRequest, Signer, StringToSign, Timestamp, Window,
+        AppId, Authentic, CanonicalRequest, Claim, Explanation, Head, HeadAndQuery, ParameterPolicy, PendingNonce,
+        Rejection, SentRequest, Signer, StringToSign, Timestamp, Window,
     },
     server::{
         app_lookup::LookedUp,
@@ -118,16 +118,18 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
         }
     }
 
-    /// What signs the response to an authentic request: the key that signed the request.
-    pub(super) fn response_signer(
+    /// Keeps the key that signed, so that it can sign the response.
+    pub(super) fn prepare_response(
         &self,
+        slot: &ResponseSlot,
         authentic: &Authentic<'_>,
-        keys: Option<&KeyRing>,
+        app: &LookedUp,
         method: &Method,
-    ) -> Option<ResponseSigner> {
-        let signer = Signer::of_authentic(authentic, keys?, &self.scheme)?;
-        let sent = SentRequest::new(authentic.sign(), method);
-        Some(ResponseSigner::new(signer, sent, self.clock.clone(), self.hold()))
+    ) {
+        if let Some(signer) = app.keys().and_then(|keys| Signer::of_authentic(authentic, keys, &self.scheme)) {
+            let sent = SentRequest::new(authentic.sign(), method);
+            slot.prepare(ResponseSigner { signer, sent, clock: self.clock.clone(), hold: self.hold() });
+        }
     }
 
     /// Claims the nonce. `check` checks the timestamp again, at a later time in Unix seconds.

@@ -214,7 +214,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
                     self.explain(string, error, recorder)
                 })?;
             if let Some(slot) = slot {
-                slot.prepare(self.response_signer(&authentic, app.keys(), &parts.method));
+                self.prepare_response(slot, &authentic, &app, &parts.method);
             }
             // For step 10, while the head is borrowed (server/forward.rs).
             let form = body.form();

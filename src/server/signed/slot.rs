@@ -28,23 +28,14 @@ enum State {
 
 /// What is needed to sign a response: the key, which is wiped on drop, the signature of the request, and the verifier's clock.
 pub(in crate::server) struct ResponseSigner {
-    pub(super) signer: Signer,
-    pub(super) sent: SentRequest,
-    clock: Arc<NonDecreasingClock>,
-    hold: Duration,
+    pub(in crate::server) signer: Signer,
+    pub(in crate::server) sent: SentRequest,
+    pub(in crate::server) clock: Arc<NonDecreasingClock>,
+    /// How long the clock does not go back.
+    pub(in crate::server) hold: Duration,
 }
 
 impl ResponseSigner {
-    /// `hold` is how long the clock does not go back.
-    pub(in crate::server) fn new(
-        signer: Signer,
-        sent: SentRequest,
-        clock: Arc<NonDecreasingClock>,
-        hold: Duration,
-    ) -> Self {
-        Self { signer, sent, clock, hold }
-    }
-
     /// The verifier's time, or `None` if no timestamp can express it.
     pub(super) fn now(&self) -> Option<Timestamp> {
         Timestamp::try_from(self.clock.read(self.hold).now).ok()
@@ -65,8 +56,8 @@ impl ResponseSlot {
     }
 
     /// Keeps what signs the response, for after step 8.
-    pub(in crate::server) fn prepare(&self, signer: Option<ResponseSigner>) {
-        *self.lock() = signer.map_or(State::Empty, |signer| State::Prepared(Box::new(signer)));
+    pub(in crate::server) fn prepare(&self, signer: ResponseSigner) {
+        *self.lock() = State::Prepared(Box::new(signer));
     }
 
     /// Lets the response be signed: the request has passed step 8.
