@@ -56,8 +56,7 @@ impl Signer {
             Payload::Bytes(bytes) => BodyDigest::of(bytes),
             Payload::Digest(digest) => digest,
         };
-        let is_empty_as_due = sent.has_body(status) || received == BodyDigest::of(b"");
-        if received != digest || !is_empty_as_due {
+        if received != digest {
             return Err(ResponseError::new(
                 ResponseErrorKind::BodyMismatch,
                 "the response's body is not the one that was signed: look for a proxy or a layer that compresses, decodes or \

@@ -310,9 +310,9 @@ async fn links_and_bypassed_requests_get_unsigned_responses() {
     }
 }
 
-/// Sends a request again, with the same nonce, after the first response.
+/// Sends a request again after the first response, without this header.
 #[derive(Clone)]
-struct SendTwice<S>(S);
+struct SendTwice<S>(S, &'static str);
 
 impl<S> Service<Request<Body>> for SendTwice<S>
 where
@@ -327,10 +327,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let inner = self.0.clone();
+        let (inner, without) = (self.0.clone(), self.1);
         Box::pin(async move {
-            let (parts, _) = request.into_parts();
+            let (mut parts, _) = request.into_parts();
             inner.clone().oneshot(Request::from_parts(parts.clone(), Body::empty())).await?;
+            parts.headers.remove(without);
             inner.oneshot(Request::from_parts(parts, Body::empty())).await
         })
     }
@@ -338,14 +339,17 @@ where
 
 #[tokio::test]
 async fn retry_layer_in_between_leaves_no_key() {
-    let verifier = rig::verifier().0;
-    let layer = countersign::SignResponsesLayer::new(verifier.scheme()).unwrap();
-    let service = responding(|| Response::new(Body::from("ok")))
-        .layer(verifier.into_layer())
-        .layer(tower::layer::layer_fn(SendTwice))
-        .layer(layer);
-    let received = send(&service, rig::get("/")).await;
-    assert_eq!((received.code(), received.is_signed()), ("replayed_nonce", false));
+    // The second attempt fails at step 8, and at step 1.
+    for (without, code) in [("x-other", "replayed_nonce"), ("x-nonce", "missing_field")] {
+        let verifier = rig::verifier().0;
+        let layer = countersign::SignResponsesLayer::new(verifier.scheme()).unwrap();
+        let service = responding(|| Response::new(Body::from("ok")))
+            .layer(verifier.into_layer())
+            .layer(tower::layer::layer_fn(move |inner| SendTwice(inner, without)))
+            .layer(layer);
+        let received = send(&service, rig::get("/")).await;
+        assert_eq!((received.code(), received.is_signed()), (code, false));
+    }
 }
 
 #[tokio::test]
