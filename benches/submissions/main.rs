@@ -42,7 +42,7 @@ use countersign::{
 use criterion::Criterion;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
 use self::{
@@ -103,7 +103,8 @@ fn in_memory(criterion: &mut Criterion) {
 }
 
 fn through_the_layer(criterion: &mut Criterion) {
-    let runtime = Runtime::new().unwrap();
+    // One thread, as for a server with a runtime for each core.
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let scheme = || Scheme::new().with_signed_headers([HeaderName::from_static("idempotency-key")]).unwrap();
     let verifier = || {
         let keys = StaticKeys::new([("demo".parse().unwrap(), rig::secret())]).unwrap();

@@ -100,12 +100,13 @@ impl<'r> Head<'r> {
 
     /// Reads line 5, with at most `limit` parameters.
     pub(crate) fn read_query(&'r self, scheme: &Scheme, limit: usize) -> Result<HeadAndQuery<'r>, Rejection> {
-        let raw = self.raw_query.as_bytes();
-        let query = match self.purpose {
-            Purpose::Request => ParameterList::parse(raw, |name| scheme.is_query_field(name), limit),
-            Purpose::Link => ParameterList::parse(raw, |name| scheme.is_unsigned_in_link(name), limit),
+        // One closure for both, so that the compiler can inline the parser.
+        let is_left_out = |name| match self.purpose {
+            Purpose::Request => scheme.is_query_field(name),
+            Purpose::Link => scheme.is_unsigned_in_link(name),
         };
-        Ok(HeadAndQuery { head: self, query: query? })
+        let query = ParameterList::parse(self.raw_query.as_bytes(), is_left_out, limit)?;
+        Ok(HeadAndQuery { head: self, query })
     }
 }
 
