@@ -59,7 +59,7 @@ pub struct SubmitOnceLayer<R = ProblemJson> {
 
 /// The error for a scheme that does not sign `idempotency-key`.
 ///
-/// Whoever could change an unsigned key on the way could make one payment two, or two one.
+/// A change of an unsigned key on the way could make two payments of one, or one of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the scheme does not sign idempotency-key: add it with Scheme::with_signed_headers, on both ends")]
 pub struct UnsignedKeyError;
@@ -210,7 +210,7 @@ impl<R> SubmitOnceLayer<R> {
         self.options.store.state(at).await
     }
 
-    /// Ends a submission whose outcome is unknown, once somebody has found out. Returns whether there was one.
+    /// Ends a submission whose outcome is unknown, once it has been found out. Returns whether there was one.
     ///
     /// A run whose lease was lost may still go on. After [`Finish::Release`], a second run can then be at work at once.
     ///

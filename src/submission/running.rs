@@ -18,7 +18,7 @@ impl Running {
         Self(Arc::new(watch::Sender::new(0)))
     }
 
-    /// Runs a future in a task of its own, so that nobody cancels it.
+    /// Runs a future in a task of its own, so that it is not cancelled.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use crate::{
     server::forward::{RewrittenUris, remove_overrides, signed_uri},
 };
 
-/// Signed headers of requests that stay in the request for a link, although nobody signed them: they only choose among
+/// Signed headers of requests that stay in the request for a link, without a signature: they only choose among
 /// what the link gives.
 const CHOICES: [HeaderName; 9] = [
     header::ACCEPT,

@@ -18,7 +18,7 @@ use crate::store::StoreError;
 /// 3. With [`WhenLost::TakeOver`], a new lease with the same fingerprint takes over an entry whose lease has ended that way.
 ///    It never takes over one that was finished as unknown.
 /// 4. `renew` and `finish` act only on an entry that their lease holds.
-/// 5. `reserve` with the lease that holds a running entry is [`Reserved::Yes`] again, so that a lost answer harms nobody.
+/// 5. `reserve` with the lease that holds a running entry is [`Reserved::Yes`] again, so that a lost answer does no harm.
 /// 6. `finish` after the lease has ended still ends the entry, unless the entry was taken over, settled or forgotten.
 /// 7. An entry that is done stays done until it expires or `forget` removes it. `settle` changes only an unknown entry.
 ///    `forget` removes any entry except a running one.
@@ -80,7 +80,8 @@ pub trait SubmissionStore: Send + Sync + 'static {
     /// The store could not answer, is full, or cannot read the entry.
     fn settle(&self, at: &SubmissionRef, end: &Finish) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Removes an entry that does not run. Returns whether there was one. It also removes an entry that cannot be read.
+    /// Removes an entry that does not run. Returns whether there was one. It also removes an entry that cannot be read. An entry
+    /// that a newer release has written may be running, so finish an update of all machines before you forget such entries.
     ///
     /// # Errors
     ///

@@ -48,7 +48,7 @@ async fn renamed_parameters_are_those_of_the_link() {
     assert_eq!(delivered(scheme, ParameterPolicy::Strip, &link).await, "/a?expires=1&sign=2");
 }
 
-/// A link signs no headers. A service that trusts a signed header must not find one that nobody signed.
+/// A link signs no headers. A service that trusts a signed header must not find one that was not signed.
 #[tokio::test]
 async fn headers_that_requests_sign_are_removed() {
     let signed = ["x-tenant", "host", "accept", "accept-profile", "range", "if-none-match", "authorization"];

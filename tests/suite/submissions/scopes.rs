@@ -1,4 +1,4 @@
-//! Whose submission it is: nobody gets the answer to another caller.
+//! The owner of a submission: a caller never gets the answer to another one.
 
 use std::time::Duration;
 
@@ -152,7 +152,7 @@ async fn unchecked_token_without_a_scope_is_misconfigured() {
     let router = shop.router(&by_key());
     assert_eq!(pay(&router, &signer).await.brief(), (500, "misconfigured"));
     let router = shop.router(&by_key().with_scope(|_| String::new()));
-    assert_eq!(pay(&router, &signer).await.brief(), (500, "misconfigured"), "an empty scope tells nobody apart");
+    assert_eq!(pay(&router, &signer).await.brief(), (500, "misconfigured"), "an empty scope tells no callers apart");
     assert_eq!(shop.runs(), 0);
     let router = shop.router(&by_key().with_scope(|_| "user of the token".to_owned()));
     assert_eq!(pay(&router, &signer).await.brief(), (201, "false"));

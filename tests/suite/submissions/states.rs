@@ -218,7 +218,7 @@ async fn operator_settles_and_forgets_submissions() {
     send(&router, submission("/status/500", "k", "")).await;
     assert_eq!(layer.state(&at).await.unwrap().unwrap().state, EntryState::Unknown);
 
-    // Somebody has found out that it was carried out.
+    // It was found out that it was carried out.
     let answer = countersign::store::StoredAnswer::new(StatusCode::CREATED, None);
     assert!(layer.settle(&at, &countersign::store::Finish::Done(answer)).await.unwrap());
     let again = send(&router, submission("/status/500", "k", "")).await;
