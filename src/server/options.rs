@@ -337,7 +337,7 @@ impl<K: KeyStore, N: NonceStore> Verifier<K, N> {
     /// requests only.
     ///
     /// A link is opened with GET or HEAD, until it ends. Every route behind this verifier takes links then, so add the check of
-    /// a token or a key to routes that must not: see [`RequireLayer`](crate::server::RequireLayer) (feature `tokens`). The handler
+    /// a token or a key to routes that must not: see `RequireLayer` (feature `tokens`). The handler
     /// finds out at [`Caller::link`](super::Caller::link). A link for one use needs a nonce store that is
     /// [persistent](NonceStore::is_persistent).
     ///

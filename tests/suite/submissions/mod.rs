@@ -6,6 +6,7 @@ mod failures;
 mod keys;
 mod places;
 mod races;
+mod redis;
 mod scopes;
 mod shop;
 mod stacks;

@@ -16,7 +16,7 @@ const RACERS: usize = 64;
 
 /// What came of all rounds.
 #[derive(Debug, Default, PartialEq)]
-struct Counts {
+pub(super) struct Counts {
     /// Submissions that did not run exactly once.
     wrong: usize,
     ran: usize,
@@ -25,7 +25,7 @@ struct Counts {
     other: usize,
 }
 
-async fn race(layers: &[SubmitOnceLayer], rounds: usize) -> Counts {
+pub(super) async fn race(layers: &[SubmitOnceLayer], rounds: usize) -> Counts {
     let runs: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let counted = runs.clone();
     let pay = async move |submission: Submission| {
@@ -62,7 +62,7 @@ async fn race(layers: &[SubmitOnceLayer], rounds: usize) -> Counts {
     counts
 }
 
-fn assert_once(counts: &Counts, rounds: usize) {
+pub(super) fn assert_once(counts: &Counts, rounds: usize) {
     assert_eq!((counts.wrong, counts.ran, counts.other), (0, rounds, 0), "{counts:?}");
     assert_eq!(counts.replayed + counts.in_progress, rounds * (RACERS - 1), "{counts:?}");
 }
